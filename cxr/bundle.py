@@ -1,0 +1,113 @@
+"""A bundle on disk: a directory that is served."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from cxr import manifest as names
+from cxr.digest import sha256_of_file
+from cxr.errors import BundleError
+from cxr.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class GoldenTensors:
+    """Stored model inputs and the answers PyTorch gave for them.
+
+    Attributes:
+        images: Shape (N, 1, S, S), uint8.
+        logits: Shape (N, K), float32.
+        probabilities: Shape (N, K), float32.
+    """
+
+    images: NDArray[np.uint8]
+    logits: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle: every file was there with the digest its manifest states.
+
+    Attributes:
+        path: The directory.
+        manifest: Its description.
+        sha256: Digest of manifest.json, which lists the digests of all other files: the
+            identity of the whole bundle.
+    """
+
+    path: Path
+    manifest: Manifest
+    sha256: str
+
+    @property
+    def model_path(self) -> Path:
+        """The ONNX file."""
+        return self.path / names.MODEL_NAME
+
+    @property
+    def weights_path(self) -> Path:
+        """The same weights for PyTorch."""
+        return self.path / names.WEIGHTS_NAME
+
+    def golden_tensors(self) -> GoldenTensors:
+        """Read the golden tensors."""
+        with np.load(self.path / names.GOLDEN_TENSORS_NAME, allow_pickle=False) as arrays:
+            return GoldenTensors(arrays["images"], arrays["logits"], arrays["probabilities"])
+
+    def golden_files(self) -> dict[Path, float]:
+        """Give the encoded golden images with the positive class's probability of each."""
+        expected = json.loads((self.path / names.GOLDEN_EXPECTED_NAME).read_text())
+        return {self.path / names.GOLDEN_FILES_DIR / name: float(p) for name, p in expected.items()}
+
+
+def open_bundle(path: Path) -> Bundle:
+    """Open a bundle and verify that every file is what the manifest says.
+
+    Args:
+        path: The bundle's directory.
+
+    Raises:
+        BundleError: Missing, incomplete, tampered with, or of another schema version.
+    """
+    manifest_path = path / names.MANIFEST_NAME
+    if not manifest_path.is_file():
+        raise BundleError(f"No bundle at {path}: {names.MANIFEST_NAME} is missing.")
+    content = manifest_path.read_bytes()
+    try:
+        manifest = Manifest.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the document"
+        raise BundleError(
+            f"The manifest of {path} is not valid at {where}: {first['msg']}."
+        ) from None
+    _verify_files(path, manifest)
+    return Bundle(path, manifest, hashlib.sha256(content).hexdigest())
+
+
+def _verify_files(path: Path, manifest: Manifest) -> None:
+    for name, expected in manifest.files.items():
+        file = path / name
+        if not file.resolve().is_relative_to(path.resolve()):
+            raise BundleError(f"The manifest of {path} names a file outside the bundle.")
+        if not file.is_file():
+            raise BundleError(f"The bundle {path} is incomplete: {name} is missing.")
+        if sha256_of_file(file) != expected:
+            raise BundleError(
+                f"The bundle {path} was changed: {name} does not have the digest of the manifest."
+            )
+
+
+def list_bundles(root: Path) -> list[Path]:
+    """List the bundle directories in a folder, sorted by name. A bundle itself lists itself."""
+    if (root / names.MANIFEST_NAME).is_file():
+        return [root]
+    return sorted(p.parent for p in root.glob(f"*/{names.MANIFEST_NAME}"))

@@ -1,0 +1,60 @@
+"""A decoded radiograph and what its container said about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+GrayImage: TypeAlias = NDArray[np.uint8]
+"""Shape (H, W), uint8, bone bright (MONOCHROME2 sense)."""
+
+ModelInput: TypeAlias = NDArray[np.uint8]
+"""Shape (1, S, S), uint8. A batch of them is (N, 1, S, S)."""
+
+
+@dataclass(frozen=True)
+class DicomFacts:
+    """What may be known of a DICOM object without knowing anything of the patient.
+
+    Attributes:
+        modality: (0008,0060), upper case, empty if absent.
+        view_position: (0018,5101), upper case, empty if absent.
+        body_part: (0018,0015), upper case, empty if absent.
+        photometric_interpretation: (0028,0004).
+        transfer_syntax_uid: (0002,0010).
+    """
+
+    modality: str
+    view_position: str
+    body_part: str
+    photometric_interpretation: str
+    transfer_syntax_uid: str
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """One radiograph, decoded.
+
+    Attributes:
+        pixels: The image. May have been decoded at a reduced scale, so its shape can be
+            smaller than ``(height, width)``.
+        format: ``jpeg``, ``png`` or ``dicom``.
+        width: Width of the source in pixels.
+        height: Height of the source in pixels.
+        sha256: Of the bytes it was decoded from, lower-case hexadecimal.
+        chroma: Mean difference between colour channels in grey levels, 0 for a grey source.
+        warnings: Sentences for the person who sent it.
+        dicom: Facts of the DICOM header, None for other formats.
+    """
+
+    pixels: GrayImage
+    format: str
+    width: int
+    height: int
+    sha256: str
+    chroma: float = 0.0
+    warnings: tuple[str, ...] = field(default=())
+    dicom: DicomFacts | None = None

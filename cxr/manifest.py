@@ -1,0 +1,142 @@
+"""The description of a bundle. A field exists only if code reads or checks it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from cxr.decision import OperatingPoint
+from cxr.labels import Task
+from cxr.metrics import Estimate
+from cxr.preprocessing import Preprocessing
+
+SCHEMA_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+MODEL_NAME = "model.onnx"
+WEIGHTS_NAME = "weights.safetensors"
+GOLDEN_TENSORS_NAME = "golden.npz"
+GOLDEN_FILES_DIR = "golden"
+GOLDEN_EXPECTED_NAME = "golden/expected.json"
+MODEL_CARD_NAME = "MODEL_CARD.md"
+
+
+class Section(BaseModel):
+    """Base of the manifest and its parts: immutable, without surprises."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class TaskSection(Section):
+    """The question: classes in the order of the logits, and the positive one."""
+
+    name: str
+    classes: tuple[str, ...] = Field(min_length=2)
+    positive: str
+
+    def as_task(self) -> Task:
+        """Give the same as the type the rest of the code uses."""
+        return Task(self.name, self.classes, self.positive)
+
+
+class Tensors(Section):
+    """Names and sizes of the graph's input and outputs."""
+
+    image: str = "image"
+    logits: str = "logits"
+    probabilities: str = "probabilities"
+    embedding: str = "embedding"
+    embedding_size: int = Field(ge=1)
+
+
+class Normalisation(Section):
+    """Applied inside the graph to pixels divided by 255."""
+
+    mean: float
+    std: float = Field(gt=0)
+
+
+class Calibration(Section):
+    """How logits become probabilities, inside the graph."""
+
+    temperature: float = Field(gt=0, description="Divisor of the logits, fitted on validation.")
+    mirror: bool = Field(description="Logits are averaged over the image and its mirror image.")
+
+
+class Provenance(Section):
+    """Where the weights come from."""
+
+    recipe: str
+    seed: int
+    init: str
+    code_revision: str
+    data_digest: str = Field(description="SHA-256 over names, classes and digests of the images.")
+    trained_at: str
+    images: dict[str, int] = Field(description="Images in each part of the split by patient.")
+    patients: dict[str, int]
+
+
+class Parity(Section):
+    """PyTorch against ONNX Runtime on the same inputs when the bundle was built."""
+
+    batch_sizes: tuple[int, ...]
+    tolerance: float = Field(description="Allowed absolute difference of logits.")
+    max_logit_difference: float
+    max_probability_difference: float
+
+
+class GoldenTolerance(Section):
+    """Allowed absolute differences of probabilities when goldens are replayed."""
+
+    tensors: float
+    files: float
+
+
+class Manifest(Section):
+    """Everything that belongs to a model, beside its weights."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")
+    version: str = Field(pattern=r"^\d+\.\d+\.\d+$")
+    architecture: str
+    task: TaskSection
+    preprocessing: Preprocessing
+    normalisation: Normalisation
+    calibration: Calibration
+    tensors: Tensors
+    opset: int
+    operating_points: tuple[OperatingPoint, ...] = Field(min_length=1)
+    default_operating_point: str
+    explain_layer: str
+    intended_use: str
+    limitations: tuple[str, ...]
+    provenance: Provenance
+    metrics: dict[str, dict[str, dict[str, Estimate]]] = Field(
+        description="Part of the split by patient -> operating point -> figure."
+    )
+    parity: Parity
+    golden_tolerance: GoldenTolerance
+    files: dict[str, str] = Field(description="Every other file with its SHA-256.")
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Manifest:
+        if self.task.positive not in self.task.classes:
+            raise ValueError("task.positive is not one of task.classes")
+        if self.default_operating_point not in {p.name for p in self.operating_points}:
+            raise ValueError("default_operating_point is not one of operating_points")
+        missing = {MODEL_NAME, WEIGHTS_NAME, GOLDEN_TENSORS_NAME} - set(self.files)
+        if missing:
+            raise ValueError(f"files lacks {', '.join(sorted(missing))}")
+        return self
+
+    def operating_point(self, name: str | None = None) -> OperatingPoint:
+        """Give an operating point by name, the default one for None.
+
+        Raises:
+            KeyError: There is none of that name.
+        """
+        wanted = name or self.default_operating_point
+        for point in self.operating_points:
+            if point.name == wanted:
+                return point
+        raise KeyError(wanted)

@@ -1,0 +1,63 @@
+"""What every network offers to training, export and the explanation of its answers."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+
+class Network(nn.Module):
+    """A classifier in three steps: feature maps, embedding, logits.
+
+    Attributes:
+        explain_layer: Name of the last convolutional layer, whose feature maps Grad-CAM weighs.
+        head_prefixes: Prefixes of the parameters that are the classifier and no pretrained
+            network provides.
+        stages: Prefixes of parameter groups from the input to the output; a recipe's phase
+            names the ones it trains.
+    """
+
+    explain_layer: ClassVar[str]
+    head_prefixes: ClassVar[tuple[str, ...]]
+    stages: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Feature maps (N, C, h, w) of normalised images (N, 1, S, S)."""
+
+    @abstractmethod
+    def embed(self, features: torch.Tensor) -> torch.Tensor:
+        """Embedding (N, D) of feature maps (N, C, h, w)."""
+
+    @abstractmethod
+    def classify(self, embedding: torch.Tensor) -> torch.Tensor:
+        """Logits (N, K) of embeddings (N, D)."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits (N, K) of normalised images (N, 1, S, S)."""
+        return self.classify(self.embed(self.features(images)))
+
+    def train_only(self, stages: Sequence[str]) -> None:
+        """Let the named stages learn and freeze the others, batch norm statistics included.
+
+        Args:
+            stages: Some of ``self.stages``, or ``("all",)``.
+
+        Raises:
+            ValueError: A stage the network does not have.
+        """
+        unknown = set(stages) - set(self.stages) - {"all"}
+        if unknown:
+            raise ValueError(
+                f"no stage {', '.join(sorted(unknown))}; this network has {', '.join(self.stages)}"
+            )
+        everything = "all" in stages
+        for stage in self.stages:
+            learns = everything or stage in stages
+            module = self.get_submodule(stage)
+            module.train(learns)
+            module.requires_grad_(learns)

@@ -1,0 +1,48 @@
+"""ResNet-18 on one grey channel."""
+
+from __future__ import annotations
+
+import torch
+import torchvision
+from torch import nn
+
+from cxr.networks.network import Network
+
+
+class ResNet18(Network):
+    """torchvision's ResNet-18 whose first convolution takes one channel.
+
+    Parameters keep torchvision's names. Summing a pretrained stem's weights over its colour
+    channels gives exactly what replicating the grey channel would, at a third of the cost.
+
+    Source: He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016.
+    """
+
+    explain_layer = "layer4"
+    head_prefixes = ("fc.",)
+    stages = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "fc")
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        body = torchvision.models.resnet18(num_classes=num_classes)
+        self.conv1 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
+        nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
+        self.bn1 = body.bn1
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = body.maxpool
+        self.layer1, self.layer2 = body.layer1, body.layer2
+        self.layer3, self.layer4 = body.layer3, body.layer4
+        self.fc = body.fc
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Feature maps (N, 512, S/32, S/32)."""
+        maps = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        return self.layer4(self.layer3(self.layer2(self.layer1(maps))))
+
+    def embed(self, features: torch.Tensor) -> torch.Tensor:
+        """Mean over positions, (N, 512)."""
+        return features.mean(dim=(2, 3))
+
+    def classify(self, embedding: torch.Tensor) -> torch.Tensor:
+        """Logits (N, K)."""
+        return self.fc(embedding)

@@ -1,0 +1,46 @@
+"""Network weights in safetensors files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from cxr.errors import RunError
+from cxr.networks.network import Network
+
+
+def save_weights(network: Network, path: Path, dtype: torch.dtype = torch.float32) -> None:
+    """Write a network's weights.
+
+    Args:
+        network: Whose parameters and buffers to write.
+        path: The file.
+        dtype: Of the convolution and linear weights; all else stays float32, because batch
+            norm's statistics exceed what float16 can hold.
+    """
+    tensors = {}
+    for name, tensor in network.state_dict().items():
+        value = tensor.detach().cpu().contiguous()
+        tensors[name] = value.to(dtype) if value.is_floating_point() and value.ndim > 1 else value
+    save_file(tensors, path, metadata={"format": "pt"})
+    path.chmod(0o644)  # safetensors makes it private
+
+
+def load_weights(network: Network, path: Path) -> None:
+    """Fill a network from a file :func:`save_weights` wrote; all become float32.
+
+    Raises:
+        RunError: Unreadable, or not this network's weights.
+    """
+    try:
+        tensors = load_file(path)
+        network.load_state_dict(
+            {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
+        )
+    except (SafetensorError, RuntimeError, OSError):
+        raise RunError(
+            f"{path.name} does not hold the weights of {type(network).__name__}, or is damaged."
+        ) from None

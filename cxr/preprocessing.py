@@ -1,0 +1,52 @@
+"""From a radiograph to what the network takes: the one resize."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
+
+from cxr.errors import ImageOutOfScopeError
+from cxr.image import GrayImage, ModelInput
+
+
+class Preprocessing(BaseModel):
+    """How an image becomes a model input. Travels with the weights, in the manifest.
+
+    The method is fixed: bilinear with antialiasing, straight to a square, as the networks
+    were trained. Normalisation is inside the graph.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size_px: int = Field(ge=16, le=2048, description="Side S of the square model input.")
+    min_side_px: int = Field(ge=1, description="Shortest side an image may have.")
+
+
+def to_model_input(image: GrayImage, spec: Preprocessing) -> ModelInput:
+    """Resize one radiograph to the network's input.
+
+    Training, export and the service all call this and nothing else resizes, so the
+    network is served what it was trained on. Any thread may call it.
+
+    Args:
+        image: Shape (H, W), uint8, bone bright (MONOCHROME2 sense).
+        spec: Preprocessing section of the bundle's manifest.
+
+    Returns:
+        Shape (1, S, S), uint8, S = ``spec.size_px``.
+
+    Raises:
+        ImageOutOfScopeError: A side is shorter than ``spec.min_side_px``.
+    """
+    height, width = image.shape
+    if min(height, width) < spec.min_side_px:
+        raise ImageOutOfScopeError(
+            f"The image is {width} x {height} pixels; the model needs at least "
+            f"{spec.min_side_px} on each side. Send the original, not a thumbnail."
+        )
+    size = spec.size_px
+    if (height, width) == (size, size):
+        return np.array(image)[np.newaxis]
+    resized = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(resized, dtype=np.uint8)[np.newaxis]

@@ -1,0 +1,76 @@
+"""A training run on disk: what training leaves and export takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from cxr.decision import OperatingPoint
+from cxr.digest import sha256_of_file
+from cxr.errors import RunError
+from cxr.manifest import Calibration, Normalisation, Provenance, Section, TaskSection
+from cxr.metrics import Estimate
+from cxr.preprocessing import Preprocessing
+
+RUN_NAME = "run.json"
+WEIGHTS_NAME = "weights.safetensors"
+
+
+class EpochRecord(Section):
+    """One row of the training curves."""
+
+    phase: str
+    epoch: int
+    learning_rate: float
+    train_loss: float
+    val_loss: float
+    val_auroc: float | None
+    images_per_second: float
+    seconds: float
+
+
+class Run(Section):
+    """The content of ``run.json``."""
+
+    schema_version: Literal[1] = 1
+    name: str
+    version: str
+    architecture: str
+    task: TaskSection
+    preprocessing: Preprocessing
+    normalisation: Normalisation
+    calibration: Calibration
+    operating_points: tuple[OperatingPoint, ...] = Field(min_length=1)
+    default_operating_point: str
+    recipe: dict[str, Any]
+    notes: tuple[str, ...]
+    provenance: Provenance
+    versions: dict[str, str]
+    curves: tuple[EpochRecord, ...]
+    metrics: dict[str, dict[str, dict[str, Estimate]]]
+    weights_sha256: str
+
+
+def open_run(path: Path) -> Run:
+    """Open a run directory and verify its weights.
+
+    Raises:
+        RunError: Missing, incomplete, changed, or not a run.
+    """
+    file = path / RUN_NAME
+    if not file.is_file():
+        raise RunError(f"No run at {path}: {RUN_NAME} is missing. Was the training finished?")
+    try:
+        run = Run.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the document"
+        raise RunError(f"{file} is not valid at {where}: {first['msg']}.") from None
+    weights = path / WEIGHTS_NAME
+    if not weights.is_file():
+        raise RunError(f"The run {path} is incomplete: {WEIGHTS_NAME} is missing.")
+    if sha256_of_file(weights) != run.weights_sha256:
+        raise RunError(f"The run {path} was changed: {WEIGHTS_NAME} is not what {RUN_NAME} states.")
+    return run

@@ -1,0 +1,67 @@
+"""Is this picture the kind of image the model was made for? Plain checks of pixels and tags."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cxr.image import DecodedImage
+
+FRONTAL_MODALITIES = frozenset({"CR", "DX", "RF", "RG", "PX", "OT", "SC", ""})
+"""Modalities under which archives really hold projection radiographs of the chest."""
+
+LATERAL_VIEWS = frozenset({"LL", "RL", "LLD", "RLD", "LLO", "RLO", "LATERAL"})
+CHEST_BODY_PARTS = frozenset({"", "CHEST", "THORAX", "LUNG", "PORT CHEST", "CHEST PA", "CHEST AP"})
+
+MIN_CONTRAST = 8.0
+"""Standard deviation, in grey levels, below which a picture shows nothing. Radiographs of the
+training set lie between 28 and 90."""
+
+MAX_CHROMA = 12.0
+"""Mean spread of the colour channels, in grey levels, above which a picture is a colour one.
+Grey radiographs stored as colour JPEG stay below 3."""
+
+MAX_ASPECT = 3.0
+"""Longer over shorter side. Training images lie between 1 and 2.7."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Whether an image is in scope and, if not, why. Reasons are sentences."""
+
+    in_scope: bool
+    reasons: tuple[str, ...]
+
+
+def assess_scope(image: DecodedImage) -> Scope:
+    """Judge one decoded image by its pixels and, if it is DICOM, by its tags.
+
+    Absent DICOM attributes are no reason to doubt an image; contradicting ones are.
+    """
+    reasons = [*_pixel_reasons(image), *_dicom_reasons(image)]
+    return Scope(in_scope=not reasons, reasons=tuple(reasons))
+
+
+def _pixel_reasons(image: DecodedImage) -> list[str]:
+    reasons = []
+    if float(image.pixels.std()) < MIN_CONTRAST:
+        reasons.append("The image is blank or almost without contrast.")
+    if image.chroma > MAX_CHROMA:
+        reasons.append("The image is in colour; radiographs are grey.")
+    longer, shorter = max(image.width, image.height), min(image.width, image.height)
+    if longer > MAX_ASPECT * shorter:
+        reasons.append("The image is far longer than wide; a chest radiograph is not.")
+    return reasons
+
+
+def _dicom_reasons(image: DecodedImage) -> list[str]:
+    facts = image.dicom
+    if facts is None:
+        return []
+    reasons = []
+    if facts.modality not in FRONTAL_MODALITIES:
+        reasons.append("The DICOM modality is not a projection radiograph's.")
+    if facts.body_part not in CHEST_BODY_PARTS:
+        reasons.append("The DICOM body part is not the chest.")
+    if facts.view_position in LATERAL_VIEWS:
+        reasons.append("The DICOM view position is lateral; the model reads frontal views.")
+    return reasons

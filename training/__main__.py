@@ -1,0 +1,128 @@
+"""Command line: ``python -m training train|evaluate|compare``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from cxr.errors import CxrError
+from training.recipe import load_recipe, recipe_names
+
+INTERRUPTED = 130  # the shell's code for SIGINT
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    train = commands.add_parser("train", help="train a network and write a run directory")
+    train.add_argument(
+        "--recipe", required=True, help=f"a .toml file, or one of {', '.join(recipe_names())}"
+    )
+    train.add_argument("--data", type=Path, required=True, help="folder that holds train/ ...")
+    train.add_argument("--out", type=Path, required=True, help="run directory to make")
+    train.add_argument("--init", help="safetensors file, 'imagenet' or 'none'; default: recipe's")
+    train.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    train.add_argument("--seed", type=int, help="default: the recipe's")
+    train.add_argument("--threads", type=int, default=0, help="CPU threads; default: all")
+    train.add_argument("--restart", action="store_true", help="drop an unfinished training")
+    train.add_argument("--quiet", action="store_true", help="no progress bars")
+
+    evaluate = commands.add_parser("evaluate", help="measure a run and draw its figures")
+    evaluate.add_argument("--run", type=Path, required=True)
+    evaluate.add_argument("--data", type=Path, required=True)
+    evaluate.add_argument(
+        "--split", default="test", help="train, val, test, or internal-train, -val, -test"
+    )
+    evaluate.add_argument("--out", type=Path, required=True, help="folder for the report")
+    evaluate.add_argument("--device", default="auto")
+    evaluate.add_argument("--quiet", action="store_true")
+
+    compare = commands.add_parser("compare", help="put runs or evaluations side by side")
+    compare.add_argument("runs", type=Path, nargs="+", metavar="RUN")
+    compare.add_argument("--part", default="test", choices=("val", "test"))
+    compare.add_argument("--operating-point", default="balanced")
+    compare.add_argument("--out", type=Path, help="folder for table and figure")
+    return parser
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    import torch
+
+    from training.device import choose_compute
+    from training.distributed import joined_world
+    from training.train import TrainingJob, run_training
+
+    with joined_world() as world:
+        # torchrun's processes share the cores instead of each taking all of them.
+        torch.set_num_threads(
+            arguments.threads or max(1, (os.cpu_count() or 1) // world.size)
+        )
+        recipe = load_recipe(arguments.recipe)
+        if arguments.seed is not None:
+            recipe = recipe.model_copy(update={"seed": arguments.seed})
+        job = TrainingJob(
+            recipe=recipe,
+            data=arguments.data,
+            out=arguments.out,
+            init=arguments.init or recipe.init,
+            compute=choose_compute(arguments.device, world.local_rank),
+            world=world,
+            quiet=arguments.quiet,
+        )
+        run_training(job, restart=arguments.restart)
+        if world.is_main:
+            print(f"run written to {arguments.out}")
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from training.device import choose_compute
+    from training.evaluate import evaluate_run
+
+    report = evaluate_run(
+        arguments.run,
+        arguments.data,
+        arguments.split,
+        arguments.out,
+        choose_compute(arguments.device),
+        quiet=arguments.quiet,
+    )
+    print(f"report written to {report}")
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from training.compare import compare_runs
+
+    print(
+        compare_runs(arguments.runs, arguments.part, arguments.operating_point, arguments.out)
+    )
+
+
+COMMANDS = {"train": _train, "evaluate": _evaluate, "compare": _compare}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        Exit status: 0, 1 for an error that is told in one line, 130 when interrupted.
+    """
+    parsed = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        COMMANDS[parsed.command](parsed)
+    except CxrError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on after the last whole epoch", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

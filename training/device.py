@@ -1,0 +1,62 @@
+"""Where and in which precision the arithmetic is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from cxr.errors import RunError
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A device with its fastest safe precision.
+
+    Attributes:
+        device: CPU or a CUDA device.
+        dtype: Of autocast; float32 means no autocast.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+
+    def autocast(self) -> torch.autocast:
+        """Context in which a network's forward pass runs."""
+        return torch.autocast(
+            self.device.type,
+            dtype=self.dtype if self.dtype != torch.float32 else None,
+            enabled=self.dtype != torch.float32,
+        )
+
+    def put(self, images: torch.Tensor) -> torch.Tensor:
+        """Move a batch to the device in the memory layout convolutions prefer."""
+        return images.to(self.device).contiguous(memory_format=torch.channels_last)
+
+
+def _cpu_dtype() -> torch.dtype:
+    capabilities = torch.cpu.get_capabilities()
+    fast = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
+    return torch.bfloat16 if fast else torch.float32
+
+
+def choose_compute(name: str, local_rank: int = 0) -> Compute:
+    """Choose device and precision.
+
+    Args:
+        name: ``auto``, ``cpu`` or ``cuda``.
+        local_rank: Which CUDA device, for several processes on one machine.
+
+    Raises:
+        RunError: CUDA is asked for and not there.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise RunError(f"Unknown device {name!r}: give auto, cpu or cuda.")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise RunError("--device cuda: PyTorch finds no CUDA device here. Use --device auto.")
+    if name == "cpu" or not torch.cuda.is_available():
+        return Compute(torch.device("cpu"), _cpu_dtype())
+    bf16 = torch.cuda.is_bf16_supported()
+    return Compute(
+        torch.device("cuda", local_rank), torch.bfloat16 if bf16 else torch.float16
+    )

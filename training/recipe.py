@@ -1,0 +1,119 @@
+"""A recipe: everything about a training that is not data, in one small TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cxr.errors import RunError
+
+RECIPES_DIR = Path(__file__).parent / "recipes"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Augmentation(_Section):
+    """Ranges of random change; see :class:`training.augment.Augmenter`.
+
+    ``scale``, ``aspect``, ``gamma`` and ``contrast`` are largest factors: 1.2 means anything
+    from 1/1.2 to 1.2, and 1.0 no change.
+    """
+
+    rotate_deg: float = Field(0.0, ge=0, le=45, description="Rotation either way, degrees.")
+    scale: float = Field(1.0, ge=1, le=2, description="Zoom.")
+    aspect: float = Field(1.0, ge=1, le=2, description="Width against height.")
+    shift: float = Field(0.0, ge=0, le=0.5, description="Translation, share of the side.")
+    mirror_p: float = Field(0.0, ge=0, le=1, description="Chance of left for right.")
+    sharpness: float = Field(0.0, ge=0, le=2, description="Blur (-) to sharpen (+).")
+    gamma: float = Field(1.0, ge=1, le=3, description="Exponent of the grey levels.")
+    contrast: float = Field(1.0, ge=1, le=3, description="Gain about the mean.")
+    brightness: float = Field(0.0, ge=0, le=0.5, description="Offset, share of the range.")
+    noise: float = Field(0.0, ge=0, le=0.3, description="Largest deviation of grain.")
+    border: float = Field(0.0, ge=0, le=0.3, description="Deepest black border, share of side.")
+    border_p: float = Field(0.0, ge=0, le=1, description="Chance of borders.")
+    cutout: float = Field(0.1, ge=0.05, le=0.8, description="Largest cut-out, share of side.")
+    cutout_p: float = Field(0.0, ge=0, le=1, description="Chance of a cut-out.")
+
+
+class SplitSpec(_Section):
+    """Shares of the patients that are not trained on."""
+
+    val: float = Field(0.1, gt=0, lt=0.5)
+    test: float = Field(0.1, ge=0, lt=0.5)
+
+
+class Phase(_Section):
+    """A stretch of training with one learning rate schedule."""
+
+    name: str
+    stages: tuple[str, ...] = Field(min_length=1, description="Parts that learn, or 'all'.")
+    epochs: int = Field(ge=1)
+    learning_rate: float = Field(gt=0, description="Peak; a cosine leads to 0 after warm-up.")
+    size_px: int | None = Field(None, ge=16, description="Train at this side; default size_px.")
+    warmup: float = Field(0.05, ge=0, lt=1, description="Share of the phase's steps.")
+
+
+class PointTargets(_Section):
+    """What the operating points aim at on the stressed validation images."""
+
+    screening_sensitivity: float = Field(0.99, ge=0.98, le=1)
+    rule_in_specificity: float = Field(0.99, ge=0.95, le=1)
+    stress_views: int = Field(4, ge=0, description="Augmented copies of each validation image.")
+
+
+class Recipe(_Section):
+    """The whole recipe."""
+
+    name: str
+    version: str
+    task: str
+    architecture: str
+    init: str = Field("none", description="Default of --init: none, imagenet or a file.")
+    seed: int = Field(0, ge=0)
+    size_px: int = Field(224, ge=16)
+    min_side_px: int = Field(64, ge=1)
+    batch_size: int = Field(32, ge=2)
+    weight_decay: float = Field(0.05, ge=0)
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5)
+    weight_average: float = Field(0.998, ge=0, lt=1, description="Decay of the weights' average.")
+    class_weights: Literal["balanced", "none"] = "balanced"
+    mirror: bool = Field(False, description="Average over the mirror image when answering.")
+    weights_dtype: Literal["float16", "float32"] = "float16"
+    notes: tuple[str, ...] = Field((), description="Why it is as it is; printed on the card.")
+    split: SplitSpec = SplitSpec()
+    augmentation: Augmentation = Augmentation()
+    operating_points: PointTargets = PointTargets()
+    phases: tuple[Phase, ...] = Field(min_length=1)
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with the package."""
+    return sorted(path.stem for path in RECIPES_DIR.glob("*.toml"))
+
+
+def load_recipe(name_or_path: str) -> Recipe:
+    """Load a recipe by name, or from a TOML file of one's own.
+
+    Raises:
+        RunError: There is none, or it is not valid; the message names the field.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        path = RECIPES_DIR / f"{name_or_path}.toml"
+    if not path.is_file():
+        raise RunError(
+            f"No recipe {name_or_path!r}: give a .toml file or one of {', '.join(recipe_names())}."
+        )
+    try:
+        return Recipe.model_validate(tomllib.loads(path.read_text()))
+    except tomllib.TOMLDecodeError as error:
+        raise RunError(f"{path.name} is not valid TOML: {error}.") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise RunError(f"{path.name} is not valid at {where}: {first['msg']}.") from None

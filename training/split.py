@@ -1,0 +1,99 @@
+"""Divide samples into train, val and test so that no patient and no duplicate crosses."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr.errors import DataError
+from cxr.labels import Task
+from cxr.split import PARTS, Part, SplitRow
+from training.recipe import SplitSpec
+from training.samples import Samples
+
+
+def group_samples(patients: Sequence[str], digests: Sequence[str]) -> NDArray[np.int64]:
+    """Number the groups that must stay together.
+
+    Samples are in one group when they share a patient or their pixels, directly or through
+    others.
+
+    Args:
+        patients: Shape (N,).
+        digests: Shape (N,), equal for duplicates.
+
+    Returns:
+        Shape (N,): for each sample the lowest index of its group.
+    """
+    parent = list(range(len(patients)))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    first: dict[str, int] = {}
+    for i, keys in enumerate(zip(patients, digests, strict=True)):
+        for key in (f"patient {keys[0]}", f"pixels {keys[1]}"):
+            low, high = sorted((root(i), root(first.setdefault(key, i))))
+            parent[high] = low
+    return np.array([root(i) for i in range(len(parent))], dtype=np.int64)
+
+
+def split_by_patient(samples: Samples, spec: SplitSpec, seed: int, task: Task) -> list[SplitRow]:
+    """Assign each sample to a part.
+
+    Groups are shuffled by a hash of their patient and the seed and dealt out class by class
+    until each part has its share of the images, so every part has every class and the split
+    does not depend on the order of files.
+
+    Raises:
+        DataError: A part would lack a class.
+    """
+    groups = group_samples(list(samples.patients), samples.pixel_digests())
+    parts: dict[int, Part] = {}
+    for label in range(len(task.classes)):
+        # A group with images of several classes is dealt with the first of them.
+        of_label = {g for g in groups[samples.labels == label] if g not in parts}
+        ordered = sorted(
+            of_label,
+            key=lambda g: hashlib.sha256(f"{seed} {samples.patients[g]}".encode()).digest(),
+        )
+        sizes = {g: int((groups == g).sum()) for g in ordered}
+        total, seen = sum(sizes.values()), 0
+        for group in ordered:
+            share = seen / total
+            parts[group] = (
+                "test" if share < spec.test else "val" if share < spec.test + spec.val else "train"
+            )
+            seen += sizes[group]
+    rows = [
+        SplitRow(str(name), task.classes[label], str(patient), parts[group])
+        for name, label, patient, group in zip(
+            samples.names, samples.labels, samples.patients, groups, strict=True
+        )
+    ]
+    _verify_classes(rows, spec, task)
+    return rows
+
+
+def _verify_classes(rows: Sequence[SplitRow], spec: SplitSpec, task: Task) -> None:
+    for part in PARTS:
+        if part == "test" and spec.test == 0:
+            continue
+        missing = set(task.classes) - {row.label for row in rows if row.part == part}
+        if missing:
+            raise DataError(
+                f"The {part} part would have no image of {', '.join(sorted(missing))}: "
+                "there are too few patients. Add images or change the recipe's [split]."
+            )
+
+
+def samples_of(samples: Samples, rows: Sequence[SplitRow], part: Part) -> Samples:
+    """Give the samples of one part. Rows without a sample (unreadable now) are left out."""
+    wanted = {row.name for row in rows if row.part == part}
+    return samples.take(np.flatnonzero([str(name) in wanted for name in samples.names]))

@@ -1,0 +1,331 @@
+"""The training loop: phases, epochs, steps; resumable after every epoch."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
+from tqdm import tqdm
+
+from cxr.errors import RunError
+from cxr.labels import Task
+from cxr.manifest import Normalisation
+from cxr.networks.network import Network
+from cxr.run import EpochRecord
+from training.augment import Augmenter
+from training.device import Compute
+from training.distributed import World
+from training.recipe import Phase, Recipe
+from training.samples import Samples
+from training.scoring import score
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT_NAME = "checkpoint.pt"
+MAX_GRADIENT_NORM = 1.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One epoch of the whole training.
+
+    Attributes:
+        phase: The phase it belongs to.
+        epoch: Number within the phase, from 0.
+        index: Number within the training, from 0.
+    """
+
+    phase: Phase
+    epoch: int
+    index: int
+
+
+def plan_epochs(recipe: Recipe) -> list[Plan]:
+    """List all epochs of a recipe in order."""
+    pairs = [(phase, epoch) for phase in recipe.phases for epoch in range(phase.epochs)]
+    return [Plan(phase, epoch, index) for index, (phase, epoch) in enumerate(pairs)]
+
+
+def normalisation_of(samples: Samples) -> Normalisation:
+    """Give mean and standard deviation of the pixels, in [0, 1]."""
+    scaled = samples.pixels.astype(np.float32) / 255.0
+    return Normalisation(mean=float(scaled.mean()), std=float(scaled.std()))
+
+
+def class_weights(samples: Samples, task: Task, mode: str) -> torch.Tensor:
+    """Weights of the classes in the loss, shape (K,), with mean 1 over the samples.
+
+    ``balanced`` gives every class the same total weight however many images it has.
+    """
+    counts = np.bincount(samples.labels, minlength=len(task.classes)).astype(np.float64)
+    if mode == "none":
+        return torch.ones(len(counts))
+    return torch.tensor(counts.sum() / (len(counts) * counts), dtype=torch.float32)
+
+
+class Trainer:
+    """Trains one network on the samples of one split.
+
+    The random numbers of an epoch depend on seed, epoch and rank alone, so a training that
+    is resumed gives the same network as one that was never interrupted.
+
+    Args:
+        network: Initialised network, on the CPU.
+        recipe: How to train.
+        task: What the classes are.
+        train: Samples to learn from.
+        val: Samples to watch.
+        compute: Device and precision.
+        world: This process among its peers.
+        work_dir: Where the checkpoint is kept.
+        fingerprint: Digest of data and split; a checkpoint of others is refused.
+        quiet: Show no progress bars.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        recipe: Recipe,
+        task: Task,
+        train: Samples,
+        val: Samples,
+        compute: Compute,
+        world: World,
+        work_dir: Path,
+        fingerprint: str,
+        quiet: bool = False,
+    ) -> None:
+        self.recipe, self.task, self.compute, self.world = recipe, task, compute, world
+        self.train, self.val, self.quiet = train, val, quiet
+        self.checkpoint = work_dir / CHECKPOINT_NAME
+        self.identity = hashlib.sha256(
+            f"{recipe.model_dump_json()} {fingerprint} {world.size}".encode()
+        ).hexdigest()
+        self.normalisation = normalisation_of(train)
+        self.loss_weights = class_weights(train, task, recipe.class_weights).to(compute.device)
+        self.network = network.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = AveragedModel(self.network, avg_fn=self._averaging, use_buffers=True)
+        self.curves: list[EpochRecord] = []
+        self.local_batch = recipe.batch_size // world.size
+        if self.local_batch < 2 or len(train) < recipe.batch_size:
+            raise RunError(
+                f"Batches of {recipe.batch_size} over {world.size} processes do not go with "
+                f"{len(train)} training images. Lower batch_size in the recipe."
+            )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in an epoch; the rest is left to the next shuffle."""
+        return len(self.train) // self.recipe.batch_size
+
+    @property
+    def result(self) -> Network:
+        """The averaged network, which is what a run ships."""
+        averaged: Network = self.average.module
+        return averaged
+
+    def run(self) -> None:
+        """Train to the end of the recipe, from the checkpoint if there is one."""
+        plans = plan_epochs(self.recipe)
+        state = self._load()
+        optimizer: torch.optim.Optimizer | None = None
+        for plan in plans[len(self.curves) :]:
+            if optimizer is None or plan.epoch == 0:
+                optimizer = self._optimizer(plan.phase)
+                schedule = self._schedule(optimizer, plan.phase)
+                scaler = torch.amp.GradScaler(
+                    self.compute.device.type, enabled=self.compute.dtype == torch.float16
+                )
+                if state is not None and plan.epoch > 0:
+                    optimizer.load_state_dict(state["optimizer"])
+                    schedule.load_state_dict(state["schedule"])
+                    scaler.load_state_dict(state["scaler"])
+                wrapped = self._wrapped()
+            self.curves.append(self._epoch(plan, wrapped, optimizer, schedule, scaler))
+            self._save(optimizer, schedule, scaler)
+
+    def _averaging(self, averaged: torch.Tensor, current: torch.Tensor, count: Any) -> torch.Tensor:
+        # A young average forgets its start sooner than the recipe's decay would.
+        decay = min(self.recipe.weight_average, (1.0 + float(count)) / (10.0 + float(count)))
+        return averaged * decay + current.to(averaged.dtype) * (1.0 - decay)
+
+    def _optimizer(self, phase: Phase) -> torch.optim.Optimizer:
+        try:
+            self.network.train_only(phase.stages)
+        except ValueError as error:
+            raise RunError(f"Phase {phase.name!r} of the recipe: {error}.") from None
+        learning = [p for p in self.network.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in learning if p.ndim > 1], "weight_decay": self.recipe.weight_decay},
+            {"params": [p for p in learning if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(groups, lr=phase.learning_rate)
+
+    def _schedule(
+        self, optimizer: torch.optim.Optimizer, phase: Phase
+    ) -> torch.optim.lr_scheduler.LambdaLR:
+        total = phase.epochs * self.steps_per_epoch
+        warmup = max(1, int(total * phase.warmup))
+
+        def factor(step: int) -> float:
+            cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, step / total)))
+            return min(1.0, (step + 1) / warmup) * cosine
+
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+    def _wrapped(self) -> nn.Module:
+        if self.world.size == 1:
+            return self.network
+        devices = [self.compute.device] if self.compute.device.type == "cuda" else None
+        return DistributedDataParallel(self.network, device_ids=devices)
+
+    def _batches(self, plan: Plan) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        order = np.random.default_rng((self.recipe.seed, plan.index)).permutation(len(self.train))
+        seed = int.from_bytes(
+            hashlib.sha256(f"{self.recipe.seed} {plan.index} {self.world.rank}".encode()).digest()[:4]
+        )
+        torch.manual_seed(seed)  # dropout
+        augmenter = Augmenter(self.recipe.augmentation, torch.Generator().manual_seed(seed))
+        size = plan.phase.size_px or self.recipe.size_px
+        for step in range(self.steps_per_epoch):
+            start = step * self.recipe.batch_size + self.world.rank * self.local_batch
+            chosen = order[start : start + self.local_batch]
+            images = torch.from_numpy(self.train.pixels[chosen]).to(self.compute.device)
+            images = images.float().div_(255.0)
+            if size != images.shape[-1]:
+                images = F.interpolate(
+                    images, (size, size), mode="bilinear", antialias=True, align_corners=False
+                )
+            images = (augmenter(images) - self.normalisation.mean) / self.normalisation.std
+            labels = torch.from_numpy(self.train.labels[chosen]).to(self.compute.device)
+            yield self.compute.put(images), labels
+
+    def _epoch(
+        self,
+        plan: Plan,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LambdaLR,
+        scaler: torch.amp.GradScaler,
+    ) -> EpochRecord:
+        self.network.train_only(plan.phase.stages)
+        started, losses = time.perf_counter(), torch.zeros(())
+        learning_rate = optimizer.param_groups[0]["lr"]
+        bar = tqdm(
+            total=self.steps_per_epoch * self.recipe.batch_size,
+            desc=f"{plan.phase.name} {plan.epoch + 1}/{plan.phase.epochs}",
+            unit="image",
+            disable=self.quiet or not self.world.is_main,
+            dynamic_ncols=True,
+        )
+        with bar:
+            for step, (images, labels) in enumerate(self._batches(plan)):
+                with self.compute.autocast():
+                    logits = network(images)
+                loss = F.cross_entropy(
+                    logits.float(),
+                    labels,
+                    weight=self.loss_weights,
+                    label_smoothing=self.recipe.label_smoothing,
+                )
+                optimizer.zero_grad()
+                scaler.scale(loss).backward()
+                scaler.unscale_(optimizer)
+                nn.utils.clip_grad_norm_(self.network.parameters(), MAX_GRADIENT_NORM)
+                scaler.step(optimizer)
+                scaler.update()
+                schedule.step()
+                self.average.update_parameters(self.network)
+                losses += loss.detach().cpu()
+                bar.update(self.recipe.batch_size)
+                bar.set_postfix(loss=f"{float(losses) / (step + 1):.4f}", refresh=False)
+            seconds = time.perf_counter() - started
+            train_loss = self.world.mean(float(losses) / self.steps_per_epoch)
+            val_loss, val_auroc = self._validate() if self.world.is_main else (0.0, None)
+            self.world.wait()
+            shown = "none" if val_auroc is None else f"{val_auroc:.4f}"
+            bar.set_postfix(loss=f"{train_loss:.4f}", val_auroc=shown)
+        log.info(
+            "%s %d/%d: loss %.4f, validation loss %.4f, validation AUROC %s, %.0f images/s",
+            plan.phase.name,
+            plan.epoch + 1,
+            plan.phase.epochs,
+            train_loss,
+            val_loss,
+            shown,
+            self.steps_per_epoch * self.recipe.batch_size / seconds,
+        )
+        return EpochRecord(
+            phase=plan.phase.name,
+            epoch=plan.epoch,
+            learning_rate=learning_rate,
+            train_loss=train_loss,
+            val_loss=val_loss,
+            val_auroc=val_auroc,
+            images_per_second=self.steps_per_epoch * self.recipe.batch_size / seconds,
+            seconds=seconds,
+        )
+
+    def _validate(self) -> tuple[float, float | None]:
+        logits = score(self.result, self.val.pixels, self.normalisation, self.compute)
+        loss = F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(self.val.labels))
+        return float(loss), positive_auroc(logits, self.val.labels, self.task)
+
+    def _save(self, optimizer: torch.optim.Optimizer, schedule: Any, scaler: Any) -> None:
+        if self.world.is_main:
+            state = {
+                "identity": self.identity,
+                "curves": [record.model_dump() for record in self.curves],
+                "network": self.network.state_dict(),
+                "average": self.average.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "schedule": schedule.state_dict(),
+                "scaler": scaler.state_dict(),
+            }
+            staging = self.checkpoint.with_suffix(".tmp")
+            torch.save(state, staging)
+            staging.replace(self.checkpoint)
+        self.world.wait()
+
+    def _load(self) -> dict[str, Any] | None:
+        if not self.checkpoint.is_file():
+            return None
+        state: dict[str, Any] = torch.load(
+            self.checkpoint, map_location=self.compute.device, weights_only=True
+        )
+        if state["identity"] != self.identity:
+            raise RunError(
+                f"{self.checkpoint} belongs to another recipe, data set or number of processes. "
+                "Give another --out, or --restart to begin anew."
+            )
+        self.curves = [EpochRecord(**record) for record in state["curves"]]
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        log.info("resuming after %d finished epochs", len(self.curves))
+        return state
+
+
+def positive_auroc(
+    logits: NDArray[np.float32], labels: NDArray[np.int64], task: Task
+) -> float | None:
+    """AUROC of the positive class against the rest; None if a side is empty."""
+    truth = labels == task.positive_index
+    if truth.all() or not truth.any():
+        return None
+    others = np.delete(logits, task.positive_index, axis=1)
+    margin = logits[:, task.positive_index] - np.logaddexp.reduce(others, axis=1)
+    return float(roc_auc_score(truth, margin))
