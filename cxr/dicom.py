@@ -18,6 +18,7 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
 from pydicom.pixels import apply_modality_lut, apply_voi_lut, pixel_array
+from pydicom.uid import JPEGExtended12Bit
 
 from cxr.errors import InputError, UnreadableImageError, UnsupportedDicomError, UnsupportedMediaError
 from cxr.image import DecodedImage, DicomFacts, GrayImage
@@ -117,7 +118,9 @@ def _verify_header(
     if ds.get("PhotometricInterpretation", "") not in (*MONOCHROME, *COLOUR):
         raise UnsupportedDicomError("The DICOM photometric interpretation is not supported.")
     syntax = _transfer_syntax(ds)
-    if syntax.is_compressed and not _has_decoder(syntax):
+    # Pillow, the decoder behind it, reads JPEG of 8 bits only.
+    beyond = syntax == JPEGExtended12Bit and _integer(ds, "BitsStored") > 8
+    if syntax.is_compressed and (beyond or not _has_decoder(syntax)):
         raise UnsupportedMediaError(
             f"No decoder is installed for the DICOM transfer syntax {syntax}. "
             "Send the image uncompressed (1.2.840.10008.1.2.1)."
@@ -186,6 +189,7 @@ def _display_table(ds: FileDataset, stored: NDArray[np.int32], present: NDArray[
     Returns:
         Same shape, uint8, before the inversion of MONOCHROME1.
     """
+    _correct_descriptors(ds)
     # apply_modality_lut looks a LUT up by stored value, so it may be asked for all at once.
     values = np.asarray(apply_modality_lut(stored, ds), dtype=np.float64)
     if _has_voi_lut(ds):
@@ -198,6 +202,20 @@ def _display_table(ds: FileDataset, stored: NDArray[np.int32], present: NDArray[
         low, high = _value_range(ds, stored, values, present)
         fraction = (values - low) / max(high - low, 1e-9)
     return np.clip(fraction * 255.0 + 0.5, 0.0, 255.0).astype(np.uint8)
+
+
+def _correct_descriptors(ds: FileDataset) -> None:
+    """Read the first mapped value of LUTs as signed where the pixels are (PS3.3 C.11.1.1.1).
+
+    Files of implicit VR carry no sign of their own, and it is read as unsigned.
+    """
+    if _integer(ds, "PixelRepresentation") != 1:
+        return
+    for keyword in ("ModalityLUTSequence", "VOILUTSequence"):
+        for item in ds.get(keyword) or ():
+            entries, first, bits = item.LUTDescriptor
+            if first >= 1 << 15:
+                item.LUTDescriptor = [entries, first - (1 << 16), bits]
 
 
 def _has_voi_lut(ds: FileDataset) -> bool:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cxr.decision import OperatingPoint
 from cxr.labels import Task
-from cxr.metrics import Estimate
+from cxr.estimate import Estimate
 from cxr.preprocessing import Preprocessing
 
 SCHEMA_VERSION = 1

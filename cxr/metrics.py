@@ -11,25 +11,15 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from cxr.errors import DataError
+from cxr.estimate import Estimate
 
 Floats: TypeAlias = NDArray[np.float64]
 
 ECE_BINS = 15  # the number of Guo et al. 2017, kept by most who report ECE
 REPLICATES = 1000
 CONFIDENCE_PERCENTILES = (2.5, 97.5)
-
-
-class Estimate(BaseModel):
-    """A figure with its 95 % confidence interval."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
-
-    value: float | None
-    low: float | None
-    high: float | None
 
 
 Metrics: TypeAlias = dict[str, Estimate]

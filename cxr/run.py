@@ -11,7 +11,7 @@ from cxr.decision import OperatingPoint
 from cxr.digest import sha256_of_file
 from cxr.errors import RunError
 from cxr.manifest import Calibration, Normalisation, Provenance, Section, TaskSection
-from cxr.metrics import Estimate
+from cxr.estimate import Estimate
 from cxr.preprocessing import Preprocessing
 
 RUN_NAME = "run.json"

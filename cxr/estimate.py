@@ -1,0 +1,30 @@
+"""A figure with its confidence interval."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Estimate(BaseModel):
+    """A figure with its 95 % confidence interval."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+COUNTS = frozenset({"false_negatives"})
+"""Figures that are numbers of images; all others are shares."""
+
+
+def format_estimate(figure: str, estimate: Estimate) -> str:
+    """Give ``0.973 (0.961 to 0.984)`` for people, or a dash for an undefined figure."""
+    if estimate.value is None:
+        return "-"
+    digits = 0 if figure in COUNTS else 3
+    text = f"{estimate.value:.{digits}f}"
+    if estimate.low is None or estimate.high is None:
+        return text
+    return f"{text} ({estimate.low:.{digits}f} to {estimate.high:.{digits}f})"

@@ -1,0 +1,98 @@
+"""Engines that export compares and evaluates with."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+from cxr.errors import BundleError
+from cxr.manifest import Manifest
+from cxr.networks import build_network
+from cxr.networks.served import ServedNetwork
+from cxr.networks.weights import load_weights
+
+CUDA_PROVIDER = "CUDAExecutionProvider"
+CPU_PROVIDER = "CPUExecutionProvider"
+
+FloatRows = NDArray[np.float32]
+
+
+class ExportEngine(Protocol):
+    """Answers for model inputs."""
+
+    def run(self, images: NDArray[np.uint8]) -> tuple[FloatRows, FloatRows]:
+        """Logits (N, K) and probabilities (N, K) of model inputs (N, 1, S, S)."""
+
+
+class OrtEngine:
+    """ONNX Runtime on the bundle's graph, with the service's session options.
+
+    Args:
+        model: The ONNX file.
+        manifest: Names of the tensors.
+        provider: ``cpu`` or ``cuda``.
+        threads: Threads of one run; 0 for one per core.
+
+    Raises:
+        BundleError: The file is no graph, or the provider is not available.
+    """
+
+    def __init__(self, model: Path, manifest: Manifest, provider: str = "cpu", threads: int = 0):
+        self._tensors = manifest.tensors
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or os.cpu_count() or 1
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        wanted = CUDA_PROVIDER if provider == "cuda" else CPU_PROVIDER
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(model), options, providers=[wanted]
+            )
+        except Exception:  # ONNX Runtime's exceptions have no public base but this
+            raise BundleError(f"{model.name} cannot be loaded by ONNX Runtime.") from None
+        if self._session.get_providers()[0] != wanted:
+            raise BundleError(f"ONNX Runtime offers no {wanted} on this machine.")
+
+    def run(self, images: NDArray[np.uint8]) -> tuple[FloatRows, FloatRows]:
+        """Logits and probabilities of model inputs (N, 1, S, S)."""
+        names = [self._tensors.logits, self._tensors.probabilities]
+        outputs: list[Any] = self._session.run(names, {self._tensors.image: images})
+        return outputs[0], outputs[1]
+
+
+class TorchEngine:
+    """The retained PyTorch path: the same weights, eager, float32."""
+
+    def __init__(self, served: ServedNetwork) -> None:
+        self._served = served.eval()
+
+    def run(self, images: NDArray[np.uint8]) -> tuple[FloatRows, FloatRows]:
+        """Logits and probabilities of model inputs (N, 1, S, S)."""
+        with torch.inference_mode():
+            answer = self._served(torch.tensor(images))
+        return answer.logits.numpy(), answer.probabilities.numpy()
+
+
+def served_network(weights: Path, manifest: Manifest) -> ServedNetwork:
+    """Build the PyTorch network of a bundle, in evaluation mode.
+
+    Raises:
+        RunError: The weights are not this architecture's.
+    """
+    network = build_network(manifest.architecture, len(manifest.task.classes))
+    load_weights(network, weights)
+    served = ServedNetwork(
+        network,
+        manifest.normalisation.mean,
+        manifest.normalisation.std,
+        manifest.calibration.temperature,
+        manifest.calibration.mirror,
+    )
+    return served.eval()

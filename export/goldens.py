@@ -1,0 +1,97 @@
+"""Goldens: stored inputs with their answers, none taken from a patient."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr import manifest as names
+from cxr.bundle import Bundle
+from cxr.decoding import DecodeOptions, decode_image
+from cxr.errors import BundleError
+from cxr.image import ModelInput
+from cxr.manifest import GoldenTolerance
+from cxr.preprocessing import Preprocessing, to_model_input
+from export.engine import ExportEngine
+from export.phantom import draw_phantom, encode_dicom, encode_jpeg, encode_png
+
+TOLERANCE = GoldenTolerance(
+    tensors=1e-3,  # float32 kernels of any provider and CPU; a wrong graph is off by far more
+    files=2e-2,  # JPEG decoders and resize libraries differ by a grey level here and there
+)
+
+OPACITIES = (0.0, 0.0, 0.5, 1.0, 0.3, 0.8, 0.0, 1.0)
+
+ENCODERS: dict[str, tuple[Callable[[NDArray[np.uint8]], bytes], float]] = {
+    "phantom-clear.jpeg": (encode_jpeg, 0.0),
+    "phantom-opaque.png": (encode_png, 1.0),
+    "phantom-clear.dcm": (encode_dicom, 0.0),
+    "phantom-opaque-monochrome1.dcm": (lambda image: encode_dicom(image, monochrome1=True), 1.0),
+}
+
+
+def golden_inputs(spec: Preprocessing) -> NDArray[np.uint8]:
+    """Give eight model inputs, (8, 1, S, S): phantoms, one flat, one of noise."""
+    inputs = [to_model_input(draw_phantom(i, o), spec) for i, o in enumerate(OPACITIES)]
+    size = spec.size_px
+    inputs[0] = np.full((1, size, size), 128, dtype=np.uint8)
+    inputs[1] = np.random.default_rng(0).integers(0, 256, (1, size, size), dtype=np.uint8)
+    return np.stack(inputs)
+
+
+def read_model_input(data: bytes, spec: Preprocessing) -> ModelInput:
+    """Decode and resize a file's bytes as the service does.
+
+    Raises:
+        InputError: It cannot be used.
+    """
+    options = DecodeOptions(reduce_to_px=2 * spec.size_px)
+    return to_model_input(decode_image(data, options).pixels, spec)
+
+
+def write_goldens(
+    directory: Path, engine: ExportEngine, spec: Preprocessing, positive_index: int
+) -> None:
+    """Write golden tensors and golden files with the engine's answers."""
+    images = golden_inputs(spec)
+    logits, probabilities = engine.run(images)
+    np.savez(
+        directory / names.GOLDEN_TENSORS_NAME,
+        images=images,
+        logits=logits,
+        probabilities=probabilities,
+    )
+    (directory / names.GOLDEN_FILES_DIR).mkdir()
+    expected = {}
+    for name, (encode, opacity) in ENCODERS.items():
+        data = encode(draw_phantom(3, opacity))
+        (directory / names.GOLDEN_FILES_DIR / name).write_bytes(data)
+        _, answer = engine.run(read_model_input(data, spec)[np.newaxis])
+        expected[name] = float(answer[0, positive_index])
+    path = directory / names.GOLDEN_EXPECTED_NAME
+    path.write_text(json.dumps(expected, indent=2) + "\n")
+
+
+def verify_goldens(bundle: Bundle, engine: ExportEngine) -> None:
+    """Replay a bundle's goldens.
+
+    Raises:
+        BundleError: An answer is not the stored one.
+    """
+    manifest = bundle.manifest
+    stored = bundle.golden_tensors()
+    _, probabilities = engine.run(stored.images)
+    gap = float(np.abs(probabilities - stored.probabilities).max())
+    if not gap <= manifest.golden_tolerance.tensors:
+        raise BundleError(f"The golden tensors are not matched: off by {gap:.2e}.")
+    positive = manifest.task.as_task().positive_index
+    for path, expected in bundle.golden_files().items():
+        model_input = read_model_input(path.read_bytes(), manifest.preprocessing)
+        _, answer = engine.run(model_input[np.newaxis])
+        gap = abs(float(answer[0, positive]) - expected)
+        if not gap <= manifest.golden_tolerance.files:
+            raise BundleError(f"The golden file {path.name} is not matched: off by {gap:.2e}.")

@@ -1,0 +1,75 @@
+"""A served network to an ONNX graph."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+
+import onnx
+import torch
+
+from cxr.manifest import Tensors
+from cxr.networks.served import ServedNetwork
+
+OPSET = 23  # the newest that ONNX Runtime's CPU and CUDA providers and PyTorch's exporter share
+
+_TRACE_BATCH = 2  # 1 would be specialised into the graph
+
+
+def embedding_size(served: ServedNetwork, size_px: int) -> int:
+    """Give D, the length of the embedding."""
+    with torch.inference_mode():
+        return int(served(torch.zeros(1, 1, size_px, size_px, dtype=torch.uint8)).embedding.shape[1])
+
+
+def export_graph(served: ServedNetwork, size_px: int, path: Path, tensors: Tensors) -> None:
+    """Write the ONNX file and check it.
+
+    Args:
+        served: In evaluation mode, on the CPU, float32.
+        size_px: Side of the model input.
+        path: The file to write. Weights are inside it.
+        tensors: Names of input and outputs.
+
+    Raises:
+        onnx.checker.ValidationError: The graph is not valid ONNX.
+    """
+    images = torch.zeros(_TRACE_BATCH, 1, size_px, size_px, dtype=torch.uint8)
+    for name in ("torch.onnx", "onnxscript", "onnx_ir"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's notes on its own deprecations
+        program = torch.onnx.export(
+            served,
+            (images,),
+            input_names=[tensors.image],
+            output_names=[tensors.logits, tensors.probabilities, tensors.embedding],
+            dynamic_shapes=({0: torch.export.Dim("N", min=1, max=1024)},),
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None  # it is None only without dynamo
+    model = program.model_proto
+    _without_traces(model)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save_model(model, path)
+
+
+def _without_traces(model: onnx.ModelProto) -> None:
+    """Drop the exporter's notes: stack traces with paths of the machine that exported."""
+    del model.metadata_props[:]
+    model.doc_string = ""
+    graph = model.graph
+    del graph.metadata_props[:]
+    graph.doc_string = ""
+    for part in (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    for function in model.functions:
+        del function.metadata_props[:]
+        for node in function.node:
+            del node.metadata_props[:]
+            node.doc_string = ""

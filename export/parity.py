@@ -1,0 +1,44 @@
+"""Do two engines give the same answers?"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr.errors import BundleError
+from cxr.manifest import Parity
+from export.engine import ExportEngine
+
+BATCH_SIZES = (1, 3, 8)
+LOGIT_TOLERANCE = 1e-4  # float32 sums in another order; measured differences are near 1e-5
+
+
+def measure_parity(
+    reference: ExportEngine, candidate: ExportEngine, images: NDArray[np.uint8]
+) -> Parity:
+    """Compare two engines at several batch sizes.
+
+    Args:
+        reference: PyTorch.
+        candidate: ONNX Runtime.
+        images: At least ``max(BATCH_SIZES)`` model inputs, (N, 1, S, S).
+
+    Raises:
+        BundleError: Logits differ by more than the tolerance.
+    """
+    logit_gap = probability_gap = 0.0
+    for size in BATCH_SIZES:
+        expected, given = reference.run(images[:size]), candidate.run(images[:size])
+        logit_gap = max(logit_gap, float(np.abs(expected[0] - given[0]).max()))
+        probability_gap = max(probability_gap, float(np.abs(expected[1] - given[1]).max()))
+    if not logit_gap <= LOGIT_TOLERANCE:  # also true for NaN
+        raise BundleError(
+            f"PyTorch and ONNX Runtime disagree: logits differ by {logit_gap:.2e}, "
+            f"allowed are {LOGIT_TOLERANCE:.0e}."
+        )
+    return Parity(
+        batch_sizes=BATCH_SIZES,
+        tolerance=LOGIT_TOLERANCE,
+        max_logit_difference=logit_gap,
+        max_probability_difference=probability_gap,
+    )

@@ -1,0 +1,115 @@
+"""Measure a run on a split and draw its figures."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from cxr.digest import new_directory
+from cxr.estimate import Estimate
+from cxr.metrics import measure
+from cxr.networks import build_network
+from cxr.networks.weights import load_weights
+from cxr.run import WEIGHTS_NAME, open_run
+from cxr.split import SPLIT_NAME, select_images
+from training import figures as draw
+from training.calibrate import probabilities_of
+from training.device import Compute
+from training.report import render_page, write_figures
+from training.samples import load_samples
+from training.scoring import score
+
+METRICS_NAME = "metrics.json"
+REPORT_NAME = "report.html"
+
+
+class RunEvaluation(BaseModel):
+    """The content of ``metrics.json``."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run: str
+    version: str
+    split: str
+    images: int
+    patients: int
+    metrics: dict[str, dict[str, Estimate]]
+
+
+def evaluate_run(
+    run_path: Path, data: Path, split: str, out: Path, compute: Compute, quiet: bool = False
+) -> Path:
+    """Score a split with a run's network and write metrics.json, figures and report.html.
+
+    Args:
+        run_path: The run directory.
+        data: The data set's folder.
+        split: ``train``, ``val``, ``test``, or an ``internal-`` part of the run's own split.
+        out: Folder to make; an older one is replaced when the new one is complete.
+        compute: Device and precision.
+        quiet: Show no progress bar.
+
+    Returns:
+        Path of the HTML report.
+
+    Raises:
+        RunError: The run is missing or damaged.
+        DataError: The data set is not as it must be.
+    """
+    run = open_run(run_path)
+    task = run.task.as_task()
+    images = select_images(data, split, task, run_path / SPLIT_NAME)
+    samples = load_samples(images, run.preprocessing, task, os.cpu_count() or 1, quiet)
+    network = build_network(run.architecture, len(task.classes))
+    load_weights(network, run_path / WEIGHTS_NAME)
+    network = network.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    logits = score(
+        network, samples.pixels, run.normalisation, compute, run.calibration.mirror
+    )
+    labels = (samples.labels == task.positive_index).astype(np.int64)
+    probabilities = probabilities_of(logits, run.calibration.temperature, task.positive_index)
+    metrics = measure(
+        labels,
+        probabilities,
+        {point.name: point.threshold for point in run.operating_points},
+        [str(patient) for patient in samples.patients],
+    )
+    evaluation = RunEvaluation(
+        run=run.name,
+        version=run.version,
+        split=split,
+        images=len(samples),
+        patients=len(set(samples.patients)),
+        metrics=metrics,
+    )
+    names = (" / ".join(c for c in task.classes if c != task.positive), task.positive)
+    default = next(p for p in run.operating_points if p.name == run.default_operating_point)
+    drawn = {
+        "training_curves": draw.draw_curves(run.curves),
+        "confusion_matrix": draw.draw_confusion(labels, probabilities, default, names),
+        "roc": draw.draw_roc(labels, probabilities, metrics),
+        "precision_recall": draw.draw_precision_recall(labels, probabilities, metrics),
+        "reliability": draw.draw_reliability(labels, probabilities, metrics[default.name]),
+        "histogram": draw.draw_histogram(labels, probabilities, run.operating_points, names),
+    }
+    with new_directory(out) as directory:
+        content = json.loads(evaluation.model_dump_json())
+        (directory / METRICS_NAME).write_text(json.dumps(content, indent=2) + "\n")
+        page = render_page(
+            "evaluation.html.j2",
+            run=run,
+            split=split,
+            images=len(samples),
+            patients=evaluation.patients,
+            positives=int(labels.sum()),
+            unreadable=len(images) - len(samples),
+            metrics=metrics,
+            figures=write_figures(drawn, directory),
+        )
+        (directory / REPORT_NAME).write_text(page)
+    return out / REPORT_NAME
