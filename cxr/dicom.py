@@ -17,10 +17,17 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
-from pydicom.pixels import apply_modality_lut, apply_voi_lut, pixel_array
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
+from pydicom.pixels.utils import pixel_array
 from pydicom.uid import JPEGExtended12Bit
 
-from cxr.errors import InputError, UnreadableImageError, UnsupportedDicomError, UnsupportedMediaError
+from cxr.errors import (
+    InputError,
+    UnreadableImageError,
+    UnsupportedDicomError,
+    UnsupportedMediaError,
+)
 from cxr.image import DecodedImage, DicomFacts, GrayImage
 
 # pydicom logs and warns with the values of attributes, which may be a patient's.
@@ -137,7 +144,7 @@ def _transfer_syntax(ds: FileDataset) -> Any:
 
 def _has_decoder(syntax: Any) -> bool:
     try:
-        return bool(pydicom.pixels.get_decoder(syntax).is_available)
+        return bool(get_decoder(syntax).is_available)
     except NotImplementedError:
         return False
 
@@ -226,11 +233,13 @@ def _first_window(ds: FileDataset) -> tuple[float, float, str] | None:
     centre, width = ds.get("WindowCenter"), ds.get("WindowWidth")
     if centre in (None, "") or width in (None, ""):
         return None
-    first = [v[0] if isinstance(v, (list, pydicom.multival.MultiValue)) else v for v in (centre, width)]
+    first = [
+        v[0] if isinstance(v, (list, pydicom.multival.MultiValue)) else v for v in (centre, width)
+    ]
     function = str(ds.get("VOILUTFunction") or "LINEAR").upper()
     centre, width = (float(v) for v in first)
     # PS3.3 C.11.2.1.2: the width is at least 1, and above 0 for LINEAR_EXACT and SIGMOID.
-    if width < 1 and function == "LINEAR" or width <= 0:
+    if (width < 1 and function == "LINEAR") or width <= 0:
         return None
     return centre, width, function
 

@@ -7,11 +7,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cxr.decision import OperatingPoint
-from cxr.labels import Task
 from cxr.estimate import Estimate
+from cxr.labels import Task
 from cxr.preprocessing import Preprocessing
 
-SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 MODEL_NAME = "model.onnx"
 WEIGHTS_NAME = "weights.safetensors"
@@ -95,7 +94,7 @@ class GoldenTolerance(Section):
 class Manifest(Section):
     """Everything that belongs to a model, beside its weights."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")
     version: str = Field(pattern=r"^\d+\.\d+\.\d+$")
     architecture: str

@@ -75,7 +75,9 @@ def ranking_figures(labels: Floats, probabilities: Floats, weights: Floats) -> d
     both = weights[labels == 1].sum() > 0 and weights[labels == 0].sum() > 0
     nan = float("nan")
     return {
-        "auroc": float(roc_auc_score(labels, probabilities, sample_weight=weights)) if both else nan,
+        "auroc": float(roc_auc_score(labels, probabilities, sample_weight=weights))
+        if both
+        else nan,
         "auprc": (
             float(average_precision_score(labels, probabilities, sample_weight=weights))
             if both

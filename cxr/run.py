@@ -10,8 +10,8 @@ from pydantic import Field, ValidationError
 from cxr.decision import OperatingPoint
 from cxr.digest import sha256_of_file
 from cxr.errors import RunError
-from cxr.manifest import Calibration, Normalisation, Provenance, Section, TaskSection
 from cxr.estimate import Estimate
+from cxr.manifest import Calibration, Normalisation, Provenance, Section, TaskSection
 from cxr.preprocessing import Preprocessing
 
 RUN_NAME = "run.json"

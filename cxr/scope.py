@@ -13,15 +13,22 @@ LATERAL_VIEWS = frozenset({"LL", "RL", "LLD", "RLD", "LLO", "RLO", "LATERAL"})
 CHEST_BODY_PARTS = frozenset({"", "CHEST", "THORAX", "LUNG", "PORT CHEST", "CHEST PA", "CHEST AP"})
 
 MIN_CONTRAST = 8.0
-"""Standard deviation, in grey levels, below which a picture shows nothing. Radiographs of the
-training set lie between 19 and 88."""
+"""Standard deviation, in grey levels, below which a picture shows nothing.
+
+Radiographs of the training set lie between 19 and 88.
+"""
 
 MAX_CHROMA = 12.0
 """Mean spread of the colour channels, in grey levels, above which a picture is a colour one.
-Grey radiographs stored as colour JPEG stay near 0."""
+
+Grey radiographs stored as colour JPEG stay near 0.
+"""
 
 MAX_ASPECT = 3.0
-"""Longer over shorter side. Original images of the training set lie between 1 and 2, adult ones between 1 and 1.3."""
+"""Longer over shorter side.
+
+Original images of the training set lie between 1 and 2, adult ones between 1 and 1.3.
+"""
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from cxr.manifest import Manifest
 from cxr.estimate import format_estimate
+from cxr.manifest import Manifest
 
 TEMPLATES_DIR = Path(__file__).parent / "templates"
 

@@ -52,9 +52,7 @@ class OrtEngine:
         options.log_severity_level = 3
         wanted = CUDA_PROVIDER if provider == "cuda" else CPU_PROVIDER
         try:
-            self._session = onnxruntime.InferenceSession(
-                str(model), options, providers=[wanted]
-            )
+            self._session = onnxruntime.InferenceSession(str(model), options, providers=[wanted])
         except Exception:  # ONNX Runtime's exceptions have no public base but this
             raise BundleError(f"{model.name} cannot be loaded by ONNX Runtime.") from None
         if self._session.get_providers()[0] != wanted:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,8 @@ from tqdm import tqdm
 from cxr.bundle import Bundle
 from cxr.dataset import LabelledImage
 from cxr.errors import DataError, InputError
-from cxr.image import ModelInput
 from cxr.estimate import Estimate, format_estimate
+from cxr.image import ModelInput
 from cxr.metrics import measure
 from export.engine import ExportEngine
 from export.goldens import read_model_input

@@ -20,7 +20,9 @@ _TRACE_BATCH = 2  # 1 would be specialised into the graph
 def embedding_size(served: ServedNetwork, size_px: int) -> int:
     """Give D, the length of the embedding."""
     with torch.inference_mode():
-        return int(served(torch.zeros(1, 1, size_px, size_px, dtype=torch.uint8)).embedding.shape[1])
+        return int(
+            served(torch.zeros(1, 1, size_px, size_px, dtype=torch.uint8)).embedding.shape[1]
+        )
 
 
 def export_graph(served: ServedNetwork, size_px: int, path: Path, tensors: Tensors) -> None:

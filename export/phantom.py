@@ -31,7 +31,9 @@ def draw_phantom(seed: int, opacity: float = 0.0) -> GrayImage:
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float64)
     x, y = (x - WIDTH / 2) / WIDTH, (y - HEIGHT / 2) / HEIGHT
 
-    def ellipse(cx: float, cy: float, rx: float, ry: float, soft: float = 0.15) -> NDArray[np.float64]:
+    def ellipse(
+        cx: float, cy: float, rx: float, ry: float, soft: float = 0.15
+    ) -> NDArray[np.float64]:
         distance = np.sqrt(((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2)
         return 1.0 / (1.0 + np.exp((distance - 1.0) / soft))
 

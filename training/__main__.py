@@ -59,9 +59,7 @@ def _train(arguments: argparse.Namespace) -> None:
 
     with joined_world() as world:
         # torchrun's processes share the cores instead of each taking all of them.
-        torch.set_num_threads(
-            arguments.threads or max(1, (os.cpu_count() or 1) // world.size)
-        )
+        torch.set_num_threads(arguments.threads or max(1, (os.cpu_count() or 1) // world.size))
         recipe = load_recipe(arguments.recipe)
         if arguments.seed is not None:
             recipe = recipe.model_copy(update={"seed": arguments.seed})
@@ -97,9 +95,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 def _compare(arguments: argparse.Namespace) -> None:
     from training.compare import compare_runs
 
-    print(
-        compare_runs(arguments.runs, arguments.part, arguments.operating_point, arguments.out)
-    )
+    print(compare_runs(arguments.runs, arguments.part, arguments.operating_point, arguments.out))
 
 
 COMMANDS = {"train": _train, "evaluate": _evaluate, "compare": _compare}

@@ -58,7 +58,9 @@ class Augmenter:
         angle = self._uniform(n, -spec.rotate_deg, spec.rotate_deg, images) * (math.pi / 180.0)
         # Log-uniform: enlarging by 1.25 is as likely as shrinking by 1/1.25.
         zoom = self._uniform(n, -math.log(spec.scale), math.log(spec.scale), images).exp()
-        stretch = self._uniform(n, -math.log(spec.aspect), math.log(spec.aspect), images).exp().sqrt()
+        stretch = (
+            self._uniform(n, -math.log(spec.aspect), math.log(spec.aspect), images).exp().sqrt()
+        )
         mirror = torch.where(self._chance(n, spec.mirror_p, images), -1.0, 1.0)
         cos, sin = angle.cos() / zoom, angle.sin() / zoom
         theta = torch.zeros(n, 2, 3, device=images.device)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
 from cxr.errors import RunError
+from cxr.networks.network import Network
+
+NetworkT = TypeVar("NetworkT", bound=Network)
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,10 @@ class Compute:
             dtype=self.dtype if self.dtype != torch.float32 else None,
             enabled=self.dtype != torch.float32,
         )
+
+    def place(self, network: NetworkT) -> NetworkT:
+        """Move a network to the device in the memory layout convolutions prefer."""
+        return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def put(self, images: torch.Tensor) -> torch.Tensor:
         """Move a batch to the device in the memory layout convolutions prefer."""
@@ -57,6 +65,4 @@ def choose_compute(name: str, local_rank: int = 0) -> Compute:
     if name == "cpu" or not torch.cuda.is_available():
         return Compute(torch.device("cpu"), _cpu_dtype())
     bf16 = torch.cuda.is_bf16_supported()
-    return Compute(
-        torch.device("cuda", local_rank), torch.bfloat16 if bf16 else torch.float16
-    )
+    return Compute(torch.device("cuda", local_rank), torch.bfloat16 if bf16 else torch.float16)

@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 
 import numpy as np
-import torch
 from pydantic import BaseModel, ConfigDict
 
 from cxr.digest import new_directory
@@ -67,10 +66,8 @@ def evaluate_run(
     samples = load_samples(images, run.preprocessing, task, os.cpu_count() or 1, quiet)
     network = build_network(run.architecture, len(task.classes))
     load_weights(network, run_path / WEIGHTS_NAME)
-    network = network.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    logits = score(
-        network, samples.pixels, run.normalisation, compute, run.calibration.mirror
-    )
+    network = compute.place(network)
+    logits = score(network, samples.pixels, run.normalisation, compute, run.calibration.mirror)
     labels = (samples.labels == task.positive_index).astype(np.int64)
     probabilities = probabilities_of(logits, run.calibration.temperature, task.positive_index)
     metrics = measure(

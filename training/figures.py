@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -37,10 +38,10 @@ def draw_curves(curves: Sequence[EpochRecord]) -> Figure:
     values = [np.nan if r.val_auroc is None else r.val_auroc for r in curves]
     aurocs.plot(epochs, values, marker="o", color=POSITIVE_COLOUR)
     aurocs.set(xlabel="epoch", ylabel="AUROC", title="Validation AUROC")
-    for before, after in zip(epochs[:-1], epochs[1:], strict=True):
-        if curves[before - 1].phase != curves[after - 1].phase:
+    for epoch, (before, after) in enumerate(pairwise(curves), start=1):
+        if before.phase != after.phase:
             for axes in (losses, aurocs):
-                axes.axvline((before + after) / 2, color="grey", linestyle=":")
+                axes.axvline(epoch + 0.5, color="grey", linestyle=":")
     return figure
 
 
@@ -52,7 +53,9 @@ def draw_confusion(
     counts = np.zeros((2, 2), dtype=int)
     np.add.at(counts, (labels, called), 1)
     figure, axes = _new(4.5, 4.0)
-    axes.imshow(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
+    axes.imshow(
+        counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1
+    )
     for row in range(2):
         for column in range(2):
             share = counts[row, column] / max(counts[row].sum(), 1)
@@ -76,9 +79,7 @@ def draw_confusion(
     return figure
 
 
-def draw_roc(
-    labels: Labels, probabilities: Floats, metrics: dict[str, Metrics]
-) -> Figure:
+def draw_roc(labels: Labels, probabilities: Floats, metrics: dict[str, Metrics]) -> Figure:
     """ROC curve with the operating points on it."""
     figure, axes = _new()
     false_positives, sensitivity, _ = roc_curve(labels, probabilities)
@@ -142,12 +143,16 @@ def draw_histogram(
 ) -> Figure:
     """Probabilities per class, with the thresholds."""
     figure, axes = _new()
-    edges = np.linspace(0, 1, 41)
+    edges = np.linspace(0, 1, 41).tolist()
     for label, colour in ((0, NEGATIVE_COLOUR), (1, POSITIVE_COLOUR)):
-        axes.hist(probabilities[labels == label], edges, alpha=0.6, color=colour, label=names[label])
+        axes.hist(
+            probabilities[labels == label], edges, alpha=0.6, color=colour, label=names[label]
+        )
     for point in points:
         axes.axvline(point.threshold, color="black", linestyle=":", linewidth=1)
-        axes.text(point.threshold, axes.get_ylim()[1], point.name, rotation=90, va="top", ha="right")
+        axes.text(
+            point.threshold, axes.get_ylim()[1], point.name, rotation=90, va="top", ha="right"
+        )
     axes.set_yscale("symlog")
     axes.set(xlabel="probability of the positive class", ylabel="images", title="Probabilities")
     axes.legend(loc="upper center")

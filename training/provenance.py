@@ -17,9 +17,9 @@ def code_revision() -> str:
     root = Path(__file__).parent.parent
 
     def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True
-        ).stdout.strip()
+        command = ["git", "-C", str(root), *arguments]
+        finished = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+        return finished.stdout.strip()
 
     try:
         revision = git("rev-parse", "HEAD")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -65,11 +66,10 @@ def split_by_patient(samples: Samples, spec: SplitSpec, seed: int, task: Task) -
         )
         sizes = {g: int((groups == g).sum()) for g in ordered}
         total, seen = sum(sizes.values()), 0
+        test_end = _whole(spec.test * total)
+        val_end = _whole((spec.test + spec.val) * total)
         for group in ordered:
-            share = seen / total
-            parts[group] = (
-                "test" if share < spec.test else "val" if share < spec.test + spec.val else "train"
-            )
+            parts[group] = "test" if seen < test_end else "val" if seen < val_end else "train"
             seen += sizes[group]
     rows = [
         SplitRow(str(name), task.classes[label], str(patient), parts[group])
@@ -79,6 +79,10 @@ def split_by_patient(samples: Samples, spec: SplitSpec, seed: int, task: Task) -
     ]
     _verify_classes(rows, spec, task)
     return rows
+
+
+def _whole(count: float) -> int:
+    return math.ceil(count - 1e-9)  # 0.3 * 100 is a little more than 30
 
 
 def _verify_classes(rows: Sequence[SplitRow], spec: SplitSpec, task: Task) -> None:

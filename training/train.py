@@ -144,7 +144,7 @@ def make_deterministic(seed: int) -> None:
     """Make torch give the same numbers for the same seed, device and number of threads."""
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # we read none, and it costs
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # we read none, and it costs
     torch.backends.cudnn.benchmark = False
 
 
@@ -171,7 +171,7 @@ def _write_run(
         # What is calibrated and measured is what ships, rounding of the weights included.
         network = build_network(recipe.architecture, len(task.classes))
         load_weights(network, weights)
-        network = network.to(job.compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = job.compute.place(network)
         calibration, points = calibrate(network, trainer, parts["val"], task)
         write_split_file(directory / SPLIT_NAME, rows)
         run = Run(

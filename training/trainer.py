@@ -117,7 +117,7 @@ class Trainer:
         ).hexdigest()
         self.normalisation = normalisation_of(train)
         self.loss_weights = class_weights(train, task, recipe.class_weights).to(compute.device)
-        self.network = network.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network: Network = compute.place(network)
         self.average = AveragedModel(self.network, avg_fn=self._averaging, use_buffers=True)
         self.curves: list[EpochRecord] = []
         self.local_batch = recipe.batch_size // world.size
@@ -135,7 +135,8 @@ class Trainer:
     @property
     def result(self) -> Network:
         """The averaged network, which is what a run ships."""
-        averaged: Network = self.average.module
+        averaged = self.average.module
+        assert isinstance(averaged, Network)
         return averaged
 
     def run(self) -> None:
@@ -170,7 +171,10 @@ class Trainer:
             raise RunError(f"Phase {phase.name!r} of the recipe: {error}.") from None
         learning = [p for p in self.network.parameters() if p.requires_grad]
         groups = [
-            {"params": [p for p in learning if p.ndim > 1], "weight_decay": self.recipe.weight_decay},
+            {
+                "params": [p for p in learning if p.ndim > 1],
+                "weight_decay": self.recipe.weight_decay,
+            },
             {"params": [p for p in learning if p.ndim <= 1], "weight_decay": 0.0},
         ]
         return torch.optim.AdamW(groups, lr=phase.learning_rate)
@@ -196,7 +200,9 @@ class Trainer:
     def _batches(self, plan: Plan) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         order = np.random.default_rng((self.recipe.seed, plan.index)).permutation(len(self.train))
         seed = int.from_bytes(
-            hashlib.sha256(f"{self.recipe.seed} {plan.index} {self.world.rank}".encode()).digest()[:4]
+            hashlib.sha256(f"{self.recipe.seed} {plan.index} {self.world.rank}".encode()).digest()[
+                :4
+            ]
         )
         torch.manual_seed(seed)  # dropout
         augmenter = Augmenter(self.recipe.augmentation, torch.Generator().manual_seed(seed))
@@ -243,7 +249,7 @@ class Trainer:
                     label_smoothing=self.recipe.label_smoothing,
                 )
                 optimizer.zero_grad()
-                scaler.scale(loss).backward()
+                scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
                 scaler.unscale_(optimizer)
                 nn.utils.clip_grad_norm_(self.network.parameters(), MAX_GRADIENT_NORM)
                 scaler.step(optimizer)

@@ -1,0 +1,56 @@
+"""Write the documents that are made from code, or check that they are fresh.
+
+``python docs/generate.py`` writes them; ``--check`` fails if one differs.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS.parent))
+
+from service.app.application import build_app  # noqa: E402
+from service.inference.ort_engine import build_ort_engine  # noqa: E402
+from service.inference.runtime import Runtime  # noqa: E402
+from service.settings import Settings, settings_table  # noqa: E402
+
+CONFIGURATION = """# Configuration
+
+The service reads environment variables with the prefix `CXR_` and refuses to start on one it does
+not know. `--host`, `--port` and `--bundles` of `python -m service` override theirs. What belongs to a
+model (thresholds, sizes, calibration) lies in its bundle and cannot be set; a request chooses among
+the bundle's operating points by name.
+
+This page is made from the code by `make docs`.
+
+"""
+
+
+def render_documents() -> dict[Path, str]:
+    """Give every generated document with its content."""
+    settings = Settings.model_construct()
+    document = build_app(Runtime(settings, build_ort_engine)).openapi()
+    return {
+        DOCS / "configuration.md": CONFIGURATION + settings_table(),
+        DOCS / "openapi.json": json.dumps(document, indent=2, ensure_ascii=False) + "\n",
+    }
+
+
+def main() -> int:
+    """Write, or with ``--check`` compare."""
+    stale = []
+    for path, content in render_documents().items():
+        if "--check" not in sys.argv[1:]:
+            path.write_text(content)
+        elif not path.is_file() or path.read_text() != content:
+            stale.append(path.name)
+    if stale:
+        print(f"not fresh: {', '.join(stale)}; run make docs", file=sys.stderr)
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

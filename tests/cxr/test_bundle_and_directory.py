@@ -1,0 +1,105 @@
+"""Bundles are verified when opened; directories are complete or absent."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cxr.bundle import list_bundles, open_bundle
+from cxr.digest import new_directory
+from cxr.errors import BundleError
+
+
+@pytest.fixture
+def bundle(smoke_bundle: Path, tmp_path: Path) -> Path:
+    """A copy that a test may damage."""
+    return Path(shutil.copytree(smoke_bundle, tmp_path / "copy"))
+
+
+def tamper(bundle: Path) -> None:
+    data = bytearray((bundle / "model.onnx").read_bytes())
+    data[len(data) // 2] ^= 1
+    (bundle / "model.onnx").write_bytes(data)
+
+
+def truncate(bundle: Path) -> None:
+    (bundle / "weights.safetensors").write_bytes(b"")
+
+
+def remove(bundle: Path) -> None:
+    (bundle / "golden.npz").unlink()
+
+
+def remove_manifest(bundle: Path) -> None:
+    (bundle / "manifest.json").unlink()
+
+
+def edit_manifest(bundle: Path, **changes: object) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    (bundle / "manifest.json").write_text(json.dumps(manifest | changes))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (tamper, "was changed: model.onnx"),
+        (truncate, "was changed: weights.safetensors"),
+        (remove, "incomplete: golden.npz is missing"),
+        (remove_manifest, "manifest.json is missing"),
+        (lambda b: edit_manifest(b, schema_version=99), "not valid at schema_version"),
+        (lambda b: edit_manifest(b, surprise=1), "not valid at surprise"),
+        (lambda b: edit_manifest(b, default_operating_point="x"), "default_operating_point"),
+        (lambda b: edit_manifest(b, files={"../x": ""}), "files lacks"),
+    ],
+)
+def test_damage_is_named(damage: Callable[[Path], None], message: str, bundle: Path) -> None:
+    """Whatever was done to a bundle, opening it says what is wrong."""
+    damage(bundle)
+    with pytest.raises(BundleError, match=message):
+        open_bundle(bundle)
+
+
+def test_manifest_names_no_file_outside(bundle: Path) -> None:
+    """A path that leaves the directory is refused before it is read."""
+    files = json.loads((bundle / "manifest.json").read_text())["files"]
+    edit_manifest(bundle, files=files | {"../outside": "00"})
+    with pytest.raises(BundleError, match="outside the bundle"):
+        open_bundle(bundle)
+
+
+def test_bundles_are_listed(smoke_bundle: Path, tmp_path: Path) -> None:
+    """A folder lists its bundles, a bundle itself, an empty folder nothing."""
+    assert list_bundles(smoke_bundle.parent) == [smoke_bundle]
+    assert list_bundles(smoke_bundle) == [smoke_bundle]
+    assert list_bundles(tmp_path) == []
+
+
+def test_directory_appears_only_when_complete(tmp_path: Path) -> None:
+    """A failure leaves the old directory and no rest of the new one."""
+    target = tmp_path / "d"
+    with new_directory(target) as directory:
+        (directory / "f").write_text("old")
+
+    def fail() -> None:
+        with new_directory(target) as directory:
+            (directory / "f").write_text("new")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert (target / "f").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_directory_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    """Files of the old directory do not survive in the new one."""
+    target = tmp_path / "d"
+    for name in ("old", "new"):
+        with new_directory(target) as directory:
+            (directory / name).touch()
+    assert [p.name for p in target.iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [target]

@@ -1,0 +1,57 @@
+"""Temperature and operating points."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from training.calibrate import choose_operating_points, fit_temperature, probabilities_of
+from training.recipe import PointTargets
+
+RNG = np.random.default_rng(0)
+LABELS = RNG.integers(0, 2, 4000)
+MARGINS = RNG.normal(2.0 * LABELS - 1.0, 1.0)
+LOGITS = np.stack([-MARGINS, MARGINS], axis=1).astype(np.float32)  # honest: log-odds 2 * margin
+
+
+@pytest.mark.parametrize("factor", [0.25, 1.0, 5.0])
+def test_temperature_undoes_over_and_under_confidence(factor: float) -> None:
+    """Logits of honest log-odds times a factor get that factor as temperature."""
+    assert fit_temperature(LOGITS * factor, LABELS) == pytest.approx(factor, rel=0.1)
+
+
+def test_probabilities_sum_over_classes() -> None:
+    """The two classes' probabilities add to one."""
+    total = probabilities_of(LOGITS, 2.0, 0) + probabilities_of(LOGITS, 2.0, 1)
+    assert np.allclose(total, 1.0)
+
+
+def test_operating_points_reach_their_targets_in_order() -> None:
+    """Screening catches nearly all, rule-in hardly errs, balanced lies between."""
+    p = probabilities_of(LOGITS, 1.0, 1)
+    points = {q.name: q for q in choose_operating_points(p, LABELS, p, LABELS, PointTargets())}
+    assert points["screening"].threshold <= points["balanced"].threshold
+    assert points["balanced"].threshold <= points["rule_in"].threshold
+    assert points["screening"].sensitivity >= 0.99
+    assert points["rule_in"].specificity >= 0.99
+    assert points["balanced"].threshold == pytest.approx(0.5, abs=0.15)
+
+
+def test_stress_moves_the_threshold_and_plain_images_give_the_figures() -> None:
+    """Where stressed negatives look positive, the threshold rises; figures are the plain ones."""
+    p = probabilities_of(LOGITS, 1.0, 1)
+    moved = MARGINS + 0.7 * (LABELS == 0)
+    shifted = 1.0 / (1.0 + np.exp(-2.0 * moved))
+    plain = choose_operating_points(p, LABELS, p, LABELS, PointTargets())[0]
+    stressed = choose_operating_points(shifted, LABELS, p, LABELS, PointTargets())[0]
+    assert stressed.threshold > plain.threshold + 0.05
+    called = p >= stressed.threshold
+    assert stressed.sensitivity == pytest.approx(called[LABELS == 1].mean())
+
+
+def test_perfect_separation_puts_thresholds_in_the_gap() -> None:
+    """With classes apart every threshold lies strictly between them."""
+    p, labels = np.array([0.1, 0.2, 0.8, 0.9]), np.array([0, 0, 1, 1])
+    for point in choose_operating_points(p, labels, p, labels, PointTargets()):
+        assert point.threshold == pytest.approx(0.5)
+        assert point.sensitivity == point.specificity == 1.0
