@@ -51,8 +51,14 @@ class OrtEngine:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         wanted = CUDA_PROVIDER if provider == "cuda" else CPU_PROVIDER
+        # TF32 would round what is compared with float32.
+        provider_options = {"use_tf32": "0"} if provider == "cuda" else {}
+        if provider == "cuda":
+            onnxruntime.preload_dlls(directory="")  # CUDA's libraries lie in Python packages
         try:
-            self._session = onnxruntime.InferenceSession(str(model), options, providers=[wanted])
+            self._session = onnxruntime.InferenceSession(
+                str(model), options, providers=[(wanted, provider_options)]
+            )
         except Exception:  # ONNX Runtime's exceptions have no public base but this
             raise BundleError(f"{model.name} cannot be loaded by ONNX Runtime.") from None
         if self._session.get_providers()[0] != wanted:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,6 +14,9 @@ import torch
 from export.build import build_bundle
 from export.phantom import draw_phantom, encode_jpeg
 from training.__main__ import main as training_main
+
+if TYPE_CHECKING:
+    from tests.live import LiveServer
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -65,3 +70,25 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip("the shared data sets are absent (set CXR_SHARED_DATA)")
     return path
+
+
+@pytest.fixture(scope="session")
+def shipped_bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundles of the runs in models/: those that make built, or built here."""
+    built = REPOSITORY / "bundles"
+    models = sorted(path.parent for path in (REPOSITORY / "models").glob("*/run.json"))
+    if all((built / model.name / "manifest.json").is_file() for model in models):
+        return built
+    out = tmp_path_factory.mktemp("shipped")
+    for model in models:
+        build_bundle(model, out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def live(shipped_bundles: Path) -> Iterator[LiveServer]:
+    """The service as a process of its own, with the shipped models."""
+    from tests.live import running_server
+
+    with running_server(shipped_bundles) as server:
+        yield server

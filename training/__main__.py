@@ -55,7 +55,8 @@ def _train(arguments: argparse.Namespace) -> None:
 
     from training.device import choose_compute
     from training.distributed import joined_world
-    from training.train import TrainingJob, run_training
+    from training.job import TrainingJob
+    from training.train import run_training
 
     with joined_world() as world:
         # torchrun's processes share the cores instead of each taking all of them.

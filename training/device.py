@@ -25,6 +25,11 @@ class Compute:
     device: torch.device
     dtype: torch.dtype
 
+    @property
+    def exact(self) -> Compute:
+        """The same device in float32, as models are served: for what is calibrated or reported."""
+        return Compute(self.device, torch.float32)
+
     def autocast(self) -> torch.autocast:
         """Context in which a network's forward pass runs."""
         return torch.autocast(

@@ -67,7 +67,9 @@ def evaluate_run(
     network = build_network(run.architecture, len(task.classes))
     load_weights(network, run_path / WEIGHTS_NAME)
     network = compute.place(network)
-    logits = score(network, samples.pixels, run.normalisation, compute, run.calibration.mirror)
+    logits = score(
+        network, samples.pixels, run.normalisation, compute.exact, run.calibration.mirror
+    )
     labels = (samples.labels == task.positive_index).astype(np.int64)
     probabilities = probabilities_of(logits, run.calibration.temperature, task.positive_index)
     metrics = measure(

@@ -5,71 +5,27 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from cxr.decision import OperatingPoint
-from cxr.digest import new_directory, sha256_of_file
 from cxr.errors import RunError
-from cxr.labels import Task, task_named
-from cxr.manifest import Calibration, Provenance, TaskSection
-from cxr.metrics import Metrics, measure
+from cxr.labels import task_named
+from cxr.manifest import Provenance
 from cxr.networks import build_network
-from cxr.networks.network import Network
-from cxr.networks.weights import load_weights, save_weights
 from cxr.preprocessing import Preprocessing
-from cxr.run import RUN_NAME, WEIGHTS_NAME, Run
-from cxr.split import PARTS, SPLIT_NAME, Part, SplitRow, list_pool, write_split_file
-from training.augment import Augmenter
-from training.calibrate import (
-    BALANCED,
-    choose_operating_points,
-    fit_temperature,
-    probabilities_of,
-)
-from training.device import Compute
-from training.distributed import World
+from cxr.run import RUN_NAME
+from cxr.split import PARTS, list_pool
+from training.finish import write_run
 from training.initialise import InitReport, initialise
-from training.provenance import code_revision, versions
-from training.recipe import Recipe
-from training.samples import Samples, load_samples
-from training.scoring import score
+from training.job import TrainingJob
+from training.provenance import code_revision
+from training.samples import load_samples
 from training.split import samples_of, split_by_patient
 from training.trainer import Trainer
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TrainingJob:
-    """What a training needs to know beside the recipe.
-
-    Attributes:
-        recipe: How to train.
-        data: The data set's folder.
-        out: The run directory to make.
-        init: Starting weights, see :func:`training.initialise.initialise`.
-        compute: Device and precision.
-        world: This process among its peers.
-        quiet: Show no progress bars.
-    """
-
-    recipe: Recipe
-    data: Path
-    out: Path
-    init: str
-    compute: Compute
-    world: World
-    quiet: bool = False
-
-    @property
-    def work_dir(self) -> Path:
-        """Where the checkpoint lies until the run is complete."""
-        return self.out.with_name(f".{self.out.name}.training")
 
 
 def run_training(job: TrainingJob, restart: bool = False) -> Path:
@@ -134,7 +90,7 @@ def run_training(job: TrainingJob, restart: bool = False) -> Path:
             images={part: len(parts[part]) for part in PARTS},
             patients={part: len(set(parts[part].patients)) for part in PARTS},
         )
-        _write_run(job, task, spec, trainer, parts, rows, provenance)
+        write_run(job, task, spec, trainer, parts, rows, provenance)
         shutil.rmtree(job.work_dir)
     job.world.wait()
     return job.out
@@ -153,93 +109,3 @@ def _init_text(init: InitReport) -> str:
         return "none (from scratch)"
     missing = f", {len(init.missing)} not found" if init.missing else ""
     return f"{init.source} ({init.loaded} tensors{missing})"
-
-
-def _write_run(
-    job: TrainingJob,
-    task: Task,
-    spec: Preprocessing,
-    trainer: Trainer,
-    parts: dict[Part, Samples],
-    rows: list[SplitRow],
-    provenance: Provenance,
-) -> None:
-    recipe = job.recipe
-    with new_directory(job.out) as directory:
-        weights = directory / WEIGHTS_NAME
-        save_weights(trainer.result, weights, getattr(torch, recipe.weights_dtype))
-        # What is calibrated and measured is what ships, rounding of the weights included.
-        network = build_network(recipe.architecture, len(task.classes))
-        load_weights(network, weights)
-        network = job.compute.place(network)
-        calibration, points = calibrate(network, trainer, parts["val"], task)
-        write_split_file(directory / SPLIT_NAME, rows)
-        run = Run(
-            name=recipe.name,
-            version=recipe.version,
-            architecture=recipe.architecture,
-            task=TaskSection(name=task.name, classes=task.classes, positive=task.positive),
-            preprocessing=spec,
-            normalisation=trainer.normalisation,
-            calibration=calibration,
-            operating_points=points,
-            default_operating_point=BALANCED,
-            recipe=recipe.model_dump(mode="json"),
-            notes=recipe.notes,
-            provenance=provenance,
-            versions=versions(job.compute),
-            curves=tuple(trainer.curves),
-            metrics={
-                part: measure_part(network, trainer, parts[part], calibration, points, task)
-                for part in ("val", "test")
-                if len(parts[part])
-            },
-            weights_sha256=sha256_of_file(weights),
-        )
-        (directory / RUN_NAME).write_text(run.model_dump_json(indent=2) + "\n")
-
-
-def calibrate(
-    network: Network, trainer: Trainer, val: Samples, task: Task
-) -> tuple[Calibration, tuple[OperatingPoint, ...]]:
-    """Fit the temperature and choose the operating points on the validation samples."""
-    recipe = trainer.recipe
-
-    def logits(augmenter: Augmenter | None = None) -> np.ndarray:
-        return score(
-            network, val.pixels, trainer.normalisation, trainer.compute, recipe.mirror, augmenter
-        )
-
-    plain = logits()
-    temperature = fit_temperature(plain, val.labels)
-    augmenter = Augmenter(recipe.augmentation, torch.Generator().manual_seed(recipe.seed))
-    views = [plain, *(logits(augmenter) for _ in range(recipe.operating_points.stress_views))]
-    truth = (val.labels == task.positive_index).astype(np.int64)
-    points = choose_operating_points(
-        probabilities_of(np.concatenate(views), temperature, task.positive_index),
-        np.tile(truth, len(views)),
-        probabilities_of(plain, temperature, task.positive_index),
-        truth,
-        recipe.operating_points,
-    )
-    return Calibration(temperature=temperature, mirror=recipe.mirror), points
-
-
-def measure_part(
-    network: Network,
-    trainer: Trainer,
-    samples: Samples,
-    calibration: Calibration,
-    points: tuple[OperatingPoint, ...],
-    task: Task,
-) -> dict[str, Metrics]:
-    """Measure the network on one part at every operating point."""
-    logits = score(
-        network, samples.pixels, trainer.normalisation, trainer.compute, calibration.mirror
-    )
-    return measure(
-        (samples.labels == task.positive_index).astype(np.int64),
-        probabilities_of(logits, calibration.temperature, task.positive_index),
-        {point.name: point.threshold for point in points},
-        [str(patient) for patient in samples.patients],
-    )

@@ -7,15 +7,12 @@ import logging
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
@@ -23,58 +20,21 @@ from tqdm import tqdm
 
 from cxr.errors import RunError
 from cxr.labels import Task
-from cxr.manifest import Normalisation
 from cxr.networks.network import Network
 from cxr.run import EpochRecord
 from training.augment import Augmenter
 from training.device import Compute
 from training.distributed import World
+from training.plan import Plan, plan_epochs
 from training.recipe import Phase, Recipe
 from training.samples import Samples
 from training.scoring import score
+from training.statistics import class_weights, normalisation_of, positive_auroc
 
 log = logging.getLogger(__name__)
 
 CHECKPOINT_NAME = "checkpoint.pt"
 MAX_GRADIENT_NORM = 1.0
-
-
-@dataclass(frozen=True)
-class Plan:
-    """One epoch of the whole training.
-
-    Attributes:
-        phase: The phase it belongs to.
-        epoch: Number within the phase, from 0.
-        index: Number within the training, from 0.
-    """
-
-    phase: Phase
-    epoch: int
-    index: int
-
-
-def plan_epochs(recipe: Recipe) -> list[Plan]:
-    """List all epochs of a recipe in order."""
-    pairs = [(phase, epoch) for phase in recipe.phases for epoch in range(phase.epochs)]
-    return [Plan(phase, epoch, index) for index, (phase, epoch) in enumerate(pairs)]
-
-
-def normalisation_of(samples: Samples) -> Normalisation:
-    """Give mean and standard deviation of the pixels, in [0, 1]."""
-    scaled = samples.pixels.astype(np.float32) / 255.0
-    return Normalisation(mean=float(scaled.mean()), std=float(scaled.std()))
-
-
-def class_weights(samples: Samples, task: Task, mode: str) -> torch.Tensor:
-    """Weights of the classes in the loss, shape (K,), with mean 1 over the samples.
-
-    ``balanced`` gives every class the same total weight however many images it has.
-    """
-    counts = np.bincount(samples.labels, minlength=len(task.classes)).astype(np.float64)
-    if mode == "none":
-        return torch.ones(len(counts))
-    return torch.tensor(counts.sum() / (len(counts) * counts), dtype=torch.float32)
 
 
 class Trainer:
@@ -113,7 +73,7 @@ class Trainer:
         self.train, self.val, self.quiet = train, val, quiet
         self.checkpoint = work_dir / CHECKPOINT_NAME
         self.identity = hashlib.sha256(
-            f"{recipe.model_dump_json()} {fingerprint} {world.size}".encode()
+            f"{recipe.model_dump_json(exclude={'notes'})} {fingerprint} {world.size}".encode()
         ).hexdigest()
         self.normalisation = normalisation_of(train)
         self.loss_weights = class_weights(train, task, recipe.class_weights).to(compute.device)
@@ -323,15 +283,3 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         log.info("resuming after %d finished epochs", len(self.curves))
         return state
-
-
-def positive_auroc(
-    logits: NDArray[np.float32], labels: NDArray[np.int64], task: Task
-) -> float | None:
-    """AUROC of the positive class against the rest; None if a side is empty."""
-    truth = labels == task.positive_index
-    if truth.all() or not truth.any():
-        return None
-    others = np.delete(logits, task.positive_index, axis=1)
-    margin = logits[:, task.positive_index] - np.logaddexp.reduce(others, axis=1)
-    return float(roc_auc_score(truth, margin))

@@ -18,8 +18,9 @@ from tests.conftest import REPOSITORY
 from training.__main__ import main
 from training.device import choose_compute
 from training.distributed import World
+from training.job import TrainingJob
 from training.recipe import load_recipe
-from training.train import TrainingJob, run_training
+from training.train import run_training
 from training.trainer import Trainer
 
 
@@ -77,7 +78,7 @@ def test_checkpoint_of_another_training_is_refused(
     """A changed recipe does not go on from the old one's checkpoint, unless told to restart."""
     with monkeypatch.context() as patch:
         patch.setattr(
-            "training.train._write_run", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+            "training.train.write_run", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
         )
         with pytest.raises(KeyboardInterrupt):
             run_training(make_job(toy_data, tmp_path / "run"))

@@ -1,0 +1,1 @@
+"""The inference service: bundles in, answers over HTTP out. Research use only."""

@@ -1,0 +1,113 @@
+"""Command line: ``python -m service [serve]`` and ``python -m service predict``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from cxr.errors import CxrError
+from service.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from service.inference.loading import LoadedModel
+
+OK, FAILED, USAGE = 0, 1, 2
+"""Exit codes; argparse uses the last one too."""
+
+COMMANDS = ("serve", "predict")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Give the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m service",
+        description="Chest-radiograph inference. Research use only, not a medical device.",
+        epilog="Everything else is set by CXR_* variables; see the configuration page.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    serve = commands.add_parser("serve", help="answer over HTTP (the default command)")
+    serve.add_argument("--host", help="address to listen on")
+    serve.add_argument("--port", type=int, help="port to listen on; 0 picks a free one")
+    serve.add_argument("--bundles", metavar="DIR", help="folder of bundles, or one bundle")
+    predict = commands.add_parser("predict", help="score files and folders without a server")
+    predict.add_argument("paths", nargs="+", type=Path, metavar="PATH")
+    predict.add_argument("--model", help="name of the model; the default one")
+    predict.add_argument("--bundles", metavar="DIR", help="folder of bundles, or one bundle")
+    predict.add_argument("--operating-point", metavar="P", help="named operating point")
+    predict.add_argument("--out", type=Path, metavar="CSV", help="also write the results here")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and give its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or (given[0] not in COMMANDS and given[0] not in ("-h", "--help")):
+        given.insert(0, "serve")
+    args = build_parser().parse_args(given)
+    try:
+        if args.command == "predict":
+            return _predict(args)
+        settings = load_settings(host=args.host, port=args.port, bundles_dir=args.bundles)
+        from service.app.server import serve  # the predict command needs no HTTP at all
+
+        serve(settings)
+        return OK
+    except CxrError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
+
+
+def _predict(args: argparse.Namespace) -> int:
+    from service.app.scoring import list_images, render_table, score_files, write_csv
+
+    settings = load_settings(bundles_dir=args.bundles)
+    try:
+        files = list_images(args.paths)
+    except FileNotFoundError as error:
+        return _usage(f"no such file or folder: {error}")
+    if not files:
+        return _usage("there is no image in the folders given")
+    model = _load_one(settings, args.model)
+    try:
+        point = model.bundle.manifest.operating_point(args.operating_point)
+    except KeyError:
+        valid = ", ".join(p.name for p in model.bundle.manifest.operating_points)
+        return _usage(f"unknown operating point {args.operating_point}; valid are: {valid}")
+    scoring = score_files(files, model, point, settings)
+    scored = list(tqdm(scoring, total=len(files), unit="image"))
+    print(render_table(scored))
+    if args.out is not None:
+        try:
+            write_csv(scored, args.out)
+        except OSError as error:
+            return _usage(f"cannot write {args.out}: {error.strerror}")
+    failed = sum(not one.is_ok for one in scored)
+    if failed:
+        print(f"{failed} of {len(scored)} files failed", file=sys.stderr)
+    return FAILED if failed else OK
+
+
+def _load_one(settings: Settings, name: str | None) -> LoadedModel:
+    """Load the model asked for, or the one a server would use by default."""
+    from service.inference.loading import load_models
+    from service.inference.models import default_name
+    from service.inference.ort_engine import build_ort_engine
+
+    if name is not None:
+        return load_models(settings, build_ort_engine, (name,))[name]
+    models = load_models(settings, build_ort_engine)
+    return models[default_name(list(models), settings)]
+
+
+def _usage(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return USAGE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""The bodies of answers, shared by the service and its client.
+
+Nothing heavy is imported here: whoever reads answers needs pydantic only.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cxr.decision import Decision, OperatingPoint
+from cxr.estimate import Estimate
+
+
+class Answer(BaseModel):
+    """Base of all bodies. Immutable; a newer service may add members."""
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+
+class Problem(Answer):
+    """Why something could not be done (RFC 9457, application/problem+json)."""
+
+    type: str = Field(description="Stable identifier of the kind of problem.")
+    title: str = Field(description="The kind in a few words.")
+    status: int = Field(description="HTTP status of this problem.")
+    detail: str = Field(description="What was wrong here, and what to do.")
+    request_id: str | None = Field(default=None, description="Quote it when asking for help.")
+
+
+class ModelRef(Answer):
+    """Which model gave an answer, and on what."""
+
+    name: str
+    version: str
+    sha256: str = Field(description="Digest of the bundle's manifest: identifies the bundle.")
+    engine: str = Field(description="Library that runs the model.")
+    provider: str = Field(description="Execution provider in use.")
+    precision: str
+
+
+class ScopeAnswer(Answer):
+    """Whether the image is of the kind the model was made for."""
+
+    in_scope: bool
+    reasons: tuple[str, ...] = Field(description="Why not; empty in scope.")
+
+
+class DicomAnswer(Answer):
+    """What the DICOM header says about the picture. Nothing of the patient."""
+
+    modality: str
+    view_position: str
+    body_part: str
+    photometric_interpretation: str
+    transfer_syntax_uid: str
+
+
+class ImageFacts(Answer):
+    """The image as it was received."""
+
+    sha256: str = Field(description="Digest of the bytes received.")
+    format: str = Field(description="jpeg, png or dicom, taken from the content.")
+    width: int = Field(description="Pixels.")
+    height: int = Field(description="Pixels.")
+    dicom: DicomAnswer | None = Field(description="null unless the image was DICOM.")
+
+
+class ImageResult(Answer):
+    """One image's answer."""
+
+    id: str = Field(description="The id that was given, else the position in the request.")
+    status: Literal["ok"] = "ok"
+    label: str = Field(description="Positive class at or above the threshold, else another.")
+    decision: Decision = Field(description="refer: the model abstains.")
+    probability: float = Field(description="Calibrated, of the positive class.")
+    probabilities: dict[str, float] = Field(description="Calibrated, of every class.")
+    operating_point: OperatingPoint
+    scope: ScopeAnswer
+    warnings: tuple[str, ...] = Field(description="Sentences about how the image was read.")
+    image: ImageFacts
+
+
+class ImageError(Answer):
+    """One image that failed alone."""
+
+    id: str
+    status: Literal["error"] = "error"
+    problem: Problem
+
+
+AnyResult: TypeAlias = Annotated[ImageResult | ImageError, Field(discriminator="status")]
+
+
+class TimingsMs(Answer):
+    """Where the time went, in milliseconds of the clock on the wall."""
+
+    decode: float = Field(description="Decoding and resizing all images.")
+    queue: float = Field(description="Longest wait of an image for its batch.")
+    inference: float = Field(description="Longest run of a batch with an image of this request.")
+    total: float = Field(description="From the request's head to its answer.")
+
+
+class PredictAnswer(Answer):
+    """Answer to /v1/predict: one result per image, in the order of the request."""
+
+    request_id: str
+    model: ModelRef
+    results: tuple[AnyResult, ...]
+    timings_ms: TimingsMs
+
+
+class ModelAnswer(ModelRef):
+    """All about one loaded model."""
+
+    default: bool = Field(description="Used when a request names no model.")
+    architecture: str
+    task: str
+    classes: tuple[str, ...] = Field(description="In the order of the network's outputs.")
+    positive_class: str
+    input_size_px: int = Field(description="Side of the square the image is resized to.")
+    min_side_px: int = Field(description="Shortest side an image may have.")
+    operating_points: tuple[OperatingPoint, ...]
+    default_operating_point: str
+    metrics: dict[str, dict[str, dict[str, Estimate]]] = Field(
+        description="Part of the data -> operating point -> figure."
+    )
+    intended_use: str
+    limitations: tuple[str, ...]
+
+
+class ModelsAnswer(Answer):
+    """All loaded models."""
+
+    models: tuple[ModelAnswer, ...]
+
+
+class StatusAnswer(Answer):
+    """Answer to a probe."""
+
+    status: str
+
+
+class ModelHealth(Answer):
+    """One model's queue."""
+
+    name: str
+    version: str
+    provider: str
+    queue_depth: int = Field(description="Images accepted and not yet running.")
+    queue_capacity: int
+
+
+class HealthAnswer(Answer):
+    """Summary of the service's state."""
+
+    status: Literal["starting", "ready", "draining", "failed"]
+    version: str = Field(description="Of the service.")
+    uptime_s: float
+    active_requests: int = Field(description="Predictions accepted and not yet answered.")
+    models: tuple[ModelHealth, ...]

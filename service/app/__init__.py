@@ -1,0 +1,1 @@
+"""The parts put together: the application, its server, and files without a server."""

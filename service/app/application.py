@@ -1,0 +1,76 @@
+"""The ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+
+from cxr import __version__
+from service.http import catalogue, health, pages, predict
+from service.http.body import BodyBudget
+from service.http.error_handlers import install_error_handlers
+from service.http.middleware import HeadMiddleware, RequestMiddleware
+from service.http.openapi import DESCRIPTION, TAGS, TITLE, drop_validation_errors
+from service.inference.runtime import Runtime
+
+
+class Application(FastAPI):
+    """FastAPI whose OpenAPI document says what is really answered."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Give the OpenAPI document."""
+        if self.openapi_schema is None:
+            drop_validation_errors(super().openapi())
+        return super().openapi()
+
+
+def build_app(
+    runtime: Runtime, on_started: Callable[[BaseException | None], None] | None = None
+) -> FastAPI:
+    """Build the application around a runtime.
+
+    The models are loaded in the background once the application runs, so that it can tell
+    it is live while it starts.
+
+    Args:
+        runtime: Started and stopped with the application.
+        on_started: Called once when loading has ended, with the error if it failed.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        loading = asyncio.create_task(runtime.start())
+
+        def finished(task: asyncio.Task[None]) -> None:
+            # Asking for the exception also marks it as seen.
+            error = None if task.cancelled() else task.exception()
+            if on_started is not None and not task.cancelled():
+                on_started(error)
+
+        loading.add_done_callback(finished)
+        yield
+        loading.cancel()
+        await asyncio.gather(loading, return_exceptions=True)
+        await runtime.stop()
+
+    app = Application(
+        title=TITLE,
+        description=DESCRIPTION,
+        version=__version__,
+        openapi_tags=TAGS,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.runtime = runtime
+    app.state.body_budget = BodyBudget(runtime.settings.max_buffered_bytes)
+    install_error_handlers(app)
+    for module in (predict, catalogue, health, pages):
+        app.include_router(module.router)
+    # The one added last is outermost.
+    app.add_middleware(HeadMiddleware)
+    app.add_middleware(RequestMiddleware, deadline_ms=runtime.settings.deadline_ms)
+    return app

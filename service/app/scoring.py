@@ -1,0 +1,169 @@
+"""Files and folders through the same decoding and engine, without a server."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr.dataset import IMAGE_SUFFIXES
+from cxr.decision import OperatingPoint
+from cxr.decoding import SNIFF_BYTES, sniff_format
+from cxr.errors import InputError, UnreadableImageError
+from service.answers import ImageResult
+from service.errors import InferenceFailedError
+from service.inference.batcher import NOT_FINITE
+from service.inference.buckets import bucket_sizes, stack_padded
+from service.inference.cores import usable_cores
+from service.inference.loading import LoadedModel
+from service.inference.preparation import PreparedImage, prepare_image
+from service.inference.result import build_result
+from service.settings import Settings
+
+COLUMNS = (
+    "file",
+    "status",
+    "label",
+    "decision",
+    "probability",
+    "operating_point",
+    "in_scope",
+    "remarks",
+)
+
+
+@dataclass(frozen=True)
+class ScoredFile:
+    """One file with its result, or why there is none."""
+
+    path: Path
+    outcome: ImageResult | InputError | InferenceFailedError
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether there is a result."""
+        return isinstance(self.outcome, ImageResult)
+
+    def as_row(self) -> dict[str, str]:
+        """Give the file's row of a table, with the keys of ``COLUMNS``."""
+        outcome = self.outcome
+        if not isinstance(outcome, ImageResult):
+            row = {"status": "error", "remarks": str(outcome)}
+        else:
+            row = {
+                "status": "ok",
+                "label": outcome.label,
+                "decision": outcome.decision,
+                "probability": f"{outcome.probability:.4f}",
+                "operating_point": outcome.operating_point.name,
+                "in_scope": "yes" if outcome.scope.in_scope else "no",
+                "remarks": " ".join((*outcome.scope.reasons, *outcome.warnings)),
+            }
+        return {column: row.get(column, "") for column in COLUMNS} | {"file": str(self.path)}
+
+
+def list_images(paths: Sequence[Path]) -> list[Path]:
+    """List the files to score: those given, and in folders all that are or claim to be images.
+
+    Raises:
+        FileNotFoundError: A path does not exist.
+    """
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found = (p for p in sorted(path.rglob("*")) if p.is_file())
+            files += [p for p in found if not p.name.startswith(".") and _is_image(p)]
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise FileNotFoundError(path)
+    return files
+
+
+def _is_image(path: Path) -> bool:
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return True
+    try:
+        with path.open("rb") as file:
+            return sniff_format(file.read(SNIFF_BYTES)) is not None
+    except OSError:
+        return False
+
+
+def score_files(
+    files: Sequence[Path], model: LoadedModel, point: OperatingPoint, settings: Settings
+) -> Iterator[ScoredFile]:
+    """Score files in their order, a batch at a time; the next is decoded while one runs."""
+    batches = [
+        files[start : start + settings.max_batch]
+        for start in range(0, len(files), settings.max_batch)
+    ]
+    threads = settings.decode_threads or usable_cores()
+    with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
+
+        def decode(batch: Sequence[Path]) -> Iterator[PreparedImage | InputError]:
+            return pool.map(lambda path: _prepare(path, model, settings), batch)
+
+        coming = decode(batches[0]) if batches else iter(())
+        for number, batch in enumerate(batches):
+            prepared = list(coming)
+            coming = decode(batches[number + 1]) if number + 1 < len(batches) else iter(())
+            yield from _run_batch(batch, prepared, model, point, settings.max_batch)
+
+
+def _prepare(path: Path, model: LoadedModel, settings: Settings) -> PreparedImage | InputError:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        return UnreadableImageError(f"The file cannot be read: {reason}.")
+    try:
+        return prepare_image(data, model.bundle.manifest.preprocessing, settings.max_image_pixels)
+    except InputError as error:
+        return error
+
+
+def _run_batch(
+    paths: Sequence[Path],
+    prepared: Sequence[PreparedImage | InputError],
+    model: LoadedModel,
+    point: OperatingPoint,
+    max_batch: int,
+) -> Iterator[ScoredFile]:
+    inputs = [one.model_input for one in prepared if isinstance(one, PreparedImage)]
+    rows: Iterator[NDArray[np.float32]] = iter(())
+    if inputs:
+        rows = iter(model.engine.run(stack_padded(inputs, bucket_sizes(max_batch))).probabilities)
+    for path, image in zip(paths, prepared, strict=True):
+        if not isinstance(image, PreparedImage):
+            yield ScoredFile(path, image)
+            continue
+        row = next(rows)
+        if not np.isfinite(row).all():
+            yield ScoredFile(path, InferenceFailedError(NOT_FINITE))
+            continue
+        yield ScoredFile(path, build_result("0", image, row, model.bundle.manifest, point))
+
+
+def write_csv(scored: Iterable[ScoredFile], path: Path) -> None:
+    """Write one row per file."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(one.as_row() for one in scored)
+
+
+def render_table(scored: Iterable[ScoredFile]) -> str:
+    """Render one line per file in aligned columns."""
+    rows = [dict(zip(COLUMNS, COLUMNS, strict=True)), *(one.as_row() for one in scored)]
+    shown = [c for c in COLUMNS if c not in ("operating_point", "in_scope")]
+    widths = {column: max(len(row[column]) for row in rows) for column in shown}
+    return "\n".join(
+        "  ".join(row[column].ljust(widths[column]) for column in shown).rstrip() for row in rows
+    )

@@ -1,0 +1,139 @@
+"""The application on uvicorn, from the first moment to a clean stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+from types import FrameType
+
+import uvicorn
+
+from cxr.errors import CxrError
+from service.app.application import build_app
+from service.errors import StartupError
+from service.inference.ort_engine import build_ort_engine
+from service.inference.runtime import Runtime
+from service.settings import Settings
+from service.telemetry.logs import configure_logging, log_event
+
+BACKLOG = 2048
+CLOSE_CONNECTIONS_S = 5  # for responses on their way when everything accepted is answered
+MAX_REQUEST_HEAD_BYTES = 65_536
+
+
+class Server(uvicorn.Server):
+    """uvicorn that, told to stop, goes on answering until what was accepted is finished.
+
+    uvicorn itself stops listening at once; then probes would fail and load balancers could
+    not be told that another replica has to take over.
+
+    Args:
+        settings: The operator's settings.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._runtime = Runtime(settings, build_ort_engine)
+        self._draining: asyncio.Task[None] | None = None
+        self._address = ""
+        self.failure: BaseException | None = None
+        self.cut_off = False
+        super().__init__(
+            uvicorn.Config(
+                build_app(self._runtime, self._on_started),
+                log_config=None,
+                access_log=False,  # the application writes its own line per request
+                server_header=False,
+                proxy_headers=False,
+                ws="none",
+                lifespan="on",
+                timeout_keep_alive=settings.keep_alive_s,
+                timeout_graceful_shutdown=CLOSE_CONNECTIONS_S,
+                h11_max_incomplete_event_size=MAX_REQUEST_HEAD_BYTES,
+            )
+        )
+
+    def listen(self) -> socket.socket:
+        """Take the port.
+
+        Raises:
+            StartupError: It cannot be had.
+        """
+        host, port = self._settings.host, self._settings.port
+        try:
+            listener = socket.create_server(
+                (host, port),
+                family=socket.AF_INET6 if ":" in host else socket.AF_INET,
+                backlog=BACKLOG,
+            )
+        except OSError as error:
+            raise StartupError(
+                f"Cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}. "
+                "Choose another with --host and --port."
+            ) from None
+        shown = f"[{host}]" if ":" in host else host
+        self._address = f"http://{shown}:{listener.getsockname()[1]}"
+        return listener
+
+    def _on_started(self, error: BaseException | None) -> None:
+        self.failure = error
+        if error is not None:
+            self.should_exit = True
+        if not self._runtime.lifecycle.is_ready:
+            return
+        default = self._runtime.models.default
+        print(
+            f"\nReady at {self._address} with {len(self._runtime.loaded_models)} model(s), "
+            f"default {default}. Research use only, not a medical device.\n"
+            f"  Try it:  curl --data-binary @image.jpeg {self._address}/v1/predict\n"
+            f"  Docs:    {self._address}/docs\n",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to drain at the first signal; stop at once at the second.
+
+        The signal is not kept: uvicorn would raise it again, and the exit code be its.
+        """
+        if self._draining is not None or not self.started:
+            self.should_exit = self.force_exit = True
+            return
+        # A signal handler must wake the loop, which may be waiting for sockets.
+        asyncio.get_running_loop().call_soon_threadsafe(self._begin_drain)
+
+    def _begin_drain(self) -> None:
+        self._draining = asyncio.create_task(self._drain())
+
+    async def _drain(self) -> None:
+        lifecycle, settings = self._runtime.lifecycle, self._settings
+        lifecycle.drain()
+        log_event(logging.INFO, "draining", active_requests=lifecycle.active_requests)
+        await asyncio.sleep(settings.drain_delay_s)
+        self.cut_off = not await lifecycle.finish_accepted(settings.drain_s)
+        self.force_exit = self.cut_off  # a run that never ends must not hold up the end
+        self.should_exit = True
+
+
+def serve(settings: Settings) -> None:
+    """Serve until told to stop. If accepted requests had to be cut off, the process ends with 1.
+
+    Raises:
+        CxrError: The service cannot start; the message is for its operator.
+    """
+    configure_logging(settings.log_level)
+    server = Server(settings)
+    with server.listen() as listener:
+        server.run(sockets=[listener])
+    if isinstance(server.failure, CxrError):
+        raise server.failure
+    if server.failure is not None:
+        log_event(logging.ERROR, "start failed", server.failure)
+        raise StartupError(f"The service cannot start ({type(server.failure).__name__}).")
+    if server.cut_off:
+        log_event(logging.WARNING, "accepted requests were cut off")
+        sys.stdout.flush()
+        os._exit(1)  # the interpreter would wait for the thread of that run

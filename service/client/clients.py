@@ -1,0 +1,181 @@
+"""The client, waited for and awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from service.answers import ModelAnswer, ModelsAnswer, PredictAnswer
+from service.client.exchange import (
+    RETRIED_ERRORS,
+    ImageSource,
+    Retry,
+    build_predict_request,
+    verify_success,
+)
+
+TIMEOUT_S = 60.0
+DEFAULT_RETRY = Retry()
+
+
+class Client:
+    """The service, called and waited for.
+
+    Every method raises ServiceError for a problem, and httpx.TransportError if the service
+    cannot be reached, after the tries that :class:`Retry` allows.
+
+    Args:
+        base_url: Where the service is.
+        retry: When and how often to try again.
+        timeout_s: Longest wait for an answer.
+        transport: Replaces the network; for tests.
+        sleep: Replaces ``time.sleep``; for tests.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        retry: Retry = DEFAULT_RETRY,
+        timeout_s: float = TIMEOUT_S,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._http = httpx.Client(base_url=base_url, timeout=timeout_s, transport=transport)
+        self._retry = retry
+        self._sleep = sleep
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def _send(self, **request: Any) -> httpx.Response:
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                response = self._http.request(**request)
+            except RETRIED_ERRORS:
+                if (delay_s := self._retry.delay_s(attempt, None)) is None:
+                    raise
+            else:
+                if (delay_s := self._retry.delay_s(attempt, response)) is None:
+                    return verify_success(response)
+            self._sleep(delay_s)
+
+    def predict(
+        self,
+        images: ImageSource | list[ImageSource],
+        *,
+        model: str | None = None,
+        operating_point: str | None = None,
+    ) -> PredictAnswer:
+        """Read one image, or many in one request."""
+        response = self._send(**build_predict_request(images, model, operating_point))
+        return PredictAnswer.model_validate_json(response.content)
+
+    def models(self) -> tuple[ModelAnswer, ...]:
+        """List the loaded models."""
+        response = self._send(method="GET", url="/v1/models")
+        return ModelsAnswer.model_validate_json(response.content).models
+
+    def ready(self) -> bool:
+        """Ask once whether predictions are accepted. False also if nothing answers."""
+        try:
+            return self._http.get("/health/ready").is_success
+        except httpx.TransportError:
+            return False
+
+
+class AsyncClient:
+    """The same as :class:`Client`, awaited.
+
+    Args:
+        base_url: Where the service is.
+        retry: When and how often to try again.
+        timeout_s: Longest wait for an answer.
+        transport: Replaces the network; for tests.
+        sleep: Replaces ``asyncio.sleep``; for tests.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        retry: Retry = DEFAULT_RETRY,
+        timeout_s: float = TIMEOUT_S,
+        transport: httpx.AsyncBaseTransport | None = None,
+        sleep: Callable[[float], Any] = asyncio.sleep,
+    ) -> None:
+        self._http = httpx.AsyncClient(base_url=base_url, timeout=timeout_s, transport=transport)
+        self._retry = retry
+        self._sleep = sleep
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def _send(self, **request: Any) -> httpx.Response:
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                response = await self._http.request(**request)
+            except RETRIED_ERRORS:
+                if (delay_s := self._retry.delay_s(attempt, None)) is None:
+                    raise
+            else:
+                if (delay_s := self._retry.delay_s(attempt, response)) is None:
+                    return verify_success(response)
+            await self._sleep(delay_s)
+
+    async def predict(
+        self,
+        images: ImageSource | list[ImageSource],
+        *,
+        model: str | None = None,
+        operating_point: str | None = None,
+    ) -> PredictAnswer:
+        """Read one image, or many in one request."""
+        request = await asyncio.to_thread(build_predict_request, images, model, operating_point)
+        response = await self._send(**request)
+        return PredictAnswer.model_validate_json(response.content)
+
+    async def models(self) -> tuple[ModelAnswer, ...]:
+        """List the loaded models."""
+        response = await self._send(method="GET", url="/v1/models")
+        return ModelsAnswer.model_validate_json(response.content).models
+
+    async def ready(self) -> bool:
+        """Ask once whether predictions are accepted. False also if nothing answers."""
+        try:
+            return (await self._http.get("/health/ready")).is_success
+        except httpx.TransportError:
+            return False

@@ -1,0 +1,120 @@
+"""One exchange with the service: the request, the answer or problem, and when to try again."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import httpx
+from pydantic import ValidationError
+
+from service.answers import Problem
+
+ImageSource: TypeAlias = bytes | str | Path
+"""The bytes of a file, or its path."""
+
+RETRIED_STATUSES = frozenset({429, 503})
+RETRIED_ERRORS = (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ConnectTimeout)
+"""A prediction changes nothing, so it may be sent again whatever became of the first."""
+
+
+class ServiceError(Exception):
+    """The service answered with a problem.
+
+    Attributes:
+        status: HTTP status.
+        type: Stable identifier of the kind of problem; ``about:blank`` for an answer that is
+            not the service's own, a proxy's for instance.
+        detail: What was wrong, and what to do.
+        request_id: To quote when asking for help, if known.
+    """
+
+    def __init__(self, status: int, type: str, detail: str, request_id: str | None = None) -> None:
+        super().__init__(f"{status} {type}: {detail}")
+        self.status = status
+        self.type = type
+        self.detail = detail
+        self.request_id = request_id
+
+
+@dataclass(frozen=True)
+class Retry:
+    """When and how often to try again.
+
+    Attributes:
+        attempts: Tries altogether.
+        base_s: Mean of the first wait; it doubles from try to try.
+        longest_s: Longest wait, also of one the service asks for.
+    """
+
+    attempts: int = 4
+    base_s: float = 0.2
+    longest_s: float = 30.0
+
+    def delay_s(self, attempt: int, response: httpx.Response | None) -> float | None:
+        """Give the wait after a try.
+
+        Args:
+            attempt: Its number, from 1.
+            response: What was answered, None for a failed connection.
+
+        Returns:
+            None if there shall be no other try.
+        """
+        if attempt >= self.attempts:
+            return None
+        if response is not None:
+            if response.status_code not in RETRIED_STATUSES:
+                return None
+            wanted = response.headers.get("retry-after", "")
+            if wanted.isdigit():
+                return min(float(wanted), self.longest_s)
+        # Jitter keeps clients that failed together from coming back together.
+        jitter = random.uniform(0.5, 1.5)  # noqa: S311 - no secret
+        return min(self.longest_s, self.base_s * 2.0 ** (attempt - 1) * jitter)
+
+
+def build_predict_request(
+    images: ImageSource | list[ImageSource], model: str | None, operating_point: str | None
+) -> dict[str, Any]:
+    """Give httpx's arguments of a prediction. Reads the files, so it may block.
+
+    Raises:
+        OSError: A file cannot be read.
+    """
+    given = {"model": model, "operating_point": operating_point}
+    request: dict[str, Any] = {
+        "method": "POST",
+        "url": "/v1/predict",
+        "params": {name: value for name, value in given.items() if value is not None},
+    }
+    if isinstance(images, list):
+        # The service needs no file names, and they may be names of patients.
+        request["files"] = [
+            ("files", ("image", _read(image), "application/octet-stream")) for image in images
+        ]
+    else:
+        request["content"] = _read(images)
+        request["headers"] = {"Content-Type": "application/octet-stream"}
+    return request
+
+
+def _read(image: ImageSource) -> bytes:
+    return image if isinstance(image, bytes) else Path(image).read_bytes()
+
+
+def verify_success(response: httpx.Response) -> httpx.Response:
+    """Pass a good response on.
+
+    Raises:
+        ServiceError: It is none.
+    """
+    if response.is_success:
+        return response
+    try:
+        problem = Problem.model_validate_json(response.content)
+    except ValidationError:
+        raise ServiceError(response.status_code, "about:blank", response.reason_phrase) from None
+    raise ServiceError(problem.status, problem.type, problem.detail, problem.request_id)

@@ -1,0 +1,82 @@
+"""Domain errors of the service.
+
+::
+
+    CxrError
+    ├── InputError                      the tree of cxr.errors: the fault of an image
+    └── ServingError
+        ├── InvalidRequestError         the request itself is malformed
+        ├── UnknownModelError           no loaded model has that name
+        ├── PayloadTooLargeError        body or image count over a limit
+        ├── RetryLaterError             a passing state, with a time to wait
+        │   ├── QueueFullError          refused at the door, nothing was queued
+        │   └── NotReadyError           starting or draining
+        ├── DeadlineExceededError       dropped, not run
+        ├── InferenceFailedError        the engine failed, or its answer was not finite
+        ├── ExplainDisabledError        explanations are not served here
+        ├── ClientDisconnectedError     nobody is left to answer
+        └── StartupError                the service cannot start; one line for its operator
+
+None knows HTTP; ``service.http.problems`` maps them. A message may be shown to the client: it
+says what was wrong and what to do, without file contents, patient data or exception text.
+"""
+
+from __future__ import annotations
+
+from cxr.errors import CxrError
+
+
+class ServingError(CxrError):
+    """Base of every error the service itself raises on purpose."""
+
+
+class InvalidRequestError(ServingError):
+    """Malformed JSON, base64, multipart or query."""
+
+
+class UnknownModelError(ServingError):
+    """No model of that name is loaded."""
+
+
+class PayloadTooLargeError(ServingError):
+    """The body or the number of images is over its limit."""
+
+
+class RetryLaterError(ServingError):
+    """A passing state of the service.
+
+    Attributes:
+        retry_after_s: Whole seconds after which another try is sensible.
+    """
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class QueueFullError(RetryLaterError):
+    """There is no room for the request, and nothing of it was queued."""
+
+
+class NotReadyError(RetryLaterError):
+    """The service is starting or draining."""
+
+
+class DeadlineExceededError(ServingError):
+    """The request's time was over before its item was run; it never will be."""
+
+
+class InferenceFailedError(ServingError):
+    """The engine failed, or gave no finite numbers for this item."""
+
+
+class ExplainDisabledError(ServingError):
+    """This service gives no explanations."""
+
+
+class ClientDisconnectedError(ServingError):
+    """The client went away before it was answered."""
+
+
+class StartupError(ServingError):
+    """The service cannot start. The message is one line for its operator."""

@@ -1,0 +1,133 @@
+"""Request bodies, read in bounds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+from starlette.requests import ClientDisconnect, Request
+
+from service.deadline import Deadline
+from service.errors import (
+    ClientDisconnectedError,
+    DeadlineExceededError,
+    InvalidRequestError,
+    PayloadTooLargeError,
+    QueueFullError,
+)
+
+RETRY_AFTER_S = 1  # bodies are held until decoded, which takes well under a second
+
+
+class Lease:
+    """The share of one request in a :class:`BodyBudget`."""
+
+    def __init__(self, budget: BodyBudget) -> None:
+        self._budget = budget
+        self.held_bytes = 0
+
+    def grow_to(self, size_bytes: int) -> None:
+        """Hold at least this many bytes.
+
+        Raises:
+            QueueFullError: The budget is used up.
+        """
+        missing = size_bytes - self.held_bytes
+        if missing > 0:
+            self._budget.take(missing)
+            self.held_bytes += missing
+
+
+class BodyBudget:
+    """Bytes that all bodies together may hold in memory. Belongs to the event loop.
+
+    Args:
+        capacity_bytes: Free at first.
+    """
+
+    def __init__(self, capacity_bytes: int) -> None:
+        self.free_bytes = capacity_bytes
+
+    def take(self, count: int) -> None:
+        """Take bytes out.
+
+        Raises:
+            QueueFullError: There are not that many.
+        """
+        if count > self.free_bytes:
+            raise QueueFullError(
+                "Too many requests are being received. Try again later.", RETRY_AFTER_S
+            )
+        self.free_bytes -= count
+
+    @contextmanager
+    def lease(self) -> Iterator[Lease]:
+        """Give a lease that is given back at the end."""
+        lease = Lease(self)
+        try:
+            yield lease
+        finally:
+            self.free_bytes += lease.held_bytes
+
+
+def declared_length(request: Request, limit_bytes: int) -> int:
+    """Give the Content-Length, 0 if there is none, before anything of the body is read.
+
+    Raises:
+        InvalidRequestError: It is not a number.
+        PayloadTooLargeError: It is over the limit.
+    """
+    text = request.headers.get("content-length", "0")
+    if not (text.isascii() and text.isdigit()):
+        raise InvalidRequestError("The Content-Length header is not a number.")
+    length = int(text)
+    if length > limit_bytes:
+        raise _too_large(limit_bytes)
+    return length
+
+
+def _too_large(limit_bytes: int) -> PayloadTooLargeError:
+    return PayloadTooLargeError(
+        f"The body is larger than the {limit_bytes} bytes accepted. Send fewer or smaller images."
+    )
+
+
+async def read_chunks(
+    request: Request, limit_bytes: int, lease: Lease, deadline: Deadline
+) -> AsyncIterator[bytes]:
+    """Read a body piece by piece.
+
+    Args:
+        request: The request.
+        limit_bytes: Largest body accepted.
+        lease: Grows with what was read.
+        deadline: Until then the whole body must have come: a client that trickles it is cut.
+
+    Raises:
+        InvalidRequestError: The Content-Length is not a number.
+        PayloadTooLargeError: The body is over the limit.
+        QueueFullError: Bodies of other requests take up all memory set aside.
+        DeadlineExceededError: The body came too slowly.
+        ClientDisconnectedError: The client went away.
+    """
+    lease.grow_to(declared_length(request, limit_bytes))
+    received = 0
+    stream = request.stream()
+    try:
+        while True:
+            async with asyncio.timeout(deadline.remaining_s):
+                chunk = await anext(stream, None)
+            if chunk is None:
+                return
+            received += len(chunk)
+            if received > limit_bytes:
+                raise _too_large(limit_bytes)
+            lease.grow_to(received)
+            yield chunk
+    except TimeoutError:
+        raise DeadlineExceededError(
+            "The body did not arrive before the deadline. Send it faster, or in parts."
+        ) from None
+    except ClientDisconnect:
+        raise ClientDisconnectedError("The client went away while it was sending.") from None

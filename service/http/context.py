@@ -1,0 +1,58 @@
+"""What one request carries through the layers."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from starlette.requests import Request
+from starlette.types import Scope
+
+from service.deadline import Deadline
+from service.inference.runtime import Runtime
+from service.telemetry.stopwatch import Stopwatch
+
+SCOPE_KEY = "cxr_service.context"
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+"""What a client's X-Request-ID must look like to be used: it is logged and echoed."""
+
+
+@dataclass
+class RequestContext:
+    """One request's identity, time and notes.
+
+    Attributes:
+        request_id: The client's, or one of our own.
+        deadline: After it nothing more is begun for the request.
+        stopwatch: Runs since the request's head was read.
+        log_fields: Members added to the request's log line.
+    """
+
+    request_id: str
+    deadline: Deadline
+    stopwatch: Stopwatch
+    log_fields: dict[str, Any] = field(default_factory=dict)
+
+
+def choose_request_id(given: str | None) -> str:
+    """Take the client's request id if it is harmless, else make one."""
+    if given is not None and REQUEST_ID.fullmatch(given):
+        return given
+    return secrets.token_hex(8)
+
+
+def attach_context(scope: Scope, context: RequestContext) -> None:
+    """Give an ASGI scope its context."""
+    scope[SCOPE_KEY] = context
+
+
+def context_of(request: Request) -> RequestContext:
+    """Give the context of a request."""
+    return cast("RequestContext", request.scope[SCOPE_KEY])
+
+
+def runtime_of(request: Request) -> Runtime:
+    """Give the runtime of the application a request was sent to."""
+    return cast("Runtime", request.app.state.runtime)

@@ -1,0 +1,48 @@
+"""GET /health: for probes and people."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.requests import Request
+
+from cxr import __version__
+from service.answers import HealthAnswer, ModelHealth, StatusAnswer
+from service.http.context import runtime_of
+from service.http.openapi import problem_responses
+
+router = APIRouter(prefix="/health", tags=["health"])
+
+
+@router.get("", summary="Summarise the state")
+async def health(request: Request) -> HealthAnswer:
+    """State, uptime and queues. Always 200 while the service lives."""
+    runtime = runtime_of(request)
+    return HealthAnswer(
+        status=runtime.lifecycle.state,
+        version=__version__,
+        uptime_s=round(runtime.lifecycle.uptime_s, 3),
+        active_requests=runtime.lifecycle.active_requests,
+        models=tuple(
+            ModelHealth(
+                name=model.manifest.name,
+                version=model.manifest.version,
+                provider=model.loaded.engine.provider,
+                queue_depth=model.batcher.depth,
+                queue_capacity=model.batcher.capacity,
+            )
+            for model in runtime.loaded_models
+        ),
+    )
+
+
+@router.get("/live", summary="Is the event loop turning?")
+async def live() -> StatusAnswer:
+    """200 from the first moment to the last, also while starting and draining."""
+    return StatusAnswer(status="live")
+
+
+@router.get("/ready", summary="Are predictions accepted?", responses=problem_responses(503))
+async def ready(request: Request) -> StatusAnswer:
+    """200 once the bundles are verified, warmed and match their goldens; 503 when draining."""
+    runtime_of(request).lifecycle.verify_ready()
+    return StatusAnswer(status="ready")

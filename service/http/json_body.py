@@ -1,0 +1,77 @@
+"""Images in JSON, base64."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from service.errors import InvalidRequestError, PayloadTooLargeError
+from service.inference.prediction import EncodedImage
+
+MAX_ID_CHARS = 128
+
+
+class JsonImage(BaseModel):
+    """One image of a JSON request."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    id: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_ID_CHARS,
+        description="Names the image in the answer; its position by default.",
+    )
+    data: str = Field(
+        description="The file, base64 (RFC 4648, section 4).",
+        json_schema_extra={"contentEncoding": "base64"},
+    )
+
+
+class JsonRequest(BaseModel):
+    """Body of a JSON request."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    images: list[JsonImage] = Field(min_length=1)
+
+
+def parse_json_images(body: bytes, max_images: int) -> list[EncodedImage]:
+    """Read the images of a JSON body. Takes as long as the body is large: not for the loop.
+
+    Raises:
+        InvalidRequestError: Not that JSON, no image, an id twice, or invalid base64.
+        PayloadTooLargeError: Too many images.
+    """
+    try:
+        parsed = JsonRequest.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_context=False)[0]
+        # An unknown member is the client's own text; only where it stands is repeated.
+        known = first["loc"][:-1] if first["type"] == "extra_forbidden" else first["loc"]
+        where = ".".join(str(part) for part in known) or "the body"
+        raise InvalidRequestError(
+            f"The JSON is not valid at {where}: {first['msg']}. "
+            'Send {"images": [{"id": "a", "data": "<base64>"}]}.'
+        ) from None
+    if len(parsed.images) > max_images:
+        raise PayloadTooLargeError(f"At most {max_images} images are accepted in one request.")
+    ids = [str(i) if image.id is None else image.id for i, image in enumerate(parsed.images)]
+    if len(set(ids)) < len(ids):
+        raise InvalidRequestError("Two images have the same id. Give each its own, or none.")
+    return [
+        EncodedImage(image_id, _decode_base64(image.data, position))
+        for position, (image_id, image) in enumerate(zip(ids, parsed.images, strict=True))
+    ]
+
+
+def _decode_base64(text: str, position: int) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidRequestError(
+            f"images.{position}.data is not base64. Use the standard alphabet with padding, "
+            "without line breaks and without a data: prefix."
+        ) from None

@@ -1,0 +1,124 @@
+"""What every request passes: identity, deadline, stopwatch, log line, last resort."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.deadline import Deadline
+from service.errors import NotReadyError
+from service.http.context import RequestContext, attach_context, choose_request_id
+from service.http.problems import error_response
+from service.lifecycle import RETRY_DRAINING_S
+from service.telemetry.logs import log_event
+from service.telemetry.stopwatch import Stopwatch
+
+QUIET_PATHS = frozenset({"/health", "/health/live", "/health/ready"})
+"""Probes come every few seconds: they are logged for debugging only."""
+
+CUT_OFF = "The service stopped before the request was answered. Try another replica."
+
+
+class RequestMiddleware:
+    """Gives each request its context, answers what nobody caught, writes one log line.
+
+    Args:
+        app: The application inside.
+        deadline_ms: Time a request has.
+    """
+
+    def __init__(self, app: ASGIApp, deadline_ms: float) -> None:
+        self._app = app
+        self._deadline_ms = deadline_ms
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one ASGI connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        context = RequestContext(
+            choose_request_id(Headers(scope=scope).get("x-request-id")),
+            Deadline.after_ms(self._deadline_ms),
+            Stopwatch(),
+        )
+        attach_context(scope, context)
+        response = _Response(send, context)
+        # The route may change the scope; the log line is about what was asked for.
+        method = scope["method"]
+        try:
+            await self._app(scope, receive, response.send)
+        except Exception as error:  # the last resort
+            log_event(logging.ERROR, "unexpected error", error, request_id=context.request_id)
+            if response.status is None:
+                await error_response(error, context.request_id)(scope, receive, response.send)
+        except asyncio.CancelledError:
+            # The server cuts off what still runs when its time to drain is over. The request
+            # ends here with an answer, so the cancellation need not go on.
+            if response.status is None:
+                cut_off = NotReadyError(CUT_OFF, RETRY_DRAINING_S)
+                await error_response(cut_off, context.request_id)(scope, receive, response.send)
+        finally:
+            _log_request(scope, method, context, response.status)
+
+
+class _Response:
+    """Adds headers to a response as it begins, and remembers its status."""
+
+    def __init__(self, send: Send, context: RequestContext) -> None:
+        self._send = send
+        self._context = context
+        self.status: int | None = None
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-ID"] = self._context.request_id
+            headers["Server-Timing"] = self._context.stopwatch.server_timing()
+        await self._send(message)
+
+
+def _log_request(scope: Scope, method: str, context: RequestContext, status: int | None) -> None:
+    # The template of the route, not the path, which may carry anything; other: /docs, or none.
+    route = getattr(scope.get("route"), "path", "other")
+    log_event(
+        logging.DEBUG if route in QUIET_PATHS else logging.INFO,
+        "request",
+        request_id=context.request_id,
+        method=method,
+        route=route,
+        status=status,
+        timings_ms=context.stopwatch.as_ms(),
+        **context.log_fields,
+    )
+
+
+class HeadMiddleware:
+    """Answers HEAD as GET without the body (RFC 9110, 9.3.2)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one ASGI connection."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+        # A copy: the server goes by the method in its own scope.
+        inner = {**scope, "method": "GET"}
+        try:
+            await self._app(inner, receive, _without_body(send))
+        finally:
+            scope["route"] = inner.get("route")
+
+
+def _without_body(send: Send) -> Send:
+    async def send_head(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            message = {**message, "body": b""}
+        await send(message)
+
+    return send_head

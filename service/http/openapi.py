@@ -1,0 +1,125 @@
+"""What the OpenAPI document says beyond the routes' own types."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from service.answers import Problem
+from service.http.examples import EXAMPLE_BASE64
+from service.http.json_body import JsonImage, JsonRequest
+from service.http.problems import ALL_PROBLEM_TYPES, MEDIA_TYPE
+
+TITLE = "Chest radiograph inference"
+DESCRIPTION = """\
+Reads frontal chest radiographs: is pneumonia present, how probable is it, and may this image
+be read by the model at all.
+
+**Research use only, not a medical device.** No answer of this service may be used for the
+care of a patient.
+
+Send JPEG, PNG or DICOM (Part 10); the type is taken from the content. Every error is
+RFC 9457 problem+json with a stable `type`.
+"""
+
+TAGS = [
+    {"name": "inference", "description": "Images in, decisions out."},
+    {"name": "models", "description": "What is loaded, and how good it is."},
+    {"name": "health", "description": "Probes."},
+]
+
+
+def _json_request_schema() -> dict[str, Any]:
+    """Give the schema of the JSON body without references, which OpenAPI would not resolve."""
+    schema = JsonRequest.model_json_schema()
+    schema["properties"]["images"]["items"] = schema.pop("$defs")[JsonImage.__name__]
+    return schema
+
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+
+PREDICT_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": _json_request_schema(),
+            "examples": {
+                "one image": {
+                    "summary": "A made-up radiograph of 96 x 96 pixels",
+                    "value": {"images": [{"id": "example", "data": EXAMPLE_BASE64}]},
+                },
+                "two images": {
+                    "summary": "Twice the same, ids left to the service",
+                    "value": {"images": [{"data": EXAMPLE_BASE64}, {"data": EXAMPLE_BASE64}]},
+                },
+            },
+        },
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["files"],
+                "properties": {
+                    "files": {
+                        "type": "array",
+                        "minItems": 1,
+                        "items": {"type": "string", "format": "binary"},
+                        "description": "One part named `files` for each image.",
+                    }
+                },
+            }
+        },
+        "image/jpeg": _BINARY,
+        "image/png": _BINARY,
+        "application/dicom": _BINARY,
+        "application/octet-stream": _BINARY,
+    },
+}
+
+
+def drop_validation_errors(document: dict[str, Any]) -> None:
+    """Take out the 422 that FastAPI documents by itself: here such a request gets 400."""
+    for path in document["paths"].values():
+        for operation in path.values():
+            content = operation["responses"].get("422", {}).get("content", {})
+            if "application/json" in content:
+                del operation["responses"]["422"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(name, None)
+
+
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Give the OpenAPI responses of the problems with these statuses."""
+    return {status: _problem_response(status) for status in statuses}
+
+
+def _problem_response(status: int) -> dict[str, Any]:
+    kinds = sorted(
+        (kind for kind in ALL_PROBLEM_TYPES if kind.status == status), key=lambda kind: kind.slug
+    )
+    response: dict[str, Any] = {
+        "description": "; ".join(kind.title for kind in kinds),
+        "content": {
+            MEDIA_TYPE: {
+                "schema": Problem.model_json_schema(),
+                "examples": {
+                    kind.slug: {
+                        "value": {
+                            "type": kind.type,
+                            "title": kind.title,
+                            "status": kind.status,
+                            "detail": "What was wrong, and what to do.",
+                            "request_id": "8f14e45fceea167a",
+                        }
+                    }
+                    for kind in kinds
+                },
+            }
+        },
+    }
+    if status in (429, 503):
+        response["headers"] = {
+            "Retry-After": {
+                "description": "Seconds after which to try again.",
+                "schema": {"type": "integer"},
+            }
+        }
+    return response

@@ -1,0 +1,123 @@
+"""POST /v1/predict and /v1/explain."""
+
+from __future__ import annotations
+
+from typing import Annotated, cast
+
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from cxr.decision import OperatingPoint
+from service.answers import AnyResult, ImageError, ImageResult, PredictAnswer, TimingsMs
+from service.errors import ExplainDisabledError
+from service.http.body import BodyBudget
+from service.http.connection import while_connected
+from service.http.context import RequestContext, context_of, runtime_of
+from service.http.images import read_images
+from service.http.openapi import PREDICT_BODY, problem_responses
+from service.http.problems import error_response, problem_of, problem_type_of
+from service.inference.models import ServedModel
+from service.inference.prediction import ImageFailure, Prepared, prepare_images, run_prepared
+
+router = APIRouter(prefix="/v1", tags=["inference"])
+
+SERVER_FAULT = 500
+"""From this status on a problem is not the fault of an image."""
+
+ModelQuery = Annotated[
+    str | None, Query(description="Name of a loaded model; see /v1/models.", max_length=64)
+]
+PointQuery = Annotated[
+    str | None,
+    Query(description="Name of an operating point of the model; its default.", max_length=64),
+]
+
+
+@router.post(
+    "/predict",
+    summary="Read one or many radiographs",
+    response_model=PredictAnswer,
+    responses=problem_responses(400, 404, 413, 415, 422, 429, 500, 503, 504),
+    openapi_extra={"requestBody": PREDICT_BODY},
+)
+async def predict(
+    request: Request, model: ModelQuery = None, operating_point: PointQuery = None
+) -> Response:
+    """Probability of pneumonia and the decision for each image, in the order of the request.
+
+    One bad image of many fails alone: its result has the status `error` and the problem. A
+    request of one image is answered with that problem and its status. The type of an image
+    is taken from its content. Research use only, not a medical device.
+    """
+    runtime = runtime_of(request)
+    with runtime.lifecycle.accepted_request():
+        served = runtime.models.get(model)
+        point = served.operating_point(operating_point)
+        context_of(request).log_fields["model"] = served.manifest.name
+        prepared = await _receive(request, served)
+        results = await while_connected(request, _run(request, prepared, served, point))
+        return _respond(results, served, context_of(request))
+
+
+async def _receive(request: Request, served: ServedModel) -> Prepared:
+    """Read and decode the images; their encoded bytes are let go at the end."""
+    served.batcher.verify_room(1)  # refused at the door, before the body is read
+    context = context_of(request)
+    budget = cast("BodyBudget", request.app.state.body_budget)
+    with budget.lease() as lease:
+        images = await read_images(request, lease)
+        with context.stopwatch.stage("decode"):
+            work = prepare_images(images, served, runtime_of(request).decoder, context.deadline)
+            return await while_connected(request, work)
+
+
+async def _run(
+    request: Request, prepared: Prepared, served: ServedModel, point: OperatingPoint
+) -> list[ImageResult | ImageFailure]:
+    context = context_of(request)
+    return await run_prepared(prepared, served, point, context.deadline, context.stopwatch)
+
+
+def _respond(
+    results: list[ImageResult | ImageFailure], served: ServedModel, context: RequestContext
+) -> Response:
+    failures = [result for result in results if isinstance(result, ImageFailure)]
+    if failures:
+        context.log_fields["problems"] = sorted({problem_type_of(f.error).slug for f in failures})
+    if len(failures) == len(results) and _is_common_fault(failures):
+        return error_response(failures[0].error, context.request_id)
+    answer = PredictAnswer(
+        request_id=context.request_id,
+        model=served.reference(),
+        results=tuple(_as_result(result, context.request_id) for result in results),
+        timings_ms=TimingsMs(**context.stopwatch.as_ms()),
+    )
+    return JSONResponse(answer.model_dump())
+
+
+def _is_common_fault(failures: list[ImageFailure]) -> bool:
+    """Whether a failed request is answered with its first problem.
+
+    So it is for one image; and for many, if the service failed them all: clients retry by
+    status, and a 200 would hide the failure from whoever watches statuses.
+    """
+    statuses = {problem_type_of(failure.error).status for failure in failures}
+    return len(failures) == 1 or (len(statuses) == 1 and min(statuses) >= SERVER_FAULT)
+
+
+def _as_result(result: ImageResult | ImageFailure, request_id: str) -> AnyResult:
+    if isinstance(result, ImageFailure):
+        return ImageError(id=result.id, problem=problem_of(result.error, request_id))
+    return result
+
+
+@router.post(
+    "/explain",
+    summary="Explain a prediction (not served here)",
+    responses=problem_responses(501),
+    status_code=501,
+)
+async def explain() -> Response:
+    """Answers 501: this service gives no explanations."""
+    raise ExplainDisabledError("Explanations are not served here. Use /v1/predict.")

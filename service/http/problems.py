@@ -1,0 +1,100 @@
+"""The one table from domain errors to RFC 9457 problems."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from starlette.responses import JSONResponse, Response
+
+from cxr import errors as inputs
+from service import errors
+from service.answers import Problem
+
+MEDIA_TYPE = "application/problem+json"
+TYPE_BASE = "/docs/problems#"
+"""Problem types are relative references: the service does not know its own public name."""
+
+
+@dataclass(frozen=True)
+class ProblemType:
+    """One kind of problem.
+
+    Attributes:
+        status: HTTP status.
+        slug: Stable end of the ``type``, and the heading in docs/problems.md.
+        title: The kind in a few words.
+    """
+
+    status: int
+    slug: str
+    title: str
+
+    @property
+    def type(self) -> str:
+        """The stable URI reference."""
+        return TYPE_BASE + self.slug
+
+
+NOT_FOUND = ProblemType(404, "not-found", "No such page")
+METHOD_NOT_ALLOWED = ProblemType(405, "method-not-allowed", "Method not allowed")
+INTERNAL = ProblemType(500, "internal", "Internal error")
+INVALID_REQUEST = ProblemType(400, "invalid-request", "Invalid request")
+PAYLOAD_TOO_LARGE = ProblemType(413, "payload-too-large", "Payload too large")
+
+PROBLEM_TYPES: Mapping[type[Exception], ProblemType] = {
+    errors.InvalidRequestError: INVALID_REQUEST,
+    errors.UnknownModelError: ProblemType(404, "unknown-model", "Unknown model"),
+    errors.PayloadTooLargeError: PAYLOAD_TOO_LARGE,
+    inputs.ImageTooLargeError: PAYLOAD_TOO_LARGE,
+    inputs.UnsupportedMediaError: ProblemType(415, "unsupported-media", "Unsupported media"),
+    inputs.UnreadableImageError: ProblemType(422, "unreadable-image", "Unreadable image"),
+    inputs.UnsupportedDicomError: ProblemType(422, "unsupported-dicom", "Unsupported DICOM"),
+    inputs.ImageOutOfScopeError: ProblemType(422, "image-out-of-scope", "Image out of scope"),
+    errors.QueueFullError: ProblemType(429, "queue-full", "Queue full"),
+    errors.InferenceFailedError: ProblemType(500, "inference-failed", "Inference failed"),
+    errors.ExplainDisabledError: ProblemType(501, "explain-disabled", "Explanations disabled"),
+    errors.NotReadyError: ProblemType(503, "not-ready", "Not ready"),
+    errors.DeadlineExceededError: ProblemType(504, "deadline-exceeded", "Deadline exceeded"),
+}
+
+ALL_PROBLEM_TYPES = frozenset({*PROBLEM_TYPES.values(), NOT_FOUND, METHOD_NOT_ALLOWED, INTERNAL})
+
+INTERNAL_DETAIL = "Something went wrong in the service. Quote the request id when you report it."
+
+
+def problem_type_of(error: Exception) -> ProblemType:
+    """Look an error up by its class, then by the classes it derives from."""
+    for cls in type(error).__mro__:
+        if issubclass(cls, Exception) and cls in PROBLEM_TYPES:
+            return PROBLEM_TYPES[cls]
+    return INTERNAL
+
+
+def problem_of(error: Exception, request_id: str) -> Problem:
+    """Give the problem object of an error. What is not in the table says nothing of itself."""
+    kind = problem_type_of(error)
+    detail = INTERNAL_DETAIL if kind is INTERNAL else str(error)
+    return build_problem(kind, detail, request_id)
+
+
+def build_problem(kind: ProblemType, detail: str, request_id: str) -> Problem:
+    """Give the problem object of a kind."""
+    return Problem(
+        type=kind.type, title=kind.title, status=kind.status, detail=detail, request_id=request_id
+    )
+
+
+def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    """Give the response that carries a problem."""
+    return JSONResponse(
+        problem.model_dump(), problem.status, headers=headers, media_type=MEDIA_TYPE
+    )
+
+
+def error_response(error: Exception, request_id: str) -> Response:
+    """Give the response to a request that failed as a whole."""
+    headers = None
+    if isinstance(error, errors.RetryLaterError):
+        headers = {"Retry-After": str(error.retry_after_s)}
+    return problem_response(problem_of(error, request_id), headers)

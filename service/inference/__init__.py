@@ -1,0 +1,1 @@
+"""From encoded images to results: decoding, batching and the engines. Knows no HTTP."""

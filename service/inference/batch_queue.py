@@ -1,0 +1,132 @@
+"""Items that wait for a batch, and the rule of when one is due. Knows no engine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr.image import ModelInput
+from service.deadline import Deadline
+from service.errors import DeadlineExceededError, QueueFullError
+
+
+@dataclass(frozen=True)
+class ItemOutput:
+    """What one item gets.
+
+    Attributes:
+        probabilities: Shape (K,), float32, calibrated.
+        queue_ms: Wait from being accepted to the start of its run.
+        inference_ms: Duration of that run.
+    """
+
+    probabilities: NDArray[np.float32]
+    queue_ms: float
+    inference_ms: float
+
+
+@dataclass(eq=False)
+class Item:
+    """One slot of a batch.
+
+    Attributes:
+        model_input: Shape (1, S, S), uint8.
+        deadline: After it the item is not run.
+        answer: Done when answered, failed, or cancelled by whoever waited for it.
+        accepted_s: When it was accepted.
+        found_busy: Whether the engine was running then: only such items wait for company.
+        is_running: Whether its run has begun; from then on it is answered, not dropped.
+    """
+
+    model_input: ModelInput
+    deadline: Deadline
+    answer: asyncio.Future[ItemOutput]
+    accepted_s: float
+    found_busy: bool
+    is_running: bool = False
+
+    def expire(self) -> None:
+        """Tell the waiter that the item will not be run."""
+        if not self.answer.done():
+            self.answer.set_exception(
+                DeadlineExceededError(
+                    "The deadline passed before the image could be run; it was dropped. "
+                    "Try again later or with fewer images."
+                )
+            )
+
+
+class BatchQueue:
+    """Bounded first-in-first-out queue that hands out batches. Belongs to the event loop.
+
+    Args:
+        max_batch: Most items of a batch.
+        batch_window_s: Longest wait of the oldest item once the engine is free.
+        capacity: Most items that may wait.
+    """
+
+    def __init__(self, max_batch: int, batch_window_s: float, capacity: int) -> None:
+        self.max_batch = max_batch
+        self.capacity = capacity
+        self._batch_window_s = batch_window_s
+        self._items: deque[Item] = deque()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def verify_room(self, count: int, retry_after_s: int) -> None:
+        """Refuse what does not fit as a whole.
+
+        Raises:
+            QueueFullError: Fewer than ``count`` places are free.
+        """
+        if len(self._items) + count > self.capacity:
+            self.drop_done()
+        if len(self._items) + count > self.capacity:
+            raise QueueFullError(
+                "The queue is full and nothing of the request was queued. Try again later.",
+                retry_after_s,
+            )
+
+    def put(self, items: Sequence[Item]) -> None:
+        """Append items for which there is room."""
+        self._items.extend(items)
+
+    def drop_done(self) -> None:
+        """Forget the items nobody waits for any more."""
+        self._items = deque(item for item in self._items if not item.answer.done())
+
+    def due_in_s(self, now_s: float, *, engine_busy: bool) -> float | None:
+        """Say when the next batch is to be formed.
+
+        Returns:
+            0 at once: it is full, or the engine was idle when the oldest item came, so that
+            a lone client never waits for company. Otherwise what is left of the oldest item's
+            window; None while the engine runs or nothing waits.
+        """
+        if not self._items:
+            return None
+        if len(self._items) >= self.max_batch:
+            return 0.0
+        if engine_busy:
+            return None
+        oldest = self._items[0]
+        if not oldest.found_busy:
+            return 0.0
+        return max(0.0, oldest.accepted_s + self._batch_window_s - now_s)
+
+    def take(self) -> list[Item]:
+        """Take a batch of the oldest items; the cancelled and the late are dropped."""
+        batch: list[Item] = []
+        while self._items and len(batch) < self.max_batch:
+            item = self._items.popleft()
+            if item.deadline.is_over:
+                item.expire()
+            if not item.answer.done():
+                batch.append(item)
+        return batch

@@ -1,0 +1,38 @@
+"""The few batch sizes that are ever run.
+
+A new size costs an engine planning and memory at its first run; a handful of sizes can all
+be warmed at start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr.image import ModelInput
+
+
+def bucket_sizes(max_batch: int) -> tuple[int, ...]:
+    """Give 1, 2, 4, ... below ``max_batch``, and ``max_batch`` itself."""
+    sizes = [1]
+    while sizes[-1] * 2 < max_batch:
+        sizes.append(sizes[-1] * 2)
+    return tuple(sizes) if max_batch == 1 else (*sizes, max_batch)
+
+
+def stack_padded(inputs: Sequence[ModelInput], buckets: Sequence[int]) -> NDArray[np.uint8]:
+    """Stack model inputs and fill up with black to the next bucket.
+
+    Args:
+        inputs: One to ``max(buckets)`` arrays of shape (1, S, S), uint8.
+        buckets: Sizes in ascending order.
+
+    Returns:
+        Shape (B, 1, S, S), uint8, B the smallest bucket that holds all.
+    """
+    size = next(bucket for bucket in buckets if bucket >= len(inputs))
+    batch = np.zeros((size, *inputs[0].shape), dtype=np.uint8)
+    np.stack(inputs, out=batch[: len(inputs)])
+    return batch

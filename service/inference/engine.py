@@ -1,0 +1,51 @@
+"""What runs a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr.bundle import Bundle
+from service.settings import Settings
+
+
+@dataclass(frozen=True)
+class EngineOutput:
+    """One run's answers, row i for image i.
+
+    Attributes:
+        logits: Shape (N, K), float32, before calibration.
+        probabilities: Shape (N, K), float32, calibrated.
+        embedding: Shape (N, D), float32.
+    """
+
+    logits: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+    embedding: NDArray[np.float32]
+
+
+class Engine(Protocol):
+    """Runs one model. Called from one thread at a time."""
+
+    @property
+    def name(self) -> str:
+        """Library that runs the model."""
+
+    @property
+    def provider(self) -> str:
+        """Execution provider in use, by the library's own name."""
+
+    @property
+    def precision(self) -> str:
+        """Number format of the weights: ``fp32``."""
+
+    def run(self, images: NDArray[np.uint8]) -> EngineOutput:
+        """Answer for a batch of model inputs, shape (N, 1, S, S), uint8."""
+
+
+EngineBuilder: TypeAlias = Callable[[Bundle, Settings], Engine]
+"""Makes the engine of a bundle. Raises StartupError."""

@@ -1,0 +1,100 @@
+"""One request's images to results."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
+
+from cxr.decision import OperatingPoint
+from cxr.errors import CxrError
+from service.answers import ImageResult
+from service.deadline import Deadline
+from service.inference.batch_queue import ItemOutput
+from service.inference.models import ServedModel
+from service.inference.preparation import Decoder, PreparedImage
+from service.inference.result import build_result
+from service.telemetry.logs import log_event
+from service.telemetry.stopwatch import Stopwatch
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """One image of a request: its id within it and the bytes of a file."""
+
+    id: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class ImageFailure:
+    """One image that failed alone."""
+
+    id: str
+    error: Exception
+
+
+Prepared: TypeAlias = list[tuple[str, PreparedImage | Exception]]
+"""Ids with what was prepared of each image, or why it could not be."""
+
+T = TypeVar("T")
+
+
+async def prepare_images(
+    images: Sequence[EncodedImage], model: ServedModel, decoder: Decoder, deadline: Deadline
+) -> Prepared:
+    """Decode all images of a request, several at a time."""
+    spec = model.manifest.preprocessing
+    outcomes = await asyncio.gather(
+        *(decoder.prepare(image.data, spec, deadline) for image in images), return_exceptions=True
+    )
+    return [(image.id, _checked(one)) for image, one in zip(images, outcomes, strict=True)]
+
+
+async def run_prepared(
+    prepared: Prepared,
+    model: ServedModel,
+    point: OperatingPoint,
+    deadline: Deadline,
+    stopwatch: Stopwatch,
+) -> list[ImageResult | ImageFailure]:
+    """Run the images that could be prepared and give one outcome for each of all.
+
+    If the caller is cancelled, its images are taken out of the queue.
+
+    Raises:
+        QueueFullError: There is no room for all of them; nothing was queued.
+        NotReadyError: The service is stopping.
+    """
+    usable = [image for _, image in prepared if isinstance(image, PreparedImage)]
+    futures = model.batcher.submit([i.model_input for i in usable], deadline) if usable else []
+    # gather cancels its futures when it is cancelled itself.
+    outputs = iter([_checked(o) for o in await asyncio.gather(*futures, return_exceptions=True)])
+    results: list[ImageResult | ImageFailure] = []
+    for image_id, image in prepared:
+        if isinstance(image, Exception):
+            results.append(ImageFailure(image_id, image))
+            continue
+        output = next(outputs)
+        if isinstance(output, Exception):
+            results.append(ImageFailure(image_id, output))
+            continue
+        _record_longest(stopwatch, output)
+        results.append(build_result(image_id, image, output.probabilities, model.manifest, point))
+    return results
+
+
+def _checked(outcome: T | BaseException) -> T | Exception:
+    """Pass on what a gather gave; an error nobody foresaw is logged, a cancellation raised."""
+    if isinstance(outcome, BaseException) and not isinstance(outcome, Exception):
+        raise outcome
+    if isinstance(outcome, Exception) and not isinstance(outcome, CxrError):
+        log_event(logging.ERROR, "unexpected error", outcome)
+    return outcome
+
+
+def _record_longest(stopwatch: Stopwatch, output: ItemOutput) -> None:
+    for stage, duration_ms in (("queue", output.queue_ms), ("inference", output.inference_ms)):
+        stopwatch.stages_ms[stage] = max(stopwatch.stages_ms.get(stage, 0.0), duration_ms)

@@ -1,0 +1,111 @@
+"""From the bytes of one image to what the engine takes and the answer quotes."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from cxr.decoding import DecodeOptions, decode_image
+from cxr.image import DecodedImage, ModelInput
+from cxr.preprocessing import Preprocessing, to_model_input
+from cxr.scope import Scope, assess_scope
+from service.answers import DicomAnswer, ImageFacts
+from service.deadline import Deadline
+from service.errors import DeadlineExceededError
+
+REDUCED_SIDES = 2
+"""A JPEG is decoded at a reduced scale that keeps this many times the model input's side, as
+in training: the result is then within a fraction of a grey level of full size."""
+
+
+@dataclass(frozen=True)
+class PreparedImage:
+    """One image, ready for a batch. Its full-size pixels are gone: many may be waiting.
+
+    Attributes:
+        model_input: Shape (1, S, S), uint8.
+        facts: The image as it was received.
+        scope: Whether the model was made for such an image.
+        warnings: Sentences about how it was read.
+    """
+
+    model_input: ModelInput
+    facts: ImageFacts
+    scope: Scope
+    warnings: tuple[str, ...]
+
+
+def prepare_image(data: bytes, spec: Preprocessing, max_pixels: int) -> PreparedImage:
+    """Decode, judge and resize one image. Any thread may call it.
+
+    Args:
+        data: A whole JPEG, PNG or DICOM Part 10 file.
+        spec: Preprocessing of the model that will take it.
+        max_pixels: Most pixels its header may declare.
+
+    Raises:
+        InputError: It cannot be used; the subclass and message say why.
+    """
+    options = DecodeOptions(max_pixels=max_pixels, reduce_to_px=REDUCED_SIDES * spec.size_px)
+    image = decode_image(data, options)
+    return PreparedImage(
+        model_input=to_model_input(image.pixels, spec),
+        facts=_facts_of(image),
+        scope=assess_scope(image),
+        warnings=image.warnings,
+    )
+
+
+def _facts_of(image: DecodedImage) -> ImageFacts:
+    dicom = image.dicom
+    return ImageFacts(
+        sha256=image.sha256,
+        format=image.format,
+        width=image.width,
+        height=image.height,
+        dicom=None
+        if dicom is None
+        else DicomAnswer(
+            modality=dicom.modality,
+            view_position=dicom.view_position,
+            body_part=dicom.body_part,
+            photometric_interpretation=dicom.photometric_interpretation,
+            transfer_syntax_uid=dicom.transfer_syntax_uid,
+        ),
+    )
+
+
+class Decoder:
+    """Prepares images on threads of its own, so that the event loop turns on.
+
+    Args:
+        threads: Images decoded at a time; it also bounds the memory of decoded pixels.
+        max_pixels: Most pixels an image's header may declare.
+    """
+
+    def __init__(self, threads: int, max_pixels: int) -> None:
+        self.max_pixels = max_pixels
+        self.executor = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+
+    async def prepare(self, data: bytes, spec: Preprocessing, deadline: Deadline) -> PreparedImage:
+        """Do what :func:`prepare_image` does. Belongs to the event loop.
+
+        Raises:
+            InputError: The image cannot be used.
+            DeadlineExceededError: No thread was free before the deadline.
+        """
+
+        def work() -> PreparedImage:
+            if deadline.is_over:
+                raise DeadlineExceededError(
+                    "The deadline passed before the image could be decoded; it was dropped. "
+                    "Try again later or with fewer images."
+                )
+            return prepare_image(data, spec, self.max_pixels)
+
+        return await asyncio.get_running_loop().run_in_executor(self.executor, work)
+
+    def close(self) -> None:
+        """End the threads; what was not begun is dropped."""
+        self.executor.shutdown(cancel_futures=True)

@@ -1,0 +1,81 @@
+"""All that answers requests, from start to stop."""
+
+from __future__ import annotations
+
+import asyncio
+
+from service.errors import NotReadyError
+from service.inference.batcher import Batcher
+from service.inference.cores import usable_cores
+from service.inference.engine import EngineBuilder
+from service.inference.loading import LoadedModel, load_models
+from service.inference.models import Models, ServedModel, default_name
+from service.inference.preparation import Decoder
+from service.lifecycle import RETRY_STARTING_S, Lifecycle
+from service.settings import Settings
+from service.telemetry.stopwatch import MS_PER_S
+
+
+class Runtime:
+    """The decoder, the models and their state. Belongs to the event loop.
+
+    Args:
+        settings: The operator's settings.
+        build_engine: Makes the engine of a bundle.
+    """
+
+    def __init__(self, settings: Settings, build_engine: EngineBuilder) -> None:
+        self.settings = settings
+        self.lifecycle = Lifecycle()
+        self.decoder = Decoder(settings.decode_threads or usable_cores(), settings.max_image_pixels)
+        self._build_engine = build_engine
+        self._models: Models | None = None
+
+    @property
+    def models(self) -> Models:
+        """The served models.
+
+        Raises:
+            NotReadyError: They are not loaded yet.
+        """
+        if self._models is None:
+            self.lifecycle.verify_ready()
+            raise NotReadyError("The models are being loaded. Try again.", RETRY_STARTING_S)
+        return self._models
+
+    @property
+    def loaded_models(self) -> tuple[ServedModel, ...]:
+        """The served models, none while they are being loaded."""
+        return () if self._models is None else tuple(self._models)
+
+    async def start(self) -> None:
+        """Load the models and become ready. The loop goes on meanwhile.
+
+        Raises:
+            CxrError: The service cannot start; the message is for its operator.
+        """
+        try:
+            loaded = await asyncio.to_thread(load_models, self.settings, self._build_engine)
+            default = default_name(list(loaded), self.settings)
+        except BaseException:
+            self.lifecycle.fail()
+            raise
+        self._models = Models({name: self._serve(model) for name, model in loaded.items()}, default)
+        self.lifecycle.become_ready()
+
+    def _serve(self, model: LoadedModel) -> ServedModel:
+        batcher = Batcher(
+            model.engine,
+            max_batch=self.settings.max_batch,
+            batch_window_s=self.settings.batch_window_ms / MS_PER_S,
+            queue_capacity=self.settings.queue_capacity,
+        )
+        batcher.start()
+        return ServedModel(model, batcher)
+
+    async def stop(self) -> None:
+        """Accept nothing more, finish what was accepted, and end all threads."""
+        self.lifecycle.drain()
+        for model in self.loaded_models:
+            await model.batcher.stop()
+        self.decoder.close()

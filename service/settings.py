@@ -1,0 +1,134 @@
+"""What an operator may set. The only module that reads the environment.
+
+What belongs to a model lives in its manifest and cannot be set here.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.errors import StartupError
+
+PREFIX = "CXR_"
+FOREIGN_VARIABLES = frozenset({"CXR_SHARED_DATA"})
+"""Variables of our prefix that belong to the tests' data, not to the service."""
+
+MIB = 1024 * 1024
+
+Provider = Literal["auto", "cuda", "cpu"]
+
+
+class Settings(BaseSettings):
+    """The service's settings, immutable. Each is read from ``CXR_<NAME>``."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    bundles_dir: str = Field("bundles", description="Folder of bundles, or one bundle.")
+    models: str = Field("", description="Names of the models to load, with commas; empty for all.")
+    default_model: str = Field(
+        "",
+        description="Model of requests that name none; empty: resnet18 if loaded, else the first.",
+    )
+    provider: Provider = Field(
+        "auto", description="Where models run; auto takes CUDA if there is a device, else the CPU."
+    )
+    intra_op_threads: int = Field(
+        0, ge=0, le=256, description="Threads of one run on the CPU; 0: as many as cores."
+    )
+    max_batch: int = Field(32, ge=1, le=1024, description="Most images of one run.")
+    batch_window_ms: float = Field(
+        2.0, ge=0, le=1000, description="Longest wait of the oldest image for company, when busy."
+    )
+    queue_capacity: int = Field(
+        256, ge=1, le=100_000, description="Images that may wait for one model; more get 429."
+    )
+    deadline_ms: float = Field(
+        10_000, ge=10, le=600_000, description="Time a request has from its head to its run."
+    )
+    max_body_bytes: int = Field(
+        64 * MIB, ge=1024, le=2048 * MIB, description="Largest body of a request."
+    )
+    max_buffered_bytes: int = Field(
+        512 * MIB, ge=1024, description="Bodies held in memory at a time; more get 429."
+    )
+    max_images_per_request: int = Field(64, ge=1, le=4096, description="Images of one request.")
+    max_image_pixels: int = Field(
+        64_000_000, ge=4096, le=2_000_000_000, description="Width x height x frames of an image."
+    )
+    decode_threads: int = Field(
+        0, ge=0, le=256, description="Images decoded at a time; 0: as many as cores."
+    )
+    keep_alive_s: int = Field(
+        15, ge=1, le=3600, description="Idle time after which a connection is closed."
+    )
+    drain_delay_s: float = Field(
+        0.0, ge=0, le=300, description="Time to go on answering not-ready before closing."
+    )
+    drain_s: float = Field(
+        30.0, ge=0, le=600, description="Longest time to finish accepted requests when stopping."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe log lines that are written."
+    )
+
+    @model_validator(mode="after")
+    def _limits_agree(self) -> Settings:
+        if self.max_buffered_bytes < self.max_body_bytes:
+            raise ValueError("max_buffered_bytes is below max_body_bytes")
+        if self.max_images_per_request > self.queue_capacity:
+            raise ValueError("max_images_per_request is above queue_capacity")
+        return self
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """Names in ``models``; empty for all."""
+        return tuple(name.strip() for name in self.models.split(",") if name.strip())
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings from the environment.
+
+    Args:
+        **overrides: Settings given on the command line; None leaves a setting as it is.
+
+    Raises:
+        StartupError: A variable is unknown or a value is not allowed.
+    """
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | FOREIGN_VARIABLES
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        raise StartupError(f"Unknown settings: {', '.join(unknown)}. See the configuration page.")
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = PREFIX + "_".join(str(part) for part in first["loc"]).upper()
+        where = name if first["loc"] else "The settings"
+        raise StartupError(f"{where}: {first['msg']}.") from None
+
+
+def settings_table() -> str:
+    """Give the settings as a Markdown table: variable, default, allowed values, meaning."""
+    lines = ["| variable | default | allowed | meaning |", "|---|---|---|---|"]
+    for name, schema in Settings.model_json_schema()["properties"].items():
+        default = schema["default"]
+        shown = "(empty)" if default == "" else f"`{default}`"
+        lines.append(
+            f"| `{PREFIX}{name.upper()}` | {shown} | {_allowed(schema)} | {schema['description']} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _allowed(schema: dict[str, Any]) -> str:
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    if schema["type"] == "string":
+        return "text"
+    low, high = schema.get("minimum"), schema.get("maximum")
+    return f"{low} to {high}" if high is not None else f"from {low}"

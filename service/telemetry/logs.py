@@ -1,0 +1,71 @@
+"""Structured logs: one JSON object per line, on standard output.
+
+No line carries patient data: no file names, no query values, no text of a library's
+exception, which may quote what it was given.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import traceback
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+LOG = logging.getLogger("cxr_service")
+
+
+class JsonFormatter(logging.Formatter):
+    """Renders a record as one line of JSON."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Give the line: time, level, event, then the fields of :func:`log_event`."""
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info and record.exc_info[1] is not None:
+            line["error"] = describe_exception(record.exc_info[1])
+        return json.dumps(line, default=str)
+
+
+def describe_exception(error: BaseException) -> dict[str, Any]:
+    """Give an exception's type and the frames it came through.
+
+    Its message is left out: it may quote file contents or attributes of a patient.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    return {
+        "type": type(error).__name__,
+        "frames": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
+    }
+
+
+def log_event(level: int, event: str, error: BaseException | None = None, **fields: Any) -> None:
+    """Write one log line.
+
+    Args:
+        level: A level of the ``logging`` module.
+        event: What happened, a constant.
+        error: An exception to describe by type and frames.
+        **fields: Further members of the line.
+    """
+    LOG.log(level, event, extra={"fields": fields}, exc_info=error)
+
+
+def configure_logging(level: str, stream: TextIO | None = None) -> None:
+    """Send our log lines, and the warnings of the libraries, to a stream as JSON.
+
+    Args:
+        level: Name of the least severe level of our own lines.
+        stream: Standard output by default.
+    """
+    handler = logging.StreamHandler(stream or sys.stdout)
+    handler.setFormatter(JsonFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    LOG.setLevel(level.upper())

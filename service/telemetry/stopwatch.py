@@ -1,0 +1,52 @@
+"""How long the stages of a request took."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from service.deadline import Clock
+
+STAGES = ("decode", "queue", "inference")
+MS_PER_S = 1000.0
+
+
+class Stopwatch:
+    """Stage timings of one request, in milliseconds.
+
+    Args:
+        clock: Gives seconds.
+    """
+
+    def __init__(self, clock: Clock = time.perf_counter) -> None:
+        self._clock = clock
+        self._started_s = clock()
+        self.stages_ms: dict[str, float] = {}
+
+    @property
+    def total_ms(self) -> float:
+        """Since the request began."""
+        return (self._clock() - self._started_s) * MS_PER_S
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Measure what is done inside."""
+        started_s = self._clock()
+        try:
+            yield
+        finally:
+            self.record(name, (self._clock() - started_s) * MS_PER_S)
+
+    def record(self, name: str, duration_ms: float) -> None:
+        """Add a measured stage."""
+        self.stages_ms[name] = self.stages_ms.get(name, 0.0) + duration_ms
+
+    def as_ms(self) -> dict[str, float]:
+        """Give every stage, 0 where it was not reached, and the total; rounded for people."""
+        stages = {name: round(self.stages_ms.get(name, 0.0), 3) for name in STAGES}
+        return {**stages, "total": round(self.total_ms, 3)}
+
+    def server_timing(self) -> str:
+        """Give the value of a Server-Timing header (W3C Server Timing, section 3)."""
+        return ", ".join(f"{name};dur={value}" for name, value in self.as_ms().items())

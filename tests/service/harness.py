@@ -1,0 +1,51 @@
+"""The whole application in the test's own event loop, under a real HTTP client."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+from fastapi import FastAPI
+
+from service.app.application import build_app
+from service.inference.engine import EngineBuilder
+from service.inference.runtime import Runtime
+from service.settings import Settings
+
+
+@dataclass
+class Running:
+    """A running application."""
+
+    client: httpx.AsyncClient
+    app: FastAPI
+    runtime: Runtime
+
+
+@asynccontextmanager
+async def running(
+    settings: Settings, build_engine: EngineBuilder, *, wait: bool = True
+) -> AsyncIterator[Running]:
+    """Run the application; ``wait`` until it is ready."""
+    started: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+    runtime = Runtime(settings, build_engine)
+    app = build_app(runtime, started.set_result)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://test") as client,
+    ):
+        if wait:
+            error = await started
+            assert error is None, error
+        yield Running(client, app, runtime)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop turn until something has come true."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)

@@ -1,0 +1,149 @@
+"""A small valid bundle, made in code.
+
+Its graph answers with a function of the mean grey level, so a swapped or lost answer shows.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from safetensors.numpy import save_file
+
+from cxr.digest import sha256_of_file
+from cxr.manifest import Manifest
+from service.inference.preparation import prepare_image
+from tests.service.make_images import make_dicom, make_jpeg, make_png
+
+SIZE_PX = 32
+MIN_SIDE_PX = 64
+SLOPE = 1.0 / 32.0  # logits per grey level
+THRESHOLD = 0.4
+MAX_PIXELS = 1_000_000
+
+
+def logits_of(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Give what the graph gives for model inputs (N, 1, S, S): shape (N, 2)."""
+    positive = (images.astype(np.float32).mean(axis=(1, 2, 3)) - 128.0) * SLOPE
+    return np.stack([-positive, positive], axis=1).astype(np.float32)
+
+
+def probabilities_of(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Give the softmax of :func:`logits_of`."""
+    powers = np.exp(logits_of(images))
+    return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def make_graph(size_px: int = SIZE_PX) -> onnx.ModelProto:
+    """Make the ONNX graph."""
+    nodes = [
+        helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["pixels"], ["mean"], axes=[2, 3], keepdims=0),
+        helper.make_node("Sub", ["mean", "centre"], ["centred"]),
+        helper.make_node("Mul", ["centred", "slopes"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+        helper.make_node("Identity", ["logits"], ["embedding"]),
+    ]
+    constants = {
+        "centre": np.array([[128.0]], dtype=np.float32),
+        "slopes": np.array([[-SLOPE, SLOPE]], dtype=np.float32),
+    }
+    image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", 1, size_px, size_px])
+    outputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 2])
+        for name in ("logits", "probabilities", "embedding")
+    ]
+    initialisers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "mean-grey", [image], outputs, initialisers)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def make_bundle(root: Path, name: str = "resnet18", **changes: Any) -> Path:
+    """Write a bundle to ``root/name``; changes replace members of its manifest."""
+    path = root / name
+    (path / "golden").mkdir(parents=True)
+    onnx.save(make_graph(), path / "model.onnx")
+    save_file({"weight": np.zeros(1, dtype=np.float32)}, path / "weights.safetensors")
+    (path / "MODEL_CARD.md").write_text("# A model for tests\n")
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (5, 1, SIZE_PX, SIZE_PX), dtype=np.uint8)
+    np.savez(
+        path / "golden.npz",
+        images=images,
+        logits=logits_of(images),
+        probabilities=probabilities_of(images),
+    )
+    manifest = _manifest(name) | changes
+    _write_golden_files(path / "golden", Manifest.model_validate(manifest))
+    write_manifest(path, manifest)
+    return path
+
+
+def write_manifest(path: Path, manifest: dict[str, Any]) -> None:
+    """Write a bundle's manifest with the digests its files have now."""
+    files = sorted(p for p in path.rglob("*") if p.is_file() and p.name != "manifest.json")
+    manifest["files"] = {p.relative_to(path).as_posix(): sha256_of_file(p) for p in files}
+    (path / "manifest.json").write_text(json.dumps(manifest))
+
+
+def _write_golden_files(folder: Path, manifest: Manifest) -> None:
+    files = {"a.png": make_png(90), "b.jpeg": make_jpeg(150), "c.dcm": make_dicom(170)}
+    expected = {}
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+        image = prepare_image(content, manifest.preprocessing, MAX_PIXELS)
+        expected[name] = float(probabilities_of(image.model_input[np.newaxis])[0, 1])
+    (folder / "expected.json").write_text(json.dumps(expected))
+
+
+def _manifest(name: str) -> dict[str, Any]:
+    estimate = {"value": 0.9, "low": 0.8, "high": 0.95}
+    point = {"sensitivity": 0.97, "specificity": 0.93}
+    return {
+        "schema_version": 1,
+        "name": name,
+        "version": "1.0.0",
+        "architecture": "mean_grey",
+        "task": {"name": "pneumonia", "classes": ["NORMAL", "PNEUMONIA"], "positive": "PNEUMONIA"},
+        "preprocessing": {"size_px": SIZE_PX, "min_side_px": MIN_SIDE_PX},
+        "normalisation": {"mean": 0.5, "std": 0.25},
+        "calibration": {"temperature": 1.0, "mirror": False},
+        "tensors": {"embedding_size": 2},
+        "opset": 17,
+        "operating_points": [
+            {"name": "balanced", "threshold": THRESHOLD, **point},
+            {"name": "rule-out", "threshold": 0.05, **point},
+        ],
+        "default_operating_point": "balanced",
+        "explain_layer": "none",
+        "intended_use": "Tests.",
+        "limitations": ["Knows grey levels only."],
+        "provenance": {
+            "recipe": "none",
+            "seed": 0,
+            "init": "none",
+            "code_revision": "none",
+            "data_digest": "none",
+            "trained_at": "2024-01-01T00:00:00Z",
+            "images": {"test": 1},
+            "patients": {"test": 1},
+        },
+        "metrics": {"test": {"balanced": {"sensitivity": estimate, "auroc": estimate}}},
+        "parity": {
+            "batch_sizes": [1],
+            "tolerance": 1e-4,
+            "max_logit_difference": 0.0,
+            "max_probability_difference": 0.0,
+        },
+        "golden_tolerance": {"tensors": 1e-4, "files": 2e-2},
+        "files": {
+            "model.onnx": "0" * 64,
+            "weights.safetensors": "0" * 64,
+            "golden.npz": "0" * 64,
+        },
+    }

@@ -1,0 +1,84 @@
+"""From one image's bytes and probabilities to its answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxr.decision import OperatingPoint
+from cxr.errors import ImageTooLargeError
+from cxr.manifest import Manifest
+from cxr.preprocessing import Preprocessing
+from service.deadline import Deadline
+from service.errors import DeadlineExceededError
+from service.inference.preparation import Decoder, prepare_image
+from service.inference.result import build_result
+from tests.service.make_bundle import MAX_PIXELS, MIN_SIDE_PX, SIZE_PX
+from tests.service.make_images import make_jpeg, make_png
+
+pytestmark = pytest.mark.anyio
+
+SPEC = Preprocessing(size_px=SIZE_PX, min_side_px=MIN_SIDE_PX)
+
+
+@pytest.fixture
+def manifest(bundles: Path) -> Manifest:
+    """The manifest of a model with three classes, the second of them positive."""
+    content = json.loads((bundles / "cnn" / "manifest.json").read_text())
+    content["task"]["classes"] = ["NORMAL", "PNEUMONIA", "OTHER"]
+    return Manifest.model_validate(content)
+
+
+@pytest.fixture
+def decoder() -> Iterator[Decoder]:
+    """A decoder with one thread."""
+    one = Decoder(1, MAX_PIXELS)
+    yield one
+    one.close()
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "label", "decision"),
+    [
+        ((0.25, 0.5, 0.25), "PNEUMONIA", "positive"),
+        ((0.25, 0.4375, 0.3125), "OTHER", "negative"),
+        ((0.5, 0.4375, 0.0625), "NORMAL", "negative"),
+    ],
+    ids=["at the threshold", "below, another", "below, yet another"],
+)
+def test_label_and_decision_change_at_the_threshold(
+    manifest: Manifest, probabilities: tuple[float, ...], label: str, decision: str
+) -> None:
+    """From the threshold on positive; below it the most probable other class is the label."""
+    point = OperatingPoint(name="half", threshold=0.5, sensitivity=1.0, specificity=1.0)
+    image = prepare_image(make_png(), SPEC, MAX_PIXELS)
+    row = np.array(probabilities, dtype=np.float32)
+    result = build_result("a", image, row, manifest, point)
+    assert (result.id, result.label, result.decision) == ("a", label, decision)
+    assert result.probability == probabilities[1]
+    assert list(result.probabilities.values()) == list(probabilities)
+
+
+def test_reduced_decoding_tells_the_size_of_the_source() -> None:
+    """A JPEG decoded at a smaller scale is still reported as it was sent."""
+    image = prepare_image(make_jpeg(width=512, height=400), SPEC, MAX_PIXELS)
+    assert (image.facts.width, image.facts.height) == (512, 400)
+    assert image.model_input.shape == (1, SIZE_PX, SIZE_PX)
+
+
+def test_pixels_are_bounded() -> None:
+    """The operator's limit holds for each image."""
+    with pytest.raises(ImageTooLargeError):
+        prepare_image(make_png(), SPEC, max_pixels=96 * 96 - 1)
+    prepare_image(make_png(), SPEC, max_pixels=96 * 96)
+
+
+async def test_nothing_is_decoded_after_the_deadline(decoder: Decoder) -> None:
+    """Images that waited too long for a thread cost no more time."""
+    with pytest.raises(DeadlineExceededError):
+        await decoder.prepare(make_png(), SPEC, Deadline.after_ms(0))
+    assert await decoder.prepare(make_png(), SPEC, Deadline.after_ms(20_000))

@@ -1,0 +1,107 @@
+"""The README's examples run as they are printed, against the shipped models."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from export.phantom import draw_phantom, encode_dicom, encode_jpeg, encode_png
+from tests.conftest import REPOSITORY
+from tests.live import LiveServer
+
+README = (REPOSITORY / "README.md").read_text()
+ADDRESS = "127.0.0.1:8000"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working directory with the files the examples name."""
+    path = tmp_path_factory.mktemp("readme")
+    (path / "chest.jpeg").write_bytes(encode_jpeg(draw_phantom(0, 0.5)))
+    (path / "chest.png").write_bytes(encode_png(draw_phantom(1)))
+    (path / "chest.dcm").write_bytes(encode_dicom(draw_phantom(2, 1.0)))
+    return path
+
+
+def environment(bundles: Path) -> dict[str, str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    extra = {"PYTHONPATH": str(REPOSITORY), "PATH": path, "CXR_BUNDLES_DIR": str(bundles)}
+    return os.environ | extra
+
+
+@pytest.mark.parametrize("block", blocks("bash"), ids=lambda block: block.split()[0])
+def test_shell_examples(block: str, folder: Path, live: LiveServer, shipped_bundles: Path) -> None:
+    """Each answer of each command is a prediction without an error."""
+    if "curl" in block and shutil.which("curl") is None:
+        pytest.skip("curl is absent")
+    finished = subprocess.run(
+        ["bash", "-euc", block.replace(ADDRESS, live.address.removeprefix("http://"))],
+        cwd=folder,
+        env=environment(shipped_bundles),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert finished.returncode == 0, finished.stderr
+    if "curl" in block:
+        answers = re.sub(r"\}\s*\{\"request_id", '}\n{"request_id', finished.stdout).splitlines()
+        assert len(answers) == len(re.findall(r"^\s*curl", block, re.MULTILINE))
+        for answer in answers:
+            assert all(result["status"] == "ok" for result in json.loads(answer)["results"])
+    else:
+        assert (folder / "results.csv").read_text().count("\n") == 3
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=["client"])
+def test_python_example(block: str, folder: Path, live: LiveServer, shipped_bundles: Path) -> None:
+    """The client example prints one line per file."""
+    finished = subprocess.run(
+        [sys.executable, "-c", block.replace(f"http://{ADDRESS}", live.address)],
+        cwd=folder,
+        env=environment(shipped_bundles),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.count("\n") == 2
+
+
+def test_printed_answer_has_the_members_of_a_real_one(folder: Path, live: LiveServer) -> None:
+    """The JSON in the README has exactly the keys that the service answers with."""
+    printed = json.loads(blocks("json")[0])
+    given = live.predict((folder / "chest.jpeg").read_bytes()).json()
+
+    def shape(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: shape(item) for key, item in value.items()}
+        return [shape(value[0])] if isinstance(value, list) and value else None
+
+    assert shape(printed) == shape(given)
+
+
+def test_commands_and_files_named_exist() -> None:
+    """Every subcommand and every linked file of the README is there."""
+    for link in re.findall(r"\]\(([^)]+)\)", README):
+        assert (REPOSITORY / link).exists(), link
+    for package, command in set(re.findall(r"python -m (training|export|service) (\w+)", README)):
+        finished = subprocess.run(
+            [sys.executable, "-m", package, command, "--help"],
+            cwd=REPOSITORY,
+            capture_output=True,
+            check=False,
+        )
+        assert finished.returncode == 0, (package, command)

@@ -1,0 +1,92 @@
+"""The models that ship, on real radiographs, through the real service."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cxr.run import open_run
+from export.__main__ import main as export_main
+from service.client import Client
+from tests.conftest import REPOSITORY
+from tests.live import LiveServer
+
+MODELS = ("resnet18", "small_cnn")
+
+MAX_MODELS_BYTES = 50_000_000
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_run_is_whole_and_says_where_it_comes_from(name: str) -> None:
+    """Weights match their digest; recipe, seed, data, revision and curves are recorded."""
+    run = open_run(REPOSITORY / "models" / name)
+    assert run.provenance.recipe == name
+    assert len(run.provenance.data_digest) == 64
+    assert len(run.provenance.code_revision) == 40
+    assert len(run.curves) == sum(phase["epochs"] for phase in run.recipe["phases"])
+    assert set(run.metrics) == {"val", "test"}
+
+
+def test_what_ships_is_small() -> None:
+    """The repository stays quick to clone."""
+    total = sum(p.stat().st_size for p in (REPOSITORY / "models").rglob("*") if p.is_file())
+    assert total < MAX_MODELS_BYTES
+
+
+def test_originals_get_the_right_decision(live: LiveServer, shared_data: Path) -> None:
+    """At least 97 of the 100 original files are decided as they are labelled."""
+    files = sorted((shared_data / "originals").rglob("*.jpeg"))
+    right = 0
+    with Client(live.address) as client:
+        for path in files:
+            (result,) = client.predict(path).results
+            assert result.status == "ok"
+            right += result.decision == (
+                "positive" if path.parent.name == "PNEUMONIA" else "negative"
+            )
+    assert len(files) == 100
+    assert right >= 97
+
+
+def evaluate(bundle: Path, data: Path, out: Path, split: str) -> dict[str, Any]:
+    arguments = ["evaluate", "--bundle", str(bundle), "--data", str(data), "--split", split]
+    split_file = REPOSITORY / "models" / bundle.name / "split.csv"
+    arguments += ["--split-file", str(split_file), "--json", str(out), "--quiet"]
+    assert export_main(arguments) == 0
+    content: dict[str, Any] = json.loads(out.read_text())
+    return content
+
+
+def test_internal_test_patients(shared_data: Path, shipped_bundles: Path, tmp_path: Path) -> None:
+    """On patients it never saw, ResNet-18 reaches an AUROC of 0.99."""
+    found = evaluate(
+        shipped_bundles / "resnet18", shared_data / "chest_xray", tmp_path / "e", "internal-test"
+    )
+    assert found["images"] > 500
+    assert found["metrics"]["balanced"]["auroc"]["value"] >= 0.99
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_service_and_evaluate_agree(
+    name: str, live: LiveServer, shared_data: Path, shipped_bundles: Path, tmp_path: Path
+) -> None:
+    """Every probability is the same to 1e-4, on original-size files in the Kaggle layout."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "test").symlink_to(shared_data / "originals")
+    found = evaluate(shipped_bundles / name, tmp_path / "data", tmp_path / "e", "test")
+    paths = [tmp_path / "data" / score["name"] for score in found["scores"]]
+    with Client(live.address) as client:
+        results = [
+            result
+            for start in range(0, len(paths), 20)
+            for result in client.predict(list(paths[start : start + 20]), model=name).results
+        ]
+    gaps = [
+        abs(result.probability - score["probability"])  # type: ignore[union-attr]
+        for result, score in zip(results, found["scores"], strict=True)
+    ]
+    assert len(gaps) == 100
+    assert max(gaps) < 1e-4

@@ -1,0 +1,138 @@
+"""From a trained network to a run directory."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from cxr.decision import OperatingPoint
+from cxr.digest import new_directory, sha256_of_file
+from cxr.labels import Task
+from cxr.manifest import Calibration, Provenance, TaskSection
+from cxr.metrics import Metrics, measure
+from cxr.networks import build_network
+from cxr.networks.network import Network
+from cxr.networks.weights import load_weights, save_weights
+from cxr.preprocessing import Preprocessing
+from cxr.run import RUN_NAME, WEIGHTS_NAME, Run
+from cxr.split import SPLIT_NAME, Part, SplitRow, write_split_file
+from training.augment import Augmenter
+from training.calibrate import (
+    BALANCED,
+    choose_operating_points,
+    fit_temperature,
+    probabilities_of,
+)
+from training.job import TrainingJob
+from training.provenance import versions
+from training.samples import Samples
+from training.scoring import score
+from training.trainer import Trainer
+
+
+def write_run(
+    job: TrainingJob,
+    task: Task,
+    spec: Preprocessing,
+    trainer: Trainer,
+    parts: dict[Part, Samples],
+    rows: list[SplitRow],
+    provenance: Provenance,
+) -> None:
+    """Calibrate, choose operating points, measure, and write the run directory.
+
+    All of it in float32 on the weights as they ship, because that is what will be served.
+
+    Args:
+        job: What was trained, and where the run goes.
+        task: The question.
+        spec: Preprocessing of the samples.
+        trainer: After its last epoch.
+        parts: Samples of each part.
+        rows: The split.
+        provenance: Where the run comes from.
+    """
+    recipe = job.recipe
+    with new_directory(job.out) as directory:
+        weights = directory / WEIGHTS_NAME
+        save_weights(trainer.result, weights, getattr(torch, recipe.weights_dtype))
+        # What is calibrated and measured is what ships, rounding of the weights included.
+        network = build_network(recipe.architecture, len(task.classes))
+        load_weights(network, weights)
+        network = job.compute.place(network)
+        calibration, points = calibrate(network, trainer, parts["val"], task)
+        write_split_file(directory / SPLIT_NAME, rows)
+        run = Run(
+            name=recipe.name,
+            version=recipe.version,
+            architecture=recipe.architecture,
+            task=TaskSection(name=task.name, classes=task.classes, positive=task.positive),
+            preprocessing=spec,
+            normalisation=trainer.normalisation,
+            calibration=calibration,
+            operating_points=points,
+            default_operating_point=BALANCED,
+            recipe=recipe.model_dump(mode="json"),
+            notes=recipe.notes,
+            provenance=provenance,
+            versions=versions(job.compute),
+            curves=tuple(trainer.curves),
+            metrics={
+                part: measure_part(network, trainer, parts[part], calibration, points, task)
+                for part in ("val", "test")
+                if len(parts[part])
+            },
+            weights_sha256=sha256_of_file(weights),
+        )
+        (directory / RUN_NAME).write_text(run.model_dump_json(indent=2) + "\n")
+
+
+def calibrate(
+    network: Network, trainer: Trainer, val: Samples, task: Task
+) -> tuple[Calibration, tuple[OperatingPoint, ...]]:
+    """Fit the temperature and choose the operating points on the validation samples."""
+    recipe = trainer.recipe
+
+    def logits(augmenter: Augmenter | None = None) -> np.ndarray:
+        return score(
+            network,
+            val.pixels,
+            trainer.normalisation,
+            trainer.compute.exact,
+            recipe.mirror,
+            augmenter,
+        )
+
+    plain = logits()
+    temperature = fit_temperature(plain, val.labels)
+    augmenter = Augmenter(recipe.augmentation, torch.Generator().manual_seed(recipe.seed))
+    views = [plain, *(logits(augmenter) for _ in range(recipe.operating_points.stress_views))]
+    truth = (val.labels == task.positive_index).astype(np.int64)
+    points = choose_operating_points(
+        probabilities_of(np.concatenate(views), temperature, task.positive_index),
+        np.tile(truth, len(views)),
+        probabilities_of(plain, temperature, task.positive_index),
+        truth,
+        recipe.operating_points,
+    )
+    return Calibration(temperature=temperature, mirror=recipe.mirror), points
+
+
+def measure_part(
+    network: Network,
+    trainer: Trainer,
+    samples: Samples,
+    calibration: Calibration,
+    points: tuple[OperatingPoint, ...],
+    task: Task,
+) -> dict[str, Metrics]:
+    """Measure the network on one part at every operating point."""
+    logits = score(
+        network, samples.pixels, trainer.normalisation, trainer.compute.exact, calibration.mirror
+    )
+    return measure(
+        (samples.labels == task.positive_index).astype(np.int64),
+        probabilities_of(logits, calibration.temperature, task.positive_index),
+        {point.name: point.threshold for point in points},
+        [str(patient) for patient in samples.patients],
+    )

@@ -1,0 +1,38 @@
+"""What a training needs to know beside its recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.device import Compute
+from training.distributed import World
+from training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """What a training needs to know beside the recipe.
+
+    Attributes:
+        recipe: How to train.
+        data: The data set's folder.
+        out: The run directory to make.
+        init: Starting weights, see :func:`training.initialise.initialise`.
+        compute: Device and precision.
+        world: This process among its peers.
+        quiet: Show no progress bars.
+    """
+
+    recipe: Recipe
+    data: Path
+    out: Path
+    init: str
+    compute: Compute
+    world: World
+    quiet: bool = False
+
+    @property
+    def work_dir(self) -> Path:
+        """Where the checkpoint lies until the run is complete."""
+        return self.out.with_name(f".{self.out.name}.training")
