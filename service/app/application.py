@@ -62,6 +62,7 @@ def build_app(
         description=DESCRIPTION,
         version=__version__,
         openapi_tags=TAGS,
+        docs_url=None,  # pages.py has one that works without another host
         redoc_url=None,
         lifespan=lifespan,
     )
@@ -70,6 +71,7 @@ def build_app(
     install_error_handlers(app)
     for module in (predict, catalogue, health, pages):
         app.include_router(module.router)
+    app.mount(pages.ASSETS_PATH, pages.documentation_assets())
     # The one added last is outermost.
     app.add_middleware(HeadMiddleware)
     app.add_middleware(RequestMiddleware, deadline_ms=runtime.settings.deadline_ms)

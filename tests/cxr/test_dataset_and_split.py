@@ -44,7 +44,7 @@ def test_nested_archive_folder_is_found(toy_data: Path, tmp_path: Path) -> None:
 
 def test_wrong_folders_are_named(toy_data: Path, tmp_path: Path) -> None:
     """Missing folder, split, class and images each have a message that names the place."""
-    with pytest.raises(DataError, match="No folder .*nowhere"):
+    with pytest.raises(DataError, match=r"No folder .*nowhere"):
         list_split(tmp_path / "nowhere", "train", PNEUMONIA)
     with pytest.raises(DataError, match=r"No folder val/ .*found: test, train"):
         list_split(toy_data, "val", PNEUMONIA)

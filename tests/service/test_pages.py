@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -149,3 +150,13 @@ async def test_openapi_references_resolve(real_service: Running) -> None:
 
     verify(document)
     assert "PredictAnswer" in document["components"]["schemas"]
+
+
+async def test_documentation_page_asks_no_other_host(real_service: Running) -> None:
+    """Script, style and icon come from the service itself, also in a closed network."""
+    page = (await real_service.client.get("/docs")).text
+    links = re.findall(r"(?:src|href)=\"([^\"]+)\"", page)
+    assert len(links) == 3
+    for link in links:
+        assert link.startswith("/docs-assets/")
+        assert (await real_service.client.get(link)).status_code == 200
