@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
+from scipy.special import expit, log_softmax, logit, softmax
 
 from cxr.decision import OperatingPoint
 from cxr.metrics import threshold_figures
@@ -59,9 +59,10 @@ def choose_operating_points(
     plain ones the classes hardly overlap and the best threshold is left to chance. The
     sensitivity and specificity that go with them are those on plain images.
 
-    ``balanced`` has the largest sum of sensitivity and specificity (Youden's J); ``screening``
-    is the highest threshold that reaches its sensitivity, ``rule_in`` the lowest that reaches
-    its specificity, and neither lies on the wrong side of ``balanced``.
+    ``balanced`` lies in the middle of the thresholds whose sum of sensitivity and specificity
+    (Youden's J) is within one standard error of the best; ``screening`` is the highest
+    threshold that reaches its sensitivity, ``rule_in`` the lowest that reaches its
+    specificity, and neither lies on the wrong side of ``balanced``.
 
     Args:
         stressed: Probabilities of the positive class, shape (M,).
@@ -71,9 +72,13 @@ def choose_operating_points(
         targets: What to reach.
     """
     thresholds, sensitivity, specificity = _operating_curve(stressed, stressed_labels)
-    youden = sensitivity + specificity
-    best = np.flatnonzero(youden >= youden.max() - 1e-12)
-    balanced = float(thresholds[best[len(best) // 2]])
+    balanced = _middle_of_the_best(
+        thresholds,
+        sensitivity,
+        specificity,
+        positives=int(plain_labels.sum()),
+        negatives=int((1 - plain_labels).sum()),
+    )
     screening = float(thresholds[sensitivity >= targets.screening_sensitivity].max(initial=0.0))
     rule_in = float(thresholds[specificity >= targets.rule_in_specificity].min(initial=1.0))
     chosen = {
@@ -94,6 +99,29 @@ def choose_operating_points(
             )
         )
     return tuple(points)
+
+
+def _middle_of_the_best(
+    thresholds: NDArray[Any],
+    sensitivity: NDArray[Any],
+    specificity: NDArray[Any],
+    positives: int,
+    negatives: int,
+) -> float:
+    """Give the middle, in log-odds, of the thresholds that are as good as the best one.
+
+    The maximum itself is decided by a handful of images. The one-standard-error rule
+    (Breiman et al., "Classification and Regression Trees", 1984) takes what cannot be told
+    from it; the standard error counts images, because views of one image are not independent.
+    """
+    youden = sensitivity + specificity
+    best = int(youden.argmax())
+    variance = sensitivity[best] * (1.0 - sensitivity[best]) / max(positives, 1)
+    variance += specificity[best] * (1.0 - specificity[best]) / max(negatives, 1)
+    worse = np.flatnonzero(youden < youden[best] - np.sqrt(variance) - 1e-12)
+    first = worse[worse < best].max(initial=-1) + 1
+    last = worse[worse > best].min(initial=len(youden)) - 1
+    return float(expit(logit(np.clip(thresholds[[first, last]], 1e-9, 1.0 - 1e-9)).mean()))
 
 
 def _operating_curve(

@@ -49,6 +49,15 @@ def test_stress_moves_the_threshold_and_plain_images_give_the_figures() -> None:
     assert stressed.sensitivity == pytest.approx(called[LABELS == 1].mean())
 
 
+def test_balanced_does_not_hang_on_a_handful_of_images() -> None:
+    """Ten images that shift the maximum of Youden's J leave the threshold about where it was."""
+    p = probabilities_of(LOGITS, 1.0, 1)
+    odd, labels = np.append(p, [0.7] * 10), np.append(LABELS, [0] * 10)
+    first = choose_operating_points(p, LABELS, p, LABELS, PointTargets())[0]
+    second = choose_operating_points(odd, labels, odd, labels, PointTargets())[0]
+    assert second.threshold == pytest.approx(first.threshold, abs=0.05)
+
+
 def test_perfect_separation_puts_thresholds_in_the_gap() -> None:
     """With classes apart every threshold lies strictly between them."""
     p, labels = np.array([0.1, 0.2, 0.8, 0.9]), np.array([0, 0, 1, 1])
