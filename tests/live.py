@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -40,14 +39,13 @@ def running_server(bundles: Path) -> Iterator[LiveServer]:
     process = subprocess.Popen(
         [sys.executable, "-m", "service", "serve", "--port", "0", "--bundles", str(bundles)],
         cwd=REPOSITORY,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
     )
-    assert process.stdout is not None
+    assert process.stderr is not None
     try:
-        for line in process.stdout:
+        for line in process.stderr:
             if match := re.search(r"http://[\d.]+:\d+", line):
                 break
         else:
@@ -56,4 +54,4 @@ def running_server(bundles: Path) -> Iterator[LiveServer]:
     finally:
         process.terminate()
         process.wait(timeout=60)
-        process.stdout.close()
+        process.stderr.close()

@@ -1,4 +1,11 @@
-"""The client, waited for and awaited."""
+"""A client of the service: typed answers, typed errors, retries.
+
+Imports httpx and pydantic only::
+
+    with Client("http://127.0.0.1:8000") as client:
+        answer = client.predict(Path("image.jpeg"))
+        print(answer.results[0])
+"""
 
 from __future__ import annotations
 
@@ -11,13 +18,16 @@ from typing import Any, Self
 import httpx
 
 from service.answers import ModelAnswer, ModelsAnswer, PredictAnswer
-from service.client.exchange import (
+from service.exchange import (
     RETRIED_ERRORS,
     ImageSource,
     Retry,
+    ServiceError,
     build_predict_request,
     verify_success,
 )
+
+__all__ = ["AsyncClient", "Client", "ImageSource", "Retry", "ServiceError"]
 
 TIMEOUT_S = 60.0
 DEFAULT_RETRY = Retry()
