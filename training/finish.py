@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from cxr.decision import OperatingPoint
 from cxr.digest import new_directory, sha256_of_file
@@ -19,6 +22,7 @@ from cxr.split import SPLIT_NAME, Part, SplitRow, write_split_file
 from training.augment import Augmenter
 from training.calibrate import (
     BALANCED,
+    Scored,
     choose_operating_points,
     fit_temperature,
     probabilities_of,
@@ -28,6 +32,8 @@ from training.provenance import versions
 from training.samples import Samples
 from training.scoring import score
 from training.trainer import Trainer
+
+Floats32: TypeAlias = NDArray[np.float32]
 
 
 def write_run(
@@ -93,7 +99,7 @@ def calibrate(
     """Fit the temperature and choose the operating points on the validation samples."""
     recipe = trainer.recipe
 
-    def logits(augmenter: Augmenter | None = None) -> np.ndarray:
+    def logits(augmenter: Augmenter | None = None) -> Floats32:
         return score(
             network,
             val.pixels,
@@ -106,15 +112,15 @@ def calibrate(
     plain = logits()
     temperature = fit_temperature(plain, val.labels)
     augmenter = Augmenter(recipe.augmentation, torch.Generator().manual_seed(recipe.seed))
-    views = [plain, *(logits(augmenter) for _ in range(recipe.operating_points.stress_views))]
-    truth = (val.labels == task.positive_index).astype(np.int64)
-    points = choose_operating_points(
-        probabilities_of(np.concatenate(views), temperature, task.positive_index),
-        np.tile(truth, len(views)),
-        probabilities_of(plain, temperature, task.positive_index),
-        truth,
-        recipe.operating_points,
-    )
+    copies = recipe.operating_points.stress_views
+    views = [logits(augmenter) for _ in range(copies)] or [plain]
+
+    def scored(of: list[Floats32]) -> Scored:
+        truth = (val.labels == task.positive_index).astype(np.int64)
+        given = probabilities_of(np.concatenate(of), temperature, task.positive_index)
+        return Scored(given, np.tile(truth, len(of)))
+
+    points = choose_operating_points(scored([plain]), scored(views), recipe.operating_points)
     return Calibration(temperature=temperature, mirror=recipe.mirror), points
 
 
