@@ -11,8 +11,7 @@ LIMITATIONS = (
     "Children's Medical Center); adults, other hospitals and other devices may be read wrongly.",
     "Knows two classes only: every other finding is called one of them.",
     "Frontal views (PA, AP) only; laterals, other body parts and other modalities are outside.",
-    "Both classes weighed the same in training, and calibration is a temperature alone: "
-    "probabilities suit a prevalence near one half. At another one they are too high or too low, "
-    "and PPV and NPV differ.",
+    "Probabilities are calibrated for the share of pneumonia in the training data (about 74 %); "
+    "at another prevalence they are too high or too low, and PPV and NPV differ.",
     "Labels of the training data come from graded readings of images, not from microbiology.",
 )

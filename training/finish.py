@@ -61,6 +61,8 @@ def write_run(
     recipe = job.recipe
     with new_directory(job.out) as directory:
         weights = directory / WEIGHTS_NAME
+        if recipe.class_weights == "balanced":
+            restore_prior(trainer.result, parts["train"], task)
         save_weights(trainer.result, weights, getattr(torch, recipe.weights_dtype))
         # What is calibrated and measured is what ships, rounding of the weights included.
         network = build_network(recipe.architecture, len(task.classes))
@@ -91,6 +93,26 @@ def write_run(
             weights_sha256=sha256_of_file(weights),
         )
         (directory / RUN_NAME).write_text(run.model_dump_json(indent=2) + "\n")
+
+
+@torch.no_grad()
+def restore_prior(network: Network, train: Samples, task: Task) -> None:
+    """Undo what balanced class weights did to the probabilities.
+
+    A network trained with both classes weighing the same answers as if they were equally
+    frequent. Adding the logarithm of each class's share to its logit gives back the share it
+    has in the data (Bayes' rule); the ranking and the decisions stay as they are.
+
+    Args:
+        network: Its classifier's bias is changed in place.
+        train: Samples it was trained on.
+        task: What the classes are.
+    """
+    counts = np.bincount(train.labels, minlength=len(task.classes))
+    classifier = network.get_submodule(network.classifier)
+    assert isinstance(classifier, torch.nn.Linear)
+    offset = torch.log(torch.from_numpy(counts / counts.sum()))
+    classifier.bias += offset.to(classifier.bias)
 
 
 def calibrate(

@@ -15,14 +15,13 @@ class Network(nn.Module):
 
     Attributes:
         explain_layer: Name of the last convolutional layer, whose feature maps Grad-CAM weighs.
-        head_prefixes: Prefixes of the parameters that are the classifier and no pretrained
-            network provides.
+        classifier: Name of the last linear layer, which gives the logits.
         stages: Prefixes of parameter groups from the input to the output; a recipe's phase
             names the ones it trains.
     """
 
     explain_layer: ClassVar[str]
-    head_prefixes: ClassVar[tuple[str, ...]]
+    classifier: ClassVar[str]
     stages: ClassVar[tuple[str, ...]]
 
     @abstractmethod

@@ -19,7 +19,7 @@ class ResNet18(Network):
     """
 
     explain_layer = "layer4"
-    head_prefixes = ("fc.",)
+    classifier = "fc"
     stages = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "fc")
 
     def __init__(self, num_classes: int) -> None:

@@ -34,7 +34,7 @@ class SmallCnn(Network):
     """
 
     explain_layer = "block3"
-    head_prefixes = ("fc1.", "fc2.")
+    classifier = "fc2"
     stages = ("block1", "block2", "block3", "fc1", "fc2")
 
     def __init__(self, num_classes: int) -> None:
