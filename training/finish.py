@@ -112,7 +112,7 @@ def restore_prior(network: Network, train: Samples, task: Task) -> None:
     classifier = network.get_submodule(network.classifier)
     assert isinstance(classifier, torch.nn.Linear)
     offset = torch.log(torch.from_numpy(counts / counts.sum()))
-    classifier.bias += offset.to(classifier.bias)
+    classifier.bias.add_(offset.to(classifier.bias))
 
 
 def calibrate(
