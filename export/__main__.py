@@ -7,9 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cxr.errors import CxrError
-
-INTERRUPTED = 130  # the shell's code for SIGINT
+from cxr.command import run_command
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -90,15 +88,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit status: 0, 1 for an error that is told in one line, 130 when interrupted.
     """
     parsed = _parser().parse_args(arguments)
-    try:
-        COMMANDS[parsed.command](parsed)
-    except CxrError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
-        return INTERRUPTED
-    return 0
+    return run_command(
+        lambda: COMMANDS[parsed.command](parsed),
+        when_interrupted="interrupted; nothing was written",
+    )
 
 
 if __name__ == "__main__":

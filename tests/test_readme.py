@@ -34,10 +34,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def environment(bundles: Path) -> dict[str, str]:
+def run_example(command: list[str], folder: Path, bundles: Path) -> str:
+    """Run a printed example as a newcomer in the repository would, and give its output."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     extra = {"PYTHONPATH": str(REPOSITORY), "PATH": path, "CXR_BUNDLES_DIR": str(bundles)}
-    return os.environ | extra
+    finished = subprocess.run(
+        command,
+        cwd=folder,
+        env=os.environ | extra,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
 
 
 @pytest.mark.parametrize("block", blocks("bash"), ids=lambda block: block.split()[0])
@@ -45,18 +56,10 @@ def test_shell_examples(block: str, folder: Path, live: LiveServer, shipped_bund
     """Each answer of each command is a prediction without an error."""
     if "curl" in block and shutil.which("curl") is None:
         pytest.skip("curl is absent")
-    finished = subprocess.run(
-        ["bash", "-euc", block.replace(ADDRESS, live.address.removeprefix("http://"))],
-        cwd=folder,
-        env=environment(shipped_bundles),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert finished.returncode == 0, finished.stderr
+    command = ["bash", "-euc", block.replace(ADDRESS, live.address.removeprefix("http://"))]
+    output = run_example(command, folder, shipped_bundles)
     if "curl" in block:
-        answers = re.sub(r"\}\s*\{\"request_id", '}\n{"request_id', finished.stdout).splitlines()
+        answers = re.sub(r"\}\s*\{\"request_id", '}\n{"request_id', output).splitlines()
         assert len(answers) == len(re.findall(r"^\s*curl", block, re.MULTILINE))
         for answer in answers:
             assert all(result["status"] == "ok" for result in json.loads(answer)["results"])
@@ -67,17 +70,8 @@ def test_shell_examples(block: str, folder: Path, live: LiveServer, shipped_bund
 @pytest.mark.parametrize("block", blocks("python"), ids=["client"])
 def test_python_example(block: str, folder: Path, live: LiveServer, shipped_bundles: Path) -> None:
     """The client example prints one line per file."""
-    finished = subprocess.run(
-        [sys.executable, "-c", block.replace(f"http://{ADDRESS}", live.address)],
-        cwd=folder,
-        env=environment(shipped_bundles),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert finished.returncode == 0, finished.stderr
-    assert finished.stdout.count("\n") == 2
+    command = [sys.executable, "-c", block.replace(f"http://{ADDRESS}", live.address)]
+    assert run_example(command, folder, shipped_bundles).count("\n") == 2
 
 
 def test_printed_answer_has_the_members_of_a_real_one(folder: Path, live: LiveServer) -> None:

@@ -9,10 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cxr.errors import CxrError
+from cxr.command import run_command
 from training.recipe import load_recipe, recipe_names
-
-INTERRUPTED = 130  # the shell's code for SIGINT
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -110,15 +108,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parsed = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
-        COMMANDS[parsed.command](parsed)
-    except CxrError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on after the last whole epoch", file=sys.stderr)
-        return INTERRUPTED
-    return 0
+    return run_command(
+        lambda: COMMANDS[parsed.command](parsed),
+        when_interrupted="interrupted; the same command goes on after the last whole epoch",
+    )
 
 
 if __name__ == "__main__":
