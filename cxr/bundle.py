@@ -94,6 +94,9 @@ def open_bundle(path: Path) -> Bundle:
 
 
 def _verify_files(path: Path, manifest: Manifest) -> None:
+    found = {p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file()}
+    if unlisted := sorted(found - set(manifest.files) - {names.MANIFEST_NAME}):
+        raise BundleError(f"The bundle {path} was changed: {unlisted[0]} is not in its manifest.")
     for name, expected in manifest.files.items():
         file = path / name
         if not file.resolve().is_relative_to(path.resolve()):

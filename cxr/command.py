@@ -15,13 +15,17 @@ def run_command(command: Callable[[], object], when_interrupted: str) -> int:
     """Run a command and give the exit status of its process.
 
     Args:
-        command: Raises CxrError for what its user can mend, which is told in one line.
+        command: Raises CxrError or OSError for what its user can mend, told in one line.
         when_interrupted: What to say after Ctrl-C.
     """
     try:
         command()
     except CxrError as error:
         print(f"error: {error}", file=sys.stderr)
+        return FAILED
+    except OSError as error:  # a full disk, a folder that may not be written to
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or type(error).__name__}.", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         print(when_interrupted, file=sys.stderr)

@@ -15,13 +15,14 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import JPEGExtended12Bit
 
+from cxr.dicom_size import verify_codestream_size, verify_inflated_size
 from cxr.errors import (
     InputError,
     UnreadableImageError,
     UnsupportedDicomError,
     UnsupportedMediaError,
 )
-from cxr.grayscale import integer_of, render_gray
+from cxr.grayscale import chroma_of, integer_of, render_gray
 from cxr.image import DecodedImage, DicomFacts
 
 # pydicom logs and warns with the values of attributes, which may be a patient's.
@@ -29,7 +30,8 @@ logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
-COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
+COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+PIXEL_DATA_TAG = b"\xe0\x7f\x10\x00"  # as it stands in little endian files
 MAX_TABLE_BITS = 16  # PS3.5 8.1.1: more bits are not used by any radiograph's IOD
 
 
@@ -51,40 +53,38 @@ def decode_dicom(
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # their texts quote attribute values
-        ds = _read(data)
-        rows, columns = _verify_header(ds, verify_pixels)
-        stored = _stored_values(ds)
         try:
-            pixels, notes = render_gray(ds, stored)
-        except InputError:
+            return _decode(data, sha256, verify_pixels)
+        except (InputError, MemoryError):
             raise
-        except Exception:  # a LUT or window that contradicts itself, in any of a hundred ways
+        except Exception:  # elements are parsed when touched, and raise in a hundred ways
             raise UnreadableImageError(
-                "The DICOM object's modality or VOI transformation is invalid. "
-                "Check its LUT and window attributes."
+                "The DICOM file is truncated or corrupt. Send the complete Part 10 file."
             ) from None
+
+
+def _decode(
+    data: bytes, sha256: str, verify_pixels: Callable[[int, int, int], None]
+) -> DecodedImage:
+    verify_inflated_size(data)
+    ds = pydicom.dcmread(io.BytesIO(data))
+    if "PixelData" not in ds and PIXEL_DATA_TAG in data:
+        raise UnreadableImageError(
+            "The DICOM pixel data are truncated or corrupt. Send the complete original object."
+        )
+    rows, columns = _verify_header(ds, verify_pixels)
+    stored = _stored_values(ds)
+    pixels, notes = render_gray(ds, stored)
     return DecodedImage(
         pixels=pixels,
         format="dicom",
         width=columns,
         height=rows,
         sha256=sha256,
+        chroma=chroma_of(stored),
         warnings=notes,
         dicom=_facts(ds),
     )
-
-
-def _read(data: bytes) -> FileDataset:
-    try:
-        ds = pydicom.dcmread(io.BytesIO(data))
-        # Elements are parsed lazily: touching what is used makes a broken one fail here.
-        for keyword in ("SOPClassUID", "Rows", "Columns", "NumberOfFrames", "Modality"):
-            ds.get(keyword)
-    except Exception:  # pydicom's parser raises whatever the bytes lead it to
-        raise UnreadableImageError(
-            "The DICOM file is truncated or corrupt. Send the complete Part 10 file."
-        ) from None
-    return ds
 
 
 def _verify_header(
@@ -123,8 +123,13 @@ def _verify_header(
 
 def _transfer_syntax(ds: FileDataset) -> Any:
     syntax = getattr(ds.file_meta, "TransferSyntaxUID", None)
-    if syntax is None or not syntax.is_transfer_syntax:
-        raise UnreadableImageError("The DICOM file names no valid transfer syntax.")
+    if syntax is None:
+        raise UnreadableImageError("The DICOM file names no transfer syntax.")
+    if not syntax.is_transfer_syntax:
+        raise UnsupportedMediaError(
+            "The DICOM file's transfer syntax is not one of the standard's. "
+            "Send the image uncompressed (1.2.840.10008.1.2.1)."
+        )
     return syntax
 
 
@@ -136,6 +141,8 @@ def _has_decoder(syntax: Any) -> bool:
 
 
 def _stored_values(ds: FileDataset) -> NDArray[Any]:
+    if _transfer_syntax(ds).is_encapsulated:
+        verify_codestream_size(ds)
     try:
         return pixel_array(ds, raw=False)
     except Exception:  # each decoder plugin has its own exceptions

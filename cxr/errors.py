@@ -11,6 +11,7 @@
     │   └── ImageOutOfScopeError   readable, but not a picture the model may be asked about
     ├── DataError                  a data set's folder or files are not as they must be
     ├── RunError                   a run directory is missing, incomplete or of another kind
+    ├── OutputError                a result cannot be written where it was asked for
     └── BundleError                a bundle is missing, incomplete, tampered with or too new
 
 None knows HTTP; the service maps them. A message is one sentence or two that say what was
@@ -54,6 +55,10 @@ class DataError(CxrError):
 
 class RunError(CxrError):
     """A run directory is missing, incomplete or was made by something else."""
+
+
+class OutputError(CxrError):
+    """A result cannot be written where it was asked for; nothing there was changed."""
 
 
 class BundleError(CxrError):

@@ -64,6 +64,15 @@ def render_gray(ds: Dataset, stored: NDArray[Any]) -> tuple[GrayImage, tuple[str
     return table[codes - lowest], ()
 
 
+def chroma_of(stored: NDArray[Any]) -> float:
+    """Mean spread of the colour channels in grey levels of 255; 0 for a grey image."""
+    if stored.ndim != 3:
+        return 0.0
+    channels = stored[::4, ::4, :3].astype(np.float32)
+    spread = float((channels.max(axis=2) - channels.min(axis=2)).mean())
+    return spread / 257.0 if stored.dtype.itemsize > 1 else spread
+
+
 def _luma(rgb: NDArray[Any]) -> GrayImage:
     weights = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R 601-2, as Pillow's
     gray = rgb[..., :3].astype(np.float32) @ weights

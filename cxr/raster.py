@@ -7,26 +7,15 @@ import warnings
 from collections.abc import Callable
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from cxr.errors import UnreadableImageError
+from cxr.errors import InputError, UnreadableImageError
 from cxr.image import DecodedImage, GrayImage
 
 # The declared size is checked against our own limit, which answers with a clear error.
 Image.MAX_IMAGE_PIXELS = None
 
 _PILLOW_FORMATS = {"jpeg": ("JPEG",), "png": ("PNG",)}
-_PILLOW_FAULTS = (
-    OSError,  # truncated data
-    SyntaxError,  # broken PNG chunks
-    ValueError,  # too much text in a PNG, impossible sizes
-    IndexError,
-    KeyError,
-    TypeError,
-    EOFError,
-    OverflowError,
-    Image.DecompressionBombError,
-)
 _HIGH_DEPTH_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 _CHROMA_SAMPLE_PX = 64  # colour is judged on a thumbnail of this side
 
@@ -62,14 +51,16 @@ def decode_raster(
                 verify_pixels(width, height)
                 if kind == "jpeg" and reduce_to_px:
                     _draft(picture, reduce_to_px)
-                orientation = picture.getexif().get(_ORIENTATION_TAG, 1)
+                orientation = _orientation_of(picture)
                 picture.load()
-                oriented = ImageOps.exif_transpose(picture) if orientation != 1 else picture
+                oriented = _upright(picture, orientation)
                 if orientation in _TRANSPOSING_ORIENTATIONS:
                     width, height = height, width
                 pixels, notes = _to_gray(oriented)
                 chroma = _mean_chroma(oriented)
-    except (UnidentifiedImageError, *_PILLOW_FAULTS):
+    except (InputError, MemoryError):
+        raise
+    except Exception:  # Pillow's decoders raise whatever the bytes lead them to
         raise UnreadableImageError(
             f"The {kind.upper()} file is truncated or corrupt. Send the complete original file."
         ) from None
@@ -86,6 +77,30 @@ def decode_raster(
 
 _ORIENTATION_TAG = 0x0112
 _TRANSPOSING_ORIENTATIONS = frozenset({5, 6, 7, 8})
+
+
+_UPRIGHT_BY = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""Exif 2.3, 4.6.4: the value of Orientation with the operation that undoes it."""
+
+
+def _orientation_of(picture: Image.Image) -> int:
+    try:
+        return int(picture.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # a broken EXIF block is no reason to refuse sound pixels
+        return 1
+
+
+def _upright(picture: Image.Image, orientation: int) -> Image.Image:
+    operation = _UPRIGHT_BY.get(orientation)
+    return picture if operation is None else picture.transpose(operation)
 
 
 def _draft(picture: Image.Image, reduce_to_px: int) -> None:

@@ -42,7 +42,7 @@ def build_bundle(run_path: Path, out: Path) -> Path:
     """
     run = open_run(run_path)
     target = out / run.name
-    with new_directory(target) as directory:
+    with new_directory(target, names.MANIFEST_NAME) as directory:
         weights = directory / names.WEIGHTS_NAME
         shutil.copyfile(run_path / WEIGHTS_NAME, weights)
         draft = _draft(run)

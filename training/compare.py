@@ -16,6 +16,8 @@ from training.evaluate import METRICS_NAME, RunEvaluation
 from training.figures import draw_comparison
 from training.report import render_page, write_figures
 
+TABLE_NAME = "comparison.md"
+
 DRAWN = ("accuracy", "sensitivity", "specificity", "ppv", "npv", "f1", "auroc", "auprc")
 
 
@@ -56,13 +58,13 @@ def compare_runs(paths: list[Path], part: str, point: str, out: Path | None) -> 
         values = {
             figure: {c.title: c.metrics[figure].value or 0.0 for c in columns} for figure in DRAWN
         }
-        with new_directory(out) as directory:
+        with new_directory(out, TABLE_NAME) as directory:
             urls = write_figures({"comparison": draw_comparison(values, subtitle)}, directory)
             page = render_page(
                 "comparison.html.j2", header=header, rows=rows, subtitle=subtitle, figures=urls
             )
             (directory / "comparison.html").write_text(page)
-            (directory / "comparison.md").write_text(table + "\n")
+            (directory / TABLE_NAME).write_text(table + "\n")
     return table
 
 

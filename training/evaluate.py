@@ -96,7 +96,7 @@ def evaluate_run(
         "reliability": draw.draw_reliability(labels, probabilities, metrics[default.name]),
         "histogram": draw.draw_histogram(labels, probabilities, run.operating_points, names),
     }
-    with new_directory(out) as directory:
+    with new_directory(out, METRICS_NAME) as directory:
         content = json.loads(evaluation.model_dump_json())
         (directory / METRICS_NAME).write_text(json.dumps(content, indent=2) + "\n")
         page = render_page(

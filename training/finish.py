@@ -59,7 +59,7 @@ def write_run(
         provenance: Where the run comes from.
     """
     recipe = job.recipe
-    with new_directory(job.out) as directory:
+    with new_directory(job.out, RUN_NAME) as directory:
         weights = directory / WEIGHTS_NAME
         if recipe.class_weights == "balanced":
             restore_prior(trainer.result, parts["train"], task)

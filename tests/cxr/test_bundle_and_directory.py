@@ -11,7 +11,7 @@ import pytest
 
 from cxr.bundle import list_bundles, open_bundle
 from cxr.digest import new_directory
-from cxr.errors import BundleError
+from cxr.errors import BundleError, OutputError
 
 
 @pytest.fixture
@@ -34,6 +34,10 @@ def remove(bundle: Path) -> None:
     (bundle / "golden.npz").unlink()
 
 
+def add(bundle: Path) -> None:
+    (bundle / "extra.bin").touch()
+
+
 def remove_manifest(bundle: Path) -> None:
     (bundle / "manifest.json").unlink()
 
@@ -49,6 +53,7 @@ def edit_manifest(bundle: Path, **changes: object) -> None:
         (tamper, "was changed: model.onnx"),
         (truncate, "was changed: weights.safetensors"),
         (remove, "incomplete: golden.npz is missing"),
+        (add, "changed: extra.bin is not in its manifest"),
         (remove_manifest, "manifest.json is missing"),
         (lambda b: edit_manifest(b, schema_version=99), "not valid at schema_version"),
         (lambda b: edit_manifest(b, surprise=1), "not valid at surprise"),
@@ -81,11 +86,11 @@ def test_bundles_are_listed(smoke_bundle: Path, tmp_path: Path) -> None:
 def test_directory_appears_only_when_complete(tmp_path: Path) -> None:
     """A failure leaves the old directory and no rest of the new one."""
     target = tmp_path / "d"
-    with new_directory(target) as directory:
+    with new_directory(target, "f") as directory:
         (directory / "f").write_text("old")
 
     def fail() -> None:
-        with new_directory(target) as directory:
+        with new_directory(target, "f") as directory:
             (directory / "f").write_text("new")
             raise RuntimeError
 
@@ -99,7 +104,34 @@ def test_directory_is_replaced_as_a_whole(tmp_path: Path) -> None:
     """Files of the old directory do not survive in the new one."""
     target = tmp_path / "d"
     for name in ("old", "new"):
-        with new_directory(target) as directory:
+        with new_directory(target, "mark") as directory:
+            (directory / "mark").touch()
             (directory / name).touch()
-    assert [p.name for p in target.iterdir()] == ["new"]
+    assert {p.name for p in target.iterdir()} == {"mark", "new"}
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_is_not_ours_is_never_replaced(tmp_path: Path) -> None:
+    """A file, or a folder of something else, stays as it is and is named."""
+    file, folder = tmp_path / "README.md", tmp_path / "photos"
+    file.write_text("precious")
+    folder.mkdir()
+    (folder / "a.jpeg").touch()
+    for path in (file, folder):
+        with (
+            pytest.raises(OutputError, match="was left alone"),
+            new_directory(path, "manifest.json"),
+        ):
+            pytest.fail("nothing must be written")
+    assert file.read_text() == "precious"
+    assert [p.name for p in folder.iterdir()] == ["a.jpeg"]
+
+
+def test_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """A parent that is a file is an error of ours, not a traceback."""
+    (tmp_path / "f").touch()
+    with (
+        pytest.raises(OutputError, match="Nothing can be written"),
+        new_directory(tmp_path / "f" / "d", "mark"),
+    ):
+        pytest.fail("nothing must be written")

@@ -11,7 +11,12 @@ import pytest
 from PIL import Image
 
 from cxr.decoding import DecodeOptions, decode_image, sniff_format
-from cxr.errors import ImageTooLargeError, UnreadableImageError, UnsupportedMediaError
+from cxr.errors import (
+    ImageTooLargeError,
+    InputError,
+    UnreadableImageError,
+    UnsupportedMediaError,
+)
 from export.phantom import draw_phantom, encode_dicom, encode_jpeg, encode_png
 
 FULL_SIZE = DecodeOptions(reduce_to_px=0)
@@ -123,3 +128,29 @@ def test_declared_pixels_are_limited_before_decoding() -> None:
     data = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 100))
     with pytest.raises(ImageTooLargeError, match="60000 x 60000"):
         decode_image(data)
+
+
+def test_broken_exif_is_ignored() -> None:
+    """Sound pixels are not refused for a damaged EXIF block."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encode(Image.fromarray(draw_phantom(0)), "JPEG", exif=exif)
+    start = data.index(b"Exif")
+    broken = data[: start + 8] + b"\xff" * 12 + data[start + 20 :]
+    assert decode_image(broken, FULL_SIZE).pixels.shape == (512, 640)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("encoder", [encode_jpeg, encode_png, encode_dicom])
+def test_damaged_bytes_raise_nothing_but_errors_of_input(encoder: object, seed: int) -> None:
+    """Whatever a byte is changed to, the file is read or refused as an input."""
+    rng = np.random.default_rng(seed)
+    data = encoder(draw_phantom(0)[:128, :128])  # type: ignore[operator]
+    for _ in range(60):
+        damaged = bytearray(data)
+        for position in rng.integers(0, min(len(data), 1500), 3):
+            damaged[position] = int(rng.integers(0, 256))
+        try:
+            decode_image(bytes(damaged))
+        except InputError:
+            continue

@@ -11,6 +11,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGBaseline8Bit
 
 from cxr.decoding import decode_image
 from cxr.errors import (
@@ -20,7 +21,8 @@ from cxr.errors import (
     UnsupportedDicomError,
     UnsupportedMediaError,
 )
-from export.phantom import draw_phantom, encode_dicom
+from cxr.scope import assess_scope
+from export.phantom import draw_phantom, encode_dicom, encode_jpeg
 
 PHANTOM = draw_phantom(5)
 
@@ -192,6 +194,75 @@ def test_unknown_transfer_syntax_is_named() -> None:
         ds["PixelData"].VR = "OB"
 
     with pytest.raises(UnsupportedMediaError, match=r"1\.2\.840\.10008\.1\.2\.4\.100"):
+        decode_image(edited(edit))
+
+
+def as_jpeg(ds: Dataset, frame: bytes) -> None:
+    ds.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    ds.PixelData = pydicom.encaps.encapsulate([frame])
+    ds["PixelData"].VR = "OB"
+    ds.BitsAllocated = ds.BitsStored = 8
+    ds.HighBit = 7
+    without_window(ds)
+
+
+def test_frame_that_declares_another_size_is_refused_undecoded() -> None:
+    """A small file cannot make the decoder allocate what its dataset does not declare."""
+
+    def edit(ds: Dataset) -> None:
+        frame = bytearray(encode_jpeg(PHANTOM))
+        size = frame.index(b"\xff\xc0") + 5
+        frame[size : size + 4] = b"\xff\xdc\xff\xdc"  # 65500 x 65500
+        as_jpeg(ds, bytes(frame))
+
+    with pytest.raises(UnreadableImageError, match="another size"):
+        decode_image(edited(edit))
+
+
+def test_truncated_compressed_object_is_unreadable() -> None:
+    """An encapsulated image cut short is not taken for a document without pixels."""
+    data = edited(lambda ds: as_jpeg(ds, encode_jpeg(PHANTOM)))
+    assert abs(decode_image(data).pixels.astype(int) - PHANTOM).mean() < 6
+    with pytest.raises(UnreadableImageError, match="truncated or corrupt"):
+        decode_image(data[: len(data) // 2])
+
+
+def test_deflated_file_is_read_and_a_bomb_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inflation stops at the limit."""
+
+    def edit(ds: Dataset) -> None:
+        ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+
+    data = edited(edit)
+    assert decode_image(data).pixels.shape == PHANTOM.shape
+    monkeypatch.setattr("cxr.dicom_size.MAX_INFLATED_BYTES", 100_000)
+    with pytest.raises(ImageTooLargeError, match="inflates to more than 100000 bytes"):
+        decode_image(data)
+
+
+def test_colour_object_becomes_luma_and_is_out_of_scope() -> None:
+    """An RGB object is judged like a colour photograph in a PNG."""
+
+    def edit(ds: Dataset) -> None:
+        without_window(ds)
+        ds.PhotometricInterpretation, ds.SamplesPerPixel = "RGB", 3
+        ds.PlanarConfiguration, ds.BitsAllocated, ds.BitsStored, ds.HighBit = 0, 8, 8, 7
+        flat = np.zeros((*PHANTOM.shape, 3), np.uint8)
+        flat[..., 0] = PHANTOM
+        ds.PixelData = flat.tobytes()
+
+    image = decode_image(edited(edit))
+    assert np.abs(image.pixels - PHANTOM * 0.299).max() <= 1
+    assert not assess_scope(image).in_scope
+
+
+def test_palette_is_not_taken_for_grey() -> None:
+    """Indices into a palette are no grey levels; the object is refused."""
+
+    def edit(ds: Dataset) -> None:
+        ds.PhotometricInterpretation = "PALETTE COLOR"
+
+    with pytest.raises(UnsupportedDicomError, match="photometric"):
         decode_image(edited(edit))
 
 

@@ -87,7 +87,7 @@ def test_rebuilding_gives_the_same_model(
     smoke_run: Path, smoke_bundle: Path, tmp_path: Path
 ) -> None:
     """Digests of graph, weights and goldens are reproducible, and an old bundle is replaced."""
-    (tmp_path / "smoke").mkdir()
+    shutil.copytree(smoke_bundle, tmp_path / "smoke")
     (tmp_path / "smoke" / "left-over").touch()
     again = build_bundle(smoke_run, tmp_path)
     first, second = open_bundle(smoke_bundle).manifest.files, open_bundle(again).manifest.files

@@ -91,3 +91,13 @@ def test_missing_split_is_one_clear_line(
     arguments = ["--bundle", str(smoke_bundle), "--data", str(toy_data), "--split", "val"]
     assert main(["evaluate", *arguments]) == 1
     assert "No folder val/" in capsys.readouterr().err
+
+
+def test_place_that_cannot_be_written_is_one_clear_line(
+    smoke_bundle: Path, toy_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A missing folder for the JSON is named; no traceback."""
+    arguments = ["--bundle", str(smoke_bundle), "--data", str(toy_data), "--quiet"]
+    assert main(["evaluate", *arguments, "--json", "/nonexistent/e.json"]) == 1
+    error = capsys.readouterr().err
+    assert error == "error: /nonexistent/e.json: No such file or directory.\n"
