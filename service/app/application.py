@@ -64,6 +64,7 @@ def build_app(
         openapi_tags=TAGS,
         docs_url=None,  # pages.py has one that works without another host
         redoc_url=None,
+        redirect_slashes=False,  # it would quote the Host header back
         lifespan=lifespan,
     )
     app.state.runtime = runtime

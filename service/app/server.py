@@ -71,7 +71,7 @@ class Server(uvicorn.Server):
             )
         except OSError as error:
             raise StartupError(
-                f"Cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}. "
+                f"Cannot listen on {host}:{port}: {_reason(error)}. "
                 "Choose another with --host and --port."
             ) from None
         shown = f"[{host}]" if ":" in host else host
@@ -100,6 +100,7 @@ class Server(uvicorn.Server):
         The signal is not kept: uvicorn would raise it again, and the exit code be its.
         """
         if self._draining is not None or not self.started:
+            self.cut_off = self._runtime.lifecycle.active_requests > 0
             self.should_exit = self.force_exit = True
             return
         # A signal handler must wake the loop, which may be waiting for sockets.
@@ -116,6 +117,12 @@ class Server(uvicorn.Server):
         self.cut_off = not await lifecycle.finish_accepted(settings.drain_s)
         self.force_exit = self.cut_off  # a run that never ends must not hold up the end
         self.should_exit = True
+
+
+def _reason(error: OSError) -> str:
+    # The library's own text repeats the address; of a name that is not found there is no other.
+    number = error.errno or 0
+    return os.strerror(number) if number > 0 else str(error.strerror)
 
 
 def serve(settings: Settings) -> None:

@@ -30,6 +30,10 @@ async def read_images(request: Request, lease: Lease) -> list[EncodedImage]:
         UnsupportedMediaError: A raw body is not a JPEG, PNG or DICOM file.
     """
     settings = runtime_of(request).settings
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise UnsupportedMediaError(
+            "The body has a Content-Encoding. Send it without one; images are compressed already."
+        )
     content_type = request.headers.get("content-type", "")
     media_type = content_type.partition(";")[0].strip().lower()
     chunks = read_chunks(request, settings.max_body_bytes, lease, context_of(request).deadline)

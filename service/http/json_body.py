@@ -42,7 +42,8 @@ def parse_json_images(body: bytes, max_images: int) -> list[EncodedImage]:
     """Read the images of a JSON body. Takes as long as the body is large: not for the loop.
 
     Raises:
-        InvalidRequestError: Not that JSON, no image, an id twice, or invalid base64.
+        InvalidRequestError: Not that JSON, no image, or an id twice. An image whose base64 is
+            invalid carries the error itself.
         PayloadTooLargeError: Too many images.
     """
     try:
@@ -62,16 +63,17 @@ def parse_json_images(body: bytes, max_images: int) -> list[EncodedImage]:
     if len(set(ids)) < len(ids):
         raise InvalidRequestError("Two images have the same id. Give each its own, or none.")
     return [
-        EncodedImage(image_id, _decode_base64(image.data, position))
+        _encoded_image(image_id, image.data, position)
         for position, (image_id, image) in enumerate(zip(ids, parsed.images, strict=True))
     ]
 
 
-def _decode_base64(text: str, position: int) -> bytes:
+def _encoded_image(image_id: str, text: str, position: int) -> EncodedImage:
     try:
-        return base64.b64decode(text, validate=True)
+        return EncodedImage(image_id, base64.b64decode(text, validate=True))
     except (binascii.Error, ValueError):
-        raise InvalidRequestError(
+        error = InvalidRequestError(
             f"images.{position}.data is not base64. Use the standard alphabet with padding, "
             "without line breaks and without a data: prefix."
-        ) from None
+        )
+        return EncodedImage(image_id, b"", error)

@@ -17,6 +17,7 @@ from service.http.context import RequestContext, context_of, runtime_of
 from service.http.images import read_images
 from service.http.openapi import PREDICT_BODY, problem_responses
 from service.http.problems import error_response, problem_of, problem_type_of
+from service.http.query import verify_query
 from service.inference.models import ServedModel
 from service.inference.prediction import ImageFailure, Prepared, prepare_images, run_prepared
 
@@ -50,6 +51,7 @@ async def predict(
     request of one image is answered with that problem and its status. The type of an image
     is taken from its content. Research use only, not a medical device.
     """
+    verify_query(request, "model", "operating_point")
     runtime = runtime_of(request)
     with runtime.lifecycle.accepted_request():
         served = runtime.models.get(model)

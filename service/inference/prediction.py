@@ -22,10 +22,17 @@ from service.telemetry.stopwatch import Stopwatch
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """One image of a request: its id within it and the bytes of a file."""
+    """One image of a request.
+
+    Attributes:
+        id: Its name within the request.
+        data: The bytes of a file.
+        error: Why there are none: such an image fails alone.
+    """
 
     id: str
     data: bytes
+    error: Exception | None = None
 
 
 @dataclass(frozen=True)
@@ -47,9 +54,13 @@ async def prepare_images(
 ) -> Prepared:
     """Decode all images of a request, several at a time."""
     spec = model.manifest.preprocessing
-    outcomes = await asyncio.gather(
-        *(decoder.prepare(image.data, spec, deadline) for image in images), return_exceptions=True
-    )
+
+    async def prepare(image: EncodedImage) -> PreparedImage:
+        if image.error is not None:
+            raise image.error
+        return await decoder.prepare(image.data, spec, deadline)
+
+    outcomes = await asyncio.gather(*map(prepare, images), return_exceptions=True)
     return [(image.id, _checked(one)) for image, one in zip(images, outcomes, strict=True)]
 
 

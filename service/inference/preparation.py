@@ -93,18 +93,25 @@ class Decoder:
 
         Raises:
             InputError: The image cannot be used.
-            DeadlineExceededError: No thread was free before the deadline.
+            DeadlineExceededError: It was not decoded before the deadline.
         """
+
+        def late() -> DeadlineExceededError:
+            return DeadlineExceededError(
+                "The deadline passed before the image was decoded; it was dropped. "
+                "Try again later or with fewer images."
+            )
 
         def work() -> PreparedImage:
             if deadline.is_over:
-                raise DeadlineExceededError(
-                    "The deadline passed before the image could be decoded; it was dropped. "
-                    "Try again later or with fewer images."
-                )
+                raise late()
             return prepare_image(data, spec, self.max_pixels)
 
-        return await asyncio.get_running_loop().run_in_executor(self.executor, work)
+        try:
+            async with asyncio.timeout(deadline.remaining_s):
+                return await asyncio.get_running_loop().run_in_executor(self.executor, work)
+        except TimeoutError:  # a thread cannot be stopped; its result is thrown away
+            raise late() from None
 
     def close(self) -> None:
         """End the threads; what was not begun is dropped."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from service.deadline import Deadline
 from service.errors import QueueFullError
 from service.http.body import BodyBudget
+from service.inference import preparation
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import FakeEngine
 from tests.service.harness import Running, running, until
@@ -150,3 +152,19 @@ def test_budget_is_given_back() -> None:
         with pytest.raises(QueueFullError):
             lease.grow_to(101)
     assert budget.free_bytes == 100
+
+
+async def test_decoding_that_takes_too_long_is_answered_at_the_deadline(
+    bundles: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client is told at its deadline, though the thread cannot be stopped."""
+    released = threading.Event()
+    monkeypatch.setattr(preparation, "prepare_image", lambda *_: released.wait(20))
+    try:
+        async with running(make_settings(bundles, deadline_ms=100), engine.build) as service:
+            response = await service.client.post(PREDICT, content=make_png())
+            released.set()
+        assert response.status_code == 504
+        assert response.json()["type"].endswith("#deadline-exceeded")
+    finally:
+        released.set()

@@ -160,3 +160,11 @@ async def test_documentation_page_asks_no_other_host(real_service: Running) -> N
     for link in links:
         assert link.startswith("/docs-assets/")
         assert (await real_service.client.get(link)).status_code == 200
+
+
+async def test_no_redirect_quotes_the_host_header(real_service: Running) -> None:
+    """A path with a slash too many is not found, instead of sending the client elsewhere."""
+    headers = {"Host": "elsewhere.example"}
+    response = await real_service.client.get("/v1/models/", headers=headers)
+    assert response.status_code == 404
+    assert "elsewhere" not in str(response.headers)

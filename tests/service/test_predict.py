@@ -121,6 +121,18 @@ async def test_good_and_bad_images_answer_in_order(real_service: Running, way: s
     assert "Jane" not in response.text
 
 
+async def test_broken_base64_fails_alone(real_service: Running) -> None:
+    """The good images of a JSON request are answered beside one that is not base64."""
+    good = base64.b64encode(make_png(100)).decode()
+    images = [{"id": "good", "data": good}, {"id": "bad", "data": "!!!"}]
+    response = await real_service.client.post(PREDICT, json={"images": images})
+    first, second = PredictAnswer.model_validate_json(response.content).results
+    assert (first.id, first.status) == ("good", "ok")
+    assert (second.id, second.status) == ("bad", "error")
+    assert second.problem.status == 400
+    assert "images.1.data is not base64" in second.problem.detail
+
+
 async def test_one_bad_image_of_many_may_be_all_of_them(real_service: Running) -> None:
     """Many bad images are a request that was answered, each with its own problem."""
     response = await real_service.client.post(PREDICT, files=[("files", b"junk")] * 2)

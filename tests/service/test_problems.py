@@ -95,6 +95,17 @@ TABLE = {
         400,
         "invalid-request",
     ),
+    "unknown parameter": (
+        {"content": make_png(), "params": {"operating-point": "balanced"}},
+        400,
+        "invalid-request",
+    ),
+    "empty parameter": ({"content": make_png(), "params": {"model": ""}}, 400, "invalid-request"),
+    "parameter twice": (
+        {"content": make_png(), "params": {"model": ["cnn", "resnet18"]}},
+        400,
+        "invalid-request",
+    ),
     "query too long": (
         {"content": make_png(), "params": {"model": "m" * 65}},
         400,
@@ -121,6 +132,11 @@ TABLE = {
     ),
     "lie about the type": (
         {"content": b"GIF89a", "headers": {"Content-Type": "image/png"}},
+        415,
+        "unsupported-media",
+    ),
+    "compressed body": (
+        {"content": make_png(), "headers": {"Content-Encoding": "gzip"}},
         415,
         "unsupported-media",
     ),
