@@ -11,15 +11,16 @@ OK, FAILED = 0, 1
 INTERRUPTED = 130  # the shell's code for SIGINT
 
 
-def run_command(command: Callable[[], object], when_interrupted: str) -> int:
+def run_command(command: Callable[[], int | None], when_interrupted: str) -> int:
     """Run a command and give the exit status of its process.
 
     Args:
-        command: Raises CxrError or OSError for what its user can mend, told in one line.
+        command: May give a status of its own. Raises CxrError or OSError for what its user
+            can mend, told in one line.
         when_interrupted: What to say after Ctrl-C.
     """
     try:
-        command()
+        return command() or OK
     except CxrError as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
@@ -30,4 +31,3 @@ def run_command(command: Callable[[], object], when_interrupted: str) -> int:
     except KeyboardInterrupt:
         print(when_interrupted, file=sys.stderr)
         return INTERRUPTED
-    return OK

@@ -22,6 +22,9 @@ SNIFF_BYTES = DICOM_PREAMBLE_BYTES + len(DICOM_MAGIC)
 """As many leading bytes as :func:`sniff_format` looks at."""
 
 
+DEFAULT_MAX_PIXELS = 64_000_000  # four times the largest detectors made (about 16 Mpx)
+
+
 @dataclass(frozen=True)
 class DecodeOptions:
     """What bounds and shapes the decoding.
@@ -33,7 +36,7 @@ class DecodeOptions:
             inverse transform and the resize become cheaper.
     """
 
-    max_pixels: int = 64_000_000  # four times the largest detectors made (about 16 Mpx)
+    max_pixels: int = DEFAULT_MAX_PIXELS
     reduce_to_px: int = 448  # twice the networks' input: 0.2 grey levels from full size
 
     def verify_pixels(self, width: int, height: int, frames: int = 1) -> None:

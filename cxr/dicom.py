@@ -32,6 +32,7 @@ pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 PIXEL_DATA_TAG = b"\xe0\x7f\x10\x00"  # as it stands in little endian files
+CUT_PIXELS = "The DICOM pixel data are truncated or corrupt. Send the complete original object."
 MAX_TABLE_BITS = 16  # PS3.5 8.1.1: more bits are not used by any radiograph's IOD
 
 
@@ -69,9 +70,7 @@ def _decode(
     verify_inflated_size(data)
     ds = pydicom.dcmread(io.BytesIO(data))
     if "PixelData" not in ds and PIXEL_DATA_TAG in data:
-        raise UnreadableImageError(
-            "The DICOM pixel data are truncated or corrupt. Send the complete original object."
-        )
+        raise UnreadableImageError(CUT_PIXELS)
     rows, columns = _verify_header(ds, verify_pixels)
     stored = _stored_values(ds)
     pixels, notes = render_gray(ds, stored)
@@ -146,9 +145,7 @@ def _stored_values(ds: FileDataset) -> NDArray[Any]:
     try:
         return pixel_array(ds, raw=False)
     except Exception:  # each decoder plugin has its own exceptions
-        raise UnreadableImageError(
-            "The DICOM pixel data are truncated or corrupt. Send the complete original object."
-        ) from None
+        raise UnreadableImageError(CUT_PIXELS) from None
 
 
 def _facts(ds: FileDataset) -> DicomFacts:

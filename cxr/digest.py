@@ -36,7 +36,7 @@ def new_directory(path: Path, mark: str) -> Iterator[Path]:
         OutputError: Something else stands at ``path``, or nothing can be written there.
     """
     path = path.absolute()
-    _verify_replaceable(path, mark)
+    verify_replaceable(path, mark)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -45,7 +45,7 @@ def new_directory(path: Path, mark: str) -> Iterator[Path]:
     try:
         yield staging
         staging.chmod(0o755)  # mkdtemp makes it private; a bundle is for the service's user too
-        _verify_replaceable(path, mark)
+        verify_replaceable(path, mark)
         if path.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
             path.rename(old / path.name)
@@ -57,7 +57,12 @@ def new_directory(path: Path, mark: str) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _verify_replaceable(path: Path, mark: str) -> None:
+def verify_replaceable(path: Path, mark: str) -> None:
+    """Check that :func:`new_directory` may write here; for calling before long work.
+
+    Raises:
+        OutputError: Something else stands at ``path``.
+    """
     if path.is_dir() and ((path / mark).is_file() or not any(path.iterdir())):
         return
     if path.exists() or path.is_symlink():

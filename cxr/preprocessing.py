@@ -6,8 +6,13 @@ import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
+from cxr.decoding import DEFAULT_MAX_PIXELS, DecodeOptions
 from cxr.errors import ImageOutOfScopeError
 from cxr.image import GrayImage, ModelInput
+
+REDUCED_SIDES = 2
+"""A JPEG is decoded at a reduced scale that keeps this many times the model input's side: the
+result is then within a fraction of a grey level of full size."""
 
 
 class Preprocessing(BaseModel):
@@ -21,6 +26,18 @@ class Preprocessing(BaseModel):
 
     size_px: int = Field(ge=16, le=2048, description="Side S of the square model input.")
     min_side_px: int = Field(ge=1, description="Shortest side an image may have.")
+
+
+def decode_options(spec: Preprocessing, max_pixels: int = DEFAULT_MAX_PIXELS) -> DecodeOptions:
+    """Give how an image is decoded that goes into a model input.
+
+    Training, export and the service all decode with these, or the reduced scale would differ.
+
+    Args:
+        spec: Preprocessing section of the bundle's manifest.
+        max_pixels: Most pixels a header may declare.
+    """
+    return DecodeOptions(max_pixels=max_pixels, reduce_to_px=REDUCED_SIDES * spec.size_px)
 
 
 def to_model_input(image: GrayImage, spec: Preprocessing) -> ModelInput:

@@ -18,6 +18,18 @@ Image.MAX_IMAGE_PIXELS = None
 _PILLOW_FORMATS = {"jpeg": ("JPEG",), "png": ("PNG",)}
 _HIGH_DEPTH_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 _CHROMA_SAMPLE_PX = 64  # colour is judged on a thumbnail of this side
+_ORIENTATION_TAG = 0x0112
+_TRANSPOSING_ORIENTATIONS = frozenset({5, 6, 7, 8})
+_UPRIGHT_BY = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""Exif 2.3, 4.6.4: the value of Orientation with the operation that undoes it."""
 
 
 def decode_raster(
@@ -73,22 +85,6 @@ def decode_raster(
         chroma=chroma,
         warnings=notes,
     )
-
-
-_ORIENTATION_TAG = 0x0112
-_TRANSPOSING_ORIENTATIONS = frozenset({5, 6, 7, 8})
-
-
-_UPRIGHT_BY = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""Exif 2.3, 4.6.4: the value of Orientation with the operation that undoes it."""
 
 
 def _orientation_of(picture: Image.Image) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from itertools import pairwise
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -121,19 +121,13 @@ def _decoded(
         except InputError:
             return None
 
+    groups = [images[start : start + BATCH] for start in range(0, len(images), BATCH)] or [[]]
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        groups = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
-        waiting: list[Any] = []
-        for group in groups:
-            waiting.append((group, [pool.submit(load, image) for image in group]))
-            if len(waiting) > 1:
-                yield _collected(*waiting.pop(0))
-        for pair in waiting:
-            yield _collected(*pair)
-
-
-def _collected(group: list[LabelledImage], futures: list[Any]) -> list[Any]:
-    return [(image, future.result()) for image, future in zip(group, futures, strict=True)]
+        coming = pool.map(load, groups[0])
+        for group, following in pairwise([*groups, []]):
+            loaded = list(coming)
+            coming = pool.map(load, following)
+            yield list(zip(group, loaded, strict=True))
 
 
 def format_table(evaluation: Evaluation) -> str:

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from cxr import manifest as names
 from cxr.bundle import Bundle
-from cxr.decoding import DecodeOptions, decode_image
+from cxr.decoding import decode_image
 from cxr.errors import BundleError
 from cxr.image import ModelInput
 from cxr.manifest import GoldenTolerance
-from cxr.preprocessing import Preprocessing, to_model_input
+from cxr.preprocessing import Preprocessing, decode_options, to_model_input
 from export.engine import ExportEngine
 from export.phantom import draw_phantom, encode_dicom, encode_jpeg, encode_png
 
@@ -49,8 +49,7 @@ def read_model_input(data: bytes, spec: Preprocessing) -> ModelInput:
     Raises:
         InputError: It cannot be used.
     """
-    options = DecodeOptions(reduce_to_px=2 * spec.size_px)
-    return to_model_input(decode_image(data, options).pixels, spec)
+    return to_model_input(decode_image(data, decode_options(spec)).pixels, spec)
 
 
 def write_goldens(

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from cxr.errors import CxrError
+from cxr.command import FAILED, OK, run_command
 from service.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from service.inference.loading import LoadedModel
 
-OK, FAILED, USAGE = 0, 1, 2
-"""Exit codes; argparse uses the last one too."""
+USAGE = 2  # argparse's own exit code
 
 COMMANDS = ("serve", "predict")
 
@@ -49,17 +48,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not given or (given[0] not in COMMANDS and given[0] not in ("-h", "--help")):
         given.insert(0, "serve")
     args = build_parser().parse_args(given)
-    try:
-        if args.command == "predict":
-            return _predict(args)
-        settings = load_settings(host=args.host, port=args.port, bundles_dir=args.bundles)
-        from service.app.server import serve  # the predict command needs no HTTP at all
+    return run_command(
+        lambda: _predict(args) if args.command == "predict" else _serve(args),
+        when_interrupted="interrupted; nothing was written",
+    )
 
-        serve(settings)
-        return OK
-    except CxrError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return FAILED
+
+def _serve(args: argparse.Namespace) -> None:
+    from service.app.server import serve  # the predict command needs no HTTP at all
+
+    serve(load_settings(host=args.host, port=args.port, bundles_dir=args.bundles))
 
 
 def _predict(args: argparse.Namespace) -> int:

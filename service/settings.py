@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from cxr.decoding import DEFAULT_MAX_PIXELS
 from service.errors import StartupError
 
 PREFIX = "CXR_"
@@ -59,7 +60,10 @@ class Settings(BaseSettings):
     )
     max_images_per_request: int = Field(64, ge=1, le=4096, description="Images of one request.")
     max_image_pixels: int = Field(
-        64_000_000, ge=4096, le=2_000_000_000, description="Width x height x frames of an image."
+        DEFAULT_MAX_PIXELS,
+        ge=4096,
+        le=2_000_000_000,
+        description="Width x height x frames of an image.",
     )
     decode_threads: int = Field(
         0, ge=0, le=256, description="Images decoded at a time; 0: as many as cores."

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from cxr.digest import new_directory
+from cxr.digest import new_directory, verify_replaceable
 from cxr.estimate import Estimate
 from cxr.metrics import measure
 from cxr.networks import build_network
@@ -57,9 +57,11 @@ def evaluate_run(
         Path of the HTML report.
 
     Raises:
+        OutputError: Something else stands where the report shall be.
         RunError: The run is missing or damaged.
         DataError: The data set is not as it must be.
     """
+    verify_replaceable(out, METRICS_NAME)
     run = open_run(run_path)
     task = run.task.as_task()
     images = select_images(data, split, task, run_path / SPLIT_NAME)

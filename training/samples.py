@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from cxr.dataset import LabelledImage
-from cxr.decoding import DecodeOptions, decode_image
+from cxr.decoding import decode_image
 from cxr.errors import DataError, InputError
 from cxr.image import ModelInput
 from cxr.labels import Task
-from cxr.preprocessing import Preprocessing, to_model_input
+from cxr.preprocessing import Preprocessing, decode_options, to_model_input
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def load_samples(
     Raises:
         DataError: More than 5 % are unreadable; the first are named.
     """
-    options = DecodeOptions(reduce_to_px=2 * spec.size_px)
+    options = decode_options(spec)
 
     def load(image: LabelledImage) -> ModelInput | InputError:
         try:

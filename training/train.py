@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from cxr.digest import verify_replaceable
 from cxr.errors import RunError
 from cxr.labels import task_named
 from cxr.manifest import Provenance
@@ -40,10 +41,12 @@ def run_training(job: TrainingJob, restart: bool = False) -> Path:
 
     Raises:
         RunError: The run exists already, or a checkpoint belongs to another training.
+        OutputError: Something else stands where the run shall be.
         DataError: The data set is not as it must be.
     """
     if (job.out / RUN_NAME).exists():
         raise RunError(f"{job.out} holds a finished run. Give another --out, or delete it.")
+    verify_replaceable(job.out, RUN_NAME)
     if restart and job.world.is_main:
         shutil.rmtree(job.work_dir, ignore_errors=True)
     job.world.wait()

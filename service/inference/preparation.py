@@ -6,17 +6,13 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from cxr.decoding import DecodeOptions, decode_image
+from cxr.decoding import decode_image
 from cxr.image import DecodedImage, ModelInput
-from cxr.preprocessing import Preprocessing, to_model_input
+from cxr.preprocessing import Preprocessing, decode_options, to_model_input
 from cxr.scope import Scope, assess_scope
 from service.answers import DicomAnswer, ImageFacts
 from service.deadline import Deadline
 from service.errors import DeadlineExceededError
-
-REDUCED_SIDES = 2
-"""A JPEG is decoded at a reduced scale that keeps this many times the model input's side, as
-in training: the result is then within a fraction of a grey level of full size."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +43,7 @@ def prepare_image(data: bytes, spec: Preprocessing, max_pixels: int) -> Prepared
     Raises:
         InputError: It cannot be used; the subclass and message say why.
     """
-    options = DecodeOptions(max_pixels=max_pixels, reduce_to_px=REDUCED_SIDES * spec.size_px)
-    image = decode_image(data, options)
+    image = decode_image(data, decode_options(spec, max_pixels))
     return PreparedImage(
         model_input=to_model_input(image.pixels, spec),
         facts=_facts_of(image),

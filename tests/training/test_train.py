@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cxr.errors import RunError
+from cxr.errors import OutputError, RunError
 from cxr.run import open_run
 from cxr.split import read_split_file
 from tests.conftest import REPOSITORY
@@ -96,6 +96,15 @@ def test_finished_run_is_not_overwritten(
     arguments = ["--recipe", "smoke", "--data", str(toy_data), "--out", str(smoke_run)]
     assert main(["train", *arguments, "--quiet"]) == 1
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_place_of_something_else_is_refused_before_training(toy_data: Path, tmp_path: Path) -> None:
+    """Nobody trains for an hour to learn that the run cannot be written there."""
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpeg").touch()
+    with pytest.raises(OutputError, match="was left alone"):
+        run_training(make_job(toy_data, tmp_path / "photos"))
+    assert not list(tmp_path.glob(".*"))
 
 
 @pytest.mark.parametrize(
