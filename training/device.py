@@ -9,6 +9,7 @@ import torch
 
 from cxr.errors import RunError
 from cxr.networks.network import Network
+from cxr.networks.precision import has_fast_bf16
 
 NetworkT = TypeVar("NetworkT", bound=Network)
 
@@ -47,12 +48,6 @@ class Compute:
         return images.to(self.device).contiguous(memory_format=torch.channels_last)
 
 
-def _cpu_dtype() -> torch.dtype:
-    capabilities = torch.cpu.get_capabilities()
-    fast = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
-    return torch.bfloat16 if fast else torch.float32
-
-
 def choose_compute(name: str, local_rank: int = 0) -> Compute:
     """Choose device and precision.
 
@@ -68,6 +63,6 @@ def choose_compute(name: str, local_rank: int = 0) -> Compute:
     if name == "cuda" and not torch.cuda.is_available():
         raise RunError("--device cuda: PyTorch finds no CUDA device here. Use --device auto.")
     if name == "cpu" or not torch.cuda.is_available():
-        return Compute(torch.device("cpu"), _cpu_dtype())
+        return Compute(torch.device("cpu"), torch.bfloat16 if has_fast_bf16() else torch.float32)
     bf16 = torch.cuda.is_bf16_supported()
     return Compute(torch.device("cuda", local_rank), torch.bfloat16 if bf16 else torch.float16)

@@ -9,9 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from cxr.dataset import IMAGE_SUFFIXES
 from cxr.decision import OperatingPoint
 from cxr.decoding import SNIFF_BYTES, sniff_format
@@ -21,6 +18,7 @@ from service.errors import InferenceFailedError
 from service.inference.batcher import NOT_FINITE
 from service.inference.buckets import bucket_sizes, stack_padded
 from service.inference.cores import usable_cores
+from service.inference.engine import OutputRow
 from service.inference.loading import LoadedModel
 from service.inference.preparation import PreparedImage, prepare_image
 from service.inference.result import build_result
@@ -137,15 +135,16 @@ def _run_batch(
     max_batch: int,
 ) -> Iterator[ScoredFile]:
     inputs = [one.model_input for one in prepared if isinstance(one, PreparedImage)]
-    rows: Iterator[NDArray[np.float32]] = iter(())
+    rows: Iterator[OutputRow] = iter(())
     if inputs:
-        rows = iter(model.engine.run(stack_padded(inputs, bucket_sizes(max_batch))).probabilities)
+        output = model.engine.run(stack_padded(inputs, bucket_sizes(max_batch)))
+        rows = map(output.row, range(len(inputs)))
     for path, image in zip(paths, prepared, strict=True):
         if not isinstance(image, PreparedImage):
             yield ScoredFile(path, image)
             continue
         row = next(rows)
-        if not np.isfinite(row).all():
+        if not row.is_finite:
             yield ScoredFile(path, InferenceFailedError(NOT_FINITE))
             continue
         yield ScoredFile(path, build_result("0", image, row, model.bundle.manifest, point))

@@ -7,12 +7,10 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from cxr.image import ModelInput
 from service.deadline import Deadline
 from service.errors import DeadlineExceededError, QueueFullError
+from service.inference.engine import OutputRow
 
 
 @dataclass(frozen=True)
@@ -20,12 +18,12 @@ class ItemOutput:
     """What one item gets.
 
     Attributes:
-        probabilities: Shape (K,), float32, calibrated.
+        row: The engine's answer.
         queue_ms: Wait from being accepted to the start of its run.
         inference_ms: Duration of that run.
     """
 
-    probabilities: NDArray[np.float32]
+    row: OutputRow
     queue_ms: float
     inference_ms: float
 

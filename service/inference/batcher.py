@@ -200,18 +200,15 @@ class Batcher:
     def _settle(
         self, items: list[Item], output: EngineOutput, started_s: float, run_s: float
     ) -> None:
-        answers = np.concatenate([output.logits, output.probabilities], axis=1)
-        finite = np.isfinite(answers).all(axis=1)
-        for row, item in enumerate(items):
+        for index, item in enumerate(items):
             if item.answer.done():
                 continue
-            if not finite[row]:
+            row = output.row(index)
+            if not row.is_finite:
                 item.answer.set_exception(InferenceFailedError(NOT_FINITE))
                 continue
             queue_ms = (started_s - item.accepted_s) * MS_PER_S
-            item.answer.set_result(
-                ItemOutput(output.probabilities[row], queue_ms, run_s * MS_PER_S)
-            )
+            item.answer.set_result(ItemOutput(row, queue_ms, run_s * MS_PER_S))
 
     def _fail(self, items: list[Item], error: Exception) -> None:
         log_event(logging.ERROR, "batch failed", error, items=len(items))

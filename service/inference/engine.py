@@ -14,6 +14,27 @@ from service.settings import Settings
 
 
 @dataclass(frozen=True)
+class OutputRow:
+    """One image's part of a run.
+
+    Attributes:
+        logits: Shape (K,), float32, before calibration.
+        probabilities: Shape (K,), float32, calibrated.
+        embedding: Shape (D,), float32.
+    """
+
+    logits: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+    embedding: NDArray[np.float32]
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every number is one."""
+        parts = (self.logits, self.probabilities, self.embedding)
+        return all(bool(np.isfinite(part).all()) for part in parts)
+
+
+@dataclass(frozen=True)
 class EngineOutput:
     """One run's answers, row i for image i.
 
@@ -26,6 +47,10 @@ class EngineOutput:
     logits: NDArray[np.float32]
     probabilities: NDArray[np.float32]
     embedding: NDArray[np.float32]
+
+    def row(self, index: int) -> OutputRow:
+        """Give one image's part."""
+        return OutputRow(self.logits[index], self.probabilities[index], self.embedding[index])
 
 
 class Engine(Protocol):

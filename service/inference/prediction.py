@@ -93,7 +93,7 @@ async def run_prepared(
             results.append(ImageFailure(image_id, output))
             continue
         _record_longest(stopwatch, output)
-        results.append(build_result(image_id, image, output.probabilities, model.manifest, point))
+        results.append(build_result(image_id, image, output.row, model.manifest, point))
     return results
 
 

@@ -1,20 +1,18 @@
-"""From probabilities to one image's answer."""
+"""From the engine's numbers to one image's answer."""
 
 from __future__ import annotations
-
-import numpy as np
-from numpy.typing import NDArray
 
 from cxr.decision import OperatingPoint, decide
 from cxr.manifest import Manifest
 from service.answers import ImageResult, ScopeAnswer
+from service.inference.engine import OutputRow
 from service.inference.preparation import PreparedImage
 
 
 def build_result(
     image_id: str,
     image: PreparedImage,
-    probabilities: NDArray[np.float32],
+    row: OutputRow,
     manifest: Manifest,
     point: OperatingPoint,
 ) -> ImageResult:
@@ -23,11 +21,11 @@ def build_result(
     Args:
         image_id: Identifies the image within its request.
         image: What was prepared of it.
-        probabilities: Shape (K,), float32, calibrated.
+        row: What the engine answered.
         manifest: Of the model that gave them.
         point: The operating point in force.
     """
-    by_class = dict(zip(manifest.task.classes, map(float, probabilities), strict=True))
+    by_class = dict(zip(manifest.task.classes, map(float, row.probabilities), strict=True))
     probability = by_class[manifest.task.positive]
     return ImageResult(
         id=image_id,

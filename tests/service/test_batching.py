@@ -167,7 +167,7 @@ async def test_every_item_gets_its_own_answer(engine: FakeEngine) -> None:
         futures = batcher.submit([make_input(g) for g in greys], soon())
         outputs = await asyncio.gather(*futures)
         expected = probabilities_of(np.stack([make_input(g) for g in greys]))
-        np.testing.assert_allclose([o.probabilities for o in outputs], expected, atol=1e-6)
+        np.testing.assert_allclose([o.row.probabilities for o in outputs], expected, atol=1e-6)
         assert engine.batches == [4, 4]  # 4, and 3 padded
 
 

@@ -15,6 +15,7 @@ from cxr.manifest import Manifest
 from cxr.preprocessing import Preprocessing
 from service.deadline import Deadline
 from service.errors import DeadlineExceededError
+from service.inference.engine import OutputRow
 from service.inference.preparation import Decoder, prepare_image
 from service.inference.result import build_result
 from tests.service.make_bundle import MAX_PIXELS, MIN_SIDE_PX, SIZE_PX
@@ -56,7 +57,8 @@ def test_label_and_decision_change_at_the_threshold(
     """From the threshold on positive; below it the most probable other class is the label."""
     point = OperatingPoint(name="half", threshold=0.5, sensitivity=1.0, specificity=1.0)
     image = prepare_image(make_png(), SPEC, MAX_PIXELS)
-    row = np.array(probabilities, dtype=np.float32)
+    numbers = np.array(probabilities, dtype=np.float32)
+    row = OutputRow(np.log(numbers), numbers, numbers)
     result = build_result("a", image, row, manifest, point)
     assert (result.id, result.label, result.decision) == ("a", label, decision)
     assert result.probability == probabilities[1]
