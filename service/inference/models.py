@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cxr.decision import OperatingPoint
+from cxr.image import ModelInput
 from cxr.manifest import Manifest
 from service.answers import ModelAnswer, ModelRef
 from service.errors import InvalidRequestError, StartupError, UnknownModelError
 from service.inference.batcher import Batcher
+from service.inference.engine import OutputRow
 from service.inference.loading import LoadedModel
 from service.settings import Settings
 
@@ -22,7 +24,7 @@ class ServedModel:
     """A loaded model with the batcher in front of its engine."""
 
     loaded: LoadedModel
-    batcher: Batcher
+    batcher: Batcher[ModelInput, OutputRow]
 
     @property
     def manifest(self) -> Manifest:

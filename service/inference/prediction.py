@@ -13,6 +13,7 @@ from cxr.errors import CxrError
 from service.answers import ImageResult
 from service.deadline import Deadline
 from service.inference.batch_queue import ItemOutput
+from service.inference.engine import OutputRow
 from service.inference.models import ServedModel
 from service.inference.preparation import Decoder, PreparedImage
 from service.inference.result import build_result
@@ -106,6 +107,6 @@ def _checked(outcome: T | BaseException) -> T | Exception:
     return outcome
 
 
-def _record_longest(stopwatch: Stopwatch, output: ItemOutput) -> None:
+def _record_longest(stopwatch: Stopwatch, output: ItemOutput[OutputRow]) -> None:
     for stage, duration_ms in (("queue", output.queue_ms), ("inference", output.inference_ms)):
         stopwatch.stages_ms[stage] = max(stopwatch.stages_ms.get(stage, 0.0), duration_ms)

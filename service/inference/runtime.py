@@ -6,8 +6,9 @@ import asyncio
 
 from service.errors import NotReadyError
 from service.inference.batcher import Batcher
+from service.inference.buckets import bucket_sizes
 from service.inference.cores import usable_cores
-from service.inference.engine import EngineBuilder
+from service.inference.engine import EngineBuilder, EngineRunner
 from service.inference.loading import LoadedModel, load_models
 from service.inference.models import Models, ServedModel, default_name
 from service.inference.preparation import Decoder
@@ -65,7 +66,7 @@ class Runtime:
 
     def _serve(self, model: LoadedModel) -> ServedModel:
         batcher = Batcher(
-            model.engine,
+            EngineRunner(model.engine, bucket_sizes(self.settings.max_batch)),
             max_batch=self.settings.max_batch,
             batch_window_s=self.settings.batch_window_ms / MS_PER_S,
             queue_capacity=self.settings.queue_capacity,
