@@ -4,7 +4,7 @@ The image is cut into blocks. Deletion replaces them by a baseline, hottest firs
 the probability of the explained class: a good map makes it fall early. Insertion starts from
 the baseline and puts them back, hottest first: a good map makes it rise early. The area under
 either curve means little alone, since it depends on network and baseline as much as on the map;
-it is compared with that of random orders of the same blocks.
+it is compared with that of random maps.
 
 Source: Petsiuk, Das, Saenko, "RISE: Randomized Input Sampling for Explanation of Black-box
 Models", BMVC 2018.
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,16 +23,13 @@ from scipy import ndimage
 
 from cxr.image import ModelInput
 
-Baseline: TypeAlias = Literal["blur", "grey"]
-"""Blur keeps the picture a radiograph of sorts, with its brightness and its outlines; a grey
-patch is a thing no radiograph has, and a fall of the probability may be due to its edges."""
-
 Scorer: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """Model inputs (N, 1, S, S), uint8, to probabilities (N, K)."""
 
 BLOCKS = 14  # a side: 16 px at 224, finer than the coarsest heatmap here (7 x 7)
 STEPS = 10  # 19 or 20 blocks each
-RANDOM_ORDERS = 2  # for each image
+RANDOM_MAPS = 2  # for each image
+RANDOM_CELLS = 7  # a side: random maps are as coherent as heatmaps, so they tear no more edges
 BLUR = 0.05  # of the image's side, 11 px at 224: no vessel or rib is left, lungs and heart are
 
 
@@ -43,8 +40,8 @@ class ImageCurves:
     Attributes:
         deletion: Shape (orders, STEPS + 1), from the intact image to the baseline.
         insertion: Same shape, from the baseline to the intact image.
-        random: Shape (RANDOM_ORDERS, STEPS + 1), deletion in random orders. Backwards these
-            are insertions in random orders, so one area serves for both.
+        random: Shape (RANDOM_MAPS, STEPS + 1), deletion by random maps. Backwards these are
+            insertions by random maps, so one area serves for both.
     """
 
     deletion: NDArray[np.float64]
@@ -54,24 +51,24 @@ class ImageCurves:
 
 def curves_of(
     image: ModelInput,
+    base: ModelInput,
     heatmaps: list[NDArray[np.float32]],
     target: int,
     scorer: Scorer,
     rng: np.random.Generator,
-    baseline: Baseline = "blur",
 ) -> ImageCurves:
     """Delete and insert one image's blocks in the orders of its heatmaps, and at random.
 
     Args:
         image: Shape (1, S, S), uint8.
+        base: Same shape, what removed blocks become.
         heatmaps: Each (h, w), in [0, 1].
         target: The explained class.
         scorer: What is explained, as it is served.
-        rng: Of random orders and of ties.
-        baseline: What a removed block becomes.
+        rng: Of random maps and of ties.
     """
-    base = blank(image, baseline)
-    chance = [rng.permutation(BLOCKS**2) for _ in range(RANDOM_ORDERS)]
+    noise = rng.random((RANDOM_MAPS, RANDOM_CELLS, RANDOM_CELLS), dtype=np.float32)
+    chance = [heat_order(heatmap, rng) for heatmap in noise]
     by_heat = [heat_order(heatmap, rng) for heatmap in heatmaps]
     pictures = [image, base]
     for order in [*by_heat, *chance]:
@@ -95,12 +92,14 @@ def area(curves: NDArray[np.float64]) -> NDArray[np.float64]:
     return (curves[..., 1:] + curves[..., :-1]).mean(axis=-1) / 2
 
 
-def blank(image: ModelInput, baseline: Baseline) -> ModelInput:
-    """Give the image without its content: blurred, or grey of its own mean."""
-    if baseline == "grey":
-        return np.full_like(image, np.uint8(np.rint(image.mean())))
-    blurred = ndimage.gaussian_filter(image[0].astype(np.float32), BLUR * image.shape[1])
-    return np.rint(blurred).astype(np.uint8)[np.newaxis]
+def blurred(image: ModelInput) -> ModelInput:
+    """Give the image without its detail.
+
+    Blur keeps brightness and outlines; a grey patch is a thing no radiograph has, and what it
+    does to the probability may be due to its edges.
+    """
+    smooth = ndimage.gaussian_filter(image[0].astype(np.float32), BLUR * image.shape[1])
+    return np.rint(smooth).astype(np.uint8)[np.newaxis]
 
 
 def heat_order(heatmap: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.int64]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from tqdm import tqdm
 
 from cxr.errors import DataError
 from cxr.explain.evidence import (
+    EVIDENCE_NAME,
     Curve,
     Curves,
     ExplanationEvidence,
@@ -29,7 +31,7 @@ from cxr.run import Run, open_run
 from cxr.split import SPLIT_NAME, select_images
 from training import deletion, likeness
 from training.bootstrap import estimate_mean
-from training.deletion import BLOCKS, STEPS, Baseline, ImageCurves
+from training.deletion import BLOCKS, STEPS, ImageCurves
 from training.device import Compute
 from training.lung_field import GRID, lung_field
 from training.provenance import code_revision, versions
@@ -42,6 +44,8 @@ RANDOMISED_REPEATS = 3  # draws of fresh weights; one draw can be lucky
 PAIRINGS = 5  # of each image with others, for the reference
 
 Maps = dict[Method, NDArray[np.float32]]
+Group = Literal["true_positive", "true_negative"]
+BaselineName = Literal["donor", "blur"]
 
 
 @dataclass(frozen=True)
@@ -52,8 +56,7 @@ class Plan:
         split: As for ``python -m training evaluate``.
         n: Images to choose, evenly per class.
         methods: Which ones.
-        seed: Of the choice, random orders, fresh weights and resampling.
-        baseline: What removed blocks become.
+        seed: Of the choice, donors, random maps, fresh weights and resampling.
         quiet: Show no progress bar.
     """
 
@@ -61,7 +64,6 @@ class Plan:
     n: int
     methods: tuple[Method, ...]
     seed: int = 0
-    baseline: Baseline = "blur"
     quiet: bool = False
 
 
@@ -71,13 +73,13 @@ class Findings:
 
     Attributes:
         evidence: The figures.
-        curves: For each true positive.
+        curves: Of each image, by group and baseline.
         positives: Their model inputs.
         fields: Their lung fields, (N, GRID, GRID).
     """
 
     evidence: ExplanationEvidence
-    curves: list[ImageCurves]
+    curves: dict[tuple[Group, BaselineName], list[ImageCurves]]
     positives: Samples
     fields: NDArray[np.bool_]
 
@@ -96,6 +98,7 @@ def measure_faithfulness(run_path: Path, data: Path, plan: Plan, compute: Comput
         RunError: The run is missing or damaged.
         DataError: The images are, or none of the positive class is called positive.
     """
+    revision = code_revision()  # now, while what runs is what lies there
     run = open_run(run_path)
     task = run.task.as_task()
     listed = select_images(data, plan.split, task, run_path / SPLIT_NAME)
@@ -115,38 +118,39 @@ def measure_faithfulness(run_path: Path, data: Path, plan: Plan, compute: Comput
             f"{point.name}: there is no right answer to explain. Choose more with --n."
         )
     explainer = GradCam(served, compute.dtype, compute.device)
-    maps = {
-        method: heatmaps_of(explainer, positives.pixels, list(positives.labels), method)
-        for method in plan.methods
-    }
-    curves = _measure_curves(served, positives, maps, plan, compute)
-    true_negative = None
+    groups: dict[Group, Samples] = {"true_positive": positives}
     if len(negatives) > 0:
-        others = {
-            method: heatmaps_of(explainer, negatives.pixels, list(negatives.labels), method)
+        groups["true_negative"] = negatives
+    maps: Maps = {}
+    curves: dict[tuple[Group, BaselineName], list[ImageCurves]] = {}
+    for group, members in groups.items():
+        found = {
+            method: heatmaps_of(explainer, members.pixels, list(members.labels), method)
             for method in plan.methods
         }
-        found = _measure_curves(served, negatives, others, plan, compute)
-        true_negative = _curves(found, negatives, plan)
+        maps = maps or found  # those of the positives, for the other checks
+        for name, bases in _baselines(group, groups, plan.seed).items():
+            curves[group, name] = _measure_curves(served, members, bases, found, plan, compute)
     compared = _one_per_patient(positives.patients)[:RANDOMISED_IMAGES]
     fields = np.stack([lung_field(image[0]) for image in positives.pixels])
     evidence = ExplanationEvidence(
         run=run.name,
         version=run.version,
         weights_sha256=run.weights_sha256,
-        code_revision=code_revision(),
+        code_revision=revision,
         versions=versions(compute),
         split=plan.split,
         seed=plan.seed,
         images=len(samples),
         patients=len(set(samples.patients)),
         operating_point=point.name,
-        baseline=plan.baseline,
         steps=STEPS,
         blocks=BLOCKS**2,
         layer=served.network.explain_layer,
-        true_positive=_curves(curves, positives, plan),
-        true_negative=true_negative,
+        curves=tuple(
+            _curves(group, name, found, groups[group], plan)
+            for (group, name), found in curves.items()
+        ),
         randomisation_images=len(compared),
         randomisation_repeats=RANDOMISED_REPEATS,
         randomisation=_randomise(
@@ -162,8 +166,26 @@ def measure_faithfulness(run_path: Path, data: Path, plan: Plan, compute: Comput
     return Findings(evidence, curves, positives, fields)
 
 
+def _baselines(
+    group: Group, groups: dict[Group, Samples], seed: int
+) -> dict[BaselineName, NDArray[np.uint8]]:
+    members = groups[group]
+    found: dict[BaselineName, NDArray[np.uint8]] = {}
+    for other, donors in groups.items():
+        if other != group:
+            drawn = np.random.default_rng(seed).integers(0, len(donors), len(members))
+            found["donor"] = donors.pixels[drawn]
+    found["blur"] = np.stack([deletion.blurred(image) for image in members.pixels])
+    return found
+
+
 def _measure_curves(
-    served: ServedNetwork, samples: Samples, maps: Maps, plan: Plan, compute: Compute
+    served: ServedNetwork,
+    samples: Samples,
+    bases: NDArray[np.uint8],
+    maps: Maps,
+    plan: Plan,
+    compute: Compute,
 ) -> list[ImageCurves]:
     rng = np.random.default_rng(plan.seed)
 
@@ -174,17 +196,23 @@ def _measure_curves(
     return [
         deletion.curves_of(
             samples.pixels[i],
+            bases[i],
             [maps[method][i] for method in plan.methods],
             int(samples.labels[i]),
             scorer,
             rng,
-            plan.baseline,
         )
         for i in rows
     ]
 
 
-def _curves(found: Sequence[ImageCurves], samples: Samples, plan: Plan) -> Curves:
+def _curves(
+    group: Group,
+    baseline: BaselineName,
+    found: Sequence[ImageCurves],
+    samples: Samples,
+    plan: Plan,
+) -> Curves:
     deleted = deletion.area(np.stack([c.deletion for c in found]))  # (N, methods)
     inserted = deletion.area(np.stack([c.insertion for c in found]))
     random = deletion.area(np.stack([c.random for c in found])).mean(axis=1)
@@ -197,6 +225,8 @@ def _curves(found: Sequence[ImageCurves], samples: Samples, plan: Plan) -> Curve
 
     ends = np.stack([c.random[0, [0, -1]] for c in found])
     return Curves(
+        group=group,
+        baseline=baseline,
         images=len(samples),
         intact=estimate_mean(ends[:, 0], samples.patients, plan.seed),
         removed=estimate_mean(ends[:, 1], samples.patients, plan.seed),
@@ -290,3 +320,12 @@ def _share(maps: NDArray[np.float32], fields: NDArray[np.bool_]) -> NDArray[np.f
 def evidence_json(evidence: ExplanationEvidence) -> str:
     """Give the text of ``explanation.json``."""
     return json.dumps(json.loads(evidence.model_dump_json()), indent=2) + "\n"
+
+
+def save_evidence(evidence: ExplanationEvidence, run_path: Path) -> Path:
+    """Write ``explanation.json`` into a run directory, whole or not at all."""
+    file = run_path / EVIDENCE_NAME
+    staged = file.with_suffix(".new")
+    staged.write_text(evidence_json(evidence))
+    staged.replace(file)
+    return file

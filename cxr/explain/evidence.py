@@ -20,10 +20,10 @@ EVIDENCE_NAME = "explanation.json"
 
 
 class Curve(Section):
-    """The area under one method's curve, and how far it is from that of a random order."""
+    """The area under one method's curve, and how far it is from that of random maps."""
 
     area: Estimate
-    difference: Estimate = Field(description="Area less the random order's, paired by image.")
+    difference: Estimate = Field(description="Area less the random maps', paired by image.")
 
     def lies_below_random(self) -> bool:
         """Whether the whole interval of the difference is below zero."""
@@ -35,14 +35,28 @@ class Curve(Section):
 
 
 class Curves(Section):
-    """Deletion and insertion of one group of images (Petsiuk et al., "RISE", BMVC 2018)."""
+    """Deletion and insertion of one group of images (Petsiuk et al., "RISE", BMVC 2018).
 
+    Attributes:
+        group: Positives called so, explained as positive; or negatives, explained as negative.
+        baseline: What removed blocks become. ``donor``: the same place of an image of the other
+            group, drawn for each image, so that the baseline is a radiograph of the other class.
+            ``blur``: the image itself, blurred.
+    """
+
+    group: Literal["true_positive", "true_negative"]
+    baseline: Literal["donor", "blur"]
     images: int
     intact: Estimate = Field(description="Probability of the explained class, image intact.")
     removed: Estimate = Field(description="The same with everything replaced by the baseline.")
-    random: Estimate = Field(description="Area for random orders: deletion's and insertion's.")
+    random: Estimate = Field(description="Area for random maps, the same for both curves.")
     deletion: dict[Method, Curve]
     insertion: dict[Method, Curve]
+
+    def can_tell(self) -> bool:
+        """Whether the baseline takes the class away: else the curves have nowhere to fall."""
+        intact, removed = self.intact.value, self.removed.value
+        return intact is not None and removed is not None and removed < intact / 2
 
 
 class Likeness(Section):
@@ -94,12 +108,10 @@ class ExplanationEvidence(Section):
     images: int = Field(description="Chosen, evenly per class.")
     patients: int
     operating_point: str = Field(description="At which images count as rightly called.")
-    baseline: Literal["blur", "grey"] = Field(description="What removed blocks are replaced by.")
     steps: int
     blocks: int
     layer: str
-    true_positive: Curves = Field(description="Positives called so, explained as positive.")
-    true_negative: Curves | None = Field(description="Negatives called so, explained as negative.")
+    curves: tuple[Curves, ...] = Field(min_length=1)
     randomisation_images: int
     randomisation_repeats: int
     randomisation: dict[Method, Randomisation]
