@@ -40,6 +40,17 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--device", default="auto")
     evaluate.add_argument("--quiet", action="store_true")
 
+    gradcam = commands.add_parser("gradcam", help="draw a sheet of images with their heatmaps")
+    gradcam.add_argument("--run", type=Path, required=True)
+    gradcam.add_argument("--data", type=Path, required=True)
+    gradcam.add_argument("--split", default="internal-test", help="as for evaluate")
+    gradcam.add_argument("--n", type=int, default=16, help="images, evenly per class")
+    gradcam.add_argument("--method", default="gradcam", help="gradcam, gradcam++ or layercam")
+    gradcam.add_argument("--target", metavar="CLASS", help="default: the positive class")
+    gradcam.add_argument("--seed", type=int, default=0, help="of the choice of images")
+    gradcam.add_argument("--out", type=Path, required=True, help="PNG file to write")
+    gradcam.add_argument("--device", default="auto")
+
     faithfulness = commands.add_parser("faithfulness", help="measure what the heatmaps are worth")
     faithfulness.add_argument("--run", type=Path, required=True)
     faithfulness.add_argument("--data", type=Path, required=True)
@@ -112,6 +123,23 @@ def _compare(arguments: argparse.Namespace) -> None:
     print(compare_runs(arguments.runs, arguments.part, arguments.operating_point, arguments.out))
 
 
+def _gradcam(arguments: argparse.Namespace) -> None:
+    from training.device import choose_compute
+    from training.gradcam import SheetPlan, write_sheet
+    from training.subject import method_named
+
+    plan = SheetPlan(
+        split=arguments.split,
+        n=arguments.n,
+        method=method_named(arguments.method),
+        target=arguments.target,
+        seed=arguments.seed,
+    )
+    compute = choose_compute(arguments.device)
+    sheet = write_sheet(arguments.run, arguments.data, plan, arguments.out, compute)
+    print(f"sheet written to {sheet}")
+
+
 def _faithfulness(arguments: argparse.Namespace) -> None:
     import torch
 
@@ -148,6 +176,7 @@ COMMANDS = {
     "train": _train,
     "evaluate": _evaluate,
     "compare": _compare,
+    "gradcam": _gradcam,
     "faithfulness": _faithfulness,
 }
 

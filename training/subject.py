@@ -39,17 +39,27 @@ def served_run(run: Run, run_path: Path) -> ServedNetwork:
     ).eval()
 
 
+def method_named(name: str) -> Method:
+    """Give the method of that name.
+
+    Raises:
+        RunError: There is none.
+    """
+    for method in METHODS:
+        if method == name:
+            return method
+    raise RunError(f"Unknown method {name!r}: known ones are {', '.join(METHODS)}.")
+
+
 def methods_named(names: str) -> tuple[Method, ...]:
     """Give the methods of a list with commas, or ``all``.
 
     Raises:
         RunError: One is not known.
     """
-    wanted = METHODS if names == "all" else tuple(names.split(","))
-    for name in wanted:
-        if name not in METHODS:
-            raise RunError(f"Unknown method {name!r}: give all, or some of {', '.join(METHODS)}.")
-    return tuple(method for method in METHODS if method in wanted)
+    if names == "all":
+        return METHODS
+    return tuple(dict.fromkeys(method_named(name) for name in names.split(",")))
 
 
 def choose_evenly(images: Sequence[LabelledImage], n: int, seed: int) -> list[LabelledImage]:
