@@ -28,7 +28,9 @@ from training.report import render_png
 from training.subject import BATCH, choose_evenly, served_run
 
 PAIRS_A_ROW = 4
-PAIR_INCHES = (3.2, 1.95)  # two squares and a line of text
+CELL_INCHES = 1.9
+LINE_INCHES = 0.3  # the text above a picture
+MIN_WIDTH_INCHES = 7.0  # a sheet of one pair must still hold its title
 PNG_START = b"\x89PNG"
 
 
@@ -161,12 +163,10 @@ def draw_sheet(shown: Sequence[Shown], title: str, target: str) -> Figure:
         for start in range(0, len(of_class), PAIRS_A_ROW)
     ]
     columns = max(len(row) for row in rows)
-    width, height = PAIR_INCHES
-    # A sheet of one pair must still hold its title.
-    figure = Figure(
-        figsize=(max(7.0, width * columns + 0.8), height * len(rows) + 0.6), layout="constrained"
-    )
-    grid = figure.subplots(len(rows), 2 * columns, squeeze=False)
+    heights = [max(_aspect(one) for one in row) * CELL_INCHES + LINE_INCHES for row in rows]
+    width = max(MIN_WIDTH_INCHES, 2 * CELL_INCHES * columns + 1.0)
+    figure = Figure(figsize=(width, sum(heights) + 0.5), layout="constrained")
+    grid = figure.subplots(len(rows), 2 * columns, squeeze=False, height_ratios=heights)
     for axes in grid.ravel():
         axes.set_axis_off()
     for line, row in zip(grid, rows, strict=True):
@@ -180,3 +180,8 @@ def draw_sheet(shown: Sequence[Shown], title: str, target: str) -> Figure:
     figure.colorbar(colours, ax=grid, label=f"evidence for {target}", shrink=0.8, aspect=30)
     figure.suptitle(title, fontsize=10)
     return figure
+
+
+def _aspect(one: Shown) -> float:
+    height, width = one.picture.shape
+    return height / width

@@ -84,6 +84,11 @@ class Randomisation(Section):
         last, other = self.stages[-1].likeness.spearman, self.reference.spearman
         return last.value is not None and other.high is not None and last.value <= other.high
 
+    def outlives_the_classifier(self) -> bool:
+        """Whether maps stay more alike than two patients' when the classifier is randomised."""
+        first, other = self.stages[0].likeness.spearman, self.reference.spearman
+        return first.low is not None and other.high is not None and first.low > other.high
+
 
 class LungShare(Section):
     """Share of the heat inside the estimated lung field, and what chance would give."""
@@ -92,6 +97,10 @@ class LungShare(Section):
     shuffled: Estimate = Field(description="Of the same heat put into blocks at random.")
     ratio: Estimate = Field(description="Heat share by area share, mean over the images.")
     even_maps: int = Field(ge=0, description="Images left out: their map is zero everywhere.")
+
+    def favours_lungs(self) -> bool:
+        """Whether the whole interval of the ratio is above one."""
+        return self.ratio.low is not None and self.ratio.low > 1
 
 
 class ExplanationEvidence(Section):

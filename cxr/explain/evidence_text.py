@@ -8,8 +8,8 @@ from cxr.estimate import Estimate, format_estimate
 from cxr.explain.evidence import Curves, ExplanationEvidence
 
 GROUPS = {
-    "true_positive": "positives called so, explained as positive",
-    "true_negative": "negatives called so, explained as negative",
+    "true_positive": "positive images called positive, explained as positive",
+    "true_negative": "negative images called negative, explained as negative",
 }
 BASELINES = {
     "donor": "the same place of an image of the other class",
