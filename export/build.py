@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cxr import manifest as names
 from cxr.digest import new_directory, sha256_of_file
+from cxr.explain.evidence import read_evidence
 from cxr.manifest import Manifest, Parity, Tensors
 from cxr.networks import ARCHITECTURES
 from cxr.networks.network import Network
@@ -38,10 +39,11 @@ def build_bundle(run_path: Path, out: Path) -> Path:
         The bundle's directory.
 
     Raises:
-        RunError: The run is missing or damaged.
+        RunError: The run is missing or damaged, or its explanation.json is of other weights.
         BundleError: PyTorch and ONNX Runtime disagree.
     """
     run = open_run(run_path)
+    evidence = read_evidence(run_path, run.weights_sha256)
     target = out / run.name
     with new_directory(target, names.MANIFEST_NAME) as directory:
         weights = directory / names.WEIGHTS_NAME
@@ -57,7 +59,7 @@ def build_bundle(run_path: Path, out: Path) -> Path:
         positive = run.task.as_task().positive_index
         write_goldens(directory, reference, run.preprocessing, positive)
         manifest = draft.model_copy(update={"tensors": tensors, "parity": parity})
-        (directory / names.MODEL_CARD_NAME).write_text(render_card(manifest, run.notes))
+        (directory / names.MODEL_CARD_NAME).write_text(render_card(manifest, run.notes, evidence))
         files = {
             path.relative_to(directory).as_posix(): sha256_of_file(path)
             for path in sorted(directory.rglob("*"))

@@ -7,17 +7,22 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cxr.estimate import format_estimate
+from cxr.explain.evidence import ExplanationEvidence
+from cxr.explain.evidence_text import curves_markdown, lung_markdown, randomisation_markdown
 from cxr.manifest import Manifest
 
 TEMPLATES_DIR = Path(__file__).parent / "templates"
 
 
-def render_card(manifest: Manifest, notes: tuple[str, ...]) -> str:
+def render_card(
+    manifest: Manifest, notes: tuple[str, ...], evidence: ExplanationEvidence | None = None
+) -> str:
     """Render MODEL_CARD.md.
 
     Args:
         manifest: Of the bundle.
         notes: What was tried in training, from the run.
+        evidence: Whether heatmaps are worth anything, from the run; None if not measured.
     """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES_DIR),
@@ -27,4 +32,9 @@ def render_card(manifest: Manifest, notes: tuple[str, ...]) -> str:
         lstrip_blocks=True,
     )
     environment.globals["format_estimate"] = format_estimate
-    return environment.get_template("MODEL_CARD.md.j2").render(m=manifest, notes=notes)
+    environment.globals["curves_markdown"] = curves_markdown
+    environment.globals["randomisation_markdown"] = randomisation_markdown
+    environment.globals["lung_markdown"] = lung_markdown
+    return environment.get_template("MODEL_CARD.md.j2").render(
+        m=manifest, notes=notes, evidence=evidence
+    )

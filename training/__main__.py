@@ -1,4 +1,4 @@
-"""Command line: ``python -m training train|evaluate|compare``."""
+"""Command line: ``python -m training train|evaluate|compare|gradcam|faithfulness``."""
 
 from __future__ import annotations
 
@@ -39,6 +39,32 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--out", type=Path, required=True, help="folder for the report")
     evaluate.add_argument("--device", default="auto")
     evaluate.add_argument("--quiet", action="store_true")
+
+    gradcam = commands.add_parser("gradcam", help="draw a sheet of images with their heatmaps")
+    gradcam.add_argument("--run", type=Path, required=True)
+    gradcam.add_argument("--data", type=Path, required=True)
+    gradcam.add_argument("--split", default="internal-test", help="as for evaluate")
+    gradcam.add_argument("--n", type=int, default=16, help="images, evenly per class")
+    gradcam.add_argument("--method", default="gradcam", help="gradcam, gradcam++ or layercam")
+    gradcam.add_argument("--target", metavar="CLASS", help="default: the positive class")
+    gradcam.add_argument("--seed", type=int, default=0, help="of the choice of images")
+    gradcam.add_argument("--out", type=Path, required=True, help="PNG file to write")
+    gradcam.add_argument("--device", default="auto")
+
+    faithfulness = commands.add_parser("faithfulness", help="measure what the heatmaps are worth")
+    faithfulness.add_argument("--run", type=Path, required=True)
+    faithfulness.add_argument("--data", type=Path, required=True)
+    faithfulness.add_argument("--split", default="internal-test", help="as for evaluate")
+    faithfulness.add_argument("--n", type=int, default=200, help="images, evenly per class")
+    faithfulness.add_argument("--methods", default="all", help="all, or names with commas")
+    faithfulness.add_argument("--seed", type=int, default=0)
+    faithfulness.add_argument("--out", type=Path, help="folder for figures, report and JSON")
+    faithfulness.add_argument(
+        "--save", action="store_true", help="write explanation.json into the run, for its card"
+    )
+    faithfulness.add_argument("--device", default="auto")
+    faithfulness.add_argument("--threads", type=int, default=0, help="CPU threads; default: all")
+    faithfulness.add_argument("--quiet", action="store_true")
 
     compare = commands.add_parser("compare", help="put runs or evaluations side by side")
     compare.add_argument("runs", type=Path, nargs="+", metavar="RUN")
@@ -97,7 +123,62 @@ def _compare(arguments: argparse.Namespace) -> None:
     print(compare_runs(arguments.runs, arguments.part, arguments.operating_point, arguments.out))
 
 
-COMMANDS = {"train": _train, "evaluate": _evaluate, "compare": _compare}
+def _gradcam(arguments: argparse.Namespace) -> None:
+    from training.device import choose_compute
+    from training.gradcam import SheetPlan, write_sheet
+    from training.subject import method_named
+
+    plan = SheetPlan(
+        split=arguments.split,
+        n=arguments.n,
+        method=method_named(arguments.method),
+        target=arguments.target,
+        seed=arguments.seed,
+    )
+    compute = choose_compute(arguments.device)
+    sheet = write_sheet(arguments.run, arguments.data, plan, arguments.out, compute)
+    print(f"sheet written to {sheet}")
+
+
+def _faithfulness(arguments: argparse.Namespace) -> None:
+    import torch
+
+    from cxr.digest import verify_replaceable
+    from cxr.explain.evidence import EVIDENCE_NAME
+    from cxr.explain.evidence_text import evidence_markdown
+    from training.device import choose_compute
+    from training.faithfulness import Plan, measure_faithfulness, save_evidence
+    from training.faithfulness_report import write_report
+    from training.subject import methods_named
+
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    plan = Plan(
+        split=arguments.split,
+        n=arguments.n,
+        methods=methods_named(arguments.methods),
+        seed=arguments.seed,
+        quiet=arguments.quiet,
+    )
+    if arguments.out:
+        verify_replaceable(arguments.out, EVIDENCE_NAME)
+    findings = measure_faithfulness(
+        arguments.run, arguments.data, plan, choose_compute(arguments.device)
+    )
+    print(evidence_markdown(findings.evidence))
+    if arguments.save:
+        print(f"evidence written to {save_evidence(findings.evidence, arguments.run)}")
+    if arguments.out:
+        print(f"report written to {write_report(findings, arguments.out)}")
+
+
+COMMANDS = {
+    "train": _train,
+    "evaluate": _evaluate,
+    "compare": _compare,
+    "gradcam": _gradcam,
+    "faithfulness": _faithfulness,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
