@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,17 +25,31 @@ class OperatingPoint(BaseModel):
     specificity: float = Field(ge=0.0, le=1.0)
 
 
-def decide(probability: float, point: OperatingPoint, *, in_scope: bool) -> Decision:
+def decide(
+    probability: float,
+    point: OperatingPoint,
+    *,
+    positive: str,
+    prediction_set: Collection[str],
+    in_scope: bool,
+) -> Decision:
     """Decide on one image.
 
     Args:
         probability: Calibrated probability of the positive class, in [0, 1].
         point: The operating point in force.
+        positive: Name of the positive class.
+        prediction_set: Classes that cannot be ruled out (:mod:`cxr.referral`).
         in_scope: False when the image is not one the model was made for.
 
     Returns:
-        ``refer`` out of scope; else ``positive`` at or above the threshold, ``negative`` below.
+        ``positive`` at or above the threshold, ``negative`` below it, if the prediction set
+        says the same and nothing else; ``refer`` if it does not, and out of scope.
     """
-    if not in_scope:
+    reached = probability >= point.threshold
+    agrees = positive in prediction_set and len(prediction_set) == 1
+    if not reached:
+        agrees = bool(prediction_set) and positive not in prediction_set
+    if not (in_scope and agrees):
         return "refer"
-    return "positive" if probability >= point.threshold else "negative"
+    return "positive" if reached else "negative"

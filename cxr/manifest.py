@@ -4,26 +4,24 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from cxr.decision import OperatingPoint
 from cxr.estimate import Estimate
 from cxr.labels import Task
 from cxr.preprocessing import Preprocessing
+from cxr.referral import Referral
+from cxr.scope_gate import ScopeFigure, ScopeThresholds
+from cxr.section import Section
 
 MANIFEST_NAME = "manifest.json"
 MODEL_NAME = "model.onnx"
 WEIGHTS_NAME = "weights.safetensors"
+SCOPE_NAME = "scope.safetensors"
 GOLDEN_TENSORS_NAME = "golden.npz"
 GOLDEN_FILES_DIR = "golden"
 GOLDEN_EXPECTED_NAME = "golden/expected.json"
 MODEL_CARD_NAME = "MODEL_CARD.md"
-
-
-class Section(BaseModel):
-    """Base of the manifest and its parts: immutable, without surprises."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
 class TaskSection(Section):
@@ -62,6 +60,16 @@ class Calibration(Section):
     mirror: bool = Field(description="Logits are averaged over the image and its mirror image.")
 
 
+class ScopeSection(Section):
+    """Which pictures the model may be asked about; the gate's numbers are in their own file."""
+
+    thresholds: ScopeThresholds
+    ages_years: tuple[float, float] | None = Field(
+        description="Youngest and oldest patients trained on; a DICOM object's age outside warns."
+    )
+    figures: tuple[ScopeFigure, ...] = Field(description="How often the gate is wrong.")
+
+
 class Provenance(Section):
     """Where the weights come from."""
 
@@ -94,7 +102,7 @@ class GoldenTolerance(Section):
 class Manifest(Section):
     """Everything that belongs to a model, beside its weights."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")
     version: str = Field(pattern=r"^\d+\.\d+\.\d+$")
     architecture: str
@@ -106,6 +114,8 @@ class Manifest(Section):
     opset: int
     operating_points: tuple[OperatingPoint, ...] = Field(min_length=1)
     default_operating_point: str
+    referral: Referral
+    scope: ScopeSection
     explain_layer: str
     intended_use: str
     limitations: tuple[str, ...]
@@ -123,7 +133,9 @@ class Manifest(Section):
             raise ValueError("task.positive is not one of task.classes")
         if self.default_operating_point not in {p.name for p in self.operating_points}:
             raise ValueError("default_operating_point is not one of operating_points")
-        missing = {MODEL_NAME, WEIGHTS_NAME, GOLDEN_TENSORS_NAME} - set(self.files)
+        if set(self.referral.least_probability) != set(self.task.classes):
+            raise ValueError("referral.least_probability is not of the task's classes")
+        missing = {MODEL_NAME, WEIGHTS_NAME, SCOPE_NAME, GOLDEN_TENSORS_NAME} - set(self.files)
         if missing:
             raise ValueError(f"files lacks {', '.join(sorted(missing))}")
         return self

@@ -11,11 +11,20 @@ from cxr.decision import OperatingPoint
 from cxr.digest import sha256_of_file
 from cxr.errors import RunError
 from cxr.estimate import Estimate
-from cxr.manifest import Calibration, Normalisation, Provenance, Section, TaskSection
+from cxr.manifest import (
+    SCOPE_NAME,
+    WEIGHTS_NAME,
+    Calibration,
+    Normalisation,
+    Provenance,
+    ScopeSection,
+    TaskSection,
+)
 from cxr.preprocessing import Preprocessing
+from cxr.referral import Referral
+from cxr.section import Section
 
 RUN_NAME = "run.json"
-WEIGHTS_NAME = "weights.safetensors"
 
 
 class EpochRecord(Section):
@@ -34,7 +43,7 @@ class EpochRecord(Section):
 class Run(Section):
     """The content of ``run.json``."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     name: str
     version: str
     architecture: str
@@ -44,6 +53,8 @@ class Run(Section):
     calibration: Calibration
     operating_points: tuple[OperatingPoint, ...] = Field(min_length=1)
     default_operating_point: str
+    referral: Referral
+    scope: ScopeSection
     recipe: dict[str, Any]
     notes: tuple[str, ...]
     provenance: Provenance
@@ -51,10 +62,11 @@ class Run(Section):
     curves: tuple[EpochRecord, ...]
     metrics: dict[str, dict[str, dict[str, Estimate]]]
     weights_sha256: str
+    scope_sha256: str
 
 
 def open_run(path: Path) -> Run:
-    """Open a run directory and verify its weights.
+    """Open a run directory and verify its weights and scope gate.
 
     Raises:
         RunError: Missing, incomplete, changed, or not a run.
@@ -68,9 +80,9 @@ def open_run(path: Path) -> Run:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the document"
         raise RunError(f"{file} is not valid at {where}: {first['msg']}.") from None
-    weights = path / WEIGHTS_NAME
-    if not weights.is_file():
-        raise RunError(f"The run {path} is incomplete: {WEIGHTS_NAME} is missing.")
-    if sha256_of_file(weights) != run.weights_sha256:
-        raise RunError(f"The run {path} was changed: {WEIGHTS_NAME} is not what {RUN_NAME} states.")
+    for name, digest in ((WEIGHTS_NAME, run.weights_sha256), (SCOPE_NAME, run.scope_sha256)):
+        if not (path / name).is_file():
+            raise RunError(f"The run {path} is incomplete: {name} is missing.")
+        if sha256_of_file(path / name) != digest:
+            raise RunError(f"The run {path} was changed: {name} is not what {RUN_NAME} states.")
     return run

@@ -12,7 +12,8 @@ from cxr.manifest import Manifest, Parity, Tensors
 from cxr.networks import ARCHITECTURES
 from cxr.networks.network import Network
 from cxr.networks.served import served_network
-from cxr.run import WEIGHTS_NAME, Run, open_run
+from cxr.run import Run, open_run
+from cxr.scope_gate import load_scope_gate
 from export.card import render_card
 from export.engine import OrtEngine, TorchEngine
 from export.goldens import TOLERANCE, golden_inputs, write_goldens
@@ -24,7 +25,9 @@ from export.parity import LOGIT_TOLERANCE, measure_parity
 _UNMEASURED = Parity(
     batch_sizes=(), tolerance=LOGIT_TOLERANCE, max_logit_difference=0, max_probability_difference=0
 )
-_UNWRITTEN = dict.fromkeys((names.MODEL_NAME, names.WEIGHTS_NAME, names.GOLDEN_TENSORS_NAME), "")
+_UNWRITTEN = dict.fromkeys(
+    (names.MODEL_NAME, names.WEIGHTS_NAME, names.SCOPE_NAME, names.GOLDEN_TENSORS_NAME), ""
+)
 
 
 def build_bundle(run_path: Path, out: Path) -> Path:
@@ -40,14 +43,15 @@ def build_bundle(run_path: Path, out: Path) -> Path:
 
     Raises:
         RunError: The run is missing or damaged, or its explanation.json is of other weights.
-        BundleError: PyTorch and ONNX Runtime disagree.
+        BundleError: PyTorch and ONNX Runtime disagree, or the scope gate is another network's.
     """
     run = open_run(run_path)
     evidence = read_evidence(run_path, run.weights_sha256)
     target = out / run.name
     with new_directory(target, names.MANIFEST_NAME) as directory:
         weights = directory / names.WEIGHTS_NAME
-        shutil.copyfile(run_path / WEIGHTS_NAME, weights)
+        for name in (names.WEIGHTS_NAME, names.SCOPE_NAME):
+            shutil.copyfile(run_path / name, directory / name)
         draft = _draft(run)
         served = served_network(weights, draft)
         size = run.preprocessing.size_px
@@ -58,6 +62,7 @@ def build_bundle(run_path: Path, out: Path) -> Path:
         parity = measure_parity(reference, candidate, golden_inputs(run.preprocessing))
         positive = run.task.as_task().positive_index
         write_goldens(directory, reference, run.preprocessing, positive)
+        load_scope_gate(directory / names.SCOPE_NAME, tensors.embedding_size)
         manifest = draft.model_copy(update={"tensors": tensors, "parity": parity})
         (directory / names.MODEL_CARD_NAME).write_text(render_card(manifest, run.notes, evidence))
         files = {
@@ -86,6 +91,8 @@ def _draft(run: Run) -> Manifest:
         opset=OPSET,
         operating_points=run.operating_points,
         default_operating_point=run.default_operating_point,
+        referral=run.referral,
+        scope=run.scope,
         explain_layer=network_type.explain_layer,
         intended_use=INTENDED_USE,
         limitations=LIMITATIONS,

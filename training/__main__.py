@@ -1,4 +1,4 @@
-"""Command line: ``python -m training train|evaluate|compare|gradcam|faithfulness``."""
+"""Command line: ``python -m training train|evaluate|compare|gradcam|faithfulness|limits``."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from cxr.command import run_command
 from training.recipe import load_recipe, recipe_names
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -40,6 +43,17 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--device", default="auto")
     evaluate.add_argument("--quiet", action="store_true")
 
+    compare = commands.add_parser("compare", help="put runs or evaluations side by side")
+    compare.add_argument("runs", type=Path, nargs="+", metavar="RUN")
+    compare.add_argument("--part", default="test", choices=("val", "test"))
+    compare.add_argument("--operating-point", default="balanced")
+    compare.add_argument("--out", type=Path, help="folder for table and figure")
+    _add_explaining(commands)
+    _add_limits(commands)
+    return parser
+
+
+def _add_explaining(commands: Commands) -> None:
     gradcam = commands.add_parser("gradcam", help="draw a sheet of images with their heatmaps")
     gradcam.add_argument("--run", type=Path, required=True)
     gradcam.add_argument("--data", type=Path, required=True)
@@ -66,12 +80,22 @@ def _parser() -> argparse.ArgumentParser:
     faithfulness.add_argument("--threads", type=int, default=0, help="CPU threads; default: all")
     faithfulness.add_argument("--quiet", action="store_true")
 
-    compare = commands.add_parser("compare", help="put runs or evaluations side by side")
-    compare.add_argument("runs", type=Path, nargs="+", metavar="RUN")
-    compare.add_argument("--part", default="test", choices=("val", "test"))
-    compare.add_argument("--operating-point", default="balanced")
-    compare.add_argument("--out", type=Path, help="folder for table and figure")
-    return parser
+
+def _add_limits(commands: Commands) -> None:
+    limits = commands.add_parser("limits", help="fit and measure scope gate and abstaining anew")
+    limits.add_argument("--run", type=Path, required=True, help="changed in place")
+    limits.add_argument("--data", type=Path, required=True, help="what the run was trained on")
+    for flag, text in (
+        ("--frontal", "frontal radiographs of another hospital: fitted on, measured by halves"),
+        ("--in-scope", "further frontal radiographs, only measured"),
+        ("--out-of-scope", "pictures of anything else, only measured"),
+    ):
+        limits.add_argument(flag, action="append", default=[], metavar="NAME=DIR", help=text)
+    limits.add_argument(
+        "--ages", type=float, nargs=2, metavar=("FROM", "TO"), help="years; default: the recipe's"
+    )
+    limits.add_argument("--device", default="auto")
+    limits.add_argument("--quiet", action="store_true", help="no progress bars")
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -172,12 +196,31 @@ def _faithfulness(arguments: argparse.Namespace) -> None:
         print(f"report written to {write_report(findings, arguments.out)}")
 
 
+def _limits(arguments: argparse.Namespace) -> None:
+    from training.device import choose_compute
+    from training.limit import format_limits, limit_run, named_folder
+    from training.limits import Elsewhere
+
+    elsewhere = Elsewhere(
+        frontal=tuple(map(named_folder, arguments.frontal)),
+        in_scope=tuple(map(named_folder, arguments.in_scope)),
+        out_of_scope=tuple(map(named_folder, arguments.out_of_scope)),
+    )
+    ages = None if arguments.ages is None else (arguments.ages[0], arguments.ages[1])
+    compute = choose_compute(arguments.device)
+    run = limit_run(
+        arguments.run, arguments.data, elsewhere, compute, ages=ages, quiet=arguments.quiet
+    )
+    print(format_limits(run))
+
+
 COMMANDS = {
     "train": _train,
     "evaluate": _evaluate,
     "compare": _compare,
     "gradcam": _gradcam,
     "faithfulness": _faithfulness,
+    "limits": _limits,
 }
 
 

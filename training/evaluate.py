@@ -11,10 +11,11 @@ from pydantic import BaseModel, ConfigDict
 
 from cxr.digest import new_directory, verify_replaceable
 from cxr.estimate import Estimate
+from cxr.manifest import WEIGHTS_NAME
 from cxr.metrics import measure
 from cxr.networks import build_network
 from cxr.networks.weights import load_weights
-from cxr.run import WEIGHTS_NAME, open_run
+from cxr.run import open_run
 from cxr.split import SPLIT_NAME, select_images
 from training import figures as draw
 from training.calibrate import probabilities_of

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from cxr.decision import OperatingPoint
 from cxr.digest import new_directory, sha256_of_file
 from cxr.labels import Task
-from cxr.manifest import Calibration, Provenance, TaskSection
+from cxr.manifest import SCOPE_NAME, WEIGHTS_NAME, Calibration, Provenance, TaskSection
 from cxr.metrics import Metrics, measure
 from cxr.networks import build_network
 from cxr.networks.network import Network
+from cxr.networks.served import ServedNetwork
 from cxr.networks.weights import load_weights, save_weights
 from cxr.preprocessing import Preprocessing
-from cxr.run import RUN_NAME, WEIGHTS_NAME, Run
+from cxr.run import RUN_NAME, Run
 from cxr.split import SPLIT_NAME, Part, SplitRow, write_split_file
 from training.augment import Augmenter
 from training.calibrate import (
@@ -28,6 +29,7 @@ from training.calibrate import (
     probabilities_of,
 )
 from training.job import TrainingJob
+from training.limits import find_limits
 from training.provenance import versions
 from training.samples import Samples
 from training.scoring import score
@@ -45,7 +47,7 @@ def write_run(
     rows: list[SplitRow],
     provenance: Provenance,
 ) -> None:
-    """Calibrate, choose operating points, measure, and write the run directory.
+    """Calibrate, choose operating points, find the limits, measure, and write the run directory.
 
     All of it in float32 on the weights as they ship, because that is what will be served.
 
@@ -69,6 +71,17 @@ def write_run(
         load_weights(network, weights)
         network = job.compute.place(network)
         calibration, points = calibrate(network, trainer, parts["val"], task)
+        normalisation = trainer.normalisation
+        served = ServedNetwork(
+            network,
+            normalisation.mean,
+            normalisation.std,
+            calibration.temperature,
+            calibration.mirror,
+        ).eval()
+        default = next(point for point in points if point.name == BALANCED)
+        limits = find_limits(served, recipe, task, default, parts, spec, job.compute)
+        limits.gate.save(directory / SCOPE_NAME)
         write_split_file(directory / SPLIT_NAME, rows)
         run = Run(
             name=recipe.name,
@@ -76,10 +89,12 @@ def write_run(
             architecture=recipe.architecture,
             task=TaskSection(name=task.name, classes=task.classes, positive=task.positive),
             preprocessing=spec,
-            normalisation=trainer.normalisation,
+            normalisation=normalisation,
             calibration=calibration,
             operating_points=points,
             default_operating_point=BALANCED,
+            referral=limits.referral,
+            scope=limits.scope,
             recipe=recipe.model_dump(mode="json"),
             notes=recipe.notes,
             provenance=provenance,
@@ -91,6 +106,7 @@ def write_run(
                 if len(parts[part])
             },
             weights_sha256=sha256_of_file(weights),
+            scope_sha256=sha256_of_file(directory / SCOPE_NAME),
         )
         (directory / RUN_NAME).write_text(run.model_dump_json(indent=2) + "\n")
 

@@ -79,8 +79,8 @@ def shuffled(image: GrayImage, rng: Rng) -> GrayImage:
     side = len(image) // parts
     kept = image[: side * parts, : side * parts]
     tiles = kept.reshape(parts, side, parts, side).swapaxes(1, 2).reshape(-1, side, side)
-    tiles = tiles[rng.permutation(len(tiles))].reshape(parts, parts, side, side)
-    together = np.ascontiguousarray(tiles.swapaxes(1, 2).reshape(side * parts, -1))
+    grid = tiles[rng.permutation(len(tiles))].reshape(parts, parts, side, side)
+    together = np.ascontiguousarray(grid.swapaxes(1, 2).reshape(side * parts, -1))
     return _resized(Image.fromarray(together), len(image))
 
 

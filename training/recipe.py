@@ -84,6 +84,12 @@ class Recipe(_Section):
     class_weights: Literal["balanced", "none"] = "balanced"
     mirror: bool = Field(False, description="Average over the mirror image when answering.")
     weights_dtype: Literal["float16", "float32"] = "float16"
+    coverage: float = Field(
+        0.98, gt=0.5, lt=1, description="Of the prediction sets that decide on abstaining."
+    )
+    ages_years: tuple[float, float] | None = Field(
+        None, description="Youngest and oldest patients of the data; others get a warning."
+    )
     notes: tuple[str, ...] = Field((), description="Why it is as it is; printed on the card.")
     split: SplitSpec = SplitSpec()
     augmentation: Augmentation = Augmentation()

@@ -13,10 +13,11 @@ from cxr.dataset import LabelledImage
 from cxr.errors import DataError, RunError
 from cxr.explain.grad_cam import GradCam
 from cxr.explain.methods import METHODS, Method
+from cxr.manifest import WEIGHTS_NAME
 from cxr.networks import build_network
 from cxr.networks.served import ServedNetwork
 from cxr.networks.weights import load_weights
-from cxr.run import WEIGHTS_NAME, Run
+from cxr.run import Run
 from training.device import Compute
 
 BATCH = 64

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 from cxr.errors import RunError
 from cxr.estimate import Estimate
 from cxr.explain.methods import Method
-from cxr.manifest import Section
+from cxr.section import Section
 
 EVIDENCE_NAME = "explanation.json"
 
