@@ -15,6 +15,7 @@ from cxr import manifest as names
 from cxr.digest import sha256_of_file
 from cxr.errors import BundleError
 from cxr.manifest import Manifest
+from cxr.scope_gate import ScopeGate, load_scope_gate
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,15 @@ class Bundle:
     def weights_path(self) -> Path:
         """The same weights for PyTorch."""
         return self.path / names.WEIGHTS_NAME
+
+    def scope_gate(self) -> ScopeGate:
+        """Read the scope gate's numbers.
+
+        Raises:
+            BundleError: They are another network's.
+        """
+        size = self.manifest.tensors.embedding_size
+        return load_scope_gate(self.path / names.SCOPE_NAME, size)
 
     def golden_tensors(self) -> GoldenTensors:
         """Read the golden tensors."""

@@ -15,6 +15,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import JPEGExtended12Bit
 
+from cxr.dicom_age import age_years_of
 from cxr.dicom_size import verify_codestream_size, verify_inflated_size
 from cxr.errors import (
     InputError,
@@ -159,4 +160,5 @@ def _facts(ds: FileDataset) -> DicomFacts:
         body_part=code("BodyPartExamined"),
         photometric_interpretation=code("PhotometricInterpretation"),
         transfer_syntax_uid=str(ds.file_meta.TransferSyntaxUID),
+        age_years=age_years_of(ds),
     )

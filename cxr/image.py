@@ -25,6 +25,7 @@ class DicomFacts:
         body_part: (0018,0015), upper case, empty if absent.
         photometric_interpretation: (0028,0004).
         transfer_syntax_uid: (0002,0010).
+        age_years: Of the patient; compared with the ages trained on and told to nobody.
     """
 
     modality: str
@@ -32,6 +33,7 @@ class DicomFacts:
     body_part: str
     photometric_interpretation: str
     transfer_syntax_uid: str
+    age_years: float | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

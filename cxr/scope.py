@@ -1,10 +1,13 @@
-"""Is this picture the kind of image the model was made for? Plain checks of pixels and tags."""
+"""Is this picture the kind of image the model was made for? Plain checks of pixels and tags.
+
+What has to be learnt from images is asked of :mod:`cxr.scope_gate`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cxr.image import DecodedImage
+from cxr.image import DecodedImage, DicomFacts
 
 FRONTAL_MODALITIES = frozenset({"CR", "DX", "RF", "RG", "OT", "SC", ""})
 """Modalities under which archives really hold projection radiographs of the chest."""
@@ -46,6 +49,25 @@ def assess_scope(image: DecodedImage) -> Scope:
     """
     reasons = [*_pixel_reasons(image), *_dicom_reasons(image)]
     return Scope(in_scope=not reasons, reasons=tuple(reasons))
+
+
+def age_warnings(facts: DicomFacts | None, ages_years: tuple[float, float] | None) -> list[str]:
+    """Warn if the DICOM header gives an age on which the model was not trained.
+
+    Args:
+        facts: Of the DICOM header, None for other formats.
+        ages_years: Youngest and oldest patients trained on, None if that is not known. Who is
+            five has had the fifth birthday and not the sixth.
+    """
+    if facts is None or facts.age_years is None or ages_years is None:
+        return []
+    youngest, oldest = ages_years
+    if youngest <= facts.age_years < oldest + 1:
+        return []
+    return [
+        f"The patient's age is outside the range the model was trained on ({youngest:g} to "
+        f"{oldest:g} years); its probability is less reliable."
+    ]
 
 
 def _pixel_reasons(image: DecodedImage) -> list[str]:

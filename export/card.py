@@ -36,5 +36,8 @@ def render_card(
     environment.globals["randomisation_markdown"] = randomisation_markdown
     environment.globals["lung_markdown"] = lung_markdown
     return environment.get_template("MODEL_CARD.md.j2").render(
-        m=manifest, notes=notes, evidence=evidence
+        m=manifest,
+        notes=notes,
+        evidence=evidence,
+        band=manifest.referral.band(manifest.operating_point(), manifest.task.positive),
     )

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cxr.decision import Decision, OperatingPoint
 from cxr.estimate import Estimate
+from cxr.referral import ReferBand
 
 
 class Answer(BaseModel):
@@ -48,6 +49,22 @@ class ScopeAnswer(Answer):
     reasons: tuple[str, ...] = Field(description="Why not; empty in scope.")
 
 
+class Uncertainty(Answer):
+    """What cannot be ruled out, by conformal prediction."""
+
+    prediction_set: tuple[str, ...] = Field(
+        description="Classes that cannot be ruled out; none, if no class is credible."
+    )
+    coverage: float = Field(
+        description="Share of images of each class whose set holds that class, on images like "
+        "those the model was trained on."
+    )
+    refer_band: ReferBand | None = Field(
+        description="Between these probabilities the model abstains at this operating point; "
+        "null for more than two classes."
+    )
+
+
 class DicomAnswer(Answer):
     """What the DICOM header says about the picture. Nothing of the patient."""
 
@@ -74,10 +91,13 @@ class ImageResult(Answer):
     id: str = Field(description="The id that was given, else the position in the request.")
     status: Literal["ok"] = "ok"
     label: str = Field(description="Positive class at or above the threshold, else another.")
-    decision: Decision = Field(description="refer: the model abstains.")
+    decision: Decision = Field(
+        description="refer: the model abstains, near the threshold or out of scope."
+    )
     probability: float = Field(description="Calibrated, of the positive class.")
     probabilities: dict[str, float] = Field(description="Calibrated, of every class.")
     operating_point: OperatingPoint
+    uncertainty: Uncertainty
     scope: ScopeAnswer
     warnings: tuple[str, ...] = Field(description="Sentences about how the image was read.")
     image: ImageFacts

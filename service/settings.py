@@ -49,6 +49,11 @@ class Settings(BaseSettings):
     queue_capacity: int = Field(
         256, ge=1, le=100_000, description="Images that may wait for one model; more get 429."
     )
+    scope: Literal["warn", "refuse"] = Field(
+        "warn",
+        description="Pictures the model was not made for: warn answers them with decision refer, "
+        "refuse with 422.",
+    )
     explain: Literal["on", "off"] = Field(
         "on", description="Whether /v1/explain is served; off loads no PyTorch."
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from cxr.dataset import IMAGE_SUFFIXES
 from cxr.decision import OperatingPoint
 from cxr.decoding import SNIFF_BYTES, sniff_format
-from cxr.errors import InputError, UnreadableImageError
+from cxr.errors import ImageOutOfScopeError, InputError, UnreadableImageError
 from service.answers import ImageResult
 from service.errors import InferenceFailedError
 from service.inference.batcher import NOT_FINITE
@@ -147,7 +147,10 @@ def _run_batch(
         if not row.is_finite:
             yield ScoredFile(path, InferenceFailedError(NOT_FINITE))
             continue
-        yield ScoredFile(path, build_result("0", image, row, model.bundle.manifest, point))
+        try:
+            yield ScoredFile(path, build_result("0", image, row, model, point))
+        except ImageOutOfScopeError as error:
+            yield ScoredFile(path, error)
 
 
 def write_csv(scored: Iterable[ScoredFile], path: Path) -> None:

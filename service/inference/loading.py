@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cxr.bundle import Bundle, list_bundles, open_bundle
 from cxr.errors import InputError
 from cxr.manifest import MANIFEST_NAME
+from cxr.scope_gate import ScopeGate
 from service.errors import StartupError
 from service.inference.buckets import bucket_sizes, stack_padded
 from service.inference.engine import Engine, EngineBuilder, EngineOutput
@@ -25,10 +26,19 @@ from service.telemetry.stopwatch import Stopwatch
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A bundle with its engine."""
+    """A bundle with its engine.
+
+    Attributes:
+        bundle: The bundle.
+        engine: Runs its graph.
+        gate: Tells pictures the model was not made for.
+        refuses: Whether these are refused instead of referred.
+    """
 
     bundle: Bundle
     engine: Engine
+    gate: ScopeGate
+    refuses: bool = False
 
 
 def load_models(
@@ -110,7 +120,7 @@ def load_model(bundle: Bundle, settings: Settings, build_engine: EngineBuilder) 
         provider=engine.provider,
         duration_ms=round(watch.total_ms, 1),
     )
-    return LoadedModel(bundle, engine)
+    return LoadedModel(bundle, engine, bundle.scope_gate(), settings.scope == "refuse")
 
 
 def verify_golden_tensors(bundle: Bundle, engine: Engine, buckets: tuple[int, ...]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
 from cxr.decision import OperatingPoint
-from cxr.errors import CxrError
+from cxr.errors import CxrError, ImageOutOfScopeError
 from service.answers import ImageResult
 from service.deadline import Deadline
 from service.inference.batch_queue import ItemOutput
@@ -120,7 +120,10 @@ def result_of(
     """Give the answer for an image that was run; a failure stays one."""
     if isinstance(outcome, ImageFailure):
         return outcome
-    return build_result(outcome.id, outcome.image, outcome.row, model.manifest, point)
+    try:
+        return build_result(outcome.id, outcome.image, outcome.row, model.loaded, point)
+    except ImageOutOfScopeError as error:
+        return ImageFailure(outcome.id, error)
 
 
 def _checked(outcome: T | BaseException) -> T | Exception:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from cxr.decoding import decode_image
 from cxr.explain.overlay import to_picture
-from cxr.image import DecodedImage, GrayImage, ModelInput
+from cxr.image import DecodedImage, DicomFacts, GrayImage, ModelInput
+from cxr.layout import Layout, describe_layout
 from cxr.preprocessing import Preprocessing, decode_options, to_model_input
 from cxr.scope import Scope, assess_scope
 from service.answers import DicomAnswer, ImageFacts
@@ -23,7 +24,9 @@ class PreparedImage:
     Attributes:
         model_input: Shape (1, S, S), uint8.
         facts: The image as it was received.
-        scope: Whether the model was made for such an image.
+        scope: What plain checks say of it.
+        layout: For the scope gate, float32, see :mod:`cxr.layout`.
+        dicom: Facts of the DICOM header, None for other formats.
         warnings: Sentences about how it was read.
         picture: The radiograph as it is shown to people, if it was asked for.
     """
@@ -31,6 +34,8 @@ class PreparedImage:
     model_input: ModelInput
     facts: ImageFacts
     scope: Scope
+    layout: Layout
+    dicom: DicomFacts | None
     warnings: tuple[str, ...]
     picture: GrayImage | None = None
 
@@ -50,10 +55,13 @@ def prepare_image(
         InputError: It cannot be used; the subclass and message say why.
     """
     image = decode_image(data, decode_options(spec, max_pixels))
+    model_input = to_model_input(image.pixels, spec)
     return PreparedImage(
-        model_input=to_model_input(image.pixels, spec),
+        model_input=model_input,
         facts=_facts_of(image),
         scope=assess_scope(image),
+        layout=describe_layout(model_input),
+        dicom=image.dicom,
         warnings=image.warnings,
         picture=to_picture(image.pixels, image.width, image.height) if keep_picture else None,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from cxr.decision import OperatingPoint, decide
 from cxr.decoding import decode_image
 from cxr.image import DecodedImage, DicomFacts
-from cxr.scope import assess_scope
+from cxr.scope import age_warnings, assess_scope
 from export.phantom import draw_phantom, encode_dicom, encode_jpeg
 
 POINT = OperatingPoint(name="balanced", threshold=0.4, sensitivity=0.9, specificity=0.9)
@@ -18,21 +19,39 @@ IMAGE = decode_image(encode_jpeg(draw_phantom(0)))
 
 
 @pytest.mark.parametrize(
-    ("probability", "in_scope", "expected"),
+    ("probability", "chosen", "in_scope", "expected"),
     [
-        (0.4, True, "positive"),
-        (0.399, True, "negative"),
-        (1.0, True, "positive"),
-        (1.0, False, "refer"),
-        (0.0, False, "refer"),
+        (0.4, "P", True, "positive"),
+        (0.399, "N", True, "negative"),
+        (1.0, "P", False, "refer"),
+        (0.0, "N", False, "refer"),
+        (0.5, "PN", True, "refer"),
+        (0.3, "PN", True, "refer"),
+        (0.5, "", True, "refer"),
+        (0.3, "", True, "refer"),
+        (0.5, "N", True, "refer"),
+        (0.3, "P", True, "refer"),
+        (0.3, "NO", True, "negative"),
     ],
 )
-def test_decision(probability: float, in_scope: bool, expected: str) -> None:
-    """At or above the threshold is positive; out of scope is always referred."""
-    assert decide(probability, POINT, in_scope=in_scope) == expected
+def test_decision(probability: float, chosen: str, in_scope: bool, expected: str) -> None:
+    """Decided is what threshold and prediction set agree on, in scope; all else is referred."""
+    decision = decide(probability, POINT, positive="P", prediction_set=chosen, in_scope=in_scope)
+    assert decision == expected
 
 
-def with_facts(**changes: str) -> DecodedImage:
+@pytest.mark.parametrize(
+    ("age", "warned"), [(None, False), (0.5, True), (1.0, False), (5.9, False), (6.0, True)]
+)
+def test_age_outside_the_trained_range_warns(age: float | None, warned: bool) -> None:
+    """Five years old is whoever has not had the sixth birthday; no age is no warning."""
+    facts = with_facts(age_years=age).dicom
+    assert bool(age_warnings(facts, (1.0, 5.0))) == warned
+    assert not age_warnings(facts, None)
+    assert not age_warnings(None, (1.0, 5.0))
+
+
+def with_facts(**changes: Any) -> DecodedImage:
     image = decode_image(encode_dicom(draw_phantom(0)))
     assert isinstance(image.dicom, DicomFacts)
     return replace(image, dicom=replace(image.dicom, **changes))

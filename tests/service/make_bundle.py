@@ -16,7 +16,9 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
 from cxr.digest import sha256_of_file
+from cxr.layout import LAYOUT_SIZE
 from cxr.manifest import Manifest
+from cxr.scope_gate import ScopeGate
 from service.inference.preparation import prepare_image
 from tests.service.make_images import make_dicom, make_jpeg, make_png
 
@@ -63,12 +65,25 @@ def make_graph(size_px: int = SIZE_PX) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
+def make_gate() -> ScopeGate:
+    """Make a scope gate that takes every picture for a chest."""
+    return ScopeGate(
+        layout_weights=np.zeros(LAYOUT_SIZE, dtype=np.float32),
+        layout_bias=np.zeros(1, dtype=np.float32),
+        usual_mean=np.zeros(LAYOUT_SIZE, dtype=np.float32),
+        usual_components=np.zeros((1, LAYOUT_SIZE), dtype=np.float32),
+        embedding_mean=np.zeros(2, dtype=np.float32),
+        embedding_whitening=np.eye(2, dtype=np.float32),
+    )
+
+
 def make_bundle(root: Path, name: str = "resnet18", **changes: Any) -> Path:
     """Write a bundle to ``root/name``; changes replace members of its manifest."""
     path = root / name
     (path / "golden").mkdir(parents=True)
     onnx.save(make_graph(), path / "model.onnx")
     save_file({"weight": np.zeros(1, dtype=np.float32)}, path / "weights.safetensors")
+    make_gate().save(path / "scope.safetensors")
     (path / "MODEL_CARD.md").write_text("# A model for tests\n")
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (5, 1, SIZE_PX, SIZE_PX), dtype=np.uint8)
@@ -105,7 +120,7 @@ def _manifest(name: str) -> dict[str, Any]:
     estimate = {"value": 0.9, "low": 0.8, "high": 0.95}
     point = {"sensitivity": 0.97, "specificity": 0.93}
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "name": name,
         "version": "1.0.0",
         "architecture": "mean_grey",
@@ -120,6 +135,16 @@ def _manifest(name: str) -> dict[str, Any]:
             {"name": "rule-out", "threshold": 0.05, **point},
         ],
         "default_operating_point": "balanced",
+        "referral": {
+            "coverage": 0.9,
+            "least_probability": {"NORMAL": 0.6, "PNEUMONIA": 0.4},
+            "figures": [],
+        },
+        "scope": {
+            "thresholds": {"layout": -1.0, "embedding": 1e9, "unusual": 1e9},
+            "ages_years": [1, 5],
+            "figures": [],
+        },
         "explain_layer": "none",
         "intended_use": "Tests.",
         "limitations": ["Knows grey levels only."],
@@ -144,6 +169,7 @@ def _manifest(name: str) -> dict[str, Any]:
         "files": {
             "model.onnx": "0" * 64,
             "weights.safetensors": "0" * 64,
+            "scope.safetensors": "0" * 64,
             "golden.npz": "0" * 64,
         },
     }

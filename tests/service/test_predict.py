@@ -64,6 +64,11 @@ async def test_answer_has_exactly_the_documented_members(real_service: Running) 
             "sensitivity": 0.97,
             "specificity": 0.93,
         },
+        "uncertainty": {
+            "prediction_set": ["PNEUMONIA"],
+            "coverage": 0.9,
+            "refer_band": {"low": THRESHOLD, "high": THRESHOLD},
+        },
         "scope": {"in_scope": True, "reasons": []},
         "warnings": [],
         "image": {
@@ -163,7 +168,7 @@ async def test_no_answer_is_swapped_under_load(service: Running, engine: FakeEng
         (90, None, "NORMAL", "negative"),
         (160, None, "PNEUMONIA", "positive"),
         (120, "balanced", "NORMAL", "negative"),
-        (120, "rule-out", "PNEUMONIA", "positive"),
+        (120, "rule-out", "PNEUMONIA", "refer"),
     ],
 )
 async def test_decision_follows_the_operating_point(

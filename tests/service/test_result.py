@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cxr.bundle import Bundle
 from cxr.decision import OperatingPoint
 from cxr.errors import ImageTooLargeError
 from cxr.manifest import Manifest
@@ -16,9 +17,11 @@ from cxr.preprocessing import Preprocessing
 from service.deadline import Deadline
 from service.errors import DeadlineExceededError
 from service.inference.engine import OutputRow
+from service.inference.loading import LoadedModel
 from service.inference.preparation import Decoder, prepare_image
 from service.inference.result import build_result
-from tests.service.make_bundle import MAX_PIXELS, MIN_SIDE_PX, SIZE_PX
+from tests.service.fake_engine import FakeEngine
+from tests.service.make_bundle import MAX_PIXELS, MIN_SIDE_PX, SIZE_PX, make_gate
 from tests.service.make_images import make_jpeg, make_png
 
 pytestmark = pytest.mark.anyio
@@ -27,11 +30,13 @@ SPEC = Preprocessing(size_px=SIZE_PX, min_side_px=MIN_SIDE_PX)
 
 
 @pytest.fixture
-def manifest(bundles: Path) -> Manifest:
-    """The manifest of a model with three classes, the second of them positive."""
+def model(bundles: Path) -> LoadedModel:
+    """A model with three classes, the second of them positive."""
     content = json.loads((bundles / "cnn" / "manifest.json").read_text())
     content["task"]["classes"] = ["NORMAL", "PNEUMONIA", "OTHER"]
-    return Manifest.model_validate(content)
+    content["referral"]["least_probability"] = {"NORMAL": 0.3, "PNEUMONIA": 0.45, "OTHER": 0.3}
+    bundle = Bundle(bundles / "cnn", Manifest.model_validate(content), "0" * 64)
+    return LoadedModel(bundle, FakeEngine(), make_gate())
 
 
 @pytest.fixture
@@ -48,21 +53,33 @@ def decoder() -> Iterator[Decoder]:
         ((0.25, 0.5, 0.25), "PNEUMONIA", "positive"),
         ((0.25, 0.4375, 0.3125), "OTHER", "negative"),
         ((0.5, 0.4375, 0.0625), "NORMAL", "negative"),
+        ((0.32, 0.36, 0.32), "NORMAL", "negative"),
+        ((0.5, 0.46, 0.04), "NORMAL", "refer"),
+        ((0.35, 0.55, 0.1), "PNEUMONIA", "refer"),
+        ((0.28, 0.44, 0.28), "NORMAL", "refer"),
     ],
-    ids=["at the threshold", "below, another", "below, yet another"],
+    ids=[
+        "at the threshold",
+        "below, another",
+        "below, yet another",
+        "two negative classes are left",
+        "below, the positive class is left too",
+        "above, another class is left too",
+        "no class is left",
+    ],
 )
 def test_label_and_decision_change_at_the_threshold(
-    manifest: Manifest, probabilities: tuple[float, ...], label: str, decision: str
+    model: LoadedModel, probabilities: tuple[float, ...], label: str, decision: str
 ) -> None:
     """From the threshold on positive; below it the most probable other class is the label."""
     point = OperatingPoint(name="half", threshold=0.5, sensitivity=1.0, specificity=1.0)
     image = prepare_image(make_png(), SPEC, MAX_PIXELS)
     numbers = np.array(probabilities, dtype=np.float32)
-    row = OutputRow(np.log(numbers), numbers, numbers)
-    result = build_result("a", image, row, manifest, point)
+    row = OutputRow(np.log(numbers), numbers, numbers[:2])
+    result = build_result("a", image, row, model, point)
     assert (result.id, result.label, result.decision) == ("a", label, decision)
-    assert result.probability == probabilities[1]
-    assert list(result.probabilities.values()) == list(probabilities)
+    assert result.probability == pytest.approx(probabilities[1])
+    assert list(result.probabilities.values()) == pytest.approx(list(probabilities))
 
 
 def test_reduced_decoding_tells_the_size_of_the_source() -> None:
