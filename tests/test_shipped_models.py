@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from cxr.explain.evidence import read_evidence
+from cxr.explain.methods import METHODS
 from cxr.run import open_run
 from export.__main__ import main as export_main
 from service.client import Client
@@ -28,6 +30,17 @@ def test_run_is_whole_and_says_where_it_comes_from(name: str) -> None:
     assert len(run.provenance.code_revision) == 40
     assert len(run.curves) == sum(phase["epochs"] for phase in run.recipe["phases"])
     assert set(run.metrics) == {"val", "test"}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_heatmaps_were_measured_with_these_weights(name: str) -> None:
+    """The figures on the card are of the weights that ship, for every method, on enough images."""
+    run = open_run(REPOSITORY / "models" / name)
+    evidence = read_evidence(REPOSITORY / "models" / name, run.weights_sha256)
+    assert evidence is not None
+    assert evidence.run == name
+    assert set(evidence.lung_share) == set(METHODS)
+    assert min(curves.images for curves in evidence.curves) >= 30
 
 
 def test_what_ships_is_small() -> None:

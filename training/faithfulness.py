@@ -10,7 +10,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from tqdm import tqdm
 
 from cxr.errors import DataError
@@ -19,31 +18,26 @@ from cxr.explain.evidence import (
     Curve,
     Curves,
     ExplanationEvidence,
-    Likeness,
-    LungShare,
-    Randomisation,
-    Randomised,
 )
 from cxr.explain.grad_cam import GradCam
 from cxr.explain.methods import Method
 from cxr.networks.served import ServedNetwork
-from cxr.run import Run, open_run
+from cxr.run import open_run
 from cxr.split import SPLIT_NAME, select_images
-from training import deletion, likeness
+from training import deletion
 from training.bootstrap import estimate_mean
 from training.deletion import BLOCKS, STEPS, ImageCurves
 from training.device import Compute
-from training.lung_field import GRID, lung_field
+from training.lung_field import lung_field
+from training.lung_share import measure_lung_share
 from training.provenance import code_revision, versions
-from training.randomisation import cascade
+from training.randomisation import Maps, measure_randomisation
 from training.samples import Samples, load_samples
 from training.subject import choose_evenly, heatmaps_of, probabilities_as_served, served_run
 
 RANDOMISED_IMAGES = 32  # at most, one for each patient
 RANDOMISED_REPEATS = 3  # draws of fresh weights; one draw can be lucky
-PAIRINGS = 5  # of each image with others, for the reference
 
-Maps = dict[Method, NDArray[np.float32]]
 Group = Literal["true_positive", "true_negative"]
 BaselineName = Literal["donor", "blur"]
 
@@ -131,7 +125,8 @@ def measure_faithfulness(run_path: Path, data: Path, plan: Plan, compute: Comput
         maps = maps or found  # those of the positives, for the other checks
         for name, bases in _baselines(group, groups, plan.seed).items():
             curves[group, name] = _measure_curves(served, members, bases, found, plan, compute)
-    compared = _one_per_patient(positives.patients)[:RANDOMISED_IMAGES]
+    _, first = np.unique(positives.patients, return_index=True)
+    compared = np.sort(first)[:RANDOMISED_IMAGES]
     fields = np.stack([lung_field(image[0]) for image in positives.pixels])
     evidence = ExplanationEvidence(
         run=run.name,
@@ -153,13 +148,19 @@ def measure_faithfulness(run_path: Path, data: Path, plan: Plan, compute: Comput
         ),
         randomisation_images=len(compared),
         randomisation_repeats=RANDOMISED_REPEATS,
-        randomisation=_randomise(
-            run, served, positives.take(compared), {m: maps[m][compared] for m in maps}, plan,
+        randomisation=measure_randomisation(
+            run,
+            served,
+            positives.take(compared),
+            {method: maps[method][compared] for method in plan.methods},
             compute,
+            RANDOMISED_REPEATS,
+            plan.seed,
+            plan.quiet,
         ),
         lung_area=estimate_mean(fields.mean(axis=(1, 2)), positives.patients, plan.seed),
         lung_share={
-            method: _lung_share(maps[method], fields, positives.patients, plan.seed)
+            method: measure_lung_share(maps[method], fields, positives.patients, plan.seed)
             for method in plan.methods
         },
     )  # fmt: skip
@@ -234,87 +235,6 @@ def _curves(
         deletion={method: curve(deleted[:, i]) for i, method in enumerate(plan.methods)},
         insertion={method: curve(inserted[:, i]) for i, method in enumerate(plan.methods)},
     )
-
-
-def _one_per_patient(patients: NDArray[np.str_]) -> NDArray[np.int64]:
-    _, first = np.unique(patients, return_index=True)
-    return np.sort(first)
-
-
-def _randomise(
-    run: Run, served: ServedNetwork, samples: Samples, maps: Maps, plan: Plan, compute: Compute
-) -> dict[Method, Randomisation]:
-    """Compare maps before and after; one image for each patient."""
-    alike: dict[tuple[Method, str], list[tuple[NDArray[np.float64], NDArray[np.float64]]]] = {}
-    stages = tuple(reversed(served.network.stages))
-    repeats = tqdm(range(RANDOMISED_REPEATS), "randomising", disable=plan.quiet)
-    for repeat in repeats:
-        seed = 1000 * plan.seed + repeat
-        for stage, network in cascade(served, run.architecture, len(run.task.classes), seed):
-            explainer = GradCam(network, compute.dtype, compute.device)
-            for method, before in maps.items():
-                after = heatmaps_of(explainer, samples.pixels, list(samples.labels), method)
-                pair = likeness.spearman(before, after), likeness.ssim(before, after)
-                alike.setdefault((method, stage), []).append(pair)
-    return {
-        method: Randomisation(
-            stages=tuple(
-                Randomised(stage=s, likeness=_likeness(alike[method, s], samples, plan.seed))
-                for s in stages
-            ),
-            reference=_likeness(_pairings(maps[method]), samples, plan.seed),
-        )
-        for method in maps
-    }
-
-
-def _pairings(
-    maps: NDArray[np.float32],
-) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Likeness of each map to those of other patients."""
-    others = [np.roll(maps, shift, axis=0) for shift in range(1, min(PAIRINGS + 1, len(maps)))]
-    if not others:
-        return [(np.full(1, np.nan), np.full(1, np.nan))]
-    return [(likeness.spearman(maps, other), likeness.ssim(maps, other)) for other in others]
-
-
-def _likeness(
-    pairs: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]], samples: Samples, seed: int
-) -> Likeness:
-    rank, structure = np.mean(np.asarray(pairs), axis=0)
-    return Likeness(
-        spearman=estimate_mean(rank, samples.patients, seed),
-        ssim=estimate_mean(structure, samples.patients, seed),
-    )
-
-
-def _lung_share(
-    maps: NDArray[np.float32], fields: NDArray[np.bool_], patients: NDArray[np.str_], seed: int
-) -> LungShare:
-    rng = np.random.default_rng(seed)
-    shuffled = np.stack([_shuffled(heatmap, rng) for heatmap in maps])
-    heat, chance = _share(maps, fields), _share(shuffled, fields)
-    return LungShare(
-        heat=estimate_mean(heat, patients, seed),
-        shuffled=estimate_mean(chance, patients, seed),
-        ratio=estimate_mean(heat / fields.mean(axis=(1, 2)), patients, seed),
-        even_maps=int(np.isnan(heat).sum()),
-    )
-
-
-def _shuffled(heatmap: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    return rng.permutation(heatmap.ravel()).reshape(heatmap.shape)
-
-
-def _share(maps: NDArray[np.float32], fields: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Share of each map's heat inside the field, (N,); not a number for a map of zeros."""
-    size = (GRID, GRID)
-    heat = np.stack(
-        [np.asarray(Image.fromarray(m).resize(size, Image.Resampling.BILINEAR)) for m in maps]
-    ).astype(np.float64)
-    total = heat.sum(axis=(1, 2))
-    inside = (heat * fields).sum(axis=(1, 2))
-    return np.divide(inside, total, out=np.full_like(total, np.nan), where=total > 0)
 
 
 def evidence_json(evidence: ExplanationEvidence) -> str:

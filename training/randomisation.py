@@ -9,12 +9,33 @@ Source: Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
 
+from cxr.explain.evidence import Likeness, Randomisation, Randomised
+from cxr.explain.grad_cam import GradCam
+from cxr.explain.methods import Method
 from cxr.networks import build_network
 from cxr.networks.served import ServedNetwork
+from cxr.run import Run
+from training import likeness
+from training.bootstrap import estimate_mean
+from training.device import Compute
+from training.samples import Samples
+from training.subject import heatmaps_of
+
+PAIRINGS = 5  # of each image with others, for the reference
+
+Maps: TypeAlias = dict[Method, NDArray[np.float32]]
+"""Of each method, shape (N, h, w)."""
+
+Alike: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Rank correlation and structural similarity, each of shape (N,)."""
 
 
 def cascade(
@@ -42,3 +63,63 @@ def cascade(
         source = fresh.get_submodule(stage).state_dict()
         randomised.network.get_submodule(stage).load_state_dict(source)
         yield stage, copy.deepcopy(randomised)
+
+
+def measure_randomisation(
+    run: Run,
+    served: ServedNetwork,
+    samples: Samples,
+    maps: Maps,
+    compute: Compute,
+    repeats: int,
+    seed: int,
+    quiet: bool = False,
+) -> dict[Method, Randomisation]:
+    """Compare maps before and after each stage of the cascade.
+
+    Args:
+        run: Whose network it is.
+        served: The trained network.
+        samples: One image for each patient, explained as the class it is labelled with.
+        maps: The trained network's maps of these images.
+        compute: Device and precision.
+        repeats: Draws of fresh weights, averaged for each image.
+        seed: Of the draws and the resampling.
+        quiet: Show no progress bar.
+    """
+    alike: dict[tuple[Method, str], list[Alike]] = {}
+    stages = tuple(reversed(served.network.stages))
+    for repeat in tqdm(range(repeats), "randomising", disable=quiet):
+        drawn = cascade(served, run.architecture, len(run.task.classes), 1000 * seed + repeat)
+        for stage, network in drawn:
+            explainer = GradCam(network, compute.dtype, compute.device)
+            for method, before in maps.items():
+                after = heatmaps_of(explainer, samples.pixels, list(samples.labels), method)
+                pair = likeness.spearman(before, after), likeness.ssim(before, after)
+                alike.setdefault((method, stage), []).append(pair)
+    return {
+        method: Randomisation(
+            stages=tuple(
+                Randomised(stage=s, likeness=_likeness(alike[method, s], samples, seed))
+                for s in stages
+            ),
+            reference=_likeness(_pairings(maps[method]), samples, seed),
+        )
+        for method in maps
+    }
+
+
+def _pairings(maps: NDArray[np.float32]) -> list[Alike]:
+    """Likeness of each map to those of other patients."""
+    others = [np.roll(maps, shift, axis=0) for shift in range(1, min(PAIRINGS + 1, len(maps)))]
+    if not others:
+        return [(np.full(1, np.nan), np.full(1, np.nan))]
+    return [(likeness.spearman(maps, other), likeness.ssim(maps, other)) for other in others]
+
+
+def _likeness(pairs: Sequence[Alike], samples: Samples, seed: int) -> Likeness:
+    rank, structure = np.mean(np.asarray(pairs), axis=0)
+    return Likeness(
+        spearman=estimate_mean(rank, samples.patients, seed),
+        ssim=estimate_mean(structure, samples.patients, seed),
+    )
