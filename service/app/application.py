@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from cxr import __version__
-from service.http import catalogue, health, pages, predict
+from service.http import catalogue, health, pages, predict, render
 from service.http.body import BodyBudget
 from service.http.error_handlers import install_error_handlers
 from service.http.middleware import HeadMiddleware, RequestMiddleware
@@ -70,8 +70,9 @@ def build_app(
     app.state.runtime = runtime
     app.state.body_budget = BodyBudget(runtime.settings.max_buffered_bytes)
     install_error_handlers(app)
-    for module in (predict, catalogue, health, pages):
+    for module in (predict, render, catalogue, health, pages):
         app.include_router(module.router)
+    app.mount(pages.PAGE_PATH, pages.page_files)
     app.mount(pages.ASSETS_PATH, pages.documentation_assets())
     # The one added last is outermost.
     app.add_middleware(HeadMiddleware)

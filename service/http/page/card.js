@@ -1,0 +1,217 @@
+import { copy } from "./clipboard.js";
+import { curlCommand } from "./curl.js";
+import { inWords } from "./decision.js";
+import { details } from "./details.js";
+import { button, element, freshId, selection } from "./dom.js";
+import { methodName, size, words } from "./format.js";
+import { probabilityScale } from "./scale.js";
+import { Viewer } from "./viewer.js";
+import { Windowing } from "./windowing.js";
+
+/** What people see of one reading. */
+export class Card {
+  #shownAnswer = null;
+  #pictureAddress = null;
+  #windowing = null;
+
+  /**
+   * @param {import("./reading.js").Reading} reading
+   * @param {{onRemove: Function, onRetry: Function, say: (text: string) => void}} actions
+   */
+  constructor(reading, actions) {
+    this.reading = reading;
+    this.actions = actions;
+    this.id = freshId("reading");
+    const titleId = freshId("title");
+    this.title = element("h3", { id: titleId, tabindex: "-1" }, reading.file.name);
+    this.facts = element("p", { class: "quiet" }, size(reading.file.size));
+    this.cancel = button("Cancel", () => reading.cancel(), { "aria-describedby": titleId });
+    this.retry = button("Read again", () => actions.onRetry(), { "aria-describedby": titleId });
+    const remove = button("Remove", () => actions.onRemove(), { "aria-describedby": titleId });
+    this.status = element("div", { class: "status" });
+    this.answer = element("div", { class: "answer" });
+    this.body = element("div", { class: "body", hidden: true }, this.answer);
+    this.node = element(
+      "article",
+      { class: "card", id: this.id, "aria-labelledby": titleId },
+      element(
+        "header",
+        {},
+        element("div", { class: "title" }, this.title, this.facts),
+        element("div", { class: "buttons" }, this.cancel, this.retry, remove),
+      ),
+      this.status,
+      this.body,
+    );
+    this.update();
+  }
+
+  /** Frees what the card holds outside the page. */
+  close() {
+    this.#windowing?.close();
+    if (this.#pictureAddress) URL.revokeObjectURL(this.#pictureAddress);
+  }
+
+  /** Shows the reading as it is now. */
+  update() {
+    const { reading } = this;
+    this.node.dataset.state = reading.state;
+    this.cancel.hidden = reading.isOver;
+    this.retry.hidden = !(reading.state === "cancelled" || (reading.state === "failed" && reading.problem.isPassing));
+    this.status.replaceChildren(...statusOf(reading));
+    this.body.hidden = reading.answer === null;
+    if (reading.answer !== null) this.#showAnswer();
+  }
+
+  #showAnswer() {
+    const { reading } = this;
+    if (!this.viewer) this.#openViewer();
+    this.viewer.busy = reading.explaining;
+    if (this.#shownAnswer === reading.answer) return;
+    this.#shownAnswer = reading.answer;
+    const { result } = reading;
+    const { format, width, height } = result.image;
+    this.facts.textContent = `${format.toUpperCase()}, ${width} × ${height} pixels, ${size(reading.file.size)}`;
+    this.answer.replaceChildren(...summary(reading));
+    const { explanation } = result;
+    this.viewer.overlay(explanation?.heatmap_png ?? null, words(explanation?.target ?? ""));
+    this.#showExplanation();
+    this.details.replaceChildren(...details(reading, this.#copies()));
+  }
+
+  #openViewer() {
+    const { file, kind } = this.reading;
+    this.viewer = new Viewer(file.name);
+    this.explanation = element("div", { class: "explanation" });
+    this.details = element("div", { class: "more" });
+    const column = element("div", { class: "column" }, this.viewer.node, this.explanation);
+    if (kind === "browser") {
+      this.#pictureAddress = URL.createObjectURL(file);
+      this.viewer.show(this.#pictureAddress);
+    } else {
+      this.#windowing = new Windowing(file, this.viewer);
+      column.append(this.#windowing.node);
+    }
+    this.body.append(column, this.details);
+  }
+
+  #showExplanation() {
+    const { reading } = this;
+    const { explanation } = reading.result;
+    if (!explanation) {
+      this.explanation.replaceChildren(element("p", { class: "quiet" }, reading.noHeatmap));
+      return;
+    }
+    const focused = this.explanation.contains(document.activeElement) ? document.activeElement.name : null;
+    const methods = reading.choice.model?.explain?.methods ?? ["gradcam", "gradcam++", "layercam"];
+    const classes = Object.keys(reading.result.probabilities);
+    const named = (name, node) => {
+      node.querySelector("select").name = name;
+      return node;
+    };
+    this.explanation.replaceChildren(
+      element(
+        "div",
+        { class: "fields" },
+        named(
+          "target",
+          selection("Heatmap for", freshId("target"), classes.map((one) => [one, words(one)]), explanation.target, (target) =>
+            reading.explain({ target }),
+          ),
+        ),
+        named(
+          "method",
+          selection("Method", freshId("method"), methods.map((one) => [one, methodName(one)]), explanation.method, (method) =>
+            reading.explain({ method }),
+          ),
+        ),
+      ),
+      element(
+        "p",
+        { class: "quiet" },
+        `The heatmap shows which regions spoke for ${words(explanation.target)}. It does not outline disease.`,
+      ),
+    );
+    if (focused) this.explanation.querySelector(`[name=${focused}]`).focus();
+  }
+
+  #copies() {
+    const { reading, actions } = this;
+    const copied = async (what, text) =>
+      actions.say((await copy(text)) ? `${what} copied.` : `${what} could not be copied.`);
+    const overlay = reading.result.explanation?.overlay_png;
+    return element(
+      "div",
+      { class: "buttons" },
+      button("Copy JSON", () => copied("JSON", withoutPictures(reading.answer)), {
+        title: "The answer, without its pictures",
+      }),
+      button("Copy curl", () => copied("Command", curlCommand(reading.request, reading.file.name))),
+      overlay
+        ? element(
+            "a",
+            { class: "button", href: `data:image/png;base64,${overlay}`, download: "radiograph-with-heatmap.png" },
+            "Save overlay",
+          )
+        : null,
+    );
+  }
+}
+
+function statusOf(reading) {
+  const shown = {
+    waiting: () => [element("p", {}, "Waiting")],
+    sending: () => [
+      element("p", {}, `Sending, ${Math.round(reading.progress * 100)} %`),
+      element("progress", { max: "1", value: reading.progress, "aria-label": "Sent" }),
+    ],
+    reading: () => [element("p", {}, "Being read"), element("progress", { "aria-label": "Being read" })],
+    retrying: () => [element("p", {}, reading.note)],
+    cancelled: () => [element("p", {}, "Cancelled")],
+    done: () => (reading.explaining ? [element("p", {}, "Making another heatmap")] : []),
+    failed: () => [],
+  };
+  return [...shown[reading.state](), ...(reading.problem ? [problemBox(reading.problem)] : [])];
+}
+
+function problemBox(problem) {
+  return element(
+    "div",
+    { class: "problem" },
+    element("p", { class: "headline" }, problem.headline),
+    problem.advice ? element("p", {}, problem.advice) : null,
+    element(
+      "details",
+      {},
+      element("summary", {}, "What the service said"),
+      element("p", {}, problem.detail),
+      problem.status
+        ? element(
+            "p",
+            { class: "quiet" },
+            `Status ${problem.status}, `,
+            element("a", { href: `docs/problems#${encodeURIComponent(problem.slug)}` }, problem.slug),
+            problem.requestId ? `, request ${problem.requestId}` : "",
+          )
+        : null,
+    ),
+  );
+}
+
+function summary(reading) {
+  const { result } = reading;
+  const { headline, reasons } = inWords(result, reading.choice.model);
+  return [
+    element("p", { class: `headline decision ${result.decision}` }, headline),
+    element("div", { class: "reasons" }, ...reasons.map((reason) => element("p", {}, reason))),
+    probabilityScale(result, reading.choice.model),
+    result.warnings.length > 0
+      ? element("ul", { class: "warnings", "aria-label": "Warnings" }, ...result.warnings.map((one) => element("li", {}, one)))
+      : null,
+  ].filter(Boolean);
+}
+
+function withoutPictures(answer) {
+  const leftOut = new Set(["heatmap_png", "overlay_png"]);
+  return JSON.stringify(answer, (name, value) => (leftOut.has(name) ? undefined : value), 2);
+}
