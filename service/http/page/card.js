@@ -84,15 +84,16 @@ export class Card {
     this.viewer = new Viewer(file.name);
     this.explanation = element("div", { class: "explanation" });
     this.details = element("div", { class: "more" });
-    const column = element("div", { class: "column" }, this.viewer.node, this.explanation);
+    const side = element("div", { class: "side" }, this.explanation);
     if (kind === "browser") {
       this.#pictureAddress = URL.createObjectURL(file);
       this.viewer.show(this.#pictureAddress);
     } else {
       this.#windowing = new Windowing(file, this.viewer);
-      column.append(this.#windowing.node);
+      side.append(this.#windowing.node);
     }
-    this.body.append(column, this.details);
+    side.append(this.details);
+    this.body.append(this.viewer.node, side);
   }
 
   #showExplanation() {

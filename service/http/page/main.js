@@ -34,8 +34,9 @@ function add(files) {
   cards.push(...added);
   part("cards").append(...added.map(({ node }) => node));
   for (const { reading } of added) start(reading);
-  say(added.length === 1 ? `${files[0].name} added.` : `${added.length} files added.`);
   refresh();
+  added[0].node.scrollIntoView({ block: "nearest" }); // on a phone it would be below
+  say(added.length === 1 ? `${files[0].name} added.` : `${added.length} files added.`);
 }
 
 function changed(card) {

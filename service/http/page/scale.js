@@ -28,11 +28,12 @@ export function probabilityScale(result, model) {
   return element(
     "div",
     { class: "scale", role: "img", "aria-label": text },
+    element("p", { class: "quiet" }, `Probability of ${finding}`),
     element("div", { class: "labels" }, label(percent(probability), "value", probability)),
     track,
-    element("div", { class: "labels" }, label(`threshold ${percent(point.threshold)}`, "limit", point.threshold)),
+    element("div", { class: "labels below" }, label(`threshold ${percent(point.threshold)}`, "limit", point.threshold)),
     element("div", { class: "ends" }, element("span", {}, "0 %"), element("span", {}, "100 %")),
-    band ? element("p", { class: "quiet" }, `Hatched: abstains, ${percent(band.low)} to ${percent(band.high)}`) : null,
+    band ? element("p", { class: "quiet" }, `Hatched: the model abstains, ${percent(band.low)} to ${percent(band.high)}`) : null,
   );
 }
 
