@@ -57,8 +57,9 @@ def _verify(arguments: argparse.Namespace) -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     from cxr.bundle import open_bundle
+    from cxr.networks.served import served_network
     from cxr.split import SPLIT_NAME, select_images
-    from export.engine import ExportEngine, OrtEngine, TorchEngine, served_network
+    from export.engine import ExportEngine, OrtEngine, TorchEngine
     from export.evaluate import evaluate_bundle, format_table
 
     bundle = open_bundle(arguments.bundle)

@@ -10,9 +10,10 @@ from cxr.digest import new_directory, sha256_of_file
 from cxr.manifest import Manifest, Parity, Tensors
 from cxr.networks import ARCHITECTURES
 from cxr.networks.network import Network
+from cxr.networks.served import served_network
 from cxr.run import WEIGHTS_NAME, Run, open_run
 from export.card import render_card
-from export.engine import OrtEngine, TorchEngine, served_network
+from export.engine import OrtEngine, TorchEngine
 from export.goldens import TOLERANCE, golden_inputs, write_goldens
 from export.graph import OPSET, embedding_size, export_graph
 from export.intended_use import INTENDED_USE, LIMITATIONS

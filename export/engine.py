@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 
 from cxr.errors import BundleError
 from cxr.manifest import Manifest
-from cxr.networks import build_network
 from cxr.networks.served import ServedNetwork
-from cxr.networks.weights import load_weights
 
 CUDA_PROVIDER = "CUDAExecutionProvider"
 CPU_PROVIDER = "CPUExecutionProvider"
@@ -82,21 +80,3 @@ class TorchEngine:
         with torch.inference_mode():
             answer = self._served(torch.tensor(images))
         return answer.logits.numpy(), answer.probabilities.numpy()
-
-
-def served_network(weights: Path, manifest: Manifest) -> ServedNetwork:
-    """Build the PyTorch network of a bundle, in evaluation mode.
-
-    Raises:
-        RunError: The weights are not this architecture's.
-    """
-    network = build_network(manifest.architecture, len(manifest.task.classes))
-    load_weights(network, weights)
-    served = ServedNetwork(
-        network,
-        manifest.normalisation.mean,
-        manifest.normalisation.std,
-        manifest.calibration.temperature,
-        manifest.calibration.mirror,
-    )
-    return served.eval()

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from cxr.bundle import Bundle, open_bundle
 from cxr.manifest import Parity
-from export.engine import OrtEngine, TorchEngine, served_network
+from cxr.networks.served import served_network
+from export.engine import OrtEngine, TorchEngine
 from export.goldens import golden_inputs, verify_goldens
 from export.parity import measure_parity
 

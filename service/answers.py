@@ -5,6 +5,7 @@ Nothing heavy is imported here: whoever reads answers needs pydantic only.
 
 from __future__ import annotations
 
+import base64
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -139,6 +140,66 @@ class RenderAnswer(Answer):
     range: RangeAnswer | None = Field(description="null unless monochrome DICOM.")
 
 
+class HeatmapAnswer(Answer):
+    """How much each place speaks for the class, at the layer's own resolution."""
+
+    height: int = Field(description="Rows.")
+    width: int = Field(description="Columns.")
+    values: tuple[tuple[float, ...], ...] = Field(description="Row by row, in [0, 1].")
+
+
+class ExplanationAnswer(Answer):
+    """Where in the image the answer comes from."""
+
+    method: str
+    layer: str = Field(description="Whose feature maps were weighed.")
+    target: str = Field(description="The explained class.")
+    heatmap: HeatmapAnswer
+    heatmap_png: str = Field(
+        description="Base64. Heatmap alone at the image's aspect ratio, the value as opacity."
+    )
+    overlay_png: str = Field(
+        description="Base64. Image with the heatmap over it, legend and caption below it."
+    )
+
+    def heatmap_image(self) -> bytes:
+        """Give the PNG file of the heatmap alone."""
+        return base64.b64decode(self.heatmap_png)
+
+    def overlay_image(self) -> bytes:
+        """Give the PNG file of the image with the heatmap over it."""
+        return base64.b64decode(self.overlay_png)
+
+
+class ExplainedResult(ImageResult):
+    """One image's answer with its explanation."""
+
+    explanation: ExplanationAnswer
+
+
+class ExplainTimingsMs(TimingsMs):
+    """Where the time of an explained prediction went."""
+
+    explain: float = Field(description="Queue, run and pictures of the explanation.")
+
+
+class ExplainAnswer(Answer):
+    """Answer to /v1/explain: one result."""
+
+    request_id: str
+    model: ModelRef
+    results: tuple[ExplainedResult]
+    timings_ms: ExplainTimingsMs
+
+
+class ExplainOffer(Answer):
+    """What explanations of a model can be had."""
+
+    layer: str = Field(description="Whose feature maps are weighed.")
+    methods: tuple[str, ...]
+    precision: str = Field(description="Number format it is computed in.")
+
+
 class ModelAnswer(ModelRef):
     """All about one loaded model."""
 
@@ -156,6 +217,7 @@ class ModelAnswer(ModelRef):
     )
     intended_use: str
     limitations: tuple[str, ...]
+    explain: ExplainOffer | None = Field(default=None, description="null: no explanations.")
 
 
 class ModelsAnswer(Answer):
@@ -178,6 +240,9 @@ class ModelHealth(Answer):
     provider: str
     queue_depth: int = Field(description="Images accepted and not yet running.")
     queue_capacity: int
+    explain_queue_depth: int | None = Field(
+        default=None, description="Explanations accepted and not yet running; null: none served."
+    )
 
 
 class HealthAnswer(Answer):

@@ -14,6 +14,8 @@
         ├── DeadlineExceededError       dropped, not run
         ├── InferenceFailedError        the engine failed, or its answer was not finite
         ├── ExplainDisabledError        explanations are not served here
+        ├── ExplanationMismatchError    what was explained is not what was answered
+        ├── NotAcceptableError          the client accepts no form an answer can have
         ├── ClientDisconnectedError     nobody is left to answer
         └── StartupError                the service cannot start; one line for its operator
 
@@ -72,6 +74,14 @@ class InferenceFailedError(ServingError):
 
 class ExplainDisabledError(ServingError):
     """This service gives no explanations."""
+
+
+class ExplanationMismatchError(ServingError):
+    """What was explained is not what was answered; no picture of it is given."""
+
+
+class NotAcceptableError(ServingError):
+    """The client accepts none of the media types an answer can have."""
 
 
 class ClientDisconnectedError(ServingError):

@@ -49,6 +49,21 @@ class Settings(BaseSettings):
     queue_capacity: int = Field(
         256, ge=1, le=100_000, description="Images that may wait for one model; more get 429."
     )
+    explain: Literal["on", "off"] = Field(
+        "on", description="Whether /v1/explain is served; off loads no PyTorch."
+    )
+    explain_precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="Of the explained network; auto: bf16 on a CPU that is fast in it."
+    )
+    explain_threads: int = Field(
+        1, ge=1, le=256, description="Cores explanations may use; predictions keep the others."
+    )
+    explain_max_batch: int = Field(
+        4, ge=1, le=256, description="Most images of one run that explains."
+    )
+    explain_queue_capacity: int = Field(
+        32, ge=1, le=10_000, description="Explanations that may wait for one model; more get 429."
+    )
     deadline_ms: float = Field(
         10_000, ge=10, le=600_000, description="Time a request has from its head to its run."
     )

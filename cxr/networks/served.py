@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
+from cxr.manifest import Manifest
+from cxr.networks import build_network
 from cxr.networks.network import Network
+from cxr.networks.weights import load_weights
 
 
 class Answer(NamedTuple):
@@ -60,3 +64,21 @@ class ServedNetwork(nn.Module):
             embedding = (embedding + mirrored) / 2.0
         probabilities = torch.softmax(logits / self.temperature, dim=1)
         return Answer(logits, probabilities, embedding)
+
+
+def served_network(weights: Path, manifest: Manifest) -> ServedNetwork:
+    """Build the PyTorch network of a bundle, in evaluation mode.
+
+    Raises:
+        RunError: The weights are not this architecture's.
+    """
+    network = build_network(manifest.architecture, len(manifest.task.classes))
+    load_weights(network, weights)
+    served = ServedNetwork(
+        network,
+        manifest.normalisation.mean,
+        manifest.normalisation.std,
+        manifest.calibration.temperature,
+        manifest.calibration.mirror,
+    )
+    return served.eval()

@@ -10,7 +10,8 @@ from typing import Any
 from fastapi import FastAPI
 
 from cxr import __version__
-from service.http import catalogue, health, pages, predict, render
+from service.explain.pictures import Renderer
+from service.http import catalogue, explain, health, pages, predict, render
 from service.http.body import BodyBudget
 from service.http.error_handlers import install_error_handlers
 from service.http.middleware import HeadMiddleware, RequestMiddleware
@@ -40,6 +41,8 @@ def build_app(
         runtime: Started and stopped with the application.
         on_started: Called once when loading has ended, with the error if it failed.
     """
+    settings = runtime.settings
+    renderer = Renderer(settings.explain_threads, settings.explain_queue_capacity)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -56,6 +59,7 @@ def build_app(
         loading.cancel()
         await asyncio.gather(loading, return_exceptions=True)
         await runtime.stop()
+        renderer.close()
 
     app = Application(
         title=TITLE,
@@ -68,13 +72,14 @@ def build_app(
         lifespan=lifespan,
     )
     app.state.runtime = runtime
-    app.state.body_budget = BodyBudget(runtime.settings.max_buffered_bytes)
+    app.state.body_budget = BodyBudget(settings.max_buffered_bytes)
+    app.state.renderer = renderer
     install_error_handlers(app)
-    for module in (predict, render, catalogue, health, pages):
+    for module in (predict, explain, render, catalogue, health, pages):
         app.include_router(module.router)
     app.mount(pages.PAGE_PATH, pages.page_files)
     app.mount(pages.ASSETS_PATH, pages.documentation_assets())
     # The one added last is outermost.
     app.add_middleware(HeadMiddleware)
-    app.add_middleware(RequestMiddleware, deadline_ms=runtime.settings.deadline_ms)
+    app.add_middleware(RequestMiddleware, deadline_ms=settings.deadline_ms)
     return app

@@ -11,9 +11,11 @@ from types import FrameType
 
 import uvicorn
 
+from cxr.bundle import Bundle
 from cxr.errors import CxrError
 from service.app.application import build_app
 from service.errors import StartupError
+from service.inference.explaining import Explainer
 from service.inference.ort_engine import build_ort_engine
 from service.inference.runtime import Runtime
 from service.settings import Settings
@@ -36,7 +38,9 @@ class Server(uvicorn.Server):
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._runtime = Runtime(settings, build_ort_engine)
+        self._runtime = Runtime(
+            settings, build_ort_engine, _build_explainer if settings.explain == "on" else None
+        )
         self._draining: asyncio.Task[None] | None = None
         self._address = ""
         self.failure: BaseException | None = None
@@ -117,6 +121,13 @@ class Server(uvicorn.Server):
         self.cut_off = not await lifecycle.finish_accepted(settings.drain_s)
         self.force_exit = self.cut_off  # a run that never ends must not hold up the end
         self.should_exit = True
+
+
+def _build_explainer(bundle: Bundle, provider: str, settings: Settings) -> Explainer:
+    """Build what explains a model's answers. PyTorch is loaded when the first one is built."""
+    from service.explain.torch_explainer import build_torch_explainer
+
+    return build_torch_explainer(bundle, provider, settings)
 
 
 def _reason(error: OSError) -> str:

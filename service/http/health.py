@@ -29,6 +29,7 @@ async def health(request: Request) -> HealthAnswer:
                 provider=model.loaded.engine.provider,
                 queue_depth=model.batcher.depth,
                 queue_capacity=model.batcher.capacity,
+                explain_queue_depth=model.explaining and model.explaining.batcher.depth,
             )
             for model in runtime.loaded_models
         ),

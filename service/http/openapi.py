@@ -28,10 +28,12 @@ TAGS = [
 ]
 
 
-def _json_request_schema() -> dict[str, Any]:
+def _json_request_schema(most_images: int | None = None) -> dict[str, Any]:
     """Give the schema of the JSON body without references, which OpenAPI would not resolve."""
     schema = JsonRequest.model_json_schema()
     schema["properties"]["images"]["items"] = schema.pop("$defs")[JsonImage.__name__]
+    if most_images is not None:
+        schema["properties"]["images"]["maxItems"] = most_images
     return schema
 
 
@@ -72,6 +74,34 @@ PREDICT_BODY: dict[str, Any] = {
         "application/dicom": _BINARY,
         "application/octet-stream": _BINARY,
     },
+}
+
+EXPLAIN_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        **PREDICT_BODY["content"],
+        "application/json": {
+            "schema": _json_request_schema(most_images=1),
+            "examples": {
+                "one image": PREDICT_BODY["content"]["application/json"]["examples"]["one image"]
+            },
+        },
+    },
+}
+
+EXPLAIN_CONTENT: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The prediction with its explanation, or the overlay alone",
+        "content": {"image/png": _BINARY},
+    }
+}
+
+
+RENDER_CONTENT: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The picture with its window, or the picture alone",
+        "content": {"image/png": _BINARY},
+    }
 }
 
 

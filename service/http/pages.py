@@ -27,7 +27,7 @@ PAGE_HEADERS = {
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",  # asked for again each time, by ETag: no stale script after an update
+    "Cache-Control": "no-cache",  # revalidated by ETag: no stale script after an update
 }
 
 

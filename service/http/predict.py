@@ -1,8 +1,8 @@
-"""POST /v1/predict and /v1/explain."""
+"""POST /v1/predict."""
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from starlette.requests import Request
@@ -10,16 +10,14 @@ from starlette.responses import JSONResponse, Response
 
 from cxr.decision import OperatingPoint
 from service.answers import AnyResult, ImageError, ImageResult, PredictAnswer, TimingsMs
-from service.errors import ExplainDisabledError
-from service.http.body import BodyBudget
 from service.http.connection import while_connected
 from service.http.context import RequestContext, context_of, runtime_of
-from service.http.images import read_images
 from service.http.openapi import PREDICT_BODY, problem_responses
 from service.http.problems import error_response, problem_of, problem_type_of
 from service.http.query import verify_query
+from service.http.receive import receive_images
 from service.inference.models import ServedModel
-from service.inference.prediction import ImageFailure, Prepared, prepare_images, run_prepared
+from service.inference.prediction import ImageFailure, Prepared, result_of, run_prepared
 
 router = APIRouter(prefix="/v1", tags=["inference"])
 
@@ -57,33 +55,23 @@ async def predict(
         served = runtime.models.get(model)
         point = served.operating_point(operating_point)
         context_of(request).log_fields["model"] = served.manifest.name
-        prepared = await _receive(request, served)
+        prepared = await receive_images(request, served)
         results = await while_connected(request, _run(request, prepared, served, point))
-        return _respond(results, served, context_of(request))
-
-
-async def _receive(request: Request, served: ServedModel) -> Prepared:
-    """Read and decode the images; their encoded bytes are let go at the end."""
-    served.batcher.verify_room(1)  # refused at the door, before the body is read
-    context = context_of(request)
-    budget = cast("BodyBudget", request.app.state.body_budget)
-    with budget.lease() as lease:
-        images = await read_images(request, lease)
-        with context.stopwatch.stage("decode"):
-            work = prepare_images(images, served, runtime_of(request).decoder, context.deadline)
-            return await while_connected(request, work)
+        return respond(results, served, context_of(request))
 
 
 async def _run(
     request: Request, prepared: Prepared, served: ServedModel, point: OperatingPoint
 ) -> list[ImageResult | ImageFailure]:
     context = context_of(request)
-    return await run_prepared(prepared, served, point, context.deadline, context.stopwatch)
+    outcomes = await run_prepared(prepared, served, context.deadline, context.stopwatch)
+    return [result_of(outcome, served, point) for outcome in outcomes]
 
 
-def _respond(
+def respond(
     results: list[ImageResult | ImageFailure], served: ServedModel, context: RequestContext
 ) -> Response:
+    """Answer with the results, or with the problem if nothing else is left to tell."""
     failures = [result for result in results if isinstance(result, ImageFailure)]
     if failures:
         context.log_fields["problems"] = sorted({problem_type_of(f.error).slug for f in failures})
@@ -112,14 +100,3 @@ def _as_result(result: ImageResult | ImageFailure, request_id: str) -> AnyResult
     if isinstance(result, ImageFailure):
         return ImageError(id=result.id, problem=problem_of(result.error, request_id))
     return result
-
-
-@router.post(
-    "/explain",
-    summary="Explain a prediction (not served here)",
-    responses=problem_responses(501),
-    status_code=501,
-)
-async def explain() -> Response:
-    """Answers 501: this service gives no explanations."""
-    raise ExplainDisabledError("Explanations are not served here. Use /v1/predict.")

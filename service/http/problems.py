@@ -53,6 +53,10 @@ PROBLEM_TYPES: Mapping[type[Exception], ProblemType] = {
     inputs.ImageOutOfScopeError: ProblemType(422, "image-out-of-scope", "Image out of scope"),
     errors.QueueFullError: ProblemType(429, "queue-full", "Queue full"),
     errors.InferenceFailedError: ProblemType(500, "inference-failed", "Inference failed"),
+    errors.ExplanationMismatchError: ProblemType(
+        500, "explanation-mismatch", "Explanation mismatch"
+    ),
+    errors.NotAcceptableError: ProblemType(406, "not-acceptable", "Not acceptable"),
     errors.ExplainDisabledError: ProblemType(501, "explain-disabled", "Explanations disabled"),
     errors.NotReadyError: ProblemType(503, "not-ready", "Not ready"),
     errors.DeadlineExceededError: ProblemType(504, "deadline-exceeded", "Deadline exceeded"),

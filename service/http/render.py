@@ -14,17 +14,18 @@ from starlette.responses import JSONResponse, Response
 from cxr.image import Display, Window
 from service.answers import RangeAnswer, RenderAnswer, WindowAnswer
 from service.errors import InvalidRequestError
+from service.http.accept import choose_media_type
 from service.http.body import BodyBudget
 from service.http.connection import while_connected
 from service.http.context import context_of, runtime_of
 from service.http.images import read_images
-from service.http.openapi import PREDICT_BODY, problem_responses
+from service.http.openapi import EXPLAIN_BODY, RENDER_CONTENT, problem_responses
 from service.http.query import verify_query
 from service.inference.rendering import Picture, render_picture
 
 router = APIRouter(prefix="/v1", tags=["inference"])
 
-PNG = "image/png"
+JSON, PNG = "application/json", "image/png"
 MIN_SIDE_PX, MAX_SIDE_PX, DEFAULT_SIDE_PX = 64, 2048, 1024
 
 CenterQuery = Annotated[
@@ -43,9 +44,8 @@ SideQuery = Annotated[
     "/render",
     summary="Show one radiograph as a picture",
     response_model=RenderAnswer,
-    responses={200: {"content": {PNG: {"schema": {"type": "string", "format": "binary"}}}}}
-    | problem_responses(400, 413, 415, 422, 429, 500, 503, 504),
-    openapi_extra={"requestBody": PREDICT_BODY},
+    responses=RENDER_CONTENT | problem_responses(400, 406, 413, 415, 422, 429, 500, 503, 504),
+    openapi_extra={"requestBody": EXPLAIN_BODY},
 )
 async def render(
     request: Request,
@@ -61,9 +61,10 @@ async def render(
     """
     verify_query(request, "window_center", "window_width", "max_side")
     window = _window_of(window_center, window_width)
+    media_type = choose_media_type(request, (JSON, PNG))
     with runtime_of(request).lifecycle.accepted_request():
         picture = await _render(request, max_side, window)
-    if _wants_png(request):
+    if media_type == PNG:
         return Response(picture.png, media_type=PNG, headers={"Vary": "Accept"})
     answer = RenderAnswer(
         request_id=context_of(request).request_id,
@@ -102,12 +103,6 @@ async def _render(request: Request, max_side: int, window: Window | None) -> Pic
         work = partial(render_picture, image.data, max_side, window, runtime.decoder.max_pixels)
         with context.stopwatch.stage("decode"):
             return await while_connected(request, runtime.decoder.run(work, context.deadline))
-
-
-def _wants_png(request: Request) -> bool:
-    """Whether Accept prefers the picture: it is named, and JSON is not named before it."""
-    accepted = [one.partition(";")[0].strip() for one in request.headers.get("accept", "").split(",")]
-    return next((one for one in accepted if one in (PNG, "application/json")), None) == PNG
 
 
 def _window_answer(display: Display | None) -> WindowAnswer | None:

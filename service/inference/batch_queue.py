@@ -6,34 +6,39 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-from cxr.image import ModelInput
 from service.deadline import Deadline
 from service.errors import DeadlineExceededError, QueueFullError
-from service.inference.engine import OutputRow
+
+P = TypeVar("P")
+"""What an item asks: a model input, say."""
+
+R = TypeVar("R")
+"""What it is answered: its row of the engine's output."""
 
 
 @dataclass(frozen=True)
-class ItemOutput:
+class ItemOutput(Generic[R]):
     """What one item gets.
 
     Attributes:
-        row: The engine's answer.
+        row: The answer.
         queue_ms: Wait from being accepted to the start of its run.
         inference_ms: Duration of that run.
     """
 
-    row: OutputRow
+    row: R
     queue_ms: float
     inference_ms: float
 
 
 @dataclass(eq=False)
-class Item:
+class Item(Generic[P, R]):
     """One slot of a batch.
 
     Attributes:
-        model_input: Shape (1, S, S), uint8.
+        payload: What is asked.
         deadline: After it the item is not run.
         answer: Done when answered, failed, or cancelled by whoever waited for it.
         accepted_s: When it was accepted.
@@ -41,9 +46,9 @@ class Item:
         is_running: Whether its run has begun; from then on it is answered, not dropped.
     """
 
-    model_input: ModelInput
+    payload: P
     deadline: Deadline
-    answer: asyncio.Future[ItemOutput]
+    answer: asyncio.Future[ItemOutput[R]]
     accepted_s: float
     found_busy: bool
     is_running: bool = False
@@ -59,7 +64,7 @@ class Item:
             )
 
 
-class BatchQueue:
+class BatchQueue(Generic[P, R]):
     """Bounded first-in-first-out queue that hands out batches. Belongs to the event loop.
 
     Args:
@@ -72,7 +77,7 @@ class BatchQueue:
         self.max_batch = max_batch
         self.capacity = capacity
         self._batch_window_s = batch_window_s
-        self._items: deque[Item] = deque()
+        self._items: deque[Item[P, R]] = deque()
 
     def __len__(self) -> int:
         return len(self._items)
@@ -91,7 +96,7 @@ class BatchQueue:
                 retry_after_s,
             )
 
-    def put(self, items: Sequence[Item]) -> None:
+    def put(self, items: Sequence[Item[P, R]]) -> None:
         """Append items for which there is room."""
         self._items.extend(items)
 
@@ -118,9 +123,9 @@ class BatchQueue:
             return 0.0
         return max(0.0, oldest.accepted_s + self._batch_window_s - now_s)
 
-    def take(self) -> list[Item]:
+    def take(self) -> list[Item[P, R]]:
         """Take a batch of the oldest items; the cancelled and the late are dropped."""
-        batch: list[Item] = []
+        batch: list[Item[P, R]] = []
         while self._items and len(batch) < self.max_batch:
             item = self._items.popleft()
             if item.deadline.is_over:

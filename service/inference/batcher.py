@@ -1,4 +1,4 @@
-"""Dynamic batching in front of one engine."""
+"""Dynamic batching in front of whatever runs the batches."""
 
 from __future__ import annotations
 
@@ -6,19 +6,14 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from cxr.image import ModelInput
 from service.deadline import Clock, Deadline
 from service.errors import InferenceFailedError, NotReadyError
-from service.inference.batch_queue import BatchQueue, Item, ItemOutput
-from service.inference.buckets import bucket_sizes, stack_padded
-from service.inference.engine import Engine, EngineOutput
+from service.inference.batch_queue import BatchQueue, Item, ItemOutput, P, R
 from service.lifecycle import RETRY_DRAINING_S
 from service.telemetry.logs import log_event
 from service.telemetry.stopwatch import MS_PER_S
@@ -30,14 +25,31 @@ ENGINE_FAILED = "The model could not be run. Try again; if it persists, report t
 NOT_FINITE = "The model gave no finite numbers for this image. Other images are not affected."
 
 
-class Batcher:
-    """Collects items into batches and runs them, one at a time, on the engine's own thread.
+P_contra = TypeVar("P_contra", contravariant=True)
+R_co = TypeVar("R_co", covariant=True)
 
-    While a batch runs the next one is formed, so the engine never waits for the event loop
+Run: TypeAlias = Callable[[], Sequence[R | InferenceFailedError]]
+"""A batch about to be run: gives each item's answer, in order, or why it alone has none."""
+
+
+class BatchRunner(Protocol[P_contra, R_co]):
+    """What stands behind a batcher."""
+
+    def form(self, payloads: Sequence[P_contra]) -> Run[R_co]:
+        """Stack a batch, on the event loop; what is given back runs it, on a thread."""
+
+    def prepare_thread(self) -> None:
+        """Called once on that thread, before its first run."""
+
+
+class Batcher(Generic[P, R]):
+    """Collects items into batches and runs them, one at a time, on a thread of their own.
+
+    While a batch runs the next one is formed, so the runner never waits for the event loop
     to stack arrays. All methods belong to the event loop.
 
     Args:
-        engine: Runs the batches.
+        runner: Runs the batches.
         max_batch: Most items of a batch.
         batch_window_s: Longest wait of the oldest item once the engine is free.
         queue_capacity: Most items that may wait.
@@ -46,18 +58,19 @@ class Batcher:
 
     def __init__(
         self,
-        engine: Engine,
+        runner: BatchRunner[P, R],
         *,
         max_batch: int,
         batch_window_s: float,
         queue_capacity: int,
         clock: Clock = time.monotonic,
     ) -> None:
-        self._engine = engine
-        self._queue = BatchQueue(max_batch, batch_window_s, queue_capacity)
-        self._buckets = bucket_sizes(max_batch)
+        self._runner = runner
+        self._queue: BatchQueue[P, R] = BatchQueue(max_batch, batch_window_s, queue_capacity)
         self._clock = clock
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        self._executor = ThreadPoolExecutor(
+            1, thread_name_prefix="engine", initializer=runner.prepare_thread
+        )
         self._changed = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
         self._forming: asyncio.Task[None] | None = None
@@ -105,14 +118,14 @@ class Batcher:
         self._queue.verify_room(count, self.retry_after_s)
 
     def submit(
-        self, inputs: Sequence[ModelInput], deadline: Deadline
-    ) -> list[asyncio.Future[ItemOutput]]:
+        self, payloads: Sequence[P], deadline: Deadline
+    ) -> list[asyncio.Future[ItemOutput[R]]]:
         """Queue the items of one request: all of them or none.
 
         Cancelling a future takes its item out, unless its run has begun.
 
         Args:
-            inputs: Arrays of shape (1, S, S), uint8.
+            payloads: What each item asks.
             deadline: An item whose run has not begun by then gets DeadlineExceededError.
 
         Returns:
@@ -124,27 +137,29 @@ class Batcher:
         """
         if self._stopping:
             raise NotReadyError("The service is stopping. Try another replica.", RETRY_DRAINING_S)
-        self.verify_room(len(inputs))
+        self.verify_room(len(payloads))
         loop = asyncio.get_running_loop()
         now_s, busy = self._clock(), self._is_busy
-        items = [Item(one, deadline, loop.create_future(), now_s, busy) for one in inputs]
+        items: list[Item[P, R]] = [
+            Item(one, deadline, loop.create_future(), now_s, busy) for one in payloads
+        ]
         self._queue.put(items)
         # One timer per request: its client is told at the deadline, however long a run takes.
         timer = loop.call_later(deadline.remaining_s, self._expire, items)
         unsettled = len(items)
 
-        def settled(_: asyncio.Future[ItemOutput]) -> None:
+        def settled(_: asyncio.Future[ItemOutput[R]]) -> None:
             nonlocal unsettled
             unsettled -= 1
             if not unsettled:
-                timer.cancel()  # it would hold the model inputs until the deadline
+                timer.cancel()  # it would hold the payloads until the deadline
 
         for item in items:
             item.answer.add_done_callback(settled)
         self._changed.set()
         return [item.answer for item in items]
 
-    def _expire(self, items: list[Item]) -> None:
+    def _expire(self, items: list[Item[P, R]]) -> None:
         for item in items:
             if not item.is_running:
                 item.expire()
@@ -164,53 +179,56 @@ class Batcher:
         items = self._queue.take()
         if not items:
             return
-        batch = self._stack(items)
+        run = self._form(items)
         if self._running is not None:
             await self._running
         waited_for = [item for item in items if not item.answer.done()]
         if len(waited_for) < len(items):  # some left while the batch before was running
-            items, batch = waited_for, self._stack(waited_for)
-        if batch is not None:
+            items, run = waited_for, self._form(waited_for)
+        if run is not None:
             for item in items:
                 item.is_running = True
-            self._running = asyncio.create_task(self._run(items, batch))
+            self._running = asyncio.create_task(self._run(items, run))
 
-    def _stack(self, items: list[Item]) -> NDArray[np.uint8] | None:
+    def _form(self, items: list[Item[P, R]]) -> Run[R] | None:
         try:
-            return stack_padded([i.model_input for i in items], self._buckets) if items else None
+            return self._runner.form([item.payload for item in items]) if items else None
         except Exception as error:  # no memory, say: these items fail, the batcher goes on
             self._fail(items, error)
             return None
 
-    async def _run(self, items: list[Item], batch: NDArray[np.uint8]) -> None:
+    async def _run(self, items: list[Item[P, R]], run: Run[R]) -> None:
         """Run one batch and settle its items. Never raises."""
         started_s = self._clock()
         loop = asyncio.get_running_loop()
         try:
-            output = await loop.run_in_executor(self._executor, self._engine.run, batch)
+            outcomes = await loop.run_in_executor(self._executor, run)
             run_s = self._clock() - started_s
             known_s = self._mean_run_s or run_s
             self._mean_run_s = known_s + SMOOTHING * (run_s - known_s)
-            self._settle(items, output, started_s, run_s)
-        except Exception as error:  # whatever an engine raises, nobody is left waiting
+            self._settle(items, outcomes, started_s, run_s)
+        except Exception as error:  # whatever a runner raises, nobody is left waiting
             self._fail(items, error)
         finally:
             self._changed.set()
 
     def _settle(
-        self, items: list[Item], output: EngineOutput, started_s: float, run_s: float
+        self,
+        items: list[Item[P, R]],
+        outcomes: Sequence[R | InferenceFailedError],
+        started_s: float,
+        run_s: float,
     ) -> None:
-        for index, item in enumerate(items):
+        for item, outcome in zip(items, outcomes, strict=True):
             if item.answer.done():
                 continue
-            row = output.row(index)
-            if not row.is_finite:
-                item.answer.set_exception(InferenceFailedError(NOT_FINITE))
+            if isinstance(outcome, InferenceFailedError):
+                item.answer.set_exception(outcome)
                 continue
             queue_ms = (started_s - item.accepted_s) * MS_PER_S
-            item.answer.set_result(ItemOutput(row, queue_ms, run_s * MS_PER_S))
+            item.answer.set_result(ItemOutput(outcome, queue_ms, run_s * MS_PER_S))
 
-    def _fail(self, items: list[Item], error: Exception) -> None:
+    def _fail(self, items: list[Item[P, R]], error: Exception) -> None:
         log_event(logging.ERROR, "batch failed", error, items=len(items))
         for item in items:
             if not item.answer.done():

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr.bundle import Bundle
+from cxr.image import ModelInput
+from service.errors import InferenceFailedError
+from service.inference.batcher import NOT_FINITE, Run
+from service.inference.buckets import stack_padded
 from service.settings import Settings
 
 
@@ -70,6 +75,31 @@ class Engine(Protocol):
 
     def run(self, images: NDArray[np.uint8]) -> EngineOutput:
         """Answer for a batch of model inputs, shape (N, 1, S, S), uint8."""
+
+
+@dataclass(frozen=True)
+class EngineRunner:
+    """Lets a batcher run an engine: batches are padded, and a row that is not finite fails alone.
+
+    Attributes:
+        engine: The engine.
+        buckets: Batch sizes it is run with, in ascending order.
+    """
+
+    engine: Engine
+    buckets: tuple[int, ...]
+
+    def form(self, payloads: Sequence[ModelInput]) -> Run[OutputRow]:
+        """Stack model inputs of shape (1, S, S), uint8."""
+        return partial(self._run, stack_padded(payloads, self.buckets), len(payloads))
+
+    def prepare_thread(self) -> None:
+        """An engine needs nothing of its thread."""
+
+    def _run(self, batch: NDArray[np.uint8], count: int) -> list[OutputRow | InferenceFailedError]:
+        output = self.engine.run(batch)
+        rows = map(output.row, range(count))
+        return [row if row.is_finite else InferenceFailedError(NOT_FINITE) for row in rows]
 
 
 EngineBuilder: TypeAlias = Callable[[Bundle, Settings], Engine]

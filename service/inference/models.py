@@ -6,10 +6,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cxr.decision import OperatingPoint
+from cxr.explain.methods import METHODS
+from cxr.image import ModelInput
 from cxr.manifest import Manifest
-from service.answers import ModelAnswer, ModelRef
-from service.errors import InvalidRequestError, StartupError, UnknownModelError
+from service.answers import ExplainOffer, ModelAnswer, ModelRef
+from service.errors import (
+    ExplainDisabledError,
+    InvalidRequestError,
+    StartupError,
+    UnknownModelError,
+)
 from service.inference.batcher import Batcher
+from service.inference.engine import OutputRow
+from service.inference.explaining import Explaining
 from service.inference.loading import LoadedModel
 from service.settings import Settings
 
@@ -19,10 +28,17 @@ PREFERRED_MODEL = "resnet18"
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A loaded model with the batcher in front of its engine."""
+    """A loaded model with the batcher in front of its engine.
+
+    Attributes:
+        loaded: The model.
+        batcher: In front of its engine.
+        explaining: Explains its answers, None where that is not served.
+    """
 
     loaded: LoadedModel
-    batcher: Batcher
+    batcher: Batcher[ModelInput, OutputRow]
+    explaining: Explaining | None = None
 
     @property
     def manifest(self) -> Manifest:
@@ -42,6 +58,16 @@ class ServedModel:
             raise InvalidRequestError(
                 f"Unknown operating point. Those of model {self.manifest.name} are: {valid}."
             ) from None
+
+    def verify_explains(self) -> Explaining:
+        """Give what explains the model's answers.
+
+        Raises:
+            ExplainDisabledError: Nothing does.
+        """
+        if self.explaining is None:
+            raise ExplainDisabledError("Explanations are not served here. Use /v1/predict.")
+        return self.explaining
 
     def reference(self) -> ModelRef:
         """Say which model this is and on what it runs."""
@@ -72,7 +98,14 @@ class ServedModel:
             metrics=manifest.metrics,
             intended_use=manifest.intended_use,
             limitations=manifest.limitations,
+            explain=self._describe_explaining(),
         )
+
+    def _describe_explaining(self) -> ExplainOffer | None:
+        if self.explaining is None:
+            return None
+        explainer = self.explaining.explainer
+        return ExplainOffer(layer=explainer.layer, methods=METHODS, precision=explainer.precision)
 
 
 class Models:

@@ -13,6 +13,7 @@ from cxr.errors import CxrError
 from service.answers import ImageResult
 from service.deadline import Deadline
 from service.inference.batch_queue import ItemOutput
+from service.inference.engine import OutputRow
 from service.inference.models import ServedModel
 from service.inference.preparation import Decoder, PreparedImage
 from service.inference.result import build_result
@@ -43,6 +44,21 @@ class ImageFailure:
     error: Exception
 
 
+@dataclass(frozen=True)
+class Reading:
+    """One image with what the engine answered for it.
+
+    Attributes:
+        id: Its name within the request.
+        image: What was prepared of it.
+        row: The engine's answer.
+    """
+
+    id: str
+    image: PreparedImage
+    row: OutputRow
+
+
 Prepared: TypeAlias = list[tuple[str, PreparedImage | Exception]]
 """Ids with what was prepared of each image, or why it could not be."""
 
@@ -50,7 +66,12 @@ T = TypeVar("T")
 
 
 async def prepare_images(
-    images: Sequence[EncodedImage], model: ServedModel, decoder: Decoder, deadline: Deadline
+    images: Sequence[EncodedImage],
+    model: ServedModel,
+    decoder: Decoder,
+    deadline: Deadline,
+    *,
+    keep_picture: bool = False,
 ) -> Prepared:
     """Decode all images of a request, several at a time."""
     spec = model.manifest.preprocessing
@@ -58,19 +79,15 @@ async def prepare_images(
     async def prepare(image: EncodedImage) -> PreparedImage:
         if image.error is not None:
             raise image.error
-        return await decoder.prepare(image.data, spec, deadline)
+        return await decoder.prepare(image.data, spec, deadline, keep_picture=keep_picture)
 
     outcomes = await asyncio.gather(*map(prepare, images), return_exceptions=True)
     return [(image.id, _checked(one)) for image, one in zip(images, outcomes, strict=True)]
 
 
 async def run_prepared(
-    prepared: Prepared,
-    model: ServedModel,
-    point: OperatingPoint,
-    deadline: Deadline,
-    stopwatch: Stopwatch,
-) -> list[ImageResult | ImageFailure]:
+    prepared: Prepared, model: ServedModel, deadline: Deadline, stopwatch: Stopwatch
+) -> list[Reading | ImageFailure]:
     """Run the images that could be prepared and give one outcome for each of all.
 
     If the caller is cancelled, its images are taken out of the queue.
@@ -83,18 +100,27 @@ async def run_prepared(
     futures = model.batcher.submit([i.model_input for i in usable], deadline) if usable else []
     # gather cancels its futures when it is cancelled itself.
     outputs = iter([_checked(o) for o in await asyncio.gather(*futures, return_exceptions=True)])
-    results: list[ImageResult | ImageFailure] = []
+    outcomes: list[Reading | ImageFailure] = []
     for image_id, image in prepared:
         if isinstance(image, Exception):
-            results.append(ImageFailure(image_id, image))
+            outcomes.append(ImageFailure(image_id, image))
             continue
         output = next(outputs)
         if isinstance(output, Exception):
-            results.append(ImageFailure(image_id, output))
+            outcomes.append(ImageFailure(image_id, output))
             continue
         _record_longest(stopwatch, output)
-        results.append(build_result(image_id, image, output.row, model.manifest, point))
-    return results
+        outcomes.append(Reading(image_id, image, output.row))
+    return outcomes
+
+
+def result_of(
+    outcome: Reading | ImageFailure, model: ServedModel, point: OperatingPoint
+) -> ImageResult | ImageFailure:
+    """Give the answer for an image that was run; a failure stays one."""
+    if isinstance(outcome, ImageFailure):
+        return outcome
+    return build_result(outcome.id, outcome.image, outcome.row, model.manifest, point)
 
 
 def _checked(outcome: T | BaseException) -> T | Exception:
@@ -106,6 +132,6 @@ def _checked(outcome: T | BaseException) -> T | Exception:
     return outcome
 
 
-def _record_longest(stopwatch: Stopwatch, output: ItemOutput) -> None:
+def _record_longest(stopwatch: Stopwatch, output: ItemOutput[OutputRow]) -> None:
     for stage, duration_ms in (("queue", output.queue_ms), ("inference", output.inference_ms)):
         stopwatch.stages_ms[stage] = max(stopwatch.stages_ms.get(stage, 0.0), duration_ms)

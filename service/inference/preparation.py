@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from cxr.decoding import decode_image
-from cxr.image import DecodedImage, ModelInput
+from cxr.explain.overlay import to_picture
+from cxr.image import DecodedImage, GrayImage, ModelInput
 from cxr.preprocessing import Preprocessing, decode_options, to_model_input
 from cxr.scope import Scope, assess_scope
 from service.answers import DicomAnswer, ImageFacts
@@ -28,21 +30,26 @@ class PreparedImage:
         facts: The image as it was received.
         scope: Whether the model was made for such an image.
         warnings: Sentences about how it was read.
+        picture: The radiograph as it is shown to people, if it was asked for.
     """
 
     model_input: ModelInput
     facts: ImageFacts
     scope: Scope
     warnings: tuple[str, ...]
+    picture: GrayImage | None = None
 
 
-def prepare_image(data: bytes, spec: Preprocessing, max_pixels: int) -> PreparedImage:
+def prepare_image(
+    data: bytes, spec: Preprocessing, max_pixels: int, *, keep_picture: bool = False
+) -> PreparedImage:
     """Decode, judge and resize one image. Any thread may call it.
 
     Args:
         data: A whole JPEG, PNG or DICOM Part 10 file.
         spec: Preprocessing of the model that will take it.
         max_pixels: Most pixels its header may declare.
+        keep_picture: Keep what an explanation is drawn on.
 
     Raises:
         InputError: It cannot be used; the subclass and message say why.
@@ -53,6 +60,7 @@ def prepare_image(data: bytes, spec: Preprocessing, max_pixels: int) -> Prepared
         facts=_facts_of(image),
         scope=assess_scope(image),
         warnings=image.warnings,
+        picture=to_picture(image.pixels, image.width, image.height) if keep_picture else None,
     )
 
 
@@ -87,14 +95,17 @@ class Decoder:
         self.max_pixels = max_pixels
         self.executor = ThreadPoolExecutor(threads, thread_name_prefix="decode")
 
-    async def prepare(self, data: bytes, spec: Preprocessing, deadline: Deadline) -> PreparedImage:
+    async def prepare(
+        self, data: bytes, spec: Preprocessing, deadline: Deadline, *, keep_picture: bool = False
+    ) -> PreparedImage:
         """Do what :func:`prepare_image` does. Belongs to the event loop.
 
         Raises:
             InputError: The image cannot be used.
             DeadlineExceededError: It was not decoded before the deadline.
         """
-        return await self.run(lambda: prepare_image(data, spec, self.max_pixels), deadline)
+        work = partial(prepare_image, data, spec, self.max_pixels, keep_picture=keep_picture)
+        return await self.run(work, deadline)
 
     async def run(self, work: Callable[[], T], deadline: Deadline) -> T:
         """Do some work on an image on a thread. Belongs to the event loop.

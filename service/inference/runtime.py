@@ -6,8 +6,16 @@ import asyncio
 
 from service.errors import NotReadyError
 from service.inference.batcher import Batcher
+from service.inference.buckets import bucket_sizes
 from service.inference.cores import usable_cores
-from service.inference.engine import EngineBuilder
+from service.inference.engine import EngineBuilder, EngineRunner
+from service.inference.explaining import (
+    Explainer,
+    ExplainerBuilder,
+    Explaining,
+    ExplainRunner,
+    load_explainer,
+)
 from service.inference.loading import LoadedModel, load_models
 from service.inference.models import Models, ServedModel, default_name
 from service.inference.preparation import Decoder
@@ -22,13 +30,20 @@ class Runtime:
     Args:
         settings: The operator's settings.
         build_engine: Makes the engine of a bundle.
+        build_explainer: Makes what explains its answers; None serves no explanations.
     """
 
-    def __init__(self, settings: Settings, build_engine: EngineBuilder) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        build_engine: EngineBuilder,
+        build_explainer: ExplainerBuilder | None = None,
+    ) -> None:
         self.settings = settings
         self.lifecycle = Lifecycle()
         self.decoder = Decoder(settings.decode_threads or usable_cores(), settings.max_image_pixels)
         self._build_engine = build_engine
+        self._build_explainer = build_explainer
         self._models: Models | None = None
 
     @property
@@ -57,25 +72,49 @@ class Runtime:
         try:
             loaded = await asyncio.to_thread(load_models, self.settings, self._build_engine)
             default = default_name(list(loaded), self.settings)
+            explainers = await asyncio.to_thread(self._load_explainers, loaded)
         except BaseException:
             self.lifecycle.fail()
             raise
-        self._models = Models({name: self._serve(model) for name, model in loaded.items()}, default)
+        served = {name: self._serve(model, explainers.get(name)) for name, model in loaded.items()}
+        self._models = Models(served, default)
         self.lifecycle.become_ready()
 
-    def _serve(self, model: LoadedModel) -> ServedModel:
+    def _load_explainers(self, loaded: dict[str, LoadedModel]) -> dict[str, Explainer]:
+        build = self._build_explainer
+        if build is None:
+            return {}
+        return {
+            name: load_explainer(model.bundle, model.engine.provider, self.settings, build)
+            for name, model in loaded.items()
+        }
+
+    def _serve(self, model: LoadedModel, explainer: Explainer | None) -> ServedModel:
+        settings = self.settings
         batcher = Batcher(
-            model.engine,
-            max_batch=self.settings.max_batch,
-            batch_window_s=self.settings.batch_window_ms / MS_PER_S,
-            queue_capacity=self.settings.queue_capacity,
+            EngineRunner(model.engine, bucket_sizes(settings.max_batch)),
+            max_batch=settings.max_batch,
+            batch_window_s=settings.batch_window_ms / MS_PER_S,
+            queue_capacity=settings.queue_capacity,
         )
         batcher.start()
-        return ServedModel(model, batcher)
+        if explainer is None:
+            return ServedModel(model, batcher)
+        # A run takes tens of milliseconds: company gathers meanwhile, nobody need wait for it.
+        explaining = Batcher(
+            ExplainRunner(explainer),
+            max_batch=settings.explain_max_batch,
+            batch_window_s=0.0,
+            queue_capacity=settings.explain_queue_capacity,
+        )
+        explaining.start()
+        return ServedModel(model, batcher, Explaining(explainer, explaining))
 
     async def stop(self) -> None:
         """Accept nothing more, finish what was accepted, and end all threads."""
         self.lifecycle.drain()
         for model in self.loaded_models:
             await model.batcher.stop()
+            if model.explaining is not None:
+                await model.explaining.batcher.stop()
         self.decoder.close()

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from service.deadline import Clock
 
 STAGES = ("decode", "queue", "inference")
+"""Stages every request has; one that has more records them."""
+
 MS_PER_S = 1000.0
 
 
@@ -44,7 +46,8 @@ class Stopwatch:
 
     def as_ms(self) -> dict[str, float]:
         """Give every stage, 0 where it was not reached, and the total; rounded for people."""
-        stages = {name: round(self.stages_ms.get(name, 0.0), 3) for name in STAGES}
+        every = dict.fromkeys(STAGES, 0.0) | self.stages_ms
+        stages = {name: round(duration_ms, 3) for name, duration_ms in every.items()}
         return {**stages, "total": round(self.total_ms, 3)}
 
     def server_timing(self) -> str:

@@ -13,9 +13,10 @@ import pytest
 
 from cxr.bundle import open_bundle
 from cxr.errors import BundleError
+from cxr.networks.served import served_network
 from export.__main__ import main
 from export.build import build_bundle
-from export.engine import OrtEngine, TorchEngine, served_network
+from export.engine import OrtEngine, TorchEngine
 from export.goldens import golden_inputs
 from export.parity import LOGIT_TOLERANCE, measure_parity
 

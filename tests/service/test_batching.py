@@ -23,6 +23,7 @@ from service.errors import (
 from service.inference.batch_queue import BatchQueue, Item
 from service.inference.batcher import Batcher
 from service.inference.buckets import bucket_sizes, stack_padded
+from service.inference.engine import EngineRunner
 from tests.service.fake_engine import POISON, FakeEngine
 from tests.service.harness import until
 from tests.service.make_bundle import probabilities_of
@@ -65,7 +66,8 @@ def make_queue(*items: Item, max_batch: int = 4) -> BatchQueue:
 async def batching(engine: FakeEngine, **changes: Any) -> AsyncIterator[Batcher]:
     """Run a batcher and stop it at the end."""
     values: dict[str, Any] = {"max_batch": 4, "batch_window_s": 0.0, "queue_capacity": 8}
-    batcher = Batcher(engine, **values | changes)
+    values |= changes
+    batcher = Batcher(EngineRunner(engine, bucket_sizes(values["max_batch"])), **values)
     batcher.start()
     try:
         yield batcher

@@ -1,0 +1,114 @@
+"""Pictures of explanations, rendered on threads of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr.explain.overlay import Caption, render_heatmap_png, render_overlay_png
+from cxr.image import GrayImage
+from service.answers import ExplanationAnswer, HeatmapAnswer, ImageFacts
+from service.deadline import Deadline
+from service.errors import DeadlineExceededError, QueueFullError
+from service.explain.priority import lower_priority
+
+DIGITS = 4  # of the heatmap's values: finer than a colour or a rounding error of bfloat16
+T = TypeVar("T")
+
+RETRY_AFTER_S = 1  # a picture takes about a tenth of a second
+
+
+@dataclass(frozen=True)
+class PictureOrder:
+    """What is to be rendered.
+
+    Attributes:
+        picture: The radiograph at the size it is shown in.
+        facts: Its source, whose aspect ratio is kept.
+        heatmap: Shape (h, w), in [0, 1].
+        caption: Stands below.
+        alpha: Opacity of the heatmap's 1.
+    """
+
+    picture: GrayImage
+    facts: ImageFacts
+    heatmap: NDArray[np.float32]
+    caption: Caption
+    alpha: float
+
+    def render_overlay(self) -> bytes:
+        """Render the radiograph with the heatmap over it, as PNG."""
+        size = self.facts.width, self.facts.height
+        return render_overlay_png(self.picture, self.heatmap, self.caption, self.alpha, *size)
+
+    def render_answer(self, layer: str) -> ExplanationAnswer:
+        """Render both pictures and give them with the numbers."""
+        height, width = self.heatmap.shape
+        values = np.round(self.heatmap.astype(np.float64), DIGITS).tolist()
+        alone = render_heatmap_png(self.heatmap, self.facts.width, self.facts.height)
+        return ExplanationAnswer(
+            method=self.caption.method,
+            layer=layer,
+            target=self.caption.target,
+            heatmap=HeatmapAnswer(height=height, width=width, values=values),
+            heatmap_png=base64.b64encode(alone).decode("ascii"),
+            overlay_png=base64.b64encode(self.render_overlay()).decode("ascii"),
+        )
+
+
+class Renderer:
+    """Renders pictures away from the event loop, to which its methods belong.
+
+    Args:
+        threads: Pictures rendered at a time.
+        capacity: Most orders that may be on their way.
+    """
+
+    def __init__(self, threads: int, capacity: int) -> None:
+        self._capacity = capacity
+        self._waiting = 0
+        self._executor = ThreadPoolExecutor(
+            threads, thread_name_prefix="render", initializer=lower_priority
+        )
+
+    def verify_room(self) -> None:
+        """Refuse early what would wait in vain.
+
+        Raises:
+            QueueFullError: Too many pictures are on their way.
+        """
+        if self._waiting >= self._capacity:
+            raise QueueFullError("Too many pictures are being drawn. Try later.", RETRY_AFTER_S)
+
+    async def render(self, work: Callable[[], T], deadline: Deadline) -> T:
+        """Do some rendering on one of the threads.
+
+        Raises:
+            QueueFullError: Too many pictures are on their way.
+            DeadlineExceededError: No thread was free before the deadline.
+        """
+
+        def begin() -> T:
+            if deadline.is_over:
+                raise DeadlineExceededError(
+                    "The deadline passed before the picture was drawn. Try again later."
+                )
+            return work()
+
+        self.verify_room()
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, begin)
+        finally:
+            self._waiting -= 1
+
+    def close(self) -> None:
+        """End the threads; what was not begun is dropped."""
+        self._executor.shutdown(cancel_futures=True)

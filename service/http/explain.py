@@ -1,0 +1,179 @@
+"""POST /v1/explain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, cast
+
+import numpy as np
+from fastapi import APIRouter, Query
+from numpy.typing import NDArray
+from pydantic import BeforeValidator
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cxr.decision import OperatingPoint
+from cxr.explain.methods import Method
+from cxr.explain.overlay import DEFAULT_ALPHA, Caption, heatmap_warnings
+from service.answers import ExplainAnswer, ExplainedResult, ExplainTimingsMs, ImageResult
+from service.errors import InvalidRequestError
+from service.explain.explanation import explain_reading
+from service.explain.pictures import PictureOrder, Renderer
+from service.http.accept import choose_media_type
+from service.http.connection import while_connected
+from service.http.context import RequestContext, context_of, runtime_of
+from service.http.openapi import EXPLAIN_BODY, EXPLAIN_CONTENT, problem_responses
+from service.http.predict import ModelQuery, PointQuery, respond
+from service.http.query import verify_query
+from service.http.receive import receive_images
+from service.inference.explaining import Explaining
+from service.inference.models import ServedModel
+from service.inference.prediction import ImageFailure, Prepared, Reading, result_of, run_prepared
+
+router = APIRouter(prefix="/v1", tags=["inference"])
+
+JSON, PNG = "application/json", "image/png"
+
+
+def _restore_plus(given: object) -> object:
+    """Undo what URLs do to a plus sign that is not escaped: no method has a space in its name."""
+    return given.replace(" ", "+") if isinstance(given, str) else given
+
+
+TargetQuery = Annotated[
+    str | None,
+    Query(description="Class to explain; the positive class.", max_length=256),
+]
+MethodQuery = Annotated[
+    Method,
+    BeforeValidator(_restore_plus),
+    Query(description="How the feature maps are weighed."),
+]
+AlphaQuery = Annotated[
+    float, Query(description="Opacity of the overlay where the heatmap is 1.", ge=0, le=1)
+]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What one request asks for.
+
+    Attributes:
+        served: The model.
+        explaining: What explains its answers.
+        point: The operating point in force.
+        target: The class to explain.
+        method: How.
+        alpha: Opacity of the overlay.
+        media_type: Of the answer.
+    """
+
+    served: ServedModel
+    explaining: Explaining
+    point: OperatingPoint
+    target: str
+    method: Method
+    alpha: float
+    media_type: str
+
+
+@router.post(
+    "/explain",
+    summary="Read one radiograph and show where the answer comes from",
+    response_model=ExplainAnswer,
+    responses=EXPLAIN_CONTENT
+    | problem_responses(400, 404, 406, 413, 415, 422, 429, 500, 501, 503, 504),
+    openapi_extra={"requestBody": EXPLAIN_BODY},
+)
+async def explain(
+    request: Request,
+    model: ModelQuery = None,
+    operating_point: PointQuery = None,
+    target: TargetQuery = None,
+    method: MethodQuery = "gradcam",
+    alpha: AlphaQuery = DEFAULT_ALPHA,
+) -> Response:
+    """The prediction for one image, and a heatmap of what speaks for a class.
+
+    With `Accept: image/png` the answer is the overlay: the radiograph with the heatmap over it,
+    legend and caption below it. A heatmap shows what the network looked at, not where a disease
+    is. Research use only, not a medical device.
+    """
+    verify_query(request, "model", "operating_point", "target", "method", "alpha")
+    runtime, context = runtime_of(request), context_of(request)
+    with runtime.lifecycle.accepted_request():
+        served = runtime.models.get(model)
+        wish = Wish(
+            served,
+            served.verify_explains(),
+            served.operating_point(operating_point),
+            _known_class(served, target),
+            method,
+            alpha,
+            choose_media_type(request, (JSON, PNG)),
+        )
+        context.log_fields.update(model=served.manifest.name, explained_by=method)
+        renderer = cast("Renderer", request.app.state.renderer)
+        wish.explaining.batcher.verify_room(1)  # refused at the door, before the body is read
+        renderer.verify_room()
+        prepared = await receive_images(request, served, to_explain=True)
+        return await while_connected(request, _answer(prepared, wish, renderer, context))
+
+
+def _known_class(served: ServedModel, target: str | None) -> str:
+    task = served.manifest.task
+    if target is None:
+        return task.positive
+    if target not in task.classes:
+        raise InvalidRequestError(
+            f"Unknown target. The classes of model {served.manifest.name} are: "
+            f"{', '.join(task.classes)}."
+        )
+    return target
+
+
+async def _answer(
+    prepared: Prepared, wish: Wish, renderer: Renderer, context: RequestContext
+) -> Response:
+    served = wish.served
+    [reading] = await run_prepared(prepared, served, context.deadline, context.stopwatch)
+    result = result_of(reading, served, wish.point)
+    if isinstance(reading, ImageFailure) or isinstance(result, ImageFailure):
+        return respond([result], served, context)
+    with context.stopwatch.stage("explain"):
+        column = served.manifest.task.classes.index(wish.target)
+        explanation = await explain_reading(
+            reading, wish.explaining, column, wish.method, context.deadline
+        )
+        order = _order(reading, result, explanation.heatmap, wish)
+        if wish.media_type == PNG:
+            overlay = await renderer.render(order.render_overlay, context.deadline)
+            return Response(overlay, media_type=PNG, headers={"Vary": "Accept"})
+        layer = wish.explaining.explainer.layer
+        drawn = await renderer.render(partial(order.render_answer, layer), context.deadline)
+    warnings = (*result.warnings, *heatmap_warnings(explanation.heatmap))
+    explained = result.model_dump() | {"warnings": warnings, "explanation": drawn}
+    answer = ExplainAnswer(
+        request_id=context.request_id,
+        model=served.reference(),
+        results=(ExplainedResult.model_validate(explained),),
+        timings_ms=ExplainTimingsMs(**context.stopwatch.as_ms()),
+    )
+    return Response(answer.model_dump_json(), media_type=JSON, headers={"Vary": "Accept"})
+
+
+def _order(
+    reading: Reading, result: ImageResult, heatmap: NDArray[np.float32], wish: Wish
+) -> PictureOrder:
+    manifest, picture = wish.served.manifest, reading.image.picture
+    if picture is None:
+        raise ValueError("the image was prepared without its picture")
+    caption = Caption(
+        model=manifest.name,
+        version=manifest.version,
+        target=wish.target,
+        probability=result.probabilities[wish.target],
+        method=wish.method,
+    )
+    return PictureOrder(picture, reading.image.facts, heatmap, caption, wish.alpha)

@@ -1,0 +1,139 @@
+"""What explains answers, in batches behind a queue of its own. Loads no PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr.bundle import Bundle
+from cxr.explain.methods import Method
+from cxr.image import ModelInput
+from service.errors import InferenceFailedError, StartupError
+from service.inference.batcher import NOT_FINITE, Batcher, Run
+from service.settings import Settings
+
+
+@dataclass(frozen=True)
+class ExplainTask:
+    """What one item of a batch asks: which class, and how.
+
+    Attributes:
+        model_input: Shape (1, S, S), uint8.
+        target: Column of the explained class.
+        method: How the heatmap is computed.
+    """
+
+    model_input: ModelInput
+    target: int
+    method: Method
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What one answer rests on.
+
+    Attributes:
+        heatmap: Shape (h, w), float32, in [0, 1], at the layer's own resolution.
+        logits: Shape (K,), float32, before calibration: those that were explained.
+    """
+
+    heatmap: NDArray[np.float32]
+    logits: NDArray[np.float32]
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every number is one."""
+        return bool(np.isfinite(self.heatmap).all() and np.isfinite(self.logits).all())
+
+
+class Explainer(Protocol):
+    """Explains one model's answers. Called from one thread at a time."""
+
+    @property
+    def layer(self) -> str:
+        """Name of the layer whose feature maps are weighed."""
+
+    @property
+    def precision(self) -> str:
+        """Number format of the feature maps: ``fp32`` or ``bf16``."""
+
+    @property
+    def tolerance(self) -> float:
+        """How far its logits may lie from the engine's for the same answer to be explained."""
+
+    def prepare_thread(self) -> None:
+        """Bound what the calling thread may take. Called once, before the first batch."""
+
+    def explain(
+        self, images: NDArray[np.uint8], targets: Sequence[int], methods: Sequence[Method]
+    ) -> list[Explanation]:
+        """Explain a batch of model inputs, shape (N, 1, S, S), uint8."""
+
+
+ExplainerBuilder: TypeAlias = Callable[[Bundle, str, Settings], Explainer]
+"""Makes the explainer of a bundle beside an engine on that provider. Raises StartupError."""
+
+
+@dataclass(frozen=True)
+class ExplainRunner:
+    """Lets a batcher run an explainer; what is not finite fails alone."""
+
+    explainer: Explainer
+
+    def form(self, payloads: Sequence[ExplainTask]) -> Run[Explanation]:
+        """Stack the model inputs."""
+        return partial(
+            self._run,
+            np.stack([task.model_input for task in payloads]),
+            [task.target for task in payloads],
+            [task.method for task in payloads],
+        )
+
+    def prepare_thread(self) -> None:
+        """Bound what the batcher's thread may take."""
+        self.explainer.prepare_thread()
+
+    def _run(
+        self, images: NDArray[np.uint8], targets: Sequence[int], methods: Sequence[Method]
+    ) -> list[Explanation | InferenceFailedError]:
+        found = self.explainer.explain(images, targets, methods)
+        return [one if one.is_finite else InferenceFailedError(NOT_FINITE) for one in found]
+
+
+@dataclass(frozen=True)
+class Explaining:
+    """An explainer with the batcher in front of it."""
+
+    explainer: Explainer
+    batcher: Batcher[ExplainTask, Explanation]
+
+
+def load_explainer(
+    bundle: Bundle, provider: str, settings: Settings, build_explainer: ExplainerBuilder
+) -> Explainer:
+    """Make the explainer of an opened bundle and verify that it answers as its goldens.
+
+    Raises:
+        StartupError: It cannot be made, or explains another answer than the bundle's.
+    """
+    explainer = build_explainer(bundle, provider, settings)
+    goldens, positive = bundle.golden_tensors(), bundle.manifest.task.as_task().positive_index
+    step = settings.explain_max_batch
+    for start in range(0, len(goldens.images), step):
+        images = goldens.images[start : start + step]
+        targets, methods = [positive] * len(images), ["gradcam"] * len(images)
+        found = explainer.explain(images, targets, methods)  # type: ignore[arg-type]
+        for one, logits in zip(found, goldens.logits[start : start + step], strict=True):
+            gap = float(np.abs(one.logits - logits).max())
+            if not gap <= explainer.tolerance:  # also when it is not a number
+                raise StartupError(
+                    f"The weights of model {bundle.manifest.name} do not reproduce its golden "
+                    f"tensors: the logits differ by {gap:.2g}, allowed are "
+                    f"{explainer.tolerance:.2g}. Export the bundle again, or set CXR_EXPLAIN=off."
+                )
+    return explainer
