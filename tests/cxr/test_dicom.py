@@ -132,7 +132,10 @@ def test_chosen_window_replaces_the_objects_own(edit: Callable[[Dataset], None])
     assert image.display is not None
     assert image.display.window is not None
     assert (image.display.window.center, image.display.window.width) == (2040, 4080)
-    assert (image.display.low, image.display.high) == (16 * PHANTOM.min(), 16 * PHANTOM.max())
+    assert (image.display.low, image.display.high) == (
+        16 * int(PHANTOM.min()),
+        16 * int(PHANTOM.max()),
+    )
 
 
 @pytest.mark.parametrize("width", ["nan", "inf", "0"])
