@@ -17,12 +17,14 @@ from typing import Any, Self
 
 import httpx
 
-from service.answers import ModelAnswer, ModelsAnswer, PredictAnswer
+from cxr.explain.methods import Method
+from service.answers import ExplainAnswer, ModelAnswer, ModelsAnswer, PredictAnswer
 from service.exchange import (
     RETRIED_ERRORS,
     ImageSource,
     Retry,
     ServiceError,
+    build_explain_request,
     build_predict_request,
     verify_success,
 )
@@ -99,6 +101,36 @@ class Client:
         """Read one image, or many in one request."""
         response = self._send(**build_predict_request(images, model, operating_point))
         return PredictAnswer.model_validate_json(response.content)
+
+    def explain(
+        self,
+        image: ImageSource,
+        *,
+        model: str | None = None,
+        operating_point: str | None = None,
+        target: str | None = None,
+        method: Method | None = None,
+        alpha: float | None = None,
+    ) -> ExplainAnswer:
+        """Read one image and say where the answer comes from.
+
+        Args:
+            image: The image.
+            model: Name of the model; the service's default.
+            operating_point: Name of an operating point; the model's default.
+            target: Class to explain; the positive class.
+            method: ``gradcam``, ``gradcam++`` or ``layercam``.
+            alpha: Opacity of the overlay where the heatmap is 1, in [0, 1].
+        """
+        request = build_explain_request(
+            image,
+            model=model,
+            operating_point=operating_point,
+            target=target,
+            method=method,
+            alpha=alpha,
+        )
+        return ExplainAnswer.model_validate_json(self._send(**request).content)
 
     def models(self) -> tuple[ModelAnswer, ...]:
         """List the loaded models."""
@@ -177,6 +209,38 @@ class AsyncClient:
         request = await asyncio.to_thread(build_predict_request, images, model, operating_point)
         response = await self._send(**request)
         return PredictAnswer.model_validate_json(response.content)
+
+    async def explain(
+        self,
+        image: ImageSource,
+        *,
+        model: str | None = None,
+        operating_point: str | None = None,
+        target: str | None = None,
+        method: Method | None = None,
+        alpha: float | None = None,
+    ) -> ExplainAnswer:
+        """Read one image and say where the answer comes from.
+
+        Args:
+            image: The image.
+            model: Name of the model; the service's default.
+            operating_point: Name of an operating point; the model's default.
+            target: Class to explain; the positive class.
+            method: ``gradcam``, ``gradcam++`` or ``layercam``.
+            alpha: Opacity of the overlay where the heatmap is 1, in [0, 1].
+        """
+        request = await asyncio.to_thread(
+            build_explain_request,
+            image,
+            model=model,
+            operating_point=operating_point,
+            target=target,
+            method=method,
+            alpha=alpha,
+        )
+        response = await self._send(**request)
+        return ExplainAnswer.model_validate_json(response.content)
 
     async def models(self) -> tuple[ModelAnswer, ...]:
         """List the loaded models."""

@@ -84,21 +84,33 @@ def build_predict_request(
     Raises:
         OSError: A file cannot be read.
     """
-    given = {"model": model, "operating_point": operating_point}
-    request: dict[str, Any] = {
-        "method": "POST",
-        "url": "/v1/predict",
-        "params": {name: value for name, value in given.items() if value is not None},
-    }
+    request = _post("/v1/predict", model=model, operating_point=operating_point)
     if isinstance(images, list):
         # The service needs no file names, and they may be names of patients.
         request["files"] = [
             ("files", ("image", _read(image), "application/octet-stream")) for image in images
         ]
     else:
-        request["content"] = _read(images)
-        request["headers"] = {"Content-Type": "application/octet-stream"}
+        request |= _raw_body(images)
     return request
+
+
+def build_explain_request(image: ImageSource, **query: str | float | None) -> dict[str, Any]:
+    """Give httpx's arguments of an explanation. Reads the file, so it may block.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    return _post("/v1/explain", **query) | _raw_body(image)
+
+
+def _post(url: str, **query: str | float | None) -> dict[str, Any]:
+    given = {name: value for name, value in query.items() if value is not None}
+    return {"method": "POST", "url": url, "params": given}
+
+
+def _raw_body(image: ImageSource) -> dict[str, Any]:
+    return {"content": _read(image), "headers": {"Content-Type": "application/octet-stream"}}
 
 
 def _read(image: ImageSource) -> bytes:

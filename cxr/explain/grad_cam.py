@@ -39,8 +39,9 @@ class Heatmaps:
 class GradCam:
     """Explains answers of one network. Several threads may call one instance.
 
-    With a mirrored pass, both passes are explained, and the mirrored one's map is turned back:
-    their average explains the average that is served.
+    With a mirrored pass, both passes are explained and the mirrored one's map is turned back.
+    The maps are averaged as the logits are, before anything is scaled: each pass counts as
+    much as it contributes to the answer that is served.
 
     Args:
         served: The network with what surrounds it, in float32. It is not changed.
@@ -78,16 +79,19 @@ class GradCam:
             views = [normalised, normalised.flip(3)] if served.mirror else [normalised]
             features = [self._features(view) for view in views]
         chosen = torch.as_tensor(list(targets), device=self._device)
-        logits, maps = torch.zeros(()), torch.zeros(())
+        logits, maps, evidence = (torch.zeros((), device=self._device) for _ in range(3))
         for number, one in enumerate(features):
             leaf = one.requires_grad_(True)
             answer = served.network.classify(served.network.embed(leaf))
             explained = answer.gather(1, chosen[:, None]).sum()
             (gradient,) = torch.autograd.grad(explained, leaf)
             found = weigh(leaf.detach(), gradient, methods)
+            # Gradient times activation: what each position adds to the logit, to first order.
+            added = (gradient * leaf.detach()).sum(1)
             logits = logits + answer.detach() / len(features)
             maps = maps + (found.flip(2) if number else found) / len(features)
-        return Heatmaps(maps.cpu().numpy(), logits.cpu().numpy())
+            evidence = evidence + (added.flip(2) if number else added) / len(features)
+        return Heatmaps(scale(maps, evidence).cpu().numpy(), logits.cpu().numpy())
 
     def _features(self, view: torch.Tensor) -> torch.Tensor:
         images = view.to(self._dtype).contiguous(memory_format=torch.channels_last)
@@ -97,11 +101,7 @@ class GradCam:
 def weigh(
     features: torch.Tensor, gradient: torch.Tensor, methods: Sequence[Method]
 ) -> torch.Tensor:
-    """Turn feature maps and their gradients into heatmaps.
-
-    A map is divided by its largest value, never stretched from its smallest one: an even map
-    stays even. Its peak is then scaled down to the share of the evidence that speaks for the
-    class: where next to nothing does, the little that is left is not blown up.
+    """Turn feature maps and their gradients into maps of what speaks for the class.
 
     Sources: Selvaraju et al., "Grad-CAM", ICCV 2017; Chattopadhay et al., "Grad-CAM++",
     WACV 2018 (equation 19, for an exponential of the logit); Jiang et al., "LayerCAM", IEEE
@@ -113,7 +113,7 @@ def weigh(
         methods: For each of the N.
 
     Returns:
-        Shape (N, h, w), float32, in [0, 1].
+        Shape (N, h, w), float32, neither clipped nor scaled: what is negative speaks against it.
     """
     rows = []
     for row, method in enumerate(methods):
@@ -123,8 +123,7 @@ def weigh(
             found = _plus_plus(features[row], gradient[row])
         else:
             found = (gradient[row].clamp(min=0) * features[row]).sum(0)
-        # Gradient times activation: what each position adds to the logit, to first order.
-        rows.append(_scaled(found.clamp(min=0), (gradient[row] * features[row]).sum(0)))
+        rows.append(found)
     return torch.stack(rows)
 
 
@@ -137,10 +136,25 @@ def _plus_plus(features: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
     return (weights * features).sum(0)
 
 
-def _scaled(found: torch.Tensor, evidence: torch.Tensor) -> torch.Tensor:
-    strongest = evidence.abs().max()
-    largest = found.max()
-    if not (largest > EPSILON and strongest > EPSILON):  # also for what is not a number
-        return torch.zeros_like(found)
-    share_for = evidence.max().clamp(min=0) / strongest
-    return found / largest * share_for
+def scale(maps: torch.Tensor, evidence: torch.Tensor) -> torch.Tensor:
+    """Bring maps into [0, 1].
+
+    What is negative becomes 0. A map is divided by its largest value, never stretched from its
+    smallest one: an even map stays even. Its peak is then scaled down to the share of the
+    evidence that speaks for the class: where next to nothing does, the little that is left is
+    not blown up.
+
+    Args:
+        maps: Shape (N, h, w).
+        evidence: What each position adds to the explained logit, same shape.
+
+    Returns:
+        Same shape, float32; 0 for a map that cannot be told from zero.
+    """
+    maps = maps.clamp(min=0)
+    largest = maps.amax(dim=(1, 2), keepdim=True)
+    strongest = evidence.abs().amax(dim=(1, 2), keepdim=True)
+    share_for = evidence.amax(dim=(1, 2), keepdim=True).clamp(min=0) / strongest
+    # Also false for what is not a number.
+    is_map = (largest > EPSILON) & (strongest > EPSILON)
+    return torch.where(is_map, maps / largest * share_for, torch.zeros_like(maps))

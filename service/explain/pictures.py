@@ -68,7 +68,7 @@ class Renderer:
 
     Args:
         threads: Pictures rendered at a time.
-        capacity: Most orders that may be on their way.
+        capacity: Orders on their way from which on no further explanation is begun.
     """
 
     def __init__(self, threads: int, capacity: int) -> None:
@@ -79,7 +79,7 @@ class Renderer:
         )
 
     def verify_room(self) -> None:
-        """Refuse early what would wait in vain.
+        """Refuse at the door while pictures pile up.
 
         Raises:
             QueueFullError: Too many pictures are on their way.
@@ -88,10 +88,9 @@ class Renderer:
             raise QueueFullError("Too many pictures are being drawn. Try later.", RETRY_AFTER_S)
 
     async def render(self, work: Callable[[], T], deadline: Deadline) -> T:
-        """Do some rendering on one of the threads.
+        """Do some rendering on one of the threads. What was explained is not refused any more.
 
         Raises:
-            QueueFullError: Too many pictures are on their way.
             DeadlineExceededError: No thread was free before the deadline.
         """
 
@@ -102,7 +101,6 @@ class Renderer:
                 )
             return work()
 
-        self.verify_room()
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._executor, begin)

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from service.app.application import build_app
 from service.inference.engine import EngineBuilder
+from service.inference.explaining import ExplainerBuilder
 from service.inference.runtime import Runtime
 from service.settings import Settings
 
@@ -27,11 +28,15 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    settings: Settings, build_engine: EngineBuilder, *, wait: bool = True
+    settings: Settings,
+    build_engine: EngineBuilder,
+    build_explainer: ExplainerBuilder | None = None,
+    *,
+    wait: bool = True,
 ) -> AsyncIterator[Running]:
     """Run the application; ``wait`` until it is ready."""
     started: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
-    runtime = Runtime(settings, build_engine)
+    runtime = Runtime(settings, build_engine, build_explainer)
     app = build_app(runtime, started.set_result)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
