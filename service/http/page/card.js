@@ -130,7 +130,7 @@ export class Card {
       element(
         "p",
         { class: "quiet" },
-        `The heatmap shows which regions spoke for ${words(explanation.target)}. It does not outline disease.`,
+        `The brighter a region, the more it spoke for ${words(explanation.target)}. The heatmap does not outline disease.`,
       ),
     );
     if (focused) this.explanation.querySelector(`[name=${focused}]`).focus();

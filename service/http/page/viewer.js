@@ -78,13 +78,12 @@ export class Viewer {
     this.slider = element("input", {
       type: "range",
       id: sliderId,
-      class: "opacity",
       min: "0",
       max: "100",
       step: "5",
       on: { input: () => this.setOpacity(this.slider.value / 100) },
     });
-    this.output = element("output", { for: sliderId });
+    this.output = element("span", { class: "amount" });
     this.zoom = button("Full size", () => this.#toggleSize(), { "aria-pressed": "false" });
     return element(
       "figcaption",
@@ -93,9 +92,7 @@ export class Viewer {
         "div",
         { class: "heatmap-controls", hidden: true },
         element("span", { class: "check" }, this.toggle, element("label", { for: toggleId }, "Heatmap")),
-        element("label", { for: sliderId }, "Opacity"),
-        this.slider,
-        this.output,
+        element("span", { class: "opacity" }, element("label", { for: sliderId }, "Opacity"), this.slider, this.output),
       ),
       this.zoom,
     );

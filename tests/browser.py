@@ -1,0 +1,133 @@
+"""A real browser on the page for people."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypedDict
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+WAIT_MS = 30_000  # two busy cores may take that long for an explanation
+
+DROP = """({files, selector}) => {
+  const transfer = new DataTransfer();
+  for (const {name, type, data} of files) {
+    const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+    transfer.items.add(new File([bytes], name, {type}));
+  }
+  const zone = document.querySelector(selector);
+  for (const kind of ["dragenter", "dragover", "drop"]) {
+    zone.dispatchEvent(
+      new DragEvent(kind, {dataTransfer: transfer, bubbles: true, cancelable: true}));
+  }
+}"""
+
+
+class Upload(TypedDict):
+    """A file as Playwright takes it."""
+
+    name: str
+    mimeType: str
+    buffer: bytes
+
+
+def upload(name: str, data: bytes, media_type: str = "") -> Upload:
+    """Make a file to choose or drop."""
+    return {"name": name, "mimeType": media_type, "buffer": data}
+
+
+@contextmanager
+def running_browser() -> Iterator[Browser]:
+    """Start the system's Chromium, or skip if there is none."""
+    program = next((path for name in PROGRAMS if (path := shutil.which(name))), None)
+    if program is None:
+        pytest.skip(f"no Chromium to open the page in (looked for {', '.join(PROGRAMS)})")
+    expect.set_options(timeout=WAIT_MS)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Visit:
+    """The page, open in a browser, and what must never happen on it.
+
+    Attributes:
+        page: Playwright's.
+        address: Of the service.
+        complaints: What the browser complained of, refused policies included.
+        foreign: Addresses of other hosts that were asked.
+    """
+
+    page: Page
+    address: str
+    complaints: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.on("console", lambda message: self._hear(message.type, message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
+        self.page.on("request", lambda request: self._see(request.url))
+
+    def _hear(self, kind: str, text: str) -> None:
+        # The browser itself notes each answer of 4xx and 5xx: those are shown on the page.
+        if kind in ("error", "warning") and not text.startswith("Failed to load resource"):
+            self.complaints.append(text)
+
+    def _see(self, url: str) -> None:
+        if not url.startswith((self.address, "data:", "blob:" + self.address)):
+            self.foreign.append(url)
+
+    def open(self) -> Visit:
+        """Open the page and wait until it knows the models."""
+        self.page.goto(self.address)
+        expect(self.page.locator("#model")).to_be_visible()
+        return self
+
+    def choose(self, *files: Upload) -> Visit:
+        """Choose files by the button, and wait until all are over."""
+        self.page.set_input_files("#files", list(files))
+        return self.wait()
+
+    def drop(self, *files: Upload, selector: str = "#drop") -> Visit:
+        """Drop files on an element, and wait until all are over."""
+        encoded = [
+            {
+                "name": one["name"],
+                "type": one["mimeType"],
+                "data": base64.b64encode(one["buffer"]).decode(),
+            }
+            for one in files
+        ]
+        self.page.evaluate(DROP, {"files": encoded, "selector": selector})
+        return self.wait()
+
+    def wait(self) -> Visit:
+        """Wait until all readings are over."""
+        count = self.page.locator(".card").count()
+        expect(self.page.locator("#tally")).to_have_text(f"{count} of {count} done")
+        return self
+
+    def card(self, name: str) -> Locator:
+        """Give the card of a file."""
+        return self.page.get_by_role("article", name=name, exact=True)
+
+    def overflow_px(self) -> int:
+        """Give by how much the page is wider than the window."""
+        width: int = self.page.evaluate(
+            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+        return width
+
+    def verify_quiet(self) -> None:
+        """Check that nothing was complained of and nobody else was asked."""
+        assert self.complaints == []
+        assert self.foreign == []
