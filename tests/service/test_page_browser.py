@@ -95,7 +95,7 @@ def test_card_says_what_the_service_answered(visit: Visit, live: LiveServer) -> 
     scale = card.get_by_role("img", name=re.compile("^Probability of pneumonia"))
     threshold = round(result["operating_point"]["threshold"] * 100, 1)
     name = scale.get_attribute("aria-label") or ""
-    assert f"balanced {threshold:g} %." in name
+    assert f"balanced {threshold:g}\N{NO-BREAK SPACE}%." in name
     card.get_by_text("Details: resnet18 1.0.0").click()
     expect(card.locator("dl")).to_contain_text(result["image"]["sha256"][:12])
     card.get_by_role("button", name="Copy JSON").click()
@@ -376,6 +376,17 @@ def test_service_that_is_gone_is_told_in_plain_words(visit: Visit) -> None:
     expect(card).to_contain_text("The service cannot be reached.")
     visit.page.unroute("**/v1/*")
     card.get_by_role("button", name="Read again").click()
+    expect(decision(card)).to_have_text(DECISION)
+
+
+def test_page_opened_too_early_learns_the_models_later(visit: Visit) -> None:
+    """A service that was away when the page was opened is asked again with the next file."""
+    visit.page.route("**/v1/models", lambda route: route.abort("connectionrefused"))
+    visit.page.goto(visit.address)
+    expect(visit.page.locator("#choices")).to_contain_text("The service cannot be reached.")
+    visit.page.unroute("**/v1/models")
+    card = visit.choose(JPEG).card(JPEG["name"])
+    expect(visit.page.locator("#model")).to_have_value("resnet18")
     expect(decision(card)).to_have_text(DECISION)
 
 

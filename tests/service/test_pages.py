@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from service.answers import HealthAnswer, ModelsAnswer
@@ -95,6 +96,19 @@ async def test_root_is_the_page_for_people(real_service: Running) -> None:
     for link in links:
         assert not link.startswith(("/", "http"))
         assert (await real_service.client.get(f"/{link}")).status_code == 200
+
+
+async def test_pages_work_under_a_path_prefix(real_service: Running) -> None:
+    """As behind a proxy that tells the prefix: what the page names is found beside it."""
+    transport = httpx.ASGITransport(real_service.app, root_path="/cxr")
+    async with httpx.AsyncClient(transport=transport, base_url="http://test/cxr/") as client:
+        for path in ("", "docs", "docs/problems"):
+            response = await client.get(path)
+            links = re.findall(r"(?:src|href)=\"([^\"]+)\"", response.text)
+            assert links
+            for link in links:
+                if not link.startswith("https:"):
+                    assert (await client.get(response.url.join(link))).status_code == 200
 
 
 async def test_page_needs_nothing_inline(real_service: Running) -> None:

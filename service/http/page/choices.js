@@ -5,6 +5,7 @@ import { percent, words } from "./format.js";
 /** The model and the operating point that files are read with. Emits `change`. */
 export class Choices extends EventTarget {
   #models = [];
+  #asked = null;
 
   /** @param {Element} place where the controls go */
   constructor(place) {
@@ -19,14 +20,23 @@ export class Choices extends EventTarget {
     return { model: this.model, operatingPoint: this.operatingPoint };
   }
 
-  /** Asks the service what is loaded. Without an answer it reads with its own defaults. */
-  async load() {
+  /**
+   * Asks the service what is loaded: once, and again after a failure. Without an answer files
+   * are read with the service's own defaults.
+   */
+  load() {
+    this.#asked ??= this.#ask();
+    return this.#asked;
+  }
+
+  async #ask() {
     this.#say("Asking the service for its models");
     try {
       const answer = await get(endpoint("v1/models"), { onWait: () => this.#say("The service is starting") });
       this.#models = answer.models;
       this.#choose(this.#models.find((model) => model.default) ?? this.#models[0]);
     } catch (problem) {
+      this.#asked = null;
       this.#say(`${problem.headline ?? "The models are not known."} ${problem.advice ?? ""}`);
     }
   }

@@ -35,14 +35,19 @@ function rows(answer, result) {
       ? [`Not ruled out (${percent(uncertainty.coverage)} coverage)`, uncertainty.prediction_set.map(words).join(", ") || "nothing"]
       : null,
     ["In scope", result.scope.in_scope ? "yes" : "no"],
-    explanation ? ["Heatmap", `${methodName(explanation.method)}, layer ${explanation.layer}`] : null,
+    explanation ? ["Heatmap", `${methodName(explanation.method)} at ${explanation.layer}`] : null,
     image.dicom ? ["DICOM", dicomText(image.dicom)] : null,
-    ["Time", Object.entries(timings).map(([stage, spent]) => `${stage} ${duration(spent)}`).join(", ")],
+    ["Time", times(timings)],
     ["Model", `${model.name} ${model.version}, ${model.precision}, ${model.engine} on ${model.provider}`],
     ["Bundle", short(model.sha256)],
     ["File", short(image.sha256)],
     ["Request", answer.request_id],
   ].filter(Boolean);
+}
+
+function times({ total, ...stages }) {
+  const parts = Object.entries(stages).map(([stage, spent]) => `${stage} ${duration(spent)}`);
+  return `${duration(total)} in all: ${parts.join(", ")}`;
 }
 
 function dicomText(dicom) {

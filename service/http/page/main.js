@@ -18,7 +18,7 @@ let cards = [];
 
 function start(reading) {
   pool.add(async () => {
-    await modelsAsked; // so that it is read with the choice that is shown
+    await choices.load(); // so that it is read with the choice that is shown
     if (reading.choice.model === null) reading.choice = choices.current;
     await reading.run();
   });
@@ -107,4 +107,4 @@ part("again").addEventListener("click", () => {
 part("clear").addEventListener("click", clear);
 choices.addEventListener("change", refresh);
 openIntake({ input: part("files"), zone: part("drop"), onFiles: add });
-const modelsAsked = choices.load();
+choices.load();

@@ -53,7 +53,8 @@ export class Reading extends EventTarget {
 
   /** Reads the file. Never rejects: what went wrong is in `problem`. */
   async run() {
-    if (this.state === "cancelled") return;
+    if (this.state !== "waiting") return; // cancelled, or put in the queue twice
+    this.#set({ state: "sending", progress: 0 });
     const { signal } = this.#controller;
     try {
       this.kind = await kindOf(this.file);
@@ -103,7 +104,6 @@ export class Reading extends EventTarget {
       onWait: (seconds, attempt, tries) =>
         this.#set({ state: "retrying", note: `The service cannot take it now. Trying again in ${seconds} s (${attempt} of ${tries}).` }),
     };
-    this.#set({ state: "sending", progress: 0 });
     if (this.#explains) {
       const { path, query } = this.request;
       try {
