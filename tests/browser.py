@@ -29,6 +29,15 @@ DROP = """({files, selector}) => {
 }"""
 
 
+OVERFLOW = """() => {
+  const page = document.documentElement;
+  // The stage scrolls by itself, on purpose.
+  const shown = [...document.querySelectorAll("body *:not(.stage *)")];
+  const rights = shown.map((one) => one.getBoundingClientRect().right);
+  return Math.ceil(Math.max(page.scrollWidth, ...rights) - page.clientWidth);
+}"""
+
+
 class Upload(TypedDict):
     """A file as Playwright takes it."""
 
@@ -121,10 +130,8 @@ class Visit:
         return self.page.get_by_role("article", name=name, exact=True)
 
     def overflow_px(self) -> int:
-        """Give by how much the page is wider than the window."""
-        width: int = self.page.evaluate(
-            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        )
+        """Give by how much anything is wider than the window, what is clipped included."""
+        width: int = self.page.evaluate(OVERFLOW)
         return width
 
     def verify_quiet(self) -> None:
