@@ -58,9 +58,13 @@ def test_shell_examples(block: str, folder: Path, live: LiveServer, shipped_bund
         pytest.skip("curl is absent")
     command = ["bash", "-euc", block.replace(ADDRESS, live.address.removeprefix("http://"))]
     output = run_example(command, folder, shipped_bundles)
+    pictures = re.findall(r"-o (\S+)", block) if "curl" in block else []
+    for name in pictures:
+        assert (folder / name).read_bytes().startswith(b"\x89PNG")
     if "curl" in block:
         answers = re.sub(r"\}\s*\{\"request_id", '}\n{"request_id', output).splitlines()
-        assert len(answers) == len(re.findall(r"^\s*curl", block, re.MULTILINE))
+        asked = len(re.findall(r"^\s*curl", block, re.MULTILINE))
+        assert len(answers) == asked - len(pictures)
         for answer in answers:
             assert all(result["status"] == "ok" for result in json.loads(answer)["results"])
     else:
@@ -69,9 +73,10 @@ def test_shell_examples(block: str, folder: Path, live: LiveServer, shipped_bund
 
 @pytest.mark.parametrize("block", blocks("python"), ids=["client"])
 def test_python_example(block: str, folder: Path, live: LiveServer, shipped_bundles: Path) -> None:
-    """The client example prints one line per file."""
+    """The client example prints one line per file and writes a picture."""
     command = [sys.executable, "-c", block.replace(f"http://{ADDRESS}", live.address)]
     assert run_example(command, folder, shipped_bundles).count("\n") == 2
+    assert (folder / "chest-overlay.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_printed_answer_has_the_members_of_a_real_one(folder: Path, live: LiveServer) -> None:

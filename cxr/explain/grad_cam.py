@@ -30,10 +30,12 @@ class Heatmaps:
     Attributes:
         values: Shape (N, h, w), float32, in [0, 1], at the layer's own resolution.
         logits: Shape (N, K), float32, before calibration: the same as the exported graph's.
+        embedding: Shape (N, D), float32: the same as the exported graph's.
     """
 
     values: NDArray[np.float32]
     logits: NDArray[np.float32]
+    embedding: NDArray[np.float32]
 
 
 class GradCam:
@@ -79,19 +81,22 @@ class GradCam:
             views = [normalised, normalised.flip(3)] if served.mirror else [normalised]
             features = [self._features(view) for view in views]
         chosen = torch.as_tensor(list(targets), device=self._device)
-        logits, maps, evidence = (torch.zeros((), device=self._device) for _ in range(3))
+        logits, embedding, maps, evidence = (torch.zeros((), device=self._device) for _ in range(4))
         for number, one in enumerate(features):
             leaf = one.requires_grad_(True)
-            answer = served.network.classify(served.network.embed(leaf))
+            embedded = served.network.embed(leaf)
+            answer = served.network.classify(embedded)
             explained = answer.gather(1, chosen[:, None]).sum()
             (gradient,) = torch.autograd.grad(explained, leaf)
             found = weigh(leaf.detach(), gradient, methods)
             # Gradient times activation: what each position adds to the logit, to first order.
             added = (gradient * leaf.detach()).sum(1)
             logits = logits + answer.detach() / len(features)
+            embedding = embedding + embedded.detach() / len(features)
             maps = maps + (found.flip(2) if number else found) / len(features)
             evidence = evidence + (added.flip(2) if number else added) / len(features)
-        return Heatmaps(scale(maps, evidence).cpu().numpy(), logits.cpu().numpy())
+        outputs = (scale(maps, evidence), logits, embedding)
+        return Heatmaps(*(output.cpu().numpy() for output in outputs))
 
     def _features(self, view: torch.Tensor) -> torch.Tensor:
         images = view.to(self._dtype).contiguous(memory_format=torch.channels_last)

@@ -9,9 +9,11 @@ import numpy as np
 from cxr.explain.methods import Method
 from service.deadline import Deadline
 from service.errors import ExplanationMismatchError
-from service.inference.explaining import Explaining, ExplainTask, Explanation
+from service.inference.explaining import Explaining, ExplainTask, Explanation, Tolerance
 from service.inference.prediction import Reading
 from service.telemetry.logs import log_event
+
+SHORTEST = 1e-6  # an embedding this short is as good as zero: no direction to compare
 
 
 async def explain_reading(
@@ -41,15 +43,19 @@ async def explain_reading(
     return explanation
 
 
-def verify_same_answer(reading: Reading, explanation: Explanation, tolerance: float) -> None:
-    """Check that the logits explained are those answered: a picture of another answer misleads.
+def verify_same_answer(reading: Reading, explanation: Explanation, tolerance: Tolerance) -> None:
+    """Check that the answer explained is the one given: a picture of another one misleads.
 
     Raises:
-        ExplanationMismatchError: They are farther apart than the tolerance.
+        ExplanationMismatchError: Logits or embedding are farther apart than the tolerance.
     """
-    gap = float(np.abs(explanation.logits - reading.row.logits).max())
-    if not gap <= tolerance:  # also when it is not a number
-        log_event(logging.ERROR, "explanation mismatch", gap=gap, tolerance=tolerance)
+    row = reading.row
+    logits = float(np.abs(explanation.logits - row.logits).max())
+    length = max(float(np.linalg.norm(row.embedding)), SHORTEST)
+    embedding = float(np.linalg.norm(explanation.embedding - row.embedding)) / length
+    # Negated, so that what is not a number is none that is close enough.
+    if not (logits <= tolerance.logits and embedding <= tolerance.embedding):
+        log_event(logging.ERROR, "explanation mismatch", logits=logits, embedding=embedding)
         raise ExplanationMismatchError(
             "The explanation was computed for another answer than the model's and is withheld. "
             "The prediction itself can be had from /v1/predict. Report the request id."

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cxr.bundle import Bundle
 from cxr.explain.methods import METHODS, Method
-from service.inference.explaining import Explanation
+from service.inference.explaining import Explanation, Tolerance
 from service.settings import Settings
 from tests.service.fake_engine import POISON
 from tests.service.make_bundle import logits_of
@@ -36,7 +36,7 @@ class FakeExplainer:
 
     layer = "fake_layer"
     precision = "fp32"
-    tolerance = 0.01
+    tolerance = Tolerance(0.01, 0.01)
 
     gate: threading.Event = field(default_factory=threading.Event)
     entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
@@ -63,14 +63,15 @@ class FakeExplainer:
         self.batches.append(list(zip(targets, methods, strict=True)))
         if self.fails:
             raise RuntimeError("secret of the explainer")
-        logits = logits_of(images) + np.float32(self.shift)
+        embedding = logits_of(images)
+        logits = embedding + np.float32(self.shift)
         heatmaps = [heatmap_of(*one) for one in zip(images, targets, methods, strict=True)]
         for image, heatmap in zip(images, heatmaps, strict=True):
             if self.poisoned and (image == POISON).all():
                 heatmap[:] = np.nan
             elif self.level is not None:
                 heatmap[:] = self.level
-        return [Explanation(*pair) for pair in zip(heatmaps, logits, strict=True)]
+        return [Explanation(*row) for row in zip(heatmaps, logits, embedding, strict=True)]
 
     def forget(self) -> None:
         """Forget the runs there were, those at start for instance."""
