@@ -159,7 +159,7 @@ async def test_decoding_that_takes_too_long_is_answered_at_the_deadline(
 ) -> None:
     """The client is told at its deadline, though the thread cannot be stopped."""
     released = threading.Event()
-    monkeypatch.setattr(preparation, "prepare_image", lambda *_: released.wait(20))
+    monkeypatch.setattr(preparation, "prepare_image", lambda *_, **__: released.wait(20))
     try:
         async with running(make_settings(bundles, deadline_ms=100), engine.build) as service:
             response = await service.client.post(PREDICT, content=make_png())

@@ -2,9 +2,11 @@ import { copy } from "./clipboard.js";
 import { curlCommand } from "./curl.js";
 import { inWords } from "./decision.js";
 import { details } from "./details.js";
-import { button, element, freshId, selection } from "./dom.js";
-import { methodName, size, words } from "./format.js";
+import { button, element, freshId } from "./dom.js";
+import { showExplanation } from "./explanation.js";
+import { size, words } from "./format.js";
 import { probabilityScale } from "./scale.js";
+import { statusOf } from "./status.js";
 import { Viewer } from "./viewer.js";
 import { Windowing } from "./windowing.js";
 
@@ -57,7 +59,7 @@ export class Card {
     const { reading } = this;
     this.node.dataset.state = reading.state;
     this.cancel.hidden = reading.isOver;
-    this.retry.hidden = !(reading.state === "cancelled" || (reading.state === "failed" && reading.problem.isPassing));
+    this.retry.hidden = !reading.canBeRetried;
     this.status.replaceChildren(...statusOf(reading));
     this.body.hidden = reading.answer === null;
     if (reading.answer !== null) this.#showAnswer();
@@ -67,15 +69,20 @@ export class Card {
     const { reading } = this;
     if (!this.viewer) this.#openViewer();
     this.viewer.busy = reading.explaining;
-    if (this.#shownAnswer === reading.answer) return;
+    if (this.#shownAnswer === reading.answer) {
+      // Another heatmap that could not be had: the controls go back to the one that is shown.
+      if (reading.problem) showExplanation(this.explanation, reading);
+      return;
+    }
     this.#shownAnswer = reading.answer;
     const { result } = reading;
     const { format, width, height } = result.image;
-    this.facts.textContent = `${format.toUpperCase()}, ${width} × ${height} pixels, ${size(reading.file.size)}`;
+    const pixels = `${width} × ${height} pixels`;
+    this.facts.textContent = `${format.toUpperCase()}, ${pixels}, ${size(reading.file.size)}`;
     this.answer.replaceChildren(...summary(reading));
     const { explanation } = result;
     this.viewer.overlay(explanation?.heatmap_png ?? null, words(explanation?.target ?? ""));
-    this.#showExplanation();
+    showExplanation(this.explanation, reading);
     this.details.replaceChildren(...details(reading, this.#copies()));
   }
 
@@ -96,46 +103,6 @@ export class Card {
     this.body.append(this.viewer.node, side);
   }
 
-  #showExplanation() {
-    const { reading } = this;
-    const { explanation } = reading.result;
-    if (!explanation) {
-      this.explanation.replaceChildren(element("p", { class: "quiet" }, reading.noHeatmap));
-      return;
-    }
-    const focused = this.explanation.contains(document.activeElement) ? document.activeElement.name : null;
-    const methods = reading.choice.model?.explain?.methods ?? ["gradcam", "gradcam++", "layercam"];
-    const classes = Object.keys(reading.result.probabilities);
-    const named = (name, node) => {
-      node.querySelector("select").name = name;
-      return node;
-    };
-    this.explanation.replaceChildren(
-      element(
-        "div",
-        { class: "fields" },
-        named(
-          "target",
-          selection("Heatmap for", freshId("target"), classes.map((one) => [one, words(one)]), explanation.target, (target) =>
-            reading.explain({ target }),
-          ),
-        ),
-        named(
-          "method",
-          selection("Method", freshId("method"), methods.map((one) => [one, methodName(one)]), explanation.method, (method) =>
-            reading.explain({ method }),
-          ),
-        ),
-      ),
-      element(
-        "p",
-        { class: "quiet" },
-        `The brighter a region, the more it spoke for ${words(explanation.target)}. The heatmap does not outline disease.`,
-      ),
-    );
-    if (focused) this.explanation.querySelector(`[name=${focused}]`).focus();
-  }
-
   #copies() {
     const { reading, actions } = this;
     const copied = async (what, text) =>
@@ -151,7 +118,11 @@ export class Card {
       overlay
         ? element(
             "a",
-            { class: "button", href: `data:image/png;base64,${overlay}`, download: "radiograph-with-heatmap.png" },
+            {
+              class: "button",
+              href: `data:image/png;base64,${overlay}`,
+              download: "radiograph-with-heatmap.png",
+            },
             "Save overlay",
           )
         : null,
@@ -159,55 +130,16 @@ export class Card {
   }
 }
 
-function statusOf(reading) {
-  const shown = {
-    waiting: () => [element("p", {}, "Waiting")],
-    sending: () => [
-      element("p", {}, `Sending, ${Math.round(reading.progress * 100)} %`),
-      element("progress", { max: "1", value: reading.progress, "aria-label": "Sent" }),
-    ],
-    reading: () => [element("p", {}, "Being read"), element("progress", { "aria-label": "Being read" })],
-    retrying: () => [element("p", {}, reading.note)],
-    cancelled: () => [element("p", {}, "Cancelled")],
-    done: () => (reading.explaining ? [element("p", {}, "Making another heatmap")] : []),
-    failed: () => [],
-  };
-  return [...shown[reading.state](), ...(reading.problem ? [problemBox(reading.problem)] : [])];
-}
-
-function problemBox(problem) {
-  return element(
-    "div",
-    { class: "problem" },
-    element("p", { class: "headline" }, problem.headline),
-    problem.advice ? element("p", {}, problem.advice) : null,
-    element(
-      "details",
-      {},
-      element("summary", {}, "What the service said"),
-      element("p", {}, problem.detail),
-      problem.status
-        ? element(
-            "p",
-            { class: "quiet" },
-            `Status ${problem.status}, `,
-            element("a", { href: `docs/problems#${encodeURIComponent(problem.slug)}` }, problem.slug),
-            problem.requestId ? `, request ${problem.requestId}` : "",
-          )
-        : null,
-    ),
-  );
-}
-
 function summary(reading) {
   const { result } = reading;
   const { headline, reasons } = inWords(result, reading.choice.model);
+  const warnings = result.warnings.map((one) => element("li", {}, one));
   return [
     element("p", { class: `headline decision ${result.decision}` }, headline),
     element("div", { class: "reasons" }, ...reasons.map((reason) => element("p", {}, reason))),
     probabilityScale(result, reading.choice.model),
-    result.warnings.length > 0
-      ? element("ul", { class: "warnings", "aria-label": "Warnings" }, ...result.warnings.map((one) => element("li", {}, one)))
+    warnings.length > 0
+      ? element("ul", { class: "warnings", "aria-label": "Warnings" }, ...warnings)
       : null,
   ].filter(Boolean);
 }

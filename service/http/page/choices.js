@@ -32,7 +32,8 @@ export class Choices extends EventTarget {
   async #ask() {
     this.#say("Asking the service for its models");
     try {
-      const answer = await get(endpoint("v1/models"), { onWait: () => this.#say("The service is starting") });
+      const onWait = () => this.#say("The service is starting");
+      const answer = await get(endpoint("v1/models"), { onWait });
       this.#models = answer.models;
       this.#choose(this.#models.find((model) => model.default) ?? this.#models[0]);
     } catch (problem) {
@@ -78,8 +79,8 @@ export class Choices extends EventTarget {
       element(
         "p",
         { class: "quiet" },
-        `Threshold ${percent(point.threshold)}: on validation patients sensitivity ${percent(point.sensitivity)}, ` +
-          `specificity ${percent(point.specificity)}.`,
+        `Threshold ${percent(point.threshold)}: on validation patients ` +
+          `sensitivity ${percent(point.sensitivity)}, specificity ${percent(point.specificity)}.`,
       ),
       about(model),
     );

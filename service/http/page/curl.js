@@ -2,7 +2,8 @@ import { endpoint } from "./api.js";
 
 /** The command that gives the same answer in a shell. */
 export function curlCommand({ path, query }, fileName) {
-  return `curl --data-binary ${quoted(`@${safeName(fileName)}`)} ${quoted(endpoint(path, query).href)}`;
+  const { href } = endpoint(path, query);
+  return `curl --data-binary ${quoted(`@${safeName(fileName)}`)} ${quoted(href)}`;
 }
 
 /** A word for a POSIX shell: nothing in single quotes means anything but their end. */

@@ -38,7 +38,8 @@ function referralReasons(result, model, value) {
   const band = model?.referral;
   if (band && result.probability >= band.low && result.probability <= band.high) {
     return [
-      `The probability, ${value}, lies between ${percent(band.low)} and ${percent(band.high)}, where the model abstains.`,
+      `The probability, ${value}, lies between ${percent(band.low)} and ${percent(band.high)}, ` +
+        "where the model abstains.",
     ];
   }
   return [`The model abstains at this probability, ${value}.`];

@@ -9,14 +9,18 @@ import { duration, methodName, percent, words } from "./format.js";
  */
 export function details(reading, copies) {
   const { answer, result } = reading;
-  const { model } = answer;
+  const { model, timings_ms: timings } = answer;
+  const terms = rows(answer, result).flatMap(([name, value]) => [
+    element("dt", {}, name),
+    element("dd", {}, value),
+  ]);
   return [
     copies,
     element(
       "details",
       { class: "facts" },
-      element("summary", {}, `Details: ${model.name} ${model.version}, ${duration(answer.timings_ms.total)}`),
-      element("dl", {}, ...rows(answer, result).flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)])),
+      element("summary", {}, `Details: ${model.name} ${model.version}, ${duration(timings.total)}`),
+      element("dl", {}, ...terms),
     ),
   ];
 }
@@ -25,14 +29,20 @@ function rows(answer, result) {
   const { model, timings_ms: timings } = answer;
   const { operating_point: point, uncertainty, explanation, image } = result;
   return [
-    ...Object.entries(result.probabilities).map(([name, share]) => [`Probability of ${words(name)}`, percent(share)]),
+    ...Object.entries(result.probabilities).map(([name, share]) => [
+      `Probability of ${words(name)}`,
+      percent(share),
+    ]),
     [
       "Operating point",
-      `${words(point.name)}: threshold ${percent(point.threshold)}, sensitivity ${percent(point.sensitivity)}, ` +
-        `specificity ${percent(point.specificity)}`,
+      `${words(point.name)}: threshold ${percent(point.threshold)}, ` +
+        `sensitivity ${percent(point.sensitivity)}, specificity ${percent(point.specificity)}`,
     ],
     uncertainty
-      ? [`Not ruled out (${percent(uncertainty.coverage)} coverage)`, uncertainty.prediction_set.map(words).join(", ") || "nothing"]
+      ? [
+          `Not ruled out (${percent(uncertainty.coverage)} coverage)`,
+          uncertainty.prediction_set.map(words).join(", ") || "nothing",
+        ]
       : null,
     ["In scope", result.scope.in_scope ? "yes" : "no"],
     explanation ? ["Heatmap", `${methodName(explanation.method)} at ${explanation.layer}`] : null,
@@ -51,7 +61,8 @@ function times({ total, ...stages }) {
 }
 
 function dicomText(dicom) {
-  return [dicom.modality, dicom.body_part, dicom.view_position, dicom.photometric_interpretation].filter(Boolean).join(", ");
+  const { modality, body_part: part, view_position: view, photometric_interpretation: grey } = dicom;
+  return [modality, part, view, grey].filter(Boolean).join(", ");
 }
 
 /** The digest's beginning, as version control shows it; all of it is in the JSON. */

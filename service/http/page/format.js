@@ -10,7 +10,8 @@ export function percent(share) {
 
 /** Milliseconds as people read them. */
 export function duration(milliseconds) {
-  return milliseconds < 1000 ? `${Math.round(milliseconds)}${SPACE}ms` : `${(milliseconds / 1000).toFixed(1)}${SPACE}s`;
+  if (milliseconds < 1000) return `${Math.round(milliseconds)}${SPACE}ms`;
+  return `${(milliseconds / 1000).toFixed(1)}${SPACE}s`;
 }
 
 /** A file's size. */

@@ -51,5 +51,6 @@ async function filesUnder(entry) {
     if (some.length === 0) break; // it gives a hundred at a time
     children.push(...some);
   }
-  return (await Promise.all(children.filter(({ name }) => !name.startsWith(".")).map(filesUnder))).flat();
+  const visible = children.filter(({ name }) => !name.startsWith("."));
+  return (await Promise.all(visible.map(filesUnder))).flat();
 }

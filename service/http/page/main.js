@@ -27,7 +27,8 @@ function start(reading) {
 function add(files) {
   const added = files.map((file) => {
     const reading = new Reading(file, choices.current);
-    const card = new Card(reading, { onRemove: () => remove(card), onRetry: () => readAgain(card), say });
+    const actions = { onRemove: () => remove(card), onRetry: () => readAgain(card), say };
+    const card = new Card(reading, actions);
     reading.addEventListener("change", () => changed(card));
     return card;
   });
@@ -88,10 +89,11 @@ function refresh() {
   const over = cards.filter(({ reading }) => reading.isOver).length;
   part("readings").hidden = cards.length === 0;
   document.body.classList.toggle("has-readings", cards.length > 0);
-  part("tally").textContent = over === cards.length ? `${cards.length} of ${cards.length} done` : `${over} of ${cards.length} done`;
+  part("tally").textContent = `${over} of ${cards.length} done`;
   const { model, operatingPoint } = choices.current;
   part("again").hidden = !cards.some(
-    ({ reading }) => reading.result && (reading.choice.model !== model || reading.choice.operatingPoint !== operatingPoint),
+    ({ reading: { result, choice } }) =>
+      result && (choice.model !== model || choice.operatingPoint !== operatingPoint),
   );
   showOverview(part("overview"), cards);
 }

@@ -10,7 +10,11 @@ export function showOverview(list, cards) {
       element(
         "li",
         { class: reading.result?.decision ?? reading.state },
-        element("a", { href: `#${id}`, on: { click: () => title.focus({ preventScroll: true }) } }, reading.file.name),
+        element(
+          "a",
+          { href: `#${id}`, on: { click: () => title.focus({ preventScroll: true }) } },
+          reading.file.name,
+        ),
         element("span", {}, stateOf(reading)),
         element("span", { class: "value" }, reading.result ? percent(reading.result.probability) : ""),
       ),

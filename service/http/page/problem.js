@@ -25,7 +25,7 @@ export class Problem extends Error {
 
 const HEADLINES = {
   unreachable: "The service cannot be reached.",
-  folder: "This is a folder that cannot be opened.",
+  unopened: "The browser could not open this file.",
   "unsupported-media": "This file is not an image the service can read.",
   "unreadable-image": "This image is damaged or incomplete.",
   "unsupported-dicom": "This DICOM object is not a single radiograph.",
@@ -41,8 +41,10 @@ const HEADLINES = {
 
 const ADVICE = {
   unreachable: "It may have stopped, or the network is down. Try again in a moment.",
+  unopened: "It was moved, or may not be read. Choose it again.",
   "unsupported-media":
-    "Its content is not JPEG, PNG or supported DICOM, whatever its name says. Choose the original image.",
+    "Its content is not JPEG, PNG or supported DICOM, whatever its name says. " +
+    "Choose the original image.",
   "unreadable-image": "Choose the complete original file.",
   "unsupported-dicom": "Choose the image object itself: one frame, not a report or a series.",
   "payload-too-large": "Choose a smaller image, or ask who runs the service to raise the limit.",

@@ -36,6 +36,11 @@ export class Reading extends EventTarget {
     return ["done", "failed", "cancelled"].includes(this.state);
   }
 
+  /** Whether the same file may well be read at another try. */
+  get canBeRetried() {
+    return this.state === "cancelled" || (this.state === "failed" && this.problem.isPassing);
+  }
+
   get result() {
     return this.answer?.results[0] ?? null;
   }
@@ -44,7 +49,8 @@ export class Reading extends EventTarget {
   get request() {
     const path = this.#explains ? "v1/explain" : "v1/predict";
     const wish = this.#explains ? this.wish : {};
-    return { path, query: { model: this.choice.model?.name, operating_point: this.choice.operatingPoint, ...wish } };
+    const { model, operatingPoint } = this.choice;
+    return { path, query: { model: model?.name, operating_point: operatingPoint, ...wish } };
   }
 
   get #explains() {
@@ -75,7 +81,15 @@ export class Reading extends EventTarget {
     this.#controller.abort();
     this.#controller = new AbortController();
     this.wish = { target: null, method: null };
-    this.#set({ choice, state: "waiting", progress: 0, answer: null, problem: null, noHeatmap: "", explaining: false });
+    this.#set({
+      choice,
+      state: "waiting",
+      progress: 0,
+      answer: null,
+      problem: null,
+      noHeatmap: "",
+      explaining: false,
+    });
   }
 
   /** Asks for another heatmap of the same file; the answer stays until there is one. */
@@ -102,7 +116,12 @@ export class Reading extends EventTarget {
       signal,
       onProgress: (share) => this.#set({ state: share < 1 ? "sending" : "reading", progress: share }),
       onWait: (seconds, attempt, tries) =>
-        this.#set({ state: "retrying", note: `The service cannot take it now. Trying again in ${seconds} s (${attempt} of ${tries}).` }),
+        this.#set({
+          state: "retrying",
+          note:
+            "The service cannot take it now. " +
+            `Trying again in ${seconds} s (${attempt} of ${tries}).`,
+        }),
     };
     if (this.#explains) {
       const { path, query } = this.request;
@@ -110,7 +129,8 @@ export class Reading extends EventTarget {
         return await post(endpoint(path, query), this.file, options);
       } catch (error) {
         if (!WITHOUT_HEATMAP.has(error.slug)) throw error;
-        this.noHeatmap = error.slug === "explain-disabled" ? "No heatmap is served here." : error.detail;
+        const isOff = error.slug === "explain-disabled";
+        this.noHeatmap = isOff ? "No heatmap is served here." : error.detail;
       }
     } else {
       this.noHeatmap = "This model is served without heatmaps.";
@@ -128,5 +148,6 @@ export class Reading extends EventTarget {
 function asProblem(error) {
   if (error instanceof Problem) return error;
   // The file went away or may not be read: moved, deleted, or a folder.
-  return new Problem({ slug: "unopened", detail: "The browser could not open this file. Choose it again." });
+  const detail = "The browser could not open this file. Choose it again.";
+  return new Problem({ slug: "unopened", detail });
 }

@@ -10,10 +10,11 @@ export function probabilityScale(result, model) {
   const { probability, decision, operating_point: point } = result;
   const band = model?.referral ?? null;
   const finding = words(model?.positive_class ?? "pneumonia");
+  const limits = band && `${percent(band.low)} to ${percent(band.high)}`;
   const text =
     `Probability of ${finding} ${percent(probability)}. Threshold of the operating point ` +
     `${words(point.name)} ${percent(point.threshold)}.` +
-    (band ? ` The model abstains between ${percent(band.low)} and ${percent(band.high)}.` : "");
+    (band ? ` The model abstains from ${limits}.` : "");
   const track = element("div", { class: "track" });
   if (band) {
     const range = element("div", { class: "band" });
@@ -31,9 +32,13 @@ export function probabilityScale(result, model) {
     element("p", { class: "quiet" }, `Probability of ${finding}`),
     element("div", { class: "labels" }, label(percent(probability), "value", probability)),
     track,
-    element("div", { class: "labels below" }, label(`threshold ${percent(point.threshold)}`, "limit", point.threshold)),
+    element(
+      "div",
+      { class: "labels below" },
+      label(`threshold ${percent(point.threshold)}`, "limit", point.threshold),
+    ),
     element("div", { class: "ends" }, element("span", {}, "0 %"), element("span", {}, "100 %")),
-    band ? element("p", { class: "quiet" }, `Hatched: the model abstains, ${percent(band.low)} to ${percent(band.high)}`) : null,
+    band ? element("p", { class: "quiet" }, `Hatched: the model abstains, ${limits}`) : null,
   );
 }
 

@@ -92,7 +92,13 @@ export class Viewer {
         "div",
         { class: "heatmap-controls", hidden: true },
         element("span", { class: "check" }, this.toggle, element("label", { for: toggleId }, "Heatmap")),
-        element("span", { class: "opacity" }, element("label", { for: sliderId }, "Opacity"), this.slider, this.output),
+        element(
+          "span",
+          { class: "opacity" },
+          element("label", { for: sliderId }, "Opacity"),
+          this.slider,
+          this.output,
+        ),
       ),
       this.zoom,
     );
@@ -112,8 +118,9 @@ export class Viewer {
 
   #fit() {
     this.say("");
-    this.#frame.style.setProperty("--ratio", this.#picture.naturalWidth / this.#picture.naturalHeight);
-    this.#frame.style.setProperty("--width", `${this.#picture.naturalWidth}px`);
+    const { naturalWidth: width, naturalHeight: height } = this.#picture;
+    this.#frame.style.setProperty("--ratio", width / height);
+    this.#frame.style.setProperty("--width", `${width}px`);
     this.#frame.classList.add("shown");
   }
 }

@@ -49,9 +49,11 @@ export class Windowing {
 
   /** Offers the controls, from what the first picture was shown through. */
   #open({ window, range }) {
-    const whole = { center: (range.low + range.high) / 2, width: Math.max(range.high - range.low, 1) };
+    const { low, high } = range;
+    const whole = { center: (low + high) / 2, width: Math.max(high - low, 1) };
     this.#first = window ?? whole;
-    this.center = this.#control("Centre", Math.min(range.low, this.#first.center), Math.max(range.high, this.#first.center));
+    const { center } = this.#first;
+    this.center = this.#control("Centre", Math.min(low, center), Math.max(high, center));
     this.width = this.#control("Width", 1, Math.max(2 * whole.width, this.#first.width));
     this.node.append(
       this.center.node,
@@ -71,8 +73,9 @@ export class Windowing {
   #control(text, low, high) {
     const id = freshId("window");
     const step = high - low > 50 ? 1 : "any";
-    const slider = element("input", { type: "range", min: low, max: high, step, "aria-label": `Window ${text.toLowerCase()}, slider` });
-    const number = element("input", { type: "number", id, step: "any", class: text.toLowerCase() });
+    const name = `Window ${text.toLowerCase()}, slider`;
+    const slider = element("input", { type: "range", min: low, max: high, step, "aria-label": name });
+    const number = element("input", { type: "number", id, step: "any" });
     slider.addEventListener("input", () => {
       number.value = slider.value;
       this.#changed();
@@ -83,7 +86,13 @@ export class Windowing {
       this.#changed();
     });
     return {
-      node: element("div", { class: "window-control" }, element("label", { for: id }, text), slider, number),
+      node: element(
+        "div",
+        { class: "window-control" },
+        element("label", { for: id }, text),
+        slider,
+        number,
+      ),
       get value() {
         return number.valueAsNumber;
       },
@@ -114,7 +123,8 @@ export class Windowing {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
       const [center, width] = [this.center.value, this.width.value];
-      if (Number.isFinite(center) && width > 0) this.#render({ window_center: center, window_width: width });
+      if (!Number.isFinite(center) || !(width > 0)) return;
+      this.#render({ window_center: center, window_width: width });
     }, DEBOUNCE_MS);
   }
 }
