@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import base64
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 WAIT_MS = 30_000  # two busy cores may take that long for an explanation
 
-DROP = """({files, selector}) => {
+TRANSFER = """({files, selector, isPaste}) => {
   const transfer = new DataTransfer();
   for (const {name, type, data} of files) {
     const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
     transfer.items.add(new File([bytes], name, {type}));
   }
   const zone = document.querySelector(selector);
+  if (isPaste) {
+    zone.dispatchEvent(new ClipboardEvent("paste", {clipboardData: transfer, bubbles: true}));
+    return;
+  }
   for (const kind of ["dragenter", "dragover", "drop"]) {
     zone.dispatchEvent(
       new DragEvent(kind, {dataTransfer: transfer, bubbles: true, cancelable: true}));
@@ -108,6 +113,15 @@ class Visit:
 
     def drop(self, *files: Upload, selector: str = "#drop") -> Visit:
         """Drop files on an element, and wait until all are over."""
+        return self._transfer(files, selector)
+
+    def paste(self, *files: Upload) -> Visit:
+        """Paste files from the clipboard, and wait until all are over."""
+        return self._transfer(files, "body", is_paste=True)
+
+    def _transfer(
+        self, files: tuple[Upload, ...], selector: str, *, is_paste: bool = False
+    ) -> Visit:
         encoded = [
             {
                 "name": one["name"],
@@ -116,7 +130,8 @@ class Visit:
             }
             for one in files
         ]
-        self.page.evaluate(DROP, {"files": encoded, "selector": selector})
+        arguments = {"files": encoded, "selector": selector, "isPaste": is_paste}
+        self.page.evaluate(TRANSFER, arguments)
         return self.wait()
 
     def wait(self) -> Visit:
@@ -138,3 +153,35 @@ class Visit:
         """Check that nothing was complained of and nobody else was asked."""
         assert self.complaints == []
         assert self.foreign == []
+
+
+def abstain(route: Route) -> None:
+    """Answer a request as a model does that abstains at 65 %."""
+    point = {"name": "balanced", "threshold": 0.7, "sensitivity": 0.9, "specificity": 0.9}
+    result = {
+        "id": "0",
+        "status": "ok",
+        "label": "NORMAL",
+        "decision": "refer",
+        "probability": 0.65,
+        "probabilities": {"NORMAL": 0.35, "PNEUMONIA": 0.65},
+        "operating_point": point,
+        "scope": {"in_scope": True, "reasons": []},
+        "warnings": [],
+        "image": {"sha256": "0" * 64, "format": "jpeg", "width": 640, "height": 512, "dicom": None},
+    }
+    model = {"name": "resnet18", "version": "1", "sha256": "0" * 64, "engine": "e"}
+    model |= {"provider": "p", "precision": "fp32"}
+    timings = {"decode": 1, "queue": 1, "inference": 1, "total": 3}
+    body = {"request_id": "r", "model": model, "results": [result], "timings_ms": timings}
+    route.fulfill(json=body)
+
+
+def make_problem(status: int, slug: str) -> dict[str, Any]:
+    """Make the arguments of a fulfilled request."""
+    body = {"type": f"/docs/problems#{slug}", "title": "T", "status": status, "detail": "Said so."}
+    return {
+        "status": status,
+        "body": json.dumps(body),
+        "headers": {"Retry-After": "0", "Content-Type": "application/problem+json"},
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
@@ -10,12 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
 from playwright.sync_api import Browser, Locator, Route, expect
 
 from export.phantom import draw_phantom, encode_dicom, encode_jpeg, encode_png
-from tests.browser import Visit, running_browser, upload
+from tests.browser import Visit, abstain, make_problem, running_browser, upload
 from tests.live import LiveServer
 from tests.service.make_images import make_dicom
 
@@ -88,6 +91,22 @@ def test_several_files_are_read_side_by_side(visit: Visit) -> None:
     expect(visit.page.locator(".card")).to_have_count(0)
 
 
+def test_pasted_picture_is_read(visit: Visit) -> None:
+    """As it comes from a viewer's clipboard."""
+    card = visit.paste(PNG).card(PNG["name"])
+    expect(decision(card)).to_have_text(DECISION)
+    expect(picture(card)).to_have_attribute("src", re.compile("^blob:"))
+
+
+def test_deep_png_is_shown_as_the_model_sees_it(visit: Visit) -> None:
+    """Browsers would show 12 bits of 16 nearly black, so the service makes the picture."""
+    buffer = io.BytesIO()
+    Image.fromarray(draw_phantom(3).astype(np.uint16) * 16).save(buffer, "PNG")
+    card = visit.choose(upload("deep.png", buffer.getvalue())).card("deep.png")
+    expect(picture(card)).to_have_attribute("src", re.compile("^data:image/png"))
+    expect(card.get_by_role("list", name="Warnings")).to_contain_text("Scaled from 12 to 8 bits")
+
+
 def test_card_says_what_the_service_answered(visit: Visit, live: LiveServer) -> None:
     """Probability, threshold, model and time; and the same as JSON."""
     card = visit.choose(JPEG).card(JPEG["name"])
@@ -143,7 +162,7 @@ def test_abstention_near_the_threshold_is_drawn_and_told(visit: Visit) -> None:
     for model in answer["models"]:
         model["referral"] = {"coverage": 0.9, "low": 0.6, "high": 0.8}
     visit.page.route("**/v1/models", lambda route: route.fulfill(json=answer))
-    visit.page.route("**/v1/explain*", near_the_threshold)
+    visit.page.route("**/v1/explain*", abstain)
     visit.open()
     card = visit.choose(JPEG).card(JPEG["name"])
     expect(decision(card)).to_have_text("No answer: a person has to look")
@@ -154,28 +173,6 @@ def test_abstention_near_the_threshold_is_drawn_and_told(visit: Visit) -> None:
     assert track is not None
     assert band["width"] == pytest.approx(0.2 * track["width"], abs=2)
     assert band["x"] - track["x"] == pytest.approx(0.6 * track["width"], abs=2)
-
-
-def near_the_threshold(route: Route) -> None:
-    """Answer as a model does that abstains."""
-    point = {"name": "balanced", "threshold": 0.7, "sensitivity": 0.9, "specificity": 0.9}
-    result = {
-        "id": "0",
-        "status": "ok",
-        "label": "NORMAL",
-        "decision": "refer",
-        "probability": 0.65,
-        "probabilities": {"NORMAL": 0.35, "PNEUMONIA": 0.65},
-        "operating_point": point,
-        "scope": {"in_scope": True, "reasons": []},
-        "warnings": [],
-        "image": {"sha256": "0" * 64, "format": "jpeg", "width": 640, "height": 512, "dicom": None},
-    }
-    model = {"name": "resnet18", "version": "1", "sha256": "0" * 64, "engine": "e"}
-    model |= {"provider": "p", "precision": "fp32"}
-    timings = {"decode": 1, "queue": 1, "inference": 1, "total": 3}
-    body = {"request_id": "r", "model": model, "results": [result], "timings_ms": timings}
-    route.fulfill(json=body)
 
 
 def test_opacity_and_switch_change_the_overlay(visit: Visit) -> None:
@@ -331,19 +328,9 @@ def test_phone_width_needs_no_scrolling_sideways(visit: Visit) -> None:
     assert visit.overflow_px() == 0
 
 
-def problem(status: int, slug: str) -> dict[str, Any]:
-    """Make the arguments of a fulfilled request."""
-    body = {"type": f"/docs/problems#{slug}", "title": "T", "status": status, "detail": "Said so."}
-    return {
-        "status": status,
-        "body": json.dumps(body),
-        "headers": {"Retry-After": "0", "Content-Type": "application/problem+json"},
-    }
-
-
 def test_without_explanations_the_decision_is_still_read(visit: Visit) -> None:
     """A service that explains nothing says so, and answers."""
-    answer = problem(501, "explain-disabled")
+    answer = make_problem(501, "explain-disabled")
     del answer["headers"]["Retry-After"]
     visit.page.route("**/v1/explain*", lambda route: route.fulfill(**answer))
     card = visit.choose(JPEG).card(JPEG["name"])
@@ -354,7 +341,7 @@ def test_without_explanations_the_decision_is_still_read(visit: Visit) -> None:
 
 def test_busy_service_is_asked_again(visit: Visit) -> None:
     """After the seconds it names; the person sees why it takes long."""
-    answers = iter([problem(429, "queue-full"), problem(503, "not-ready")])
+    answers = iter([make_problem(429, "queue-full"), make_problem(503, "not-ready")])
 
     def busy_twice(route: Route) -> None:
         answer = next(answers, None)
