@@ -31,8 +31,8 @@ test: check bundles
 	$(BIN)/python -m pytest
 
 check: install
-	$(BIN)/ruff format --check $(PACKAGES) tests docs
-	$(BIN)/ruff check $(PACKAGES) tests docs
+	$(BIN)/ruff format --check $(PACKAGES) tests docs benchmarks
+	$(BIN)/ruff check $(PACKAGES) tests docs benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/codespell
@@ -42,8 +42,8 @@ docs: install
 	$(BIN)/python docs/generate.py
 
 format: install
-	$(BIN)/ruff format $(PACKAGES) tests docs
-	$(BIN)/ruff check --fix $(PACKAGES) tests docs
+	$(BIN)/ruff format $(PACKAGES) tests docs benchmarks
+	$(BIN)/ruff check --fix $(PACKAGES) tests docs benchmarks
 
 install: $(STAMP)
 

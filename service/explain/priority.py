@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 
-NICENESS = 5  # a third of the share of a thread at 0, where both want the same core
+NICENESS = 10  # a tenth of the share of a thread at 0, where both want the same core
 
 
 def lower_priority() -> None:
