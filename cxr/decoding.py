@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from cxr import dicom, raster
 from cxr.errors import ImageTooLargeError, UnsupportedMediaError
-from cxr.image import DecodedImage
+from cxr.image import DecodedImage, Window
 
 JPEG_MAGIC = b"\xff\xd8\xff"
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -34,10 +34,13 @@ class DecodeOptions:
         reduce_to_px: A JPEG may be decoded at a reduced scale as long as both sides keep at
             least this many pixels; 0 decodes at full size. Entropy decoding remains, the
             inverse transform and the resize become cheaper.
+        window: A window to show monochrome DICOM through instead of its own; other images
+            have none, so it is ignored there.
     """
 
     max_pixels: int = DEFAULT_MAX_PIXELS
     reduce_to_px: int = 448  # twice the networks' input: 0.2 grey levels from full size
+    window: Window | None = None
 
     def verify_pixels(self, width: int, height: int, frames: int = 1) -> None:
         """Refuse a declared size over the limit, before anything is allocated for it.
@@ -97,5 +100,5 @@ def decode_image(data: bytes, options: DecodeOptions = DEFAULT_OPTIONS) -> Decod
         )
     digest = hashlib.sha256(data).hexdigest()
     if kind == "dicom":
-        return dicom.decode_dicom(data, digest, options.verify_pixels)
+        return dicom.decode_dicom(data, digest, options.verify_pixels, options.window)
     return raster.decode_raster(data, kind, digest, options.verify_pixels, options.reduce_to_px)

@@ -24,7 +24,7 @@ from cxr.errors import (
     UnsupportedMediaError,
 )
 from cxr.grayscale import chroma_of, integer_of, render_gray
-from cxr.image import DecodedImage, DicomFacts
+from cxr.image import DecodedImage, DicomFacts, Window
 
 # pydicom logs and warns with the values of attributes, which may be a patient's.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
@@ -38,7 +38,10 @@ MAX_TABLE_BITS = 16  # PS3.5 8.1.1: more bits are not used by any radiograph's I
 
 
 def decode_dicom(
-    data: bytes, sha256: str, verify_pixels: Callable[[int, int, int], None]
+    data: bytes,
+    sha256: str,
+    verify_pixels: Callable[[int, int, int], None],
+    window: Window | None = None,
 ) -> DecodedImage:
     """Decode one single-frame radiograph.
 
@@ -47,6 +50,7 @@ def decode_dicom(
         sha256: Digest of ``data``, copied to the result.
         verify_pixels: Called with columns, rows and frames before anything is allocated for
             them; raises to refuse.
+        window: Shown through instead of the object's own VOI, if it is monochrome.
 
     Raises:
         UnreadableImageError: Truncated or corrupt.
@@ -56,7 +60,7 @@ def decode_dicom(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # their texts quote attribute values
         try:
-            return _decode(data, sha256, verify_pixels)
+            return _decode(data, sha256, verify_pixels, window)
         except (InputError, MemoryError):
             raise
         except Exception:  # elements are parsed when touched, and raise in a hundred ways
@@ -66,7 +70,10 @@ def decode_dicom(
 
 
 def _decode(
-    data: bytes, sha256: str, verify_pixels: Callable[[int, int, int], None]
+    data: bytes,
+    sha256: str,
+    verify_pixels: Callable[[int, int, int], None],
+    window: Window | None,
 ) -> DecodedImage:
     verify_inflated_size(data)
     ds = pydicom.dcmread(io.BytesIO(data))
@@ -74,16 +81,17 @@ def _decode(
         raise UnreadableImageError(CUT_PIXELS)
     rows, columns = _verify_header(ds, verify_pixels)
     stored = _stored_values(ds)
-    pixels, notes = render_gray(ds, stored)
+    rendering = render_gray(ds, stored, window)
     return DecodedImage(
-        pixels=pixels,
+        pixels=rendering.pixels,
         format="dicom",
         width=columns,
         height=rows,
         sha256=sha256,
         chroma=chroma_of(stored),
-        warnings=notes,
+        warnings=rendering.notes,
         dicom=_facts(ds),
+        display=rendering.display,
     )
 
 

@@ -7,6 +7,7 @@ value instead of once for every pixel, which is exact and many times cheaper.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,22 @@ from pydicom.multival import MultiValue
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
 from cxr.errors import UnreadableImageError
-from cxr.image import GrayImage
+from cxr.image import Display, GrayImage, Window
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """Grey levels of stored pixel values.
+
+    Attributes:
+        pixels: Shape (H, W), uint8, bone bright.
+        notes: Sentences for the sender.
+        display: How the values became grey levels, None for colour.
+    """
+
+    pixels: GrayImage
+    notes: tuple[str, ...]
+    display: Display | None
 
 
 def integer_of(ds: Dataset, keyword: str, default: int = 0) -> int:
@@ -32,22 +48,22 @@ def integer_of(ds: Dataset, keyword: str, default: int = 0) -> int:
         raise UnreadableImageError(f"The DICOM attribute {keyword} is not a number.") from None
 
 
-def render_gray(ds: Dataset, stored: NDArray[Any]) -> tuple[GrayImage, tuple[str, ...]]:
+def render_gray(ds: Dataset, stored: NDArray[Any], window: Window | None = None) -> Rendering:
     """Give the grey levels a viewer shows for stored pixel values.
 
     Args:
         ds: The dataset with its modality, VOI and photometric attributes.
         stored: Shape (H, W) of any integer type, or (H, W, 3) for colour.
-
-    Returns:
-        Shape (H, W), uint8, bone bright, and notes for the sender.
+        window: Applied instead of the dataset's own VOI; its function is the dataset's. Colour
+            has none, so it is ignored there.
 
     Raises:
         UnreadableImageError: An attribute is not a number.
         Exception: Whatever pydicom raises for a LUT that contradicts itself.
     """
     if stored.ndim == 3:  # colour: a secondary capture, or a radiograph exported as one
-        return _luma(stored), ("The DICOM object is in colour; it was converted to grey.",)
+        note = "The DICOM object is in colour; it was converted to grey."
+        return Rendering(_luma(stored), (note,), None)
     bits_stored = integer_of(ds, "BitsStored", default=integer_of(ds, "BitsAllocated"))
     signed = integer_of(ds, "PixelRepresentation") == 1
     size = 1 << bits_stored
@@ -58,10 +74,10 @@ def render_gray(ds: Dataset, stored: NDArray[Any]) -> tuple[GrayImage, tuple[str
         codes = np.where(codes >= size >> 1, codes - size, codes)
     values = np.arange(lowest, lowest + size, dtype=np.int32)
     present = np.bincount((codes - lowest).ravel(), minlength=size) > 0
-    table = _display_table(ds, values, present)
+    table, display = _display_table(ds, values, present, window)
     if ds.PhotometricInterpretation == "MONOCHROME1":
         table = 255 - table
-    return table[codes - lowest], ()
+    return Rendering(table[codes - lowest], (), display)
 
 
 def chroma_of(stored: NDArray[Any]) -> float:
@@ -81,30 +97,38 @@ def _luma(rgb: NDArray[Any]) -> GrayImage:
     return np.clip(gray + 0.5, 0.0, 255.0).astype(np.uint8)
 
 
-def _display_table(ds: Dataset, stored: NDArray[np.int32], present: NDArray[Any]) -> GrayImage:
+def _display_table(
+    ds: Dataset, stored: NDArray[np.int32], present: NDArray[Any], chosen: Window | None
+) -> tuple[GrayImage, Display]:
     """Map every stored value to a grey level.
 
     Args:
         ds: The dataset with its modality and VOI attributes.
         stored: All stored values in order, shape (2**BitsStored,).
         present: Which of them occur in the image.
+        chosen: A window in place of the dataset's VOI.
 
     Returns:
-        Same shape, uint8, before the inversion of MONOCHROME1.
+        Same shape, uint8, before the inversion of MONOCHROME1; and what was applied.
     """
     _correct_descriptors(ds)
     # apply_modality_lut looks a LUT up by stored value, so it may be asked for all at once.
     values = np.asarray(apply_modality_lut(stored, ds), dtype=np.float64)
-    if _has_voi_lut(ds):
+    low, high = _value_range(ds, stored, values, present)
+    window = None
+    if chosen is not None:
+        window = _with_function_of(ds, chosen)
+        fraction = _windowed(values, window)
+    elif _has_voi_lut(ds):
         looked_up = np.asarray(apply_voi_lut(values.astype(np.int64), ds), dtype=np.float64)
         bits = int(ds.VOILUTSequence[0].LUTDescriptor[2])
         fraction = looked_up / (2.0**bits - 1.0)
     elif (window := _first_window(ds)) is not None:
-        fraction = _windowed(values, *window)
+        fraction = _windowed(values, window)
     else:
-        low, high = _value_range(ds, stored, values, present)
         fraction = (values - low) / max(high - low, 1e-9)
-    return np.clip(fraction * 255.0 + 0.5, 0.0, 255.0).astype(np.uint8)
+    table = np.clip(fraction * 255.0 + 0.5, 0.0, 255.0).astype(np.uint8)
+    return table, Display(window, low, high)
 
 
 def _correct_descriptors(ds: Dataset) -> None:
@@ -125,24 +149,38 @@ def _has_voi_lut(ds: Dataset) -> bool:
     return bool(ds.get("VOILUTSequence")) and ds.VOILUTSequence[0].get("LUTData") is not None
 
 
-def _first_window(ds: Dataset) -> tuple[float, float, str] | None:
+def _function_of(ds: Dataset) -> str:
+    return str(ds.get("VOILUTFunction") or "LINEAR").upper()
+
+
+def _with_function_of(ds: Dataset, window: Window) -> Window:
+    """Give a chosen window the dataset's function, or the exact one where LINEAR has no such."""
+    function = _function_of(ds)
+    if function not in ("SIGMOID", "LINEAR_EXACT"):
+        function = "LINEAR" if window.width >= 1 else "LINEAR_EXACT"
+    return replace(window, function=function)
+
+
+def _first_window(ds: Dataset) -> Window | None:
     centre, width = ds.get("WindowCenter"), ds.get("WindowWidth")
     if centre in (None, "") or width in (None, ""):
         return None
     first = [v[0] if isinstance(v, (list, MultiValue)) else v for v in (centre, width)]
-    function = str(ds.get("VOILUTFunction") or "LINEAR").upper()
+    function = _function_of(ds)
     centre, width = (float(v) for v in first)
     # PS3.3 C.11.2.1.2: the width is at least 1, and above 0 for LINEAR_EXACT and SIGMOID.
-    if (width < 1 and function == "LINEAR") or width <= 0:
+    if (width < 1 and function == "LINEAR") or width <= 0 or not np.isfinite([centre, width]).all():
         return None
-    return centre, width, function
+    return Window(centre, width, function)
 
 
-def _windowed(values: NDArray[np.float64], centre: float, width: float, function: str) -> Any:
+def _windowed(values: NDArray[np.float64], window: Window) -> Any:
     """Apply a window, PS3.3 C.11.2.1.2 and C.11.2.1.3. Gives fractions, clipped later."""
-    if function == "SIGMOID":
-        return 1.0 / (1.0 + np.exp(-4.0 * (values - centre) / width))
-    if function == "LINEAR_EXACT":
+    centre, width = window.center, window.width
+    if window.function == "SIGMOID":
+        # Far from the centre of a narrow window the exponential is out of range, the limit right.
+        return 1.0 / (1.0 + np.exp(np.clip(-4.0 * (values - centre) / width, -700.0, 700.0)))
+    if window.function == "LINEAR_EXACT":
         return (values - centre) / width + 0.5
     if width == 1.0:
         return (values > centre - 0.5).astype(np.float64)

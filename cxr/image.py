@@ -37,6 +37,36 @@ class DicomFacts:
 
 
 @dataclass(frozen=True)
+class Window:
+    """A window on modality values (PS3.3 C.11.2.1.2).
+
+    Attributes:
+        center: Window Center (0028,1050), in units after the modality LUT.
+        width: Window Width (0028,1051), above 0.
+        function: ``LINEAR``, ``LINEAR_EXACT`` or ``SIGMOID``.
+    """
+
+    center: float
+    width: float
+    function: str = "LINEAR"
+
+
+@dataclass(frozen=True)
+class Display:
+    """How the values of a monochrome DICOM image became grey levels.
+
+    Attributes:
+        window: The window that was applied; None if a VOI LUT or the whole range was.
+        low: Lowest value that occurs, in units after the modality LUT, padding left out.
+        high: Highest such value.
+    """
+
+    window: Window | None
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class DecodedImage:
     """One radiograph, decoded.
 
@@ -50,6 +80,7 @@ class DecodedImage:
         chroma: Mean difference between colour channels in grey levels, 0 for a grey source.
         warnings: Sentences for the person who sent it.
         dicom: Facts of the DICOM header, None for other formats.
+        display: How stored values became grey levels, None unless monochrome DICOM.
     """
 
     pixels: GrayImage
@@ -60,3 +91,4 @@ class DecodedImage:
     chroma: float = 0.0
     warnings: tuple[str, ...] = field(default=())
     dicom: DicomFacts | None = None
+    display: Display | None = None

@@ -12,10 +12,13 @@ from pathlib import Path
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent))
 
+from docs.problems_page import render_problems_page  # noqa: E402
 from service.app.application import build_app  # noqa: E402
 from service.inference.ort_engine import build_ort_engine  # noqa: E402
 from service.inference.runtime import Runtime  # noqa: E402
 from service.settings import Settings, settings_table  # noqa: E402
+
+PROBLEMS_PAGE = DOCS.parent / "service" / "http" / "page" / "problems.html"
 
 CONFIGURATION = """# Configuration
 
@@ -36,6 +39,7 @@ def render_documents() -> dict[Path, str]:
     return {
         DOCS / "configuration.md": CONFIGURATION + settings_table(),
         DOCS / "openapi.json": json.dumps(document, indent=2, ensure_ascii=False) + "\n",
+        PROBLEMS_PAGE: render_problems_page((DOCS / "problems.md").read_text()),
     }
 
 

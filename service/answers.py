@@ -132,6 +132,34 @@ class PredictAnswer(Answer):
     timings_ms: TimingsMs
 
 
+class WindowAnswer(Answer):
+    """The window a picture is shown through, in units after the modality LUT."""
+
+    center: float
+    width: float
+    function: str = Field(description="LINEAR, LINEAR_EXACT or SIGMOID.")
+
+
+class RangeAnswer(Answer):
+    """The values that occur in an image, in units after the modality LUT."""
+
+    low: float
+    high: float
+
+
+class RenderAnswer(Answer):
+    """Answer to /v1/render: one radiograph as a picture. Nothing of the patient."""
+
+    request_id: str
+    width: int = Field(description="Of the picture, in pixels.")
+    height: int = Field(description="Of the picture, in pixels.")
+    png: str = Field(description="Grey PNG file, base64.")
+    window: WindowAnswer | None = Field(
+        description="What was applied; null for a VOI LUT, the whole range, and other formats."
+    )
+    range: RangeAnswer | None = Field(description="null unless monochrome DICOM.")
+
+
 class HeatmapAnswer(Answer):
     """How much each place speaks for the class, at the layer's own resolution."""
 

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from cxr import __version__
 from service.explain.pictures import Renderer
-from service.http import catalogue, explain, health, pages, predict
+from service.http import catalogue, explain, health, pages, predict, render
 from service.http.body import BodyBudget
 from service.http.error_handlers import install_error_handlers
 from service.http.middleware import HeadMiddleware, RequestMiddleware
@@ -75,8 +75,9 @@ def build_app(
     app.state.body_budget = BodyBudget(settings.max_buffered_bytes)
     app.state.renderer = renderer
     install_error_handlers(app)
-    for module in (predict, explain, catalogue, health, pages):
+    for module in (predict, explain, render, catalogue, health, pages):
         app.include_router(module.router)
+    app.mount(pages.PAGE_PATH, pages.page_files)
     app.mount(pages.ASSETS_PATH, pages.documentation_assets())
     # The one added last is outermost.
     app.add_middleware(HeadMiddleware)

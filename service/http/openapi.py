@@ -97,6 +97,14 @@ EXPLAIN_CONTENT: dict[int | str, dict[str, Any]] = {
 }
 
 
+RENDER_CONTENT: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The picture with its window, or the picture alone",
+        "content": {"image/png": _BINARY},
+    }
+}
+
+
 def drop_validation_errors(document: dict[str, Any]) -> None:
     """Take out the 422 that FastAPI documents by itself: here such a request gets 400."""
     for path in document["paths"].values():

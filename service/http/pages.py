@@ -1,25 +1,69 @@
-"""Pages for people: the interactive documentation. No other host is asked for anything."""
+"""Pages for people: the reader, the interactive documentation, the list of problems.
+
+No other host is asked for anything, and links are relative, so that a path prefix does no harm.
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import fastapi_offline
 from fastapi import APIRouter
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse
+from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 ASSETS_PATH = "/docs-assets"
+PAGE_PATH = "/page"
 
+PAGE_HEADERS = {
+    # Nothing but our own files runs or is fetched: text of a file can at worst be shown.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+        "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",  # revalidated by ETag: no stale script after an update
+}
+
+
+class PageFiles(StaticFiles):
+    """The files of our own pages, with the headers that keep them harmless."""
+
+    def __init__(self) -> None:
+        super().__init__(directory=Path(__file__).parent / "page")
+
+    def file_response(
+        self,
+        full_path: str | os.PathLike[str],
+        stat_result: os.stat_result,
+        scope: Scope,
+        status_code: int = 200,
+    ) -> Response:
+        """Give a file, or 304 if the browser has it."""
+        response = super().file_response(full_path, stat_result, scope, status_code)
+        response.headers.update(PAGE_HEADERS)
+        return response
+
+
+page_files = PageFiles()
 router = APIRouter(include_in_schema=False)
 
 
 @router.get("/")
-async def root() -> RedirectResponse:
-    """Redirect to the interactive documentation."""
-    return RedirectResponse("docs", status_code=307)
+async def reader(request: Request) -> Response:
+    """Show the page on which radiographs are read."""
+    return await page_files.get_response("index.html", request.scope)
+
+
+@router.get("/docs/problems")
+async def problems(request: Request) -> Response:
+    """Show what the types of problems mean: their ``type`` leads here."""
+    return await page_files.get_response("problems.html", request.scope)
 
 
 @router.get("/docs")

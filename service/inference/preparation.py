@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 from cxr.decoding import decode_image
 from cxr.explain.overlay import to_picture
@@ -15,6 +18,8 @@ from cxr.scope import Scope, assess_scope
 from service.answers import DicomAnswer, ImageFacts
 from service.deadline import Deadline
 from service.errors import DeadlineExceededError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,16 @@ class Decoder:
             InputError: The image cannot be used.
             DeadlineExceededError: It was not decoded before the deadline.
         """
+        work = partial(prepare_image, data, spec, self.max_pixels, keep_picture=keep_picture)
+        return await self.run(work, deadline)
+
+    async def run(self, work: Callable[[], T], deadline: Deadline) -> T:
+        """Do some work on an image on a thread. Belongs to the event loop.
+
+        Raises:
+            DeadlineExceededError: It was not done before the deadline.
+            Exception: What the work raises.
+        """
 
         def late() -> DeadlineExceededError:
             return DeadlineExceededError(
@@ -114,14 +129,15 @@ class Decoder:
                 "Try again later or with fewer images."
             )
 
-        def work() -> PreparedImage:
+        def work_in_time() -> T:
             if deadline.is_over:
                 raise late()
-            return prepare_image(data, spec, self.max_pixels, keep_picture=keep_picture)
+            return work()
 
         try:
             async with asyncio.timeout(deadline.remaining_s):
-                return await asyncio.get_running_loop().run_in_executor(self.executor, work)
+                loop = asyncio.get_running_loop()
+                return await loop.run_in_executor(self.executor, work_in_time)
         except TimeoutError:  # a thread cannot be stopped; its result is thrown away
             raise late() from None
 

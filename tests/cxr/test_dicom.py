@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGBaseline8Bit
 
-from cxr.decoding import decode_image
+from cxr.decoding import DecodeOptions, decode_image
 from cxr.errors import (
     CxrError,
     ImageTooLargeError,
@@ -21,6 +21,7 @@ from cxr.errors import (
     UnsupportedDicomError,
     UnsupportedMediaError,
 )
+from cxr.image import Window
 from cxr.scope import assess_scope
 from export.phantom import draw_phantom, encode_dicom, encode_jpeg
 
@@ -120,6 +121,34 @@ def test_window_centre_is_middle_grey(function: str, expected: int) -> None:
         ds.WindowCenter, ds.WindowWidth, ds.VOILUTFunction = 1000, 400, function
 
     assert abs(int(decode_image(edited(edit)).pixels[0, 0]) - expected) <= 1
+
+
+@pytest.mark.parametrize("edit", [with_voi_lut, several_windows, without_window])
+def test_chosen_window_replaces_the_objects_own(edit: Callable[[Dataset], None]) -> None:
+    """Whether that is a LUT, a window, or the whole range; the range stays told."""
+    chosen = Window(2040, 4080, "LINEAR")
+    image = decode_image(edited(edit), DecodeOptions(window=chosen))
+    assert np.abs(image.pixels.astype(int) - PHANTOM).max() <= 1
+    assert image.display is not None
+    assert image.display.window is not None
+    assert (image.display.window.center, image.display.window.width) == (2040, 4080)
+    assert (image.display.low, image.display.high) == (
+        16 * int(PHANTOM.min()),
+        16 * int(PHANTOM.max()),
+    )
+
+
+@pytest.mark.parametrize("width", ["nan", "inf", "0"])
+def test_window_that_is_none_is_not_applied(width: str) -> None:
+    """The image is shown by its range instead."""
+
+    def edit(ds: Dataset) -> None:
+        ds.WindowWidth = float(width)
+
+    image = decode_image(edited(edit))
+    assert image.display is not None
+    assert image.display.window is None
+    assert (image.pixels.min(), image.pixels.max()) == (0, 255)
 
 
 def test_facts_hold_no_patient_data() -> None:

@@ -6,10 +6,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from service.answers import HealthAnswer, ModelsAnswer
-from service.http.problems import MEDIA_TYPE
+from service.http import pages
+from service.http.problems import ALL_PROBLEM_TYPES, MEDIA_TYPE
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import FakeEngine
 from tests.service.harness import Running, running, until
@@ -59,16 +61,79 @@ async def test_failed_start_is_never_ready(bundles: Path, engine: FakeEngine) ->
         assert (await service.client.get("/health/ready")).status_code == 503
 
 
-async def test_root_leads_to_the_documentation(real_service: Running) -> None:
-    """People who open the address arrive at /docs."""
-    response = await real_service.client.get("/")
-    assert response.status_code == 307
-    followed = await real_service.client.get("/", follow_redirects=True)
-    assert followed.url.path == "/docs"
-    assert followed.status_code == 200
+PAGE_TYPES = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "javascript",
+    ".svg": "image/svg+xml",
+}
+PAGE_FILES = sorted(path.name for path in (Path(pages.__file__).parent / "page").iterdir())
 
 
-@pytest.mark.parametrize("path", ["/health", "/health/live", "/v1/models", "/docs"])
+@pytest.mark.parametrize("path", ["/", "/docs/problems", *(f"/page/{name}" for name in PAGE_FILES)])
+async def test_page_is_served_with_its_safeguards(real_service: Running, path: str) -> None:
+    """Each file has its type, says what may run, and is not sent twice."""
+    response = await real_service.client.get(path)
+    assert response.status_code == 200
+    suffix = Path(path).suffix or ".html"
+    assert PAGE_TYPES[suffix] in response.headers["content-type"]
+    policy = response.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
+    assert "unsafe" not in policy
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert response.headers["referrer-policy"] == "no-referrer"
+    headers = {"If-None-Match": response.headers["etag"]}
+    again = await real_service.client.get(path, headers=headers)
+    assert (again.status_code, again.content) == (304, b"")
+
+
+async def test_root_is_the_page_for_people(real_service: Running) -> None:
+    """Its links lead somewhere and are relative, so that a path prefix does no harm."""
+    page = (await real_service.client.get("/")).text
+    assert "Research use only" in page
+    links = re.findall(r"(?:src|href)=\"([^\"]+)\"", page)
+    assert "docs" in links
+    for link in links:
+        assert not link.startswith(("/", "http"))
+        assert (await real_service.client.get(f"/{link}")).status_code == 200
+
+
+async def test_pages_work_under_a_path_prefix(real_service: Running) -> None:
+    """As behind a proxy that tells the prefix: what the page names is found beside it."""
+    transport = httpx.ASGITransport(real_service.app, root_path="/cxr")
+    async with httpx.AsyncClient(transport=transport, base_url="http://test/cxr/") as client:
+        for path in ("", "docs", "docs/problems"):
+            response = await client.get(path)
+            links = re.findall(r"(?:src|href)=\"([^\"]+)\"", response.text)
+            assert links
+            for link in links:
+                if not link.startswith("https:"):
+                    assert (await client.get(response.url.join(link))).status_code == 200
+
+
+async def test_page_needs_nothing_inline(real_service: Running) -> None:
+    """The policy would refuse it: no script, style or handler stands in the document."""
+    for path in ("/", "/docs/problems"):
+        page = (await real_service.client.get(path)).text
+        assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*src=)", page)
+
+
+async def test_every_problem_type_leads_to_its_explanation(real_service: Running) -> None:
+    """The type of a problem is an address with a heading."""
+    page = (await real_service.client.get("/docs/problems")).text
+    for kind in ALL_PROBLEM_TYPES:
+        path, _, anchor = kind.type.partition("#")
+        assert path == "/docs/problems"
+        assert f'<h2 id="{anchor}">' in page
+
+
+async def test_page_does_not_show_other_files(real_service: Running) -> None:
+    """Nothing outside the page's folder is served with it."""
+    for path in ("/page/../pages.py", "/page/%2e%2e/pages.py", "/page/", "/page/none.js"):
+        assert (await real_service.client.get(path)).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/live", "/v1/models", "/docs", "/"])
 async def test_head_is_get_without_a_body(real_service: Running, path: str) -> None:
     """Load balancers may probe with HEAD."""
     messages: list[Any] = []
