@@ -166,6 +166,11 @@ def abstain(route: Route) -> None:
         "probability": 0.65,
         "probabilities": {"NORMAL": 0.35, "PNEUMONIA": 0.65},
         "operating_point": point,
+        "uncertainty": {
+            "prediction_set": ["NORMAL", "PNEUMONIA"],
+            "coverage": 0.9,
+            "refer_band": {"low": 0.6, "high": 0.8},
+        },
         "scope": {"in_scope": True, "reasons": []},
         "warnings": [],
         "image": {"sha256": "0" * 64, "format": "jpeg", "width": 640, "height": 512, "dicom": None},

@@ -158,12 +158,7 @@ def test_out_of_scope_is_referred_and_dicom_text_is_only_text(visit: Visit) -> N
 
 def test_abstention_near_the_threshold_is_drawn_and_told(visit: Visit) -> None:
     """The band in which the model refers is on the scale and in the reason."""
-    answer = visit.choose(JPEG).page.evaluate("fetch('v1/models').then((answer) => answer.json())")
-    for model in answer["models"]:
-        model["referral"] = {"coverage": 0.9, "low": 0.6, "high": 0.8}
-    visit.page.route("**/v1/models", lambda route: route.fulfill(json=answer))
     visit.page.route("**/v1/explain*", abstain)
-    visit.open()
     card = visit.choose(JPEG).card(JPEG["name"])
     expect(decision(card)).to_have_text("No answer: a person has to look")
     expect(card).to_contain_text("The probability, 65 %, lies between 60 % and 80 %")

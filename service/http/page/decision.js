@@ -16,7 +16,7 @@ export function inWords(result, model) {
     return {
       headline: "No answer: a person has to look",
       short: "A person has to look",
-      reasons: referralReasons(result, model, value),
+      reasons: referralReasons(result, value),
     };
   }
   const likely = result.decision === "positive";
@@ -31,11 +31,11 @@ export function inWords(result, model) {
   };
 }
 
-function referralReasons(result, model, value) {
+function referralReasons(result, value) {
   if (result.scope.reasons.length > 0) {
     return ["The model was not made for such an image:", ...result.scope.reasons];
   }
-  const band = model?.referral;
+  const band = result.uncertainty.refer_band;
   if (band && result.probability >= band.low && result.probability <= band.high) {
     return [
       `The probability, ${value}, lies between ${percent(band.low)} and ${percent(band.high)}, ` +

@@ -38,12 +38,10 @@ function rows(answer, result) {
       `${words(point.name)}: threshold ${percent(point.threshold)}, ` +
         `sensitivity ${percent(point.sensitivity)}, specificity ${percent(point.specificity)}`,
     ],
-    uncertainty
-      ? [
-          `Not ruled out (${percent(uncertainty.coverage)} coverage)`,
-          uncertainty.prediction_set.map(words).join(", ") || "nothing",
-        ]
-      : null,
+    [
+      `Not ruled out (${percent(uncertainty.coverage)} coverage)`,
+      uncertainty.prediction_set.map(words).join(", ") || "no class is credible",
+    ],
     ["In scope", result.scope.in_scope ? "yes" : "no"],
     explanation ? ["Heatmap", `${methodName(explanation.method)} at ${explanation.layer}`] : null,
     image.dicom ? ["DICOM", dicomText(image.dicom)] : null,

@@ -8,7 +8,7 @@ import { percent, words } from "./format.js";
  */
 export function probabilityScale(result, model) {
   const { probability, decision, operating_point: point } = result;
-  const band = model?.referral ?? null;
+  const band = result.uncertainty.refer_band;
   const finding = words(model?.positive_class ?? "pneumonia");
   const limits = band && `${percent(band.low)} to ${percent(band.high)}`;
   const text =
