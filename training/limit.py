@@ -16,6 +16,7 @@ from training.device import Compute
 from training.limits import Elsewhere, NamedFolder, find_limits
 from training.recipe import Recipe
 from training.samples import load_samples
+from training.scope_measure import list_pictures
 from training.split import samples_of
 from training.subject import served_run
 
@@ -49,6 +50,8 @@ def limit_run(
         DataError: The data set or a folder is not as it must be.
     """
     run = open_run(run_path)
+    for folder in (*elsewhere.frontal, *elsewhere.in_scope, *elsewhere.out_of_scope):
+        list_pictures(folder.path)  # before the long work
     task, recipe = run.task.as_task(), Recipe.model_validate(run.recipe)
     rows = read_split_file(run_path / SPLIT_NAME)
     samples = load_samples(

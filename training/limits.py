@@ -177,16 +177,15 @@ def _made(family: str, sources: Pixels, answers: Answers) -> PictureSet:
 def _cross_fitted(
     sets: Sequence[PictureSet], data: GateData, described: Described
 ) -> list[ScopeFigure]:
-    """Measure each half of other hospitals' radiographs by a gate fitted without it."""
-    place = np.arange(len(data.frontal))
+    """Measure each half of other hospitals' patients by a gate fitted without them."""
+    halves = [np.unique(p.groups, return_inverse=True)[1] % 2 for p in sets]
+    of_all = np.concatenate(halves) if halves else np.zeros(0, dtype=np.int64)
     gates = [
-        fit_gate(without_frontal(data, described, place % 2 == half), data.seed)
+        fit_gate(without_frontal(data, described, of_all == half), data.seed)
         for half in ((0, 1) if sets else ())
     ]
-    figures, start = [], 0
-    for pictures in sets:
-        own = place[start : start + len(pictures.pixels)] % 2
-        start += len(own)
+    figures = []
+    for pictures, own in zip(sets, halves, strict=True):
         judged: list[Judgement] = []
         for half, (gate, thresholds) in enumerate(gates):
             judged += judge_all(pictures.take(own != half), gate, thresholds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,9 @@ from cxr.scope_gate import Judgement, ScopeFigure, ScopeGate, ScopeThresholds
 from training.bootstrap import estimate_mean
 from training.layouts import layouts_of
 from training.scope_fit import Embed, Pixels
+
+LABELS_NAME = "labels.csv"
+"""May lie in a folder of pictures: columns ``file`` (relative) and ``patient``."""
 
 
 @dataclass(frozen=True)
@@ -78,20 +82,18 @@ def read_pictures(
     Raises:
         DataError: The folder holds no image.
     """
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder.")
+    patients = _read_patients(folder)
     pixels, names, reasons, refused = [], [], [], 0
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+    for path in list_pictures(folder):
         data = path.read_bytes()
-        if sniff_format(data[:SNIFF_BYTES]) is None:
-            continue
         try:
             image = decode_image(data, decode_options(spec))
             pixels.append(to_model_input(image.pixels, spec))
         except InputError:
             refused += 1
             continue
-        names.append(path.name)
+        relative = path.relative_to(folder).as_posix()
+        names.append(patients.get(relative, relative))
         reasons.append(assess_scope(image).reasons)
     if not pixels:
         raise DataError(f"{folder} holds no JPEG, PNG or DICOM file that can be read.")
@@ -106,6 +108,34 @@ def read_pictures(
         tuple(reasons),
         refused,
     )
+
+
+def list_pictures(folder: Path) -> list[Path]:
+    """List the image files of a folder, by content, sorted.
+
+    Raises:
+        DataError: There is none.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder.")
+    found = []
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        with path.open("rb") as file:
+            if sniff_format(file.read(SNIFF_BYTES)) is not None:
+                found.append(path)
+    if not found:
+        raise DataError(f"{folder} holds no JPEG, PNG or DICOM file.")
+    return found
+
+
+def _read_patients(folder: Path) -> dict[str, str]:
+    """Read which patient a file is of, from ``labels.csv`` in the folder if there is one."""
+    path = folder / LABELS_NAME
+    if not path.is_file():
+        return {}
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {row["file"]: row["patient"] for row in rows if {"file", "patient"} <= row.keys()}
 
 
 def judge_all(
