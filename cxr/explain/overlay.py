@@ -41,6 +41,7 @@ class Caption:
         target: Name of the explained class.
         probability: Calibrated probability of that class, in [0, 1].
         method: How the heatmap was computed.
+        remarks: Sentences without which the picture would mislead: why it is out of scope, say.
     """
 
     model: str
@@ -48,6 +49,7 @@ class Caption:
     target: str
     probability: float
     method: str
+    remarks: tuple[str, ...] = ()
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -55,6 +57,7 @@ class Caption:
         return (
             f"{self.target}: probability {self.probability:.3f}",
             f"{self.model} {self.version}, {self.method}",
+            *self.remarks,
             "Research use only",
         )
 

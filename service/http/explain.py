@@ -175,5 +175,6 @@ def _order(
         target=wish.target,
         probability=result.probabilities[wish.target],
         method=wish.method,
+        remarks=(*result.scope.reasons, *heatmap_warnings(heatmap)),
     )
     return PictureOrder(picture, reading.image.facts, heatmap, caption, wish.alpha)

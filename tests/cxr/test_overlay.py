@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -119,6 +120,7 @@ def test_caption_says_what_it_shows() -> None:
     text = " ".join(CAPTION.lines)
     for part in ("resnet18", "1.0.0", "PNEUMONIA", "0.973", "gradcam", "Research use only"):
         assert part in text
+    assert "It is no chest." in replace(CAPTION, remarks=("It is no chest.",)).lines
 
 
 def test_reduced_decoding_keeps_the_sources_shape() -> None:
