@@ -90,6 +90,7 @@ class Parity(Section):
     tolerance: float = Field(description="Allowed absolute difference of logits.")
     max_logit_difference: float
     max_probability_difference: float
+    max_embedding_difference: float
 
 
 class GoldenTolerance(Section):

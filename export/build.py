@@ -23,7 +23,11 @@ from export.parity import LOGIT_TOLERANCE, measure_parity
 
 # Stand in until they are measured or written; a draft manifest never reaches the disk.
 _UNMEASURED = Parity(
-    batch_sizes=(), tolerance=LOGIT_TOLERANCE, max_logit_difference=0, max_probability_difference=0
+    batch_sizes=(),
+    tolerance=LOGIT_TOLERANCE,
+    max_logit_difference=0,
+    max_probability_difference=0,
+    max_embedding_difference=0,
 )
 _UNWRITTEN = dict.fromkeys(
     (names.MODEL_NAME, names.WEIGHTS_NAME, names.SCOPE_NAME, names.GOLDEN_TENSORS_NAME), ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import onnxruntime
@@ -21,11 +21,19 @@ CPU_PROVIDER = "CPUExecutionProvider"
 FloatRows = NDArray[np.float32]
 
 
+class EngineAnswer(NamedTuple):
+    """Logits (N, K), probabilities (N, K) and embeddings (N, D) of N model inputs."""
+
+    logits: FloatRows
+    probabilities: FloatRows
+    embedding: FloatRows
+
+
 class ExportEngine(Protocol):
     """Answers for model inputs."""
 
-    def run(self, images: NDArray[np.uint8]) -> tuple[FloatRows, FloatRows]:
-        """Logits (N, K) and probabilities (N, K) of model inputs (N, 1, S, S)."""
+    def run(self, images: NDArray[np.uint8]) -> EngineAnswer:
+        """Answer for model inputs (N, 1, S, S)."""
 
 
 class OrtEngine:
@@ -62,11 +70,10 @@ class OrtEngine:
         if self._session.get_providers()[0] != wanted:
             raise BundleError(f"ONNX Runtime offers no {wanted} on this machine.")
 
-    def run(self, images: NDArray[np.uint8]) -> tuple[FloatRows, FloatRows]:
-        """Logits and probabilities of model inputs (N, 1, S, S)."""
-        names = [self._tensors.logits, self._tensors.probabilities]
-        outputs: list[Any] = self._session.run(names, {self._tensors.image: images})
-        return outputs[0], outputs[1]
+    def run(self, images: NDArray[np.uint8]) -> EngineAnswer:
+        """Answer for model inputs (N, 1, S, S)."""
+        names = [self._tensors.logits, self._tensors.probabilities, self._tensors.embedding]
+        return EngineAnswer(*self._session.run(names, {self._tensors.image: images}))
 
 
 class TorchEngine:
@@ -75,8 +82,8 @@ class TorchEngine:
     def __init__(self, served: ServedNetwork) -> None:
         self._served = served.eval()
 
-    def run(self, images: NDArray[np.uint8]) -> tuple[FloatRows, FloatRows]:
-        """Logits and probabilities of model inputs (N, 1, S, S)."""
+    def run(self, images: NDArray[np.uint8]) -> EngineAnswer:
+        """Answer for model inputs (N, 1, S, S)."""
         with torch.inference_mode():
             answer = self._served(torch.tensor(images))
-        return answer.logits.numpy(), answer.probabilities.numpy()
+        return EngineAnswer(*(output.numpy() for output in answer))

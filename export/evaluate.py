@@ -5,22 +5,40 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from tqdm import tqdm
 
 from cxr.bundle import Bundle
 from cxr.dataset import LabelledImage
+from cxr.decision import Decision
+from cxr.decoding import decode_image
 from cxr.errors import DataError, InputError
 from cxr.estimate import Estimate, format_estimate
-from cxr.image import ModelInput
+from cxr.image import DicomFacts, ModelInput
+from cxr.layout import describe_layout
+from cxr.manifest import Manifest
 from cxr.metrics import measure
+from cxr.preprocessing import decode_options, to_model_input
+from cxr.scope import Scope, assess_scope
+from cxr.scope_gate import ScopeGate
+from cxr.verdict import Evidence, reach_verdict
 from export.engine import ExportEngine
-from export.goldens import read_model_input
 
 BATCH = 16
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What is kept of one file: its full-size pixels are gone."""
+
+    model_input: ModelInput
+    plain: Scope
+    dicom: DicomFacts | None
 
 
 class ScoredImage(BaseModel):
@@ -32,6 +50,8 @@ class ScoredImage(BaseModel):
     label: str
     patient: str
     probability: float
+    decision: Decision
+    in_scope: bool
 
 
 class Evaluation(BaseModel):
@@ -45,6 +65,9 @@ class Evaluation(BaseModel):
     split: str
     images: int
     unreadable: list[str]
+    operating_point: str
+    referred: float
+    out_of_scope: float
     metrics: dict[str, dict[str, Estimate]]
     scores: list[ScoredImage]
 
@@ -70,24 +93,21 @@ def evaluate_bundle(
     Raises:
         DataError: No image could be read.
     """
-    positive = bundle.manifest.task.as_task().positive_index
+    gate = bundle.scope_gate()
     scores: list[ScoredImage] = []
     unreadable: list[str] = []
     bar = tqdm(total=len(images), desc=split, unit="image", disable=quiet, dynamic_ncols=True)
     with bar:
         for batch in _decoded(bundle, images):
-            readable = [(image, x) for image, x in batch if x is not None]
-            unreadable += [image.name for image, x in batch if x is None]
+            readable = [(image, decoded) for image, decoded in batch if decoded is not None]
+            unreadable += [image.name for image, decoded in batch if decoded is None]
             if readable:
-                _, probabilities = engine.run(np.stack([x for _, x in readable]))
+                answers = engine.run(np.stack([decoded.model_input for _, decoded in readable]))
                 scores += [
-                    ScoredImage(
-                        name=image.name,
-                        label=image.label,
-                        patient=image.patient,
-                        probability=float(row[positive]),
+                    _score(image, decoded, vector, row, bundle.manifest, gate)
+                    for (image, decoded), vector, row in zip(
+                        readable, answers.embedding, answers.probabilities, strict=True
                     )
-                    for (image, _), row in zip(readable, probabilities, strict=True)
                 ]
             bar.update(len(batch))
     if not scores:
@@ -105,19 +125,47 @@ def evaluate_bundle(
         split=split,
         images=len(scores),
         unreadable=unreadable,
+        operating_point=bundle.manifest.default_operating_point,
+        referred=sum(score.decision == "refer" for score in scores) / len(scores),
+        out_of_scope=sum(not score.in_scope for score in scores) / len(scores),
         metrics=metrics,
         scores=scores,
     )
 
 
+def _score(
+    image: LabelledImage,
+    decoded: Decoded,
+    embedding: NDArray[np.float32],
+    probabilities: NDArray[np.float32],
+    manifest: Manifest,
+    gate: ScopeGate,
+) -> ScoredImage:
+    by_class = dict(zip(manifest.task.classes, map(float, probabilities), strict=True))
+    layout = describe_layout(decoded.model_input)
+    evidence = Evidence(by_class, embedding, layout, decoded.plain, decoded.dicom)
+    verdict = reach_verdict(evidence, manifest, gate, manifest.operating_point())
+    return ScoredImage(
+        name=image.name,
+        label=image.label,
+        patient=image.patient,
+        probability=by_class[manifest.task.positive],
+        decision=verdict.decision,
+        in_scope=not verdict.reasons,
+    )
+
+
 def _decoded(
     bundle: Bundle, images: list[LabelledImage]
-) -> Iterator[list[tuple[LabelledImage, ModelInput | None]]]:
+) -> Iterator[list[tuple[LabelledImage, Decoded | None]]]:
     """Decode in threads, one batch ahead of the engine at most."""
+    spec = bundle.manifest.preprocessing
 
-    def load(image: LabelledImage) -> ModelInput | None:
+    def load(image: LabelledImage) -> Decoded | None:
         try:
-            return read_model_input(image.path.read_bytes(), bundle.manifest.preprocessing)
+            decoded = decode_image(image.path.read_bytes(), decode_options(spec))
+            model_input = to_model_input(decoded.pixels, spec)
+            return Decoded(model_input, assess_scope(decoded), decoded.dicom)
         except InputError:
             return None
 
@@ -137,4 +185,8 @@ def format_table(evaluation: Evaluation) -> str:
     for figure in next(iter(evaluation.metrics.values())):
         cells = [format_estimate(figure, evaluation.metrics[point][figure]) for point in points]
         lines.append("".join(f"{cell:>24}" for cell in (figure, *cells)))
+    lines.append(
+        f"at {evaluation.operating_point}: {100 * evaluation.referred:.1f} % referred, of all "
+        f"images {100 * evaluation.out_of_scope:.1f} % because they are out of scope"
+    )
     return "\n".join(lines)

@@ -57,20 +57,20 @@ def write_goldens(
 ) -> None:
     """Write golden tensors and golden files with the engine's answers."""
     images = golden_inputs(spec)
-    logits, probabilities = engine.run(images)
+    answers = engine.run(images)
     np.savez(
         directory / names.GOLDEN_TENSORS_NAME,
         images=images,
-        logits=logits,
-        probabilities=probabilities,
+        logits=answers.logits,
+        probabilities=answers.probabilities,
     )
     (directory / names.GOLDEN_FILES_DIR).mkdir()
     expected = {}
     for name, (encode, opacity) in ENCODERS.items():
         data = encode(draw_phantom(3, opacity))
         (directory / names.GOLDEN_FILES_DIR / name).write_bytes(data)
-        _, answer = engine.run(read_model_input(data, spec)[np.newaxis])
-        expected[name] = float(answer[0, positive_index])
+        answer = engine.run(read_model_input(data, spec)[np.newaxis])
+        expected[name] = float(answer.probabilities[0, positive_index])
     path = directory / names.GOLDEN_EXPECTED_NAME
     path.write_text(json.dumps(expected, indent=2) + "\n")
 
@@ -83,14 +83,14 @@ def verify_goldens(bundle: Bundle, engine: ExportEngine) -> None:
     """
     manifest = bundle.manifest
     stored = bundle.golden_tensors()
-    _, probabilities = engine.run(stored.images)
+    probabilities = engine.run(stored.images).probabilities
     gap = float(np.abs(probabilities - stored.probabilities).max())
     if not gap <= manifest.golden_tolerance.tensors:
         raise BundleError(f"The golden tensors are not matched: off by {gap:.2e}.")
     positive = manifest.task.as_task().positive_index
     for path, expected in bundle.golden_files().items():
         model_input = read_model_input(path.read_bytes(), manifest.preprocessing)
-        _, answer = engine.run(model_input[np.newaxis])
-        gap = abs(float(answer[0, positive]) - expected)
+        answer = engine.run(model_input[np.newaxis])
+        gap = abs(float(answer.probabilities[0, positive]) - expected)
         if not gap <= manifest.golden_tolerance.files:
             raise BundleError(f"The golden file {path.name} is not matched: off by {gap:.2e}.")

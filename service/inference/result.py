@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from cxr.decision import OperatingPoint, decide
+from cxr.decision import OperatingPoint
 from cxr.errors import ImageOutOfScopeError
-from cxr.scope import age_warnings
+from cxr.verdict import Evidence, reach_verdict
 from service.answers import ImageResult, ScopeAnswer, Uncertainty
 from service.inference.engine import OutputRow
 from service.inference.loading import LoadedModel
@@ -32,39 +32,24 @@ def build_result(
     """
     manifest = model.bundle.manifest
     by_class = dict(zip(manifest.task.classes, map(float, row.probabilities), strict=True))
+    evidence = Evidence(by_class, row.embedding, image.layout, image.scope, image.dicom)
+    verdict = reach_verdict(evidence, manifest, model.gate, point)
+    if verdict.reasons and model.refuses:
+        raise ImageOutOfScopeError(" ".join(verdict.reasons))
     positive = manifest.task.positive
-    probability = by_class[positive]
-    judged = model.gate.judge(image.layout, row.embedding, manifest.scope.thresholds)
-    reasons = (*image.scope.reasons, *judged.reasons)
-    if reasons and model.refuses:
-        raise ImageOutOfScopeError(" ".join(reasons))
-    chosen = manifest.referral.prediction_set(by_class)
     return ImageResult(
         id=image_id,
-        label=_label(by_class, positive, point.threshold),
-        decision=decide(
-            probability, point, positive=positive, prediction_set=chosen, in_scope=not reasons
-        ),
-        probability=probability,
+        label=verdict.label,
+        decision=verdict.decision,
+        probability=by_class[positive],
         probabilities=by_class,
         operating_point=point,
         uncertainty=Uncertainty(
-            prediction_set=chosen,
+            prediction_set=verdict.prediction_set,
             coverage=manifest.referral.coverage,
             refer_band=manifest.referral.band(point, positive),
         ),
-        scope=ScopeAnswer(in_scope=not reasons, reasons=reasons),
-        warnings=(
-            *image.warnings,
-            *age_warnings(image.dicom, manifest.scope.ages_years),
-            *judged.warnings,
-        ),
+        scope=ScopeAnswer(in_scope=not verdict.reasons, reasons=verdict.reasons),
+        warnings=(*image.warnings, *verdict.warnings),
         image=image.facts,
     )
-
-
-def _label(by_class: dict[str, float], positive: str, threshold: float) -> str:
-    """Name the positive class from the threshold on, else the most probable other one."""
-    if by_class[positive] >= threshold:
-        return positive
-    return max((name for name in by_class if name != positive), key=by_class.__getitem__)

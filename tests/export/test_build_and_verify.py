@@ -16,7 +16,7 @@ from cxr.errors import BundleError
 from cxr.networks.served import served_network
 from export.__main__ import main
 from export.build import build_bundle
-from export.engine import OrtEngine, TorchEngine
+from export.engine import EngineAnswer, OrtEngine, TorchEngine
 from export.goldens import golden_inputs
 from export.parity import LOGIT_TOLERANCE, measure_parity
 
@@ -58,17 +58,17 @@ def test_disagreement_fails_the_build(smoke_bundle: Path) -> None:
     reference = OrtEngine(bundle.model_path, bundle.manifest)
 
     class Wrong:
-        def __init__(self, offset: float) -> None:
-            self.offset = offset
+        def __init__(self, output: str, offset: float) -> None:
+            self.output, self.offset = output, np.float32(offset)
 
-        def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            logits, probabilities = reference.run(images)
-            return logits + np.float32(self.offset), probabilities
+        def run(self, images: np.ndarray) -> EngineAnswer:
+            answer = reference.run(images)
+            return answer._replace(**{self.output: getattr(answer, self.output) + self.offset})
 
     images = golden_inputs(bundle.manifest.preprocessing)
-    for offset in (1e-3, float("nan")):
+    for output, offset in (("logits", 1e-3), ("logits", float("nan")), ("embedding", 0.01)):
         with pytest.raises(BundleError, match="disagree"):
-            measure_parity(reference, Wrong(offset), images)
+            measure_parity(reference, Wrong(output, offset), images)
 
 
 def test_bundle_has_everything_and_no_path_of_its_builder(smoke_bundle: Path) -> None:

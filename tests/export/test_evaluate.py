@@ -34,8 +34,11 @@ def test_every_image_is_scored_as_one_alone_would_be(
     for score in found["scores"]:
         data = (toy_data / score["name"]).read_bytes()
         model_input = read_model_input(data, bundle.manifest.preprocessing)
-        _, alone = engine.run(model_input[np.newaxis])
+        alone = engine.run(model_input[np.newaxis]).probabilities
         assert score["probability"] == pytest.approx(float(alone[0, 1]), abs=1e-5)
+    decisions = [score["decision"] for score in found["scores"]]
+    assert found["referred"] == decisions.count("refer") / 24
+    assert found["out_of_scope"] <= found["referred"]
 
 
 def test_onnx_and_pytorch_engines_agree(smoke_bundle: Path, toy_data: Path, tmp_path: Path) -> None:
@@ -76,12 +79,13 @@ def test_unreadable_images_are_named_and_left_out(
 def test_table_shows_all_operating_points(
     smoke_bundle: Path, toy_data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Eleven rows under a header of three columns."""
+    """Eleven rows under a header of three columns, and what was referred."""
     arguments = ["evaluate", "--bundle", str(smoke_bundle), "--data", str(toy_data), "--quiet"]
     assert main(arguments) == 0
-    header, *rows = capsys.readouterr().out.rstrip().splitlines()
+    header, *rows, referred = capsys.readouterr().out.rstrip().splitlines()
     assert header.split() == ["balanced", "screening", "rule_in"]
     assert len(rows) == 11
+    assert "% referred" in referred
 
 
 def test_missing_split_is_one_clear_line(

@@ -164,6 +164,7 @@ def _manifest(name: str) -> dict[str, Any]:
             "tolerance": 1e-4,
             "max_logit_difference": 0.0,
             "max_probability_difference": 0.0,
+            "max_embedding_difference": 0.0,
         },
         "golden_tolerance": {"tensors": 1e-4, "files": 2e-2},
         "files": {
