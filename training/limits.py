@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -71,6 +72,13 @@ class Limits:
     referral: Referral
 
 
+class Given(NamedTuple):
+    """What a network gave: probabilities (N, K) and embeddings (N, D)."""
+
+    probabilities: NDArray[np.float64]
+    embeddings: NDArray[np.float32]
+
+
 class Answers:
     """A network's answers for many model inputs, as it is served.
 
@@ -84,18 +92,18 @@ class Answers:
         self._device = compute.device
 
     @torch.inference_mode()
-    def __call__(self, pixels: Pixels) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-        """Probabilities (N, K) and embeddings (N, D) of model inputs (N, 1, S, S)."""
+    def __call__(self, pixels: Pixels) -> Given:
+        """Answer for model inputs (N, 1, S, S)."""
         probabilities, embeddings = [], []
         for start in range(0, len(pixels), BATCH):
             answer = self._served(torch.from_numpy(pixels[start : start + BATCH]).to(self._device))
             probabilities.append(answer.probabilities.cpu())
             embeddings.append(answer.embedding.cpu())
-        return torch.cat(probabilities).double().numpy(), torch.cat(embeddings).numpy()
+        return Given(torch.cat(probabilities).double().numpy(), torch.cat(embeddings).numpy())
 
     def embed(self, pixels: Pixels) -> NDArray[np.float32]:
         """Embeddings alone."""
-        return self(pixels)[1]
+        return self(pixels).embeddings
 
 
 def find_limits(
@@ -140,12 +148,13 @@ def find_limits(
         augmentation=recipe.augmentation,
         seed=recipe.seed,
     )
-    described = describe(data, answers.embed)
+    answered = {part: answers(parts[part].pixels) for part in MEASURED if len(parts[part])}
+    described = describe(data, answers.embed, answered["val"].embeddings)
     gate, thresholds = fit_gate(described, data.seed)
     sources = parts["test"].pixels if len(parts["test"]) else parts["val"].pixels
     made = [_made(family, sources, answers) for family in FAMILIES]
     pictures = [
-        *(_radiographs(part, parts[part], answers) for part in MEASURED if len(parts[part])),
+        *(_radiographs(part, parts[part], given) for part, given in answered.items()),
         *read(other.in_scope, frontal=True),
         *read(other.out_of_scope, frontal=False),
         *made,
@@ -159,19 +168,19 @@ def find_limits(
         scope=ScopeSection(
             thresholds=thresholds, ages_years=recipe.ages_years, figures=tuple(figures)
         ),
-        referral=_referral(answers, parts, recipe.coverage, point, task),
+        referral=_referral(answered, parts, recipe.coverage, point, task),
     )
 
 
-def _radiographs(part: Part, samples: Samples, answers: Answers) -> PictureSet:
+def _radiographs(part: Part, samples: Samples, given: Given) -> PictureSet:
     groups = [str(patient) for patient in samples.patients]
     name = f"{part} patients"
-    return picture_set(name, samples.pixels, answers.embed, frontal=True, groups=groups)
+    return picture_set(name, samples.pixels, given.embeddings, frontal=True, groups=groups)
 
 
 def _made(family: str, sources: Pixels, answers: Answers) -> PictureSet:
     pixels = make_outliers(family, sources, MADE_OF_EACH, OUTLIER_SEED)
-    return picture_set(family, pixels, answers.embed, frontal=False)
+    return picture_set(family, pixels, answers.embed(pixels), frontal=False)
 
 
 def _cross_fitted(
@@ -203,12 +212,14 @@ def _never_shown(pictures: PictureSet, described: Described, seed: int) -> Scope
 
 
 def _referral(
-    answers: Answers,
+    answered: dict[Part, Given],
     parts: dict[Part, Samples],
     coverage: float,
     point: OperatingPoint,
     task: Task,
 ) -> Referral:
-    val, test = parts["val"], parts["test"]
-    measured = (answers(test.pixels)[0], test.labels, test.patients) if len(test) else None
-    return fit_referral((answers(val.pixels)[0], val.labels), measured, coverage, point, task)
+    test, measured = parts["test"], None
+    if len(test):
+        measured = (answered["test"].probabilities, test.labels, test.patients)
+    val = (answered["val"].probabilities, parts["val"].labels)
+    return fit_referral(val, measured, coverage, point, task)

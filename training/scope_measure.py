@@ -62,16 +62,19 @@ class PictureSet:
 
 
 def picture_set(
-    name: str, pixels: Pixels, embed: Embed, *, frontal: bool, groups: Sequence[str] = ()
+    name: str,
+    pixels: Pixels,
+    embeddings: NDArray[np.float32],
+    *,
+    frontal: bool,
+    groups: Sequence[str] = (),
 ) -> PictureSet:
     """Give a set of pictures that are in memory; the plain checks see the model inputs."""
     reasons = [
         assess_scope(DecodedImage(p[0], "png", p.shape[2], p.shape[1], "")).reasons for p in pixels
     ]
     named = np.array(groups or [str(i) for i in range(len(pixels))])
-    return PictureSet(
-        name, frontal, pixels, layouts_of(pixels), embed(pixels), named, tuple(reasons)
-    )
+    return PictureSet(name, frontal, pixels, layouts_of(pixels), embeddings, named, tuple(reasons))
 
 
 def read_pictures(
