@@ -7,13 +7,14 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from service.deadline import Clock, Deadline
 from service.errors import InferenceFailedError, NotReadyError
 from service.inference.batch_queue import BatchQueue, Item, ItemOutput, P, R
+from service.inference.core_pool import CorePool, Urgency
 from service.lifecycle import RETRY_DRAINING_S
 from service.telemetry.logs import log_event
 from service.telemetry.stopwatch import MS_PER_S
@@ -43,16 +44,19 @@ class BatchRunner(Protocol[P_contra, R_co]):
 
 
 class Batcher(Generic[P, R]):
-    """Collects items into batches and runs them, one at a time, on a thread of their own.
+    """Collects items into batches and runs them.
 
-    While a batch runs the next one is formed, so the runner never waits for the event loop
-    to stack arrays. All methods belong to the event loop.
+    With a thread of its own, one batch runs at a time, and while it runs the next one is
+    formed, so the runner never waits for the event loop to stack arrays. With a pool of cores
+    several small batches run side by side, each of its share of what waits; then nothing waits
+    for company, since a larger batch gains little on a CPU. All methods belong to the event loop.
 
     Args:
         runner: Runs the batches.
         max_batch: Most items of a batch.
         batch_window_s: Longest wait of the oldest item once the engine is free.
         queue_capacity: Most items that may wait.
+        pool: Where batches run; None for a thread of its own.
         clock: Gives seconds.
     """
 
@@ -63,19 +67,25 @@ class Batcher(Generic[P, R]):
         max_batch: int,
         batch_window_s: float,
         queue_capacity: int,
+        pool: CorePool | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
         self._runner = runner
-        self._queue: BatchQueue[P, R] = BatchQueue(max_batch, batch_window_s, queue_capacity)
+        window_s = batch_window_s if pool is None else 0.0
+        self._queue: BatchQueue[P, R] = BatchQueue(max_batch, window_s, queue_capacity)
         self._clock = clock
-        self._executor = ThreadPoolExecutor(
-            1, thread_name_prefix="engine", initializer=runner.prepare_thread
-        )
+        self._pool = pool
+        self._thread: ThreadPoolExecutor | None = None
+        if pool is None:
+            self._thread = ThreadPoolExecutor(
+                1, thread_name_prefix="engine", initializer=runner.prepare_thread
+            )
+        self.concurrency = 1 if pool is None else pool.threads
         self._changed = asyncio.Event()
-        self._running: asyncio.Task[None] | None = None
+        self._running: dict[asyncio.Task[None], int] = {}
         self._forming: asyncio.Task[None] | None = None
         self._stopping = False
-        self._mean_run_s = 0.0
+        self._mean_item_s = 0.0
 
     @property
     def depth(self) -> int:
@@ -89,13 +99,23 @@ class Batcher(Generic[P, R]):
 
     @property
     def _is_busy(self) -> bool:
-        return self._running is not None and not self._running.done()
+        return len(self._running) >= self.concurrency
+
+    @property
+    def mean_item_s(self) -> float:
+        """Seconds of a run for each of its items, a moving average; 0 before the first run."""
+        return self._mean_item_s
+
+    @property
+    def backlog_s(self) -> float:
+        """Seconds until what waits and what runs should be done."""
+        items = len(self._queue) + sum(self._running.values())
+        return items * self._mean_item_s / self.concurrency
 
     @property
     def retry_after_s(self) -> int:
         """Whole seconds until the present queue should be done."""
-        batches = math.ceil(len(self._queue) / self._queue.max_batch) + 1
-        return min(MAX_RETRY_AFTER_S, max(1, math.ceil(batches * self._mean_run_s)))
+        return min(MAX_RETRY_AFTER_S, max(1, math.ceil(self.backlog_s)))
 
     def start(self) -> None:
         """Begin to form batches."""
@@ -107,7 +127,8 @@ class Batcher(Generic[P, R]):
         self._changed.set()
         if self._forming is not None:
             await self._forming
-        self._executor.shutdown()
+        if self._thread is not None:
+            self._thread.shutdown()
 
     def verify_room(self, count: int) -> None:
         """Refuse early what :meth:`submit` would refuse.
@@ -165,9 +186,11 @@ class Batcher(Generic[P, R]):
                 item.expire()
 
     async def _form_batches(self) -> None:
-        while self._queue or self._is_busy or not self._stopping:
+        while self._queue or self._running or not self._stopping:
             self._changed.clear()
-            due_s = self._queue.due_in_s(self._clock(), engine_busy=self._is_busy)
+            due_s = self._queue.due_in_s(
+                self._clock(), engine_busy=self._is_busy, form_ahead=self._pool is None
+            )
             if due_s == 0.0:
                 await self._start_next()
                 continue
@@ -176,19 +199,25 @@ class Batcher(Generic[P, R]):
                     await self._changed.wait()
 
     async def _start_next(self) -> None:
-        items = self._queue.take()
+        items = self._queue.take(self.concurrency)
         if not items:
             return
         run = self._form(items)
-        if self._running is not None:
-            await self._running
+        if self._is_busy:  # formed ahead
+            await asyncio.wait(self._running)
         waited_for = [item for item in items if not item.answer.done()]
         if len(waited_for) < len(items):  # some left while the batch before was running
             items, run = waited_for, self._form(waited_for)
         if run is not None:
             for item in items:
                 item.is_running = True
-            self._running = asyncio.create_task(self._run(items, run))
+            task = asyncio.create_task(self._run(items, run))
+            self._running[task] = len(items)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._running[task]
+        self._changed.set()
 
     def _form(self, items: list[Item[P, R]]) -> Run[R] | None:
         try:
@@ -199,18 +228,28 @@ class Batcher(Generic[P, R]):
 
     async def _run(self, items: list[Item[P, R]], run: Run[R]) -> None:
         """Run one batch and settle its items. Never raises."""
-        started_s = self._clock()
-        loop = asyncio.get_running_loop()
         try:
-            outcomes = await loop.run_in_executor(self._executor, run)
-            run_s = self._clock() - started_s
-            known_s = self._mean_run_s or run_s
-            self._mean_run_s = known_s + SMOOTHING * (run_s - known_s)
+            outcomes, started_s, ended_s = await asyncio.wrap_future(self._begin(run))
+            run_s = ended_s - started_s
+            item_s = run_s / len(items)
+            known_s = self._mean_item_s or item_s
+            self._mean_item_s = known_s + SMOOTHING * (item_s - known_s)
             self._settle(items, outcomes, started_s, run_s)
         except Exception as error:  # whatever a runner raises, nobody is left waiting
             self._fail(items, error)
-        finally:
-            self._changed.set()
+
+    def _begin(
+        self, run: Run[R]
+    ) -> Future[tuple[Sequence[R | InferenceFailedError], float, float]]:
+        def timed() -> tuple[Sequence[R | InferenceFailedError], float, float]:
+            started_s = self._clock()
+            outcomes = run()
+            return outcomes, started_s, self._clock()
+
+        if self._thread is not None:
+            return self._thread.submit(timed)
+        assert self._pool is not None
+        return self._pool.submit(Urgency.RUN, timed)
 
     def _settle(
         self,
