@@ -40,7 +40,7 @@ class Settings(BaseSettings):
         "auto", description="Where models run; auto takes CUDA if there is a device, else the CPU."
     )
     intra_op_threads: int = Field(
-        0, ge=0, le=256, description="Threads of one run on the CPU; 0: as many as cores."
+        0, ge=0, le=256, description="Threads of one run on the CPU; 0: one, several run at a time."
     )
     max_batch: int = Field(32, ge=1, le=1024, description="Most images of one run.")
     batch_window_ms: float = Field(
@@ -68,6 +68,12 @@ class Settings(BaseSettings):
     )
     explain_queue_capacity: int = Field(
         32, ge=1, le=10_000, description="Explanations that may wait for one model; more get 429."
+    )
+    max_wait_ms: float = Field(
+        200,
+        ge=1,
+        le=600_000,
+        description="Longest wait, as predicted, before work on a request begins; more get 429.",
     )
     deadline_ms: float = Field(
         10_000, ge=10, le=600_000, description="Time a request has from its head to its run."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 
 from starlette.requests import Request
 
@@ -14,6 +15,7 @@ from service.http.body import Lease, read_chunks
 from service.http.context import context_of, runtime_of
 from service.http.json_body import parse_json_images
 from service.http.multipart import read_parts
+from service.inference.core_pool import Urgency
 from service.inference.prediction import EncodedImage
 
 
@@ -53,12 +55,8 @@ async def read_images(request: Request, lease: Lease) -> list[EncodedImage]:
 async def _read_json(request: Request, chunks: AsyncIterator[bytes]) -> list[EncodedImage]:
     body = b"".join([chunk async for chunk in chunks])
     runtime = runtime_of(request)
-    return await asyncio.get_running_loop().run_in_executor(
-        runtime.decoder.executor,
-        parse_json_images,
-        body,
-        runtime.settings.max_images_per_request,
-    )
+    parse = partial(parse_json_images, body, runtime.settings.max_images_per_request)
+    return await asyncio.wrap_future(runtime.pool.submit(Urgency.DECODE, parse))
 
 
 async def _read_raw(chunks: AsyncIterator[bytes]) -> bytes:

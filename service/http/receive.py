@@ -29,11 +29,13 @@ async def receive_images(
         ServingError: The request cannot be read; the subclass says why.
         UnsupportedMediaError: A raw body is not a JPEG, PNG or DICOM file.
     """
+    context, runtime = context_of(request), runtime_of(request)
     served.batcher.verify_room(1)  # refused at the door, before the body is read
-    context = context_of(request)
+    runtime.verify_admits(served, context.deadline)
     budget = cast("BodyBudget", request.app.state.body_budget)
     with budget.lease() as lease:
-        images = await read_images(request, lease)
+        with runtime.admission.body_being_read():
+            images = await read_images(request, lease)
         if to_explain and len(images) > 1:
             raise InvalidRequestError(
                 f"The request holds {len(images)} images, but one is explained at a time. "
@@ -43,7 +45,7 @@ async def receive_images(
             work = prepare_images(
                 images,
                 served,
-                runtime_of(request).decoder,
+                runtime.decoder,
                 context.deadline,
                 keep_picture=to_explain,
             )

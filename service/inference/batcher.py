@@ -246,10 +246,10 @@ class Batcher(Generic[P, R]):
             outcomes = run()
             return outcomes, started_s, self._clock()
 
-        if self._thread is not None:
-            return self._thread.submit(timed)
-        assert self._pool is not None
-        return self._pool.submit(Urgency.RUN, timed)
+        if self._pool is not None:
+            return self._pool.submit(Urgency.RUN, timed)
+        assert self._thread is not None
+        return self._thread.submit(timed)
 
     def _settle(
         self,

@@ -59,7 +59,7 @@ class EngineOutput:
 
 
 class Engine(Protocol):
-    """Runs one model. Called from one thread at a time."""
+    """Runs one model. Called from one thread at a time, unless it runs on cores."""
 
     @property
     def name(self) -> str:
@@ -72,6 +72,10 @@ class Engine(Protocol):
     @property
     def precision(self) -> str:
         """Number format of the weights: ``fp32``."""
+
+    @property
+    def runs_on_cores(self) -> bool:
+        """Whether a run takes one core, and several may go on at a time from several threads."""
 
     def run(self, images: NDArray[np.uint8]) -> EngineOutput:
         """Answer for a batch of model inputs, shape (N, 1, S, S), uint8."""

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from cxr.bundle import Bundle
 from cxr.manifest import Manifest
 from service.errors import StartupError
-from service.inference.cores import usable_cores
 from service.inference.engine import EngineOutput
 from service.inference.provider import (
     CPU,
@@ -53,6 +52,11 @@ class OrtEngine:
             manifest.tensors.embedding,
         ]
 
+    @property
+    def runs_on_cores(self) -> bool:
+        """On the CPU each run takes one core."""
+        return self.provider == CPU
+
     def run(self, images: NDArray[np.uint8]) -> EngineOutput:
         """Answer for model inputs, shape (N, 1, S, S), uint8."""
         return EngineOutput(*self._session.run(self._outputs, {self._input: images}))
@@ -88,7 +92,8 @@ def build_ort_engine(bundle: Bundle, settings: Settings) -> OrtEngine:
 def _session_options(settings: Settings) -> Any:
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.intra_op_num_threads = settings.intra_op_threads or usable_cores()
+    # Several runs go on side by side, each on a core: shared cores cost more than they give.
+    options.intra_op_num_threads = settings.intra_op_threads or 1
     options.inter_op_num_threads = 1  # the graphs are chains: nothing to run side by side
     options.log_severity_level = LOG_ERRORS_ONLY
     for pool in ("intra_op", "inter_op"):

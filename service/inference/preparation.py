@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -18,8 +18,12 @@ from cxr.scope import Scope, assess_scope
 from service.answers import DicomAnswer, ImageFacts
 from service.deadline import Deadline
 from service.errors import DeadlineExceededError
+from service.inference.core_pool import CorePool, Urgency
 
 T = TypeVar("T")
+
+
+SMOOTHING = 0.1  # weight of the newest image in the mean duration: files differ in size
 
 
 @dataclass(frozen=True)
@@ -92,16 +96,33 @@ def _facts_of(image: DecodedImage) -> ImageFacts:
 
 
 class Decoder:
-    """Prepares images on threads of its own, so that the event loop turns on.
+    """Prepares images on a pool of cores, so that the event loop turns on.
 
     Args:
-        threads: Images decoded at a time; it also bounds the memory of decoded pixels.
+        pool: Where images are decoded; its size also bounds the memory of decoded pixels.
         max_pixels: Most pixels an image's header may declare.
     """
 
-    def __init__(self, threads: int, max_pixels: int) -> None:
+    def __init__(self, pool: CorePool, max_pixels: int) -> None:
         self.max_pixels = max_pixels
-        self.executor = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._pool = pool
+        self._pending = 0
+        self._mean_item_s = 0.0
+
+    @property
+    def mean_item_s(self) -> float:
+        """Seconds of work on one image, a moving average; 0 before the first."""
+        return self._mean_item_s
+
+    @property
+    def concurrency(self) -> int:
+        """Images worked on at a time."""
+        return self._pool.threads
+
+    @property
+    def backlog_s(self) -> float:
+        """Seconds until what waits and what is being worked on should be done."""
+        return self._pending * self._mean_item_s / self._pool.threads
 
     async def prepare(
         self, data: bytes, spec: Preprocessing, deadline: Deadline, *, keep_picture: bool = False
@@ -129,18 +150,21 @@ class Decoder:
                 "Try again later or with fewer images."
             )
 
-        def work_in_time() -> T:
+        def work_in_time() -> tuple[T, float]:
             if deadline.is_over:
                 raise late()
-            return work()
+            started_s = time.perf_counter()
+            return work(), time.perf_counter() - started_s
 
+        self._pending += 1
+        future = self._pool.submit(Urgency.DECODE, work_in_time)
         try:
             async with asyncio.timeout(deadline.remaining_s):
-                loop = asyncio.get_running_loop()
-                return await loop.run_in_executor(self.executor, work_in_time)
+                done, spent_s = await asyncio.wrap_future(future)
         except TimeoutError:  # a thread cannot be stopped; its result is thrown away
             raise late() from None
-
-    def close(self) -> None:
-        """End the threads; what was not begun is dropped."""
-        self.executor.shutdown(cancel_futures=True)
+        finally:
+            self._pending -= 1
+        known_s = self._mean_item_s or spent_s
+        self._mean_item_s = known_s + SMOOTHING * (spent_s - known_s)
+        return done

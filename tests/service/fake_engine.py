@@ -32,6 +32,7 @@ class FakeEngine:
     name = "fake"
     provider = "FakeProvider"
     precision = "fp32"
+    runs_on_cores = False
 
     gate: threading.Event = field(default_factory=threading.Event)
     entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))

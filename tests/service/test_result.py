@@ -16,6 +16,7 @@ from cxr.manifest import Manifest
 from cxr.preprocessing import Preprocessing
 from service.deadline import Deadline
 from service.errors import DeadlineExceededError
+from service.inference.core_pool import CorePool
 from service.inference.engine import OutputRow
 from service.inference.loading import LoadedModel
 from service.inference.preparation import Decoder, prepare_image
@@ -42,9 +43,9 @@ def model(bundles: Path) -> LoadedModel:
 @pytest.fixture
 def decoder() -> Iterator[Decoder]:
     """A decoder with one thread."""
-    one = Decoder(1, MAX_PIXELS)
-    yield one
-    one.close()
+    pool = CorePool(1)
+    yield Decoder(pool, MAX_PIXELS)
+    pool.close()
 
 
 @pytest.mark.parametrize(
