@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import re
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.deadline import Deadline
-from service.errors import NotReadyError
+from service.errors import InvalidRequestError, NotReadyError
 from service.http.context import RequestContext, attach_context, choose_request_id
 from service.http.problems import error_response
 from service.lifecycle import RETRY_DRAINING_S
@@ -18,6 +20,10 @@ from service.telemetry.stopwatch import Stopwatch
 
 QUIET_PATHS = frozenset({"/health", "/health/live", "/health/ready"})
 """Probes come every few seconds: they are logged for debugging only."""
+
+TIMEOUT_HEADER = "x-request-timeout-ms"
+TIMEOUT_MS = re.compile(r"[1-9][0-9]{0,5}")
+"""A client may shorten its deadline; the operator's setting bounds it."""
 
 CUT_OFF = "The service stopped before the request was answered. Try another replica."
 
@@ -39,13 +45,19 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        headers = Headers(scope=scope)
+        wished_ms, refusal = _read_timeout(headers)
         context = RequestContext(
-            choose_request_id(Headers(scope=scope).get("x-request-id")),
-            Deadline.after_ms(self._deadline_ms),
+            choose_request_id(headers.get("x-request-id")),
+            Deadline.after_ms(min(wished_ms, self._deadline_ms)),
             Stopwatch(),
         )
         attach_context(scope, context)
         response = _Response(send, context)
+        if refusal is not None:
+            await error_response(refusal, context.request_id)(scope, receive, response.send)
+            _log_request(scope, scope["method"], context, response.status)
+            return
         # The route may change the scope; the log line is about what was asked for.
         method = scope["method"]
         try:
@@ -62,6 +74,18 @@ class RequestMiddleware:
                 await error_response(cut_off, context.request_id)(scope, receive, response.send)
         finally:
             _log_request(scope, method, context, response.status)
+
+
+def _read_timeout(headers: Headers) -> tuple[float, InvalidRequestError | None]:
+    """Read how long the client will wait, infinite if it does not say, or why that is no time."""
+    given = headers.get(TIMEOUT_HEADER)
+    if given is None:
+        return math.inf, None
+    if TIMEOUT_MS.fullmatch(given) is None:
+        return math.inf, InvalidRequestError(
+            "X-Request-Timeout-Ms is not a whole number of milliseconds from 1 to 999999."
+        )
+    return float(given), None
 
 
 class _Response:

@@ -45,9 +45,9 @@ class Admission:
     """Predicts when a new request would be answered. Belongs to the event loop.
 
     What counts is the work ahead: images whose bodies are being read, that wait for a decoder
-    or an engine, or are with one, each at its average duration. A queue that is bounded by number alone
-    is too long for a slow model and too short for a quick one; and what is admitted beyond
-    the patience of clients is computed for nobody.
+    or an engine, or are with one, each at its average duration. A queue that is bounded by
+    number alone is too long for a slow model and too short for a quick one; and what is
+    admitted beyond the patience of clients is computed for nobody.
 
     Args:
         max_wait_s: Longest wait of a new request before its own work begins.

@@ -6,7 +6,7 @@ import asyncio
 
 from service.deadline import Deadline
 from service.errors import NotReadyError
-from service.inference.admission import Admission
+from service.inference.admission import Admission, Backlog
 from service.inference.batcher import Batcher
 from service.inference.buckets import bucket_sizes
 from service.inference.core_pool import CorePool
@@ -27,7 +27,7 @@ from service.settings import Settings
 from service.telemetry.stopwatch import MS_PER_S
 
 MAX_CPU_BATCH = 2
-"""On a CPU batching gains 0 to 10 % and costs a tiny network 25 %; small ones keep all cores busy."""
+"""On a CPU batching gains 0 to 10 % and costs a tiny network 25 %; small ones use all cores."""
 
 
 class Runtime:
@@ -134,8 +134,10 @@ class Runtime:
         Raises:
             QueueFullError: The wait would be too long, or the deadline would be missed.
         """
-        others = [model.batcher for model in self.loaded_models if model is not served]
-        stages = (self.decoder, *others, served.batcher)
+        others: list[Backlog] = [
+            model.batcher for model in self.loaded_models if model is not served
+        ]
+        stages: list[Backlog] = [self.decoder, *others, served.batcher]
         self.admission.verify(stages, deadline, images)
 
     async def stop(self) -> None:

@@ -249,3 +249,19 @@ async def test_disconnected_client_is_not_run(service: Running, engine: FakeEngi
     assert (await first).status_code == 200
     assert engine.batches == [1]
     assert service.runtime.lifecycle.active_requests == 0
+
+
+async def test_client_may_shorten_its_deadline(service: Running, engine: FakeEngine) -> None:
+    """Who will not wait is not computed for; what is no time is told so."""
+    engine.gate.clear()
+    first = asyncio.create_task(service.client.post(PREDICT, content=make_png()))
+    await until(lambda: engine.entered.acquire(blocking=False))
+    hurried = {"X-Request-Timeout-Ms": "30"}
+    response = await service.client.post(PREDICT, content=make_png(), headers=hurried)
+    verify_problem(response, 504, "deadline-exceeded")
+    engine.gate.set()
+    assert (await first).status_code == 200
+    for wrong in ("0", "-1", "1.5", "soon", "1000000"):
+        odd = {"X-Request-Timeout-Ms": wrong}
+        response = await service.client.post(PREDICT, content=make_png(), headers=odd)
+        verify_problem(response, 400, "invalid-request")
