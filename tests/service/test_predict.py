@@ -17,6 +17,7 @@ from tests.service.fake_engine import FakeEngine
 from tests.service.harness import Running, until
 from tests.service.make_bundle import MAX_PIXELS, MIN_SIDE_PX, SIZE_PX, THRESHOLD, probabilities_of
 from tests.service.make_images import make_dicom, make_flat_png, make_jpeg, make_png
+from tests.service.test_problems import verify_problem
 
 pytestmark = pytest.mark.anyio
 
