@@ -92,8 +92,8 @@ class Runtime:
     def _serve(self, model: LoadedModel, explainer: Explainer | None) -> ServedModel:
         settings = self.settings
         batcher = Batcher(
-            EngineRunner(model.engine, bucket_sizes(settings.max_batch)),
-            max_batch=settings.max_batch,
+            EngineRunner(model.engine, bucket_sizes(model.engine.max_batch)),
+            max_batch=model.engine.max_batch,
             batch_window_s=settings.batch_window_ms / MS_PER_S,
             queue_capacity=settings.queue_capacity,
         )
@@ -108,7 +108,9 @@ class Runtime:
             queue_capacity=settings.explain_queue_capacity,
         )
         explaining.start()
-        return ServedModel(model, batcher, Explaining(explainer, explaining))
+        rounding = model.bundle.manifest.rounding_of(model.engine.precision)
+        tolerance = explainer.tolerance.widened(rounding)
+        return ServedModel(model, batcher, Explaining(explainer, explaining, tolerance))
 
     async def stop(self) -> None:
         """Accept nothing more, finish what was accepted, and end all threads."""
