@@ -50,8 +50,22 @@ class Bundle:
 
     @property
     def model_path(self) -> Path:
-        """The ONNX file."""
+        """The ONNX file in float32."""
         return self.path / names.MODEL_NAME
+
+    def model_path_of(self, precision: str) -> Path:
+        """Give the ONNX file an engine loads to compute in a precision.
+
+        Raises:
+            BundleError: There is none.
+        """
+        try:
+            return self.path / self.manifest.model_file(precision)
+        except KeyError:
+            raise BundleError(
+                f"The bundle {self.path} has no {precision} graph; it has "
+                f"{', '.join((names.FP32, *self.manifest.precisions))}."
+            ) from None
 
     @property
     def weights_path(self) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
@@ -16,12 +16,17 @@ from cxr.section import Section
 
 MANIFEST_NAME = "manifest.json"
 MODEL_NAME = "model.onnx"
+INT8_MODEL_NAME = "model.int8.onnx"
 WEIGHTS_NAME = "weights.safetensors"
 SCOPE_NAME = "scope.safetensors"
 GOLDEN_TENSORS_NAME = "golden.npz"
 GOLDEN_FILES_DIR = "golden"
 GOLDEN_EXPECTED_NAME = "golden/expected.json"
 MODEL_CARD_NAME = "MODEL_CARD.md"
+
+FP32 = "fp32"
+Precision: TypeAlias = Literal["int8", "bf16", "fp16"]
+"""``int8``: convolutions in eight bits, a graph of its own. ``bf16``, ``fp16``: 16-bit floats."""
 
 
 class TaskSection(Section):
@@ -100,6 +105,50 @@ class GoldenTolerance(Section):
     files: float
 
 
+class Rounding(Section):
+    """How far answers lie from float32's."""
+
+    logits: float = Field(description="Absolute.")
+    probabilities: float = Field(description="Absolute.")
+    embedding: float = Field(description="Distance over length.")
+
+    def exceeds(self, allowed: Rounding) -> str | None:
+        """Name a part that is larger than allowed, or no number; None if all are within."""
+        for name in ("logits", "probabilities", "embedding"):
+            if not getattr(self, name) <= getattr(allowed, name):
+                return name
+        return None
+
+
+class PrecisionFigures(Section):
+    """What a precision costs, against float32 on the same images."""
+
+    part: str = Field(description="Part of the split by patient.")
+    images: int
+    auroc: Estimate
+    auroc_fp32: Estimate
+    largest: Rounding
+    mean: Rounding
+    decisions_changed: int = Field(description="At the default operating point.")
+    out_of_scope: int
+    out_of_scope_fp32: int
+
+
+class PrecisionSection(Section):
+    """The network in another number format than float32."""
+
+    file: str = Field(description="The graph an engine loads for it.")
+    golden_tolerance: GoldenTolerance
+    tolerance: Rounding = Field(description="Up to here a difference may be rounding alone.")
+    goldens: Rounding | None = Field(
+        description="Against PyTorch when built; None where the CPU decides how it rounds."
+    )
+    figures: PrecisionFigures | None
+
+
+EXACT = Rounding(logits=0.0, probabilities=0.0, embedding=0.0)
+
+
 class Manifest(Section):
     """Everything that belongs to a model, beside its weights."""
 
@@ -126,6 +175,9 @@ class Manifest(Section):
     )
     parity: Parity
     golden_tolerance: GoldenTolerance
+    precisions: dict[Precision, PrecisionSection] = Field(
+        {}, description="What there is beside fp32, whose graph is model.onnx."
+    )
     files: dict[str, str] = Field(description="Every other file with its SHA-256.")
 
     @model_validator(mode="after")
@@ -139,7 +191,32 @@ class Manifest(Section):
         missing = {MODEL_NAME, WEIGHTS_NAME, SCOPE_NAME, GOLDEN_TENSORS_NAME} - set(self.files)
         if missing:
             raise ValueError(f"files lacks {', '.join(sorted(missing))}")
+        for precision, section in self.precisions.items():
+            if section.file not in self.files:
+                raise ValueError(f"files lacks {section.file}, the graph of {precision}")
         return self
+
+    def model_file(self, precision: str) -> str:
+        """Name the graph that an engine loads to compute in a precision.
+
+        Raises:
+            KeyError: There is none.
+        """
+        return MODEL_NAME if precision == FP32 else self._precisions[precision].file
+
+    def golden_tolerance_of(self, precision: str) -> GoldenTolerance:
+        """Give the tolerance of goldens in a precision; raises as :meth:`model_file`."""
+        if precision == FP32:
+            return self.golden_tolerance
+        return self._precisions[precision].golden_tolerance
+
+    def rounding_of(self, precision: str) -> Rounding:
+        """Say what a precision may change; raises as :meth:`model_file`."""
+        return EXACT if precision == FP32 else self._precisions[precision].tolerance
+
+    @property
+    def _precisions(self) -> dict[str, PrecisionSection]:
+        return {**self.precisions}  # a KeyError for any other name, fp32 included
 
     def operating_point(self, name: str | None = None) -> OperatingPoint:
         """Give an operating point by name, the default one for None.

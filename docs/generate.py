@@ -14,7 +14,7 @@ sys.path.insert(0, str(DOCS.parent))
 
 from docs.problems_page import render_problems_page  # noqa: E402
 from service.app.application import build_app  # noqa: E402
-from service.inference.ort_engine import build_ort_engine  # noqa: E402
+from service.inference.engines import build_engine  # noqa: E402
 from service.inference.runtime import Runtime  # noqa: E402
 from service.settings import Settings, settings_table  # noqa: E402
 
@@ -35,7 +35,7 @@ This page is made from the code by `make docs`.
 def render_documents() -> dict[Path, str]:
     """Give every generated document with its content."""
     settings = Settings.model_construct()
-    document = build_app(Runtime(settings, build_ort_engine)).openapi()
+    document = build_app(Runtime(settings, build_engine)).openapi()
     return {
         DOCS / "configuration.md": CONFIGURATION + settings_table(),
         DOCS / "openapi.json": json.dumps(document, indent=2, ensure_ascii=False) + "\n",

@@ -1,13 +1,24 @@
-"""Command line: ``python -m export build|verify|evaluate``."""
+"""Command line: ``python -m export build|quantize|verify|evaluate``."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cxr.command import run_command
+from cxr.errors import BundleError
+from cxr.manifest import FP32
+
+if TYPE_CHECKING:
+    from cxr.bundle import Bundle
+    from export.engine import ExportEngine
+
+ENGINES = ("onnxruntime", "openvino", "pytorch")
+PRECISIONS = (FP32, "int8", "bf16", "fp16")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -17,6 +28,17 @@ def _parser() -> argparse.ArgumentParser:
     build = commands.add_parser("build", help="build the bundle of a run")
     build.add_argument("--run", type=Path, required=True, help="run directory")
     build.add_argument("--out", type=Path, required=True, help="folder of bundles")
+
+    quantize = commands.add_parser(
+        "quantize", help="measure on the data what eight bits need and cost; kept in the run"
+    )
+    quantize.add_argument("--run", type=Path, required=True, help="run directory")
+    quantize.add_argument("--data", type=Path, required=True, help="folder that holds train/ ...")
+    quantize.add_argument(
+        "--images", type=_count, default=256, help="training images to measure ranges on"
+    )
+    quantize.add_argument("--threads", type=_count, default=1, help="of one run of the graph")
+    quantize.add_argument("--quiet", action="store_true", help="no progress bar")
 
     verify = commands.add_parser("verify", help="check digests, goldens and parity of a bundle")
     verify.add_argument("--bundle", type=Path, required=True)
@@ -31,11 +53,18 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--split-file", type=Path, help="for internal parts; default: models/NAME/split.csv"
     )
-    evaluate.add_argument("--engine", choices=("onnxruntime", "pytorch"), default="onnxruntime")
+    evaluate.add_argument("--engine", choices=ENGINES, default=ENGINES[0])
+    evaluate.add_argument("--precision", choices=PRECISIONS, default=FP32)
     evaluate.add_argument("--provider", choices=("cpu", "cuda"), default="cpu")
     evaluate.add_argument("--json", type=Path, help="write metrics and every probability here")
     evaluate.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
 
 
 def _build(arguments: argparse.Namespace) -> None:
@@ -44,33 +73,43 @@ def _build(arguments: argparse.Namespace) -> None:
     print(f"bundle written to {build_bundle(arguments.run, arguments.out)}")
 
 
+def _quantize(arguments: argparse.Namespace) -> None:
+    from export.int8_file import INT8_NAME
+    from export.quantize import quantize_run
+
+    run, data = arguments.run, arguments.data
+    f = quantize_run(run, data, arguments.images, arguments.threads, arguments.quiet).figures
+    print(
+        f"{run / INT8_NAME} written; on {f.images} {f.part} images against fp32: AUROC "
+        f"{f.auroc.value:.4f} ({f.auroc_fp32.value:.4f}), probabilities differ by "
+        f"{f.mean.probabilities:.4f} on average and {f.largest.probabilities:.4f} at most, "
+        f"{f.decisions_changed} decisions change, {f.out_of_scope} ({f.out_of_scope_fp32}) "
+        "are out of scope"
+    )
+
+
 def _verify(arguments: argparse.Namespace) -> None:
     from export.verify import verify_bundle
 
-    bundle, parity = verify_bundle(arguments.bundle, arguments.provider)
+    bundle, parity, precisions = verify_bundle(arguments.bundle, arguments.provider)
     print(
         f"{bundle.manifest.name} {bundle.manifest.version} is intact: "
-        f"{len(bundle.manifest.files)} files, goldens matched, logits within "
-        f"{parity.max_logit_difference:.1e} of PyTorch (allowed {parity.tolerance:.0e})"
+        f"{len(bundle.manifest.files)} files, goldens matched ({', '.join(precisions)}), "
+        f"logits in fp32 within {parity.max_logit_difference:.1e} of PyTorch "
+        f"(allowed {parity.tolerance:.0e})"
     )
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     from cxr.bundle import open_bundle
-    from cxr.networks.served import served_network
     from cxr.split import SPLIT_NAME, select_images
-    from export.engine import ExportEngine, OrtEngine, TorchEngine
     from export.evaluate import evaluate_bundle, format_table
 
     bundle = open_bundle(arguments.bundle)
     manifest = bundle.manifest
     split_file = arguments.split_file or Path("models") / manifest.name / SPLIT_NAME
     images = select_images(arguments.data, arguments.split, manifest.task.as_task(), split_file)
-    engine: ExportEngine
-    if arguments.engine == "pytorch":
-        engine = TorchEngine(served_network(bundle.weights_path, manifest))
-    else:
-        engine = OrtEngine(bundle.model_path, manifest, arguments.provider)
+    engine = _engine(bundle, arguments)
     evaluation = evaluate_bundle(bundle, engine, images, arguments.split, arguments.quiet)
     print(format_table(evaluation))
     for name in evaluation.unreadable:
@@ -79,7 +118,26 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         arguments.json.write_text(evaluation.model_dump_json(indent=2) + "\n")
 
 
-COMMANDS = {"build": _build, "verify": _verify, "evaluate": _evaluate}
+def _engine(bundle: Bundle, arguments: argparse.Namespace) -> ExportEngine:
+    from cxr.networks.served import served_network
+    from export.engine import OrtEngine, TorchEngine
+
+    wanted = arguments.engine, arguments.precision
+    if arguments.engine == "openvino":
+        if find_spec("openvino") is None:
+            raise BundleError("OpenVINO is not installed: pip install 'cxr-inference[openvino]'.")
+        from export.openvino_engine import OpenVinoEngine
+
+        return OpenVinoEngine(bundle, arguments.precision)
+    if wanted == ("pytorch", FP32):
+        return TorchEngine(served_network(bundle.weights_path, bundle.manifest))
+    if wanted in (("onnxruntime", "bf16"), ("pytorch", arguments.precision)):
+        raise BundleError(f"The engine {wanted[0]} does not compute in {wanted[1]} here.")
+    path = bundle.model_path_of(arguments.precision)
+    return OrtEngine(path, bundle.manifest, arguments.provider)
+
+
+COMMANDS = {"build": _build, "quantize": _quantize, "verify": _verify, "evaluate": _evaluate}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

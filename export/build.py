@@ -5,10 +5,14 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
 from cxr import manifest as names
 from cxr.digest import new_directory, sha256_of_file
 from cxr.explain.evidence import read_evidence
-from cxr.manifest import Manifest, Parity, Tensors
+from cxr.manifest import GoldenTolerance, Manifest, Parity, PrecisionSection, Rounding, Tensors
 from cxr.networks import ARCHITECTURES
 from cxr.networks.network import Network
 from cxr.networks.served import served_network
@@ -18,8 +22,11 @@ from export.card import render_card
 from export.engine import OrtEngine, TorchEngine
 from export.goldens import TOLERANCE, golden_inputs, write_goldens
 from export.graph import OPSET, embedding_size, export_graph
+from export.int8_file import Int8File, read_int8
 from export.intended_use import INTENDED_USE, LIMITATIONS
 from export.parity import LOGIT_TOLERANCE, measure_parity
+from export.qdq import quantise_graph
+from export.rounding import verify_rounding
 
 # Stand in until they are measured or written; a draft manifest never reaches the disk.
 _UNMEASURED = Parity(
@@ -33,24 +40,39 @@ _UNWRITTEN = dict.fromkeys(
     (names.MODEL_NAME, names.WEIGHTS_NAME, names.SCOPE_NAME, names.GOLDEN_TENSORS_NAME), ""
 )
 
+BF16 = PrecisionSection(
+    file=names.MODEL_NAME,  # engines round float32 weights by themselves
+    # Over both shipped models, the goldens moved by 0.005 at most; see docs/decisions/0009.
+    golden_tolerance=GoldenTolerance(tensors=3e-2, files=5e-2),
+    # Over 200 radiographs logits moved by 0.031 at most, embeddings by 0.018 of their length.
+    tolerance=Rounding(logits=0.1, probabilities=5e-2, embedding=5e-2),
+    goldens=None,
+    figures=None,
+)
 
-def build_bundle(run_path: Path, out: Path) -> Path:
+LEAST_INT8_TOLERANCE = 0.02  # of goldens, where they happen to move less than images do
+
+
+def build_bundle(run_path: Path, out: Path, *, with_int8: bool = True) -> Path:
     """Build the bundle of a run.
 
     Args:
         run_path: The run directory.
         out: Folder of bundles; the new one is named after the run's model and replaces an
             older one only when it is complete.
+        with_int8: Quantise, too, if the run says how.
 
     Returns:
         The bundle's directory.
 
     Raises:
-        RunError: The run is missing or damaged, or its explanation.json is of other weights.
+        RunError: The run is missing or damaged, or its explanation.json or int8.json is of
+            other weights.
         BundleError: PyTorch and ONNX Runtime disagree, or the scope gate is another network's.
     """
     run = open_run(run_path)
     evidence = read_evidence(run_path, run.weights_sha256)
+    int8 = read_int8(run_path, run.weights_sha256) if with_int8 else None
     target = out / run.name
     with new_directory(target, names.MANIFEST_NAME) as directory:
         weights = directory / names.WEIGHTS_NAME
@@ -63,11 +85,16 @@ def build_bundle(run_path: Path, out: Path) -> Path:
         model = directory / names.MODEL_NAME
         export_graph(served, size, model, tensors)
         reference, candidate = TorchEngine(served), OrtEngine(model, draft)
-        parity = measure_parity(reference, candidate, golden_inputs(run.preprocessing))
+        inputs = golden_inputs(run.preprocessing)
+        parity = measure_parity(reference, candidate, inputs)
+        precisions: dict[names.Precision, PrecisionSection] = {"bf16": BF16}
+        if int8 is not None:
+            precisions["int8"] = _write_int8(int8, directory, reference, draft, inputs)
         positive = run.task.as_task().positive_index
         write_goldens(directory, reference, run.preprocessing, positive)
         load_scope_gate(directory / names.SCOPE_NAME, tensors.embedding_size)
-        manifest = draft.model_copy(update={"tensors": tensors, "parity": parity})
+        measured = {"tensors": tensors, "parity": parity, "precisions": precisions}
+        manifest = draft.model_copy(update=measured)
         (directory / names.MODEL_CARD_NAME).write_text(render_card(manifest, run.notes, evidence))
         files = {
             path.relative_to(directory).as_posix(): sha256_of_file(path)
@@ -77,6 +104,28 @@ def build_bundle(run_path: Path, out: Path) -> Path:
         manifest = Manifest.model_validate(manifest.model_dump() | {"files": files})
         (directory / names.MANIFEST_NAME).write_text(manifest.model_dump_json(indent=2) + "\n")
     return target
+
+
+def _write_int8(
+    int8: Int8File,
+    directory: Path,
+    reference: TorchEngine,
+    draft: Manifest,
+    inputs: NDArray[np.uint8],
+) -> PrecisionSection:
+    path = directory / names.INT8_MODEL_NAME
+    model = onnx.load(directory / names.MODEL_NAME)
+    onnx.save_model(quantise_graph(model, int8.ranges), path)
+    goldens = verify_rounding(reference, OrtEngine(path, draft), inputs, int8.tolerance)
+    # Engines and CPUs round eight bits differently; measured, by a fifth.
+    allowed = float(f"{max(3 * goldens.probabilities, LEAST_INT8_TOLERANCE):.2g}")
+    return PrecisionSection(
+        file=path.name,
+        golden_tolerance=GoldenTolerance(tensors=allowed, files=allowed + TOLERANCE.files),
+        tolerance=int8.tolerance,
+        goldens=goldens,
+        figures=int8.figures,
+    )
 
 
 def _draft(run: Run) -> Manifest:

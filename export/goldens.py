@@ -14,7 +14,7 @@ from cxr.bundle import Bundle
 from cxr.decoding import decode_image
 from cxr.errors import BundleError
 from cxr.image import ModelInput
-from cxr.manifest import GoldenTolerance
+from cxr.manifest import FP32, GoldenTolerance
 from cxr.preprocessing import Preprocessing, decode_options, to_model_input
 from export.engine import ExportEngine
 from export.phantom import draw_phantom, encode_dicom, encode_jpeg, encode_png
@@ -75,22 +75,25 @@ def write_goldens(
     path.write_text(json.dumps(expected, indent=2) + "\n")
 
 
-def verify_goldens(bundle: Bundle, engine: ExportEngine) -> None:
-    """Replay a bundle's goldens.
+def verify_goldens(bundle: Bundle, engine: ExportEngine, precision: str = FP32) -> None:
+    """Replay a bundle's goldens on an engine that computes in a precision.
 
     Raises:
         BundleError: An answer is not the stored one.
     """
     manifest = bundle.manifest
+    tolerance = manifest.golden_tolerance_of(precision)
     stored = bundle.golden_tensors()
     probabilities = engine.run(stored.images).probabilities
     gap = float(np.abs(probabilities - stored.probabilities).max())
-    if not gap <= manifest.golden_tolerance.tensors:
-        raise BundleError(f"The golden tensors are not matched: off by {gap:.2e}.")
+    if not gap <= tolerance.tensors:
+        raise BundleError(f"The golden tensors are not matched in {precision}: off by {gap:.2e}.")
     positive = manifest.task.as_task().positive_index
     for path, expected in bundle.golden_files().items():
         model_input = read_model_input(path.read_bytes(), manifest.preprocessing)
         answer = engine.run(model_input[np.newaxis])
         gap = abs(float(answer.probabilities[0, positive]) - expected)
-        if not gap <= manifest.golden_tolerance.files:
-            raise BundleError(f"The golden file {path.name} is not matched: off by {gap:.2e}.")
+        if not gap <= tolerance.files:
+            raise BundleError(
+                f"The golden file {path.name} is not matched in {precision}: off by {gap:.2e}."
+            )

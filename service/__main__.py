@@ -92,13 +92,13 @@ def _predict(args: argparse.Namespace) -> int:
 
 def _load_one(settings: Settings, name: str | None) -> LoadedModel:
     """Load the model asked for, or the one a server would use by default."""
+    from service.inference.engines import build_engine
     from service.inference.loading import load_models
     from service.inference.models import default_name
-    from service.inference.ort_engine import build_ort_engine
 
     if name is not None:
-        return load_models(settings, build_ort_engine, (name,))[name]
-    models = load_models(settings, build_ort_engine)
+        return load_models(settings, build_engine, (name,))[name]
+    models = load_models(settings, build_engine)
     return models[default_name(list(models), settings)]
 
 

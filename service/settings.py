@@ -21,6 +21,8 @@ FOREIGN_VARIABLES = frozenset({"CXR_SHARED_DATA"})
 MIB = 1024 * 1024
 
 Provider = Literal["auto", "cuda", "cpu"]
+EngineName = Literal["auto", "onnxruntime", "openvino"]
+PrecisionName = Literal["auto", "fp32", "int8", "bf16", "fp16"]
 
 
 class Settings(BaseSettings):
@@ -39,10 +41,25 @@ class Settings(BaseSettings):
     provider: Provider = Field(
         "auto", description="Where models run; auto takes CUDA if there is a device, else the CPU."
     )
-    intra_op_threads: int = Field(
-        0, ge=0, le=256, description="Threads of one run on the CPU; 0: one, several run at a time."
+    engine: EngineName = Field(
+        "auto",
+        description="Library that runs models; auto: ONNX Runtime on CUDA, on a CPU OpenVINO if it "
+        "is installed, else ONNX Runtime.",
     )
-    max_batch: int = Field(32, ge=1, le=1024, description="Most images of one run.")
+    precision: PrecisionName = Field(
+        "auto",
+        description="Number format models run in; auto: int8 on a CPU that is fast in it, fp16 on "
+        "CUDA, where the bundle has it, else fp32.",
+    )
+    workers: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="Images decoded and, on a CPU, run at a time, one core each; 0: all cores.",
+    )
+    max_batch: int = Field(
+        32, ge=1, le=1024, description="Most images of one run on CUDA; a CPU runs one at a time."
+    )
     batch_window_ms: float = Field(
         2.0, ge=0, le=1000, description="Longest wait of the oldest image for company, when busy."
     )
@@ -90,9 +107,6 @@ class Settings(BaseSettings):
         ge=4096,
         le=2_000_000_000,
         description="Width x height x frames of an image.",
-    )
-    decode_threads: int = Field(
-        0, ge=0, le=256, description="Images decoded at a time; 0: as many as cores."
     )
     keep_alive_s: int = Field(
         15, ge=1, le=3600, description="Idle time after which a connection is closed."

@@ -7,12 +7,14 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from cxr.dataset import IMAGE_SUFFIXES
 from cxr.decision import OperatingPoint
 from cxr.decoding import SNIFF_BYTES, sniff_format
 from cxr.errors import ImageOutOfScopeError, InputError, UnreadableImageError
+from cxr.image import ModelInput
 from service.answers import ImageResult
 from service.errors import InferenceFailedError
 from service.inference.batcher import NOT_FINITE
@@ -97,13 +99,17 @@ def _is_image(path: Path) -> bool:
 def score_files(
     files: Sequence[Path], model: LoadedModel, point: OperatingPoint, settings: Settings
 ) -> Iterator[ScoredFile]:
-    """Score files in their order, a batch at a time; the next is decoded while one runs."""
+    """Score files in their order, a group at a time; the next is decoded while one runs."""
     batches = [
         files[start : start + settings.max_batch]
         for start in range(0, len(files), settings.max_batch)
     ]
-    threads = settings.decode_threads or usable_cores()
-    with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
+    threads = settings.workers or usable_cores()
+    runs = model.engine.concurrency
+    with (
+        ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool,
+        ThreadPoolExecutor(runs, thread_name_prefix="engine") as engine_pool,
+    ):
 
         def decode(batch: Sequence[Path]) -> Iterator[PreparedImage | InputError]:
             return pool.map(lambda path: _prepare(path, model, settings), batch)
@@ -112,7 +118,7 @@ def score_files(
         for number, batch in enumerate(batches):
             prepared = list(coming)
             coming = decode(batches[number + 1]) if number + 1 < len(batches) else iter(())
-            yield from _run_batch(batch, prepared, model, point, settings.max_batch)
+            yield from _run_group(batch, prepared, model, point, engine_pool)
 
 
 def _prepare(path: Path, model: LoadedModel, settings: Settings) -> PreparedImage | InputError:
@@ -127,18 +133,22 @@ def _prepare(path: Path, model: LoadedModel, settings: Settings) -> PreparedImag
         return error
 
 
-def _run_batch(
+def _run_group(
     paths: Sequence[Path],
     prepared: Sequence[PreparedImage | InputError],
     model: LoadedModel,
     point: OperatingPoint,
-    max_batch: int,
+    pool: ThreadPoolExecutor,
 ) -> Iterator[ScoredFile]:
     inputs = [one.model_input for one in prepared if isinstance(one, PreparedImage)]
-    rows: Iterator[OutputRow] = iter(())
-    if inputs:
-        output = model.engine.run(stack_padded(inputs, bucket_sizes(max_batch)))
-        rows = map(output.row, range(len(inputs)))
+    size = model.engine.max_batch
+    chunks = [inputs[start : start + size] for start in range(0, len(inputs), size)]
+
+    def run(chunk: Sequence[ModelInput]) -> list[OutputRow]:
+        output = model.engine.run(stack_padded(chunk, bucket_sizes(size)))
+        return list(map(output.row, range(len(chunk))))
+
+    rows = chain.from_iterable(pool.map(run, chunks))
     for path, image in zip(paths, prepared, strict=True):
         if not isinstance(image, PreparedImage):
             yield ScoredFile(path, image)

@@ -15,8 +15,8 @@ from cxr.bundle import Bundle
 from cxr.errors import CxrError
 from service.app.application import build_app
 from service.errors import StartupError
+from service.inference.engines import build_engine
 from service.inference.explaining import Explainer
-from service.inference.ort_engine import build_ort_engine
 from service.inference.runtime import Runtime
 from service.settings import Settings
 from service.telemetry.logs import configure_logging, log_event
@@ -39,7 +39,7 @@ class Server(uvicorn.Server):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._runtime = Runtime(
-            settings, build_ort_engine, _build_explainer if settings.explain == "on" else None
+            settings, build_engine, _build_explainer if settings.explain == "on" else None
         )
         self._draining: asyncio.Task[None] | None = None
         self._address = ""

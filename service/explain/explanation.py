@@ -39,7 +39,7 @@ async def explain_reading(
     task = ExplainTask(reading.image.model_input, target, method)
     [future] = explaining.batcher.submit([task], deadline)
     explanation = (await future).row
-    verify_same_answer(reading, explanation, explaining.explainer.tolerance)
+    verify_same_answer(reading, explanation, explaining.tolerance)
     return explanation
 
 

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 from cxr.image import ModelInput
 
+CPU_BATCH = 1
+"""Largest batch worth running on a CPU: on one core, two images take twice as long as one."""
+
 
 def bucket_sizes(max_batch: int) -> tuple[int, ...]:
     """Give 1, 2, 4, ... below ``max_batch``, and ``max_batch`` itself."""

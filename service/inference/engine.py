@@ -59,7 +59,7 @@ class EngineOutput:
 
 
 class Engine(Protocol):
-    """Runs one model. Called from one thread at a time, unless it runs on cores."""
+    """Runs one model. ``run`` may be called from ``concurrency`` threads at a time."""
 
     @property
     def name(self) -> str:
@@ -71,7 +71,15 @@ class Engine(Protocol):
 
     @property
     def precision(self) -> str:
-        """Number format of the weights: ``fp32``."""
+        """Number format it computes in: ``fp32``, ``bf16``, ``fp16`` or ``int8``."""
+
+    @property
+    def concurrency(self) -> int:
+        """How many threads may call ``run`` at a time to gain anything."""
+
+    @property
+    def max_batch(self) -> int:
+        """Largest batch worth running."""
 
     @property
     def runs_on_cores(self) -> bool:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cxr.bundle import Bundle
 from cxr.explain.methods import Method
 from cxr.image import ModelInput
+from cxr.manifest import Rounding
 from service.errors import InferenceFailedError, StartupError
 from service.inference.batcher import NOT_FINITE, Batcher, Run
 from service.settings import Settings
@@ -66,6 +67,10 @@ class Tolerance:
     logits: float
     embedding: float
 
+    def widened(self, rounding: Rounding) -> Tolerance:
+        """Give the tolerance beside an engine that rounds as well."""
+        return Tolerance(self.logits + rounding.logits, self.embedding + rounding.embedding)
+
 
 class Explainer(Protocol):
     """Explains one model's answers. Called from one thread at a time."""
@@ -80,7 +85,7 @@ class Explainer(Protocol):
 
     @property
     def tolerance(self) -> Tolerance:
-        """How far its answer may lie from the engine's."""
+        """How far its answer may lie from that of an engine in float32."""
 
     def prepare_thread(self) -> None:
         """Bound what the calling thread may take. Called once, before the first batch."""
@@ -123,10 +128,17 @@ class ExplainRunner:
 
 @dataclass(frozen=True)
 class Explaining:
-    """An explainer with the batcher in front of it."""
+    """An explainer with the batcher in front of it.
+
+    Attributes:
+        explainer: The explainer.
+        batcher: In front of it.
+        tolerance: How far its answer may lie from the engine's, both precisions considered.
+    """
 
     explainer: Explainer
     batcher: Batcher[ExplainTask, Explanation]
+    tolerance: Tolerance
 
 
 def load_explainer(

@@ -96,7 +96,7 @@ def load_model(bundle: Bundle, settings: Settings, build_engine: EngineBuilder) 
     watch = Stopwatch()
     engine = build_engine(bundle, settings)
     size = bundle.manifest.preprocessing.size_px
-    buckets = bucket_sizes(settings.max_batch)
+    buckets = bucket_sizes(engine.max_batch)
     try:
         for bucket in buckets:
             engine.run(np.zeros((bucket, 1, size, size), dtype=np.uint8))
@@ -118,6 +118,7 @@ def load_model(bundle: Bundle, settings: Settings, build_engine: EngineBuilder) 
         sha256=bundle.sha256,
         engine=engine.name,
         provider=engine.provider,
+        precision=engine.precision,
         duration_ms=round(watch.total_ms, 1),
     )
     return LoadedModel(bundle, engine, bundle.scope_gate(), settings.scope == "refuse")
@@ -138,7 +139,7 @@ def verify_golden_tensors(bundle: Bundle, engine: Engine, buckets: tuple[int, ..
             bundle,
             output.probabilities[: len(images)],
             expected,
-            bundle.manifest.golden_tolerance.tensors,
+            bundle.manifest.golden_tolerance_of(engine.precision).tensors,
             "golden tensors",
         )
 
@@ -157,7 +158,7 @@ def verify_golden_files(bundle: Bundle, engine: Engine, max_pixels: int) -> None
             bundle,
             output.probabilities[:1, column],
             np.array([expected], dtype=np.float32),
-            manifest.golden_tolerance.files,
+            manifest.golden_tolerance_of(engine.precision).files,
             f"golden file {path.name}",
         )
 

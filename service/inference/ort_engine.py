@@ -9,8 +9,10 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from cxr.bundle import Bundle
-from cxr.manifest import Manifest
+from cxr.manifest import FP32, Manifest
 from service.errors import StartupError
+from service.inference.buckets import CPU_BATCH
+from service.inference.cores import usable_cores
 from service.inference.engine import EngineOutput
 from service.inference.provider import (
     CPU,
@@ -19,7 +21,8 @@ from service.inference.provider import (
     has_cuda_device,
     verify_provider,
 )
-from service.settings import Settings
+from service.inference.selection import Choice
+from service.settings import Provider, Settings
 
 PROVIDER_OPTIONS: dict[str, dict[str, str]] = {
     # TF32 would round the mantissa to 10 bits: not the fp32 that the manifest's parity is for.
@@ -31,19 +34,32 @@ LOG_ERRORS_ONLY = 3  # ONNX Runtime's severities: below are remarks on graph opt
 
 
 class OrtEngine:
-    """Runs ``model.onnx`` of a bundle in one ONNX Runtime session.
+    """Runs a graph of a bundle in one ONNX Runtime session, which any thread may use.
 
     Args:
         session: The session, on the provider that was asked for.
         provider: That provider.
         manifest: Names the graph's tensors.
+        precision: Number format of that graph.
+        concurrency: Runs at a time.
+        max_batch: Images of a run.
     """
 
     name = "onnxruntime"
-    precision = "fp32"  # of model.onnx, the only graph in a bundle
 
-    def __init__(self, session: Any, provider: str, manifest: Manifest) -> None:
+    def __init__(
+        self,
+        session: Any,
+        provider: str,
+        manifest: Manifest,
+        precision: str = FP32,
+        concurrency: int = 1,
+        max_batch: int = CPU_BATCH,
+    ) -> None:
         self.provider = provider
+        self.precision = precision
+        self.concurrency = concurrency
+        self.max_batch = max_batch
         self._session = session
         self._input = manifest.tensors.image
         self._outputs = [
@@ -62,22 +78,22 @@ class OrtEngine:
         return EngineOutput(*self._session.run(self._outputs, {self._input: images}))
 
 
-def build_ort_engine(bundle: Bundle, settings: Settings) -> OrtEngine:
-    """Make the session of a bundle on the provider the settings ask for.
+def build_ort_engine(bundle: Bundle, settings: Settings, choice: Choice) -> OrtEngine:
+    """Make the session of a bundle on the device and in the precision chosen.
 
     Raises:
         StartupError: The provider cannot be had, or the graph is not what the manifest says.
     """
-    has_device = settings.provider != "cpu" and has_cuda_device()
-    provider = choose_provider(settings.provider, ort.get_available_providers(), has_device)
+    wanted: Provider = "cpu" if choice.device == "cpu" else "cuda"
+    provider = choose_provider(wanted, ort.get_available_providers(), has_cuda_device())
     if provider == CUDA:
         # CUDA and cuDNN lie in Python packages, where the loader does not look by itself.
         ort.preload_dlls(directory="")
     manifest = bundle.manifest
     try:
         session = ort.InferenceSession(
-            bundle.model_path,
-            _session_options(settings),
+            bundle.model_path_of(choice.precision),
+            _session_options(),
             providers=[(provider, PROVIDER_OPTIONS[provider])],
             enable_fallback=0,
         )
@@ -86,19 +102,20 @@ def build_ort_engine(bundle: Bundle, settings: Settings) -> OrtEngine:
         raise StartupError(f"ONNX Runtime cannot load model {manifest.name}: {reason}") from None
     verify_provider(provider, session.get_providers())
     _verify_graph(session, manifest)
-    return OrtEngine(session, provider, manifest)
+    if provider == CUDA:  # a device runs one batch at a time
+        return OrtEngine(session, provider, manifest, choice.precision, 1, settings.max_batch)
+    concurrency = settings.workers or usable_cores()
+    return OrtEngine(session, provider, manifest, choice.precision, concurrency, CPU_BATCH)
 
 
-def _session_options(settings: Settings) -> Any:
+def _session_options() -> Any:
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    # Several runs go on side by side, each on a core: shared cores cost more than they give.
-    options.intra_op_num_threads = settings.intra_op_threads or 1
+    # One thread per run and a run per core: beside a busy neighbour, threads that share a run wait
+    # for the slowest of them.
+    options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1  # the graphs are chains: nothing to run side by side
     options.log_severity_level = LOG_ERRORS_ONLY
-    for pool in ("intra_op", "inter_op"):
-        # Threads that spin while they wait steal the cores the decoders need.
-        options.add_session_config_entry(f"session.{pool}.allow_spinning", "0")
     return options
 
 

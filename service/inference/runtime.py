@@ -26,9 +26,6 @@ from service.lifecycle import RETRY_STARTING_S, Lifecycle
 from service.settings import Settings
 from service.telemetry.stopwatch import MS_PER_S
 
-MAX_CPU_BATCH = 2
-"""On a CPU batching gains 0 to 10 % and costs a tiny network 25 %; small ones use all cores."""
-
 
 class Runtime:
     """The decoder, the models and their state. Belongs to the event loop.
@@ -47,7 +44,7 @@ class Runtime:
     ) -> None:
         self.settings = settings
         self.lifecycle = Lifecycle()
-        self.pool = CorePool(settings.decode_threads or usable_cores())
+        self.pool = CorePool(settings.workers or usable_cores())
         self.decoder = Decoder(self.pool, settings.max_image_pixels)
         self.admission = Admission(settings.max_wait_ms / MS_PER_S)
         self._build_engine = build_engine
@@ -99,16 +96,12 @@ class Runtime:
 
     def _serve(self, model: LoadedModel, explainer: Explainer | None) -> ServedModel:
         settings = self.settings
-        shares_cores = model.engine.runs_on_cores
-        most = min(settings.max_batch, MAX_CPU_BATCH) if shares_cores else settings.max_batch
         batcher = Batcher(
-            EngineRunner(
-                model.engine, tuple(range(1, most + 1)) if shares_cores else bucket_sizes(most)
-            ),
-            max_batch=most,
+            EngineRunner(model.engine, bucket_sizes(model.engine.max_batch)),
+            max_batch=model.engine.max_batch,
             batch_window_s=settings.batch_window_ms / MS_PER_S,
             queue_capacity=settings.queue_capacity,
-            pool=self.pool if shares_cores else None,
+            pool=self.pool if model.engine.runs_on_cores else None,
         )
         batcher.start()
         if explainer is None:
@@ -121,7 +114,9 @@ class Runtime:
             queue_capacity=settings.explain_queue_capacity,
         )
         explaining.start()
-        return ServedModel(model, batcher, Explaining(explainer, explaining))
+        rounding = model.bundle.manifest.rounding_of(model.engine.precision)
+        tolerance = explainer.tolerance.widened(rounding)
+        return ServedModel(model, batcher, Explaining(explainer, explaining, tolerance))
 
     def verify_admits(self, served: ServedModel, deadline: Deadline, images: int = 1) -> None:
         """Refuse a request that would be answered too late.

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from service.inference.ort_engine import build_ort_engine
+from service.inference.engines import build_engine
 from service.settings import Settings
 from tests.service.fake_engine import FakeEngine
 from tests.service.harness import Running, running
@@ -44,14 +44,14 @@ def make_settings(bundles: Path, **changes: Any) -> Settings:
         "bundles_dir": str(bundles),
         "models": "resnet18",
         "provider": "cpu",
-        "intra_op_threads": 1,
+        "engine": "onnxruntime",
+        "workers": 1,
         "max_batch": 4,
         "queue_capacity": 8,
         "max_images_per_request": 6,
         "max_image_pixels": MAX_PIXELS,
         "max_body_bytes": 1_000_000,
         "max_buffered_bytes": 2_000_000,
-        "decode_threads": 2,
     }
     return Settings(**values | changes)
 
@@ -80,5 +80,5 @@ async def service(settings: Settings, engine: FakeEngine) -> AsyncIterator[Runni
 @pytest.fixture
 async def real_service(bundles: Path) -> AsyncIterator[Running]:
     """The application, ready, with both models on ONNX Runtime."""
-    async with running(make_settings(bundles, models=""), build_ort_engine) as ready:
+    async with running(make_settings(bundles, models=""), build_engine) as ready:
         yield ready

@@ -22,6 +22,7 @@ class FakeEngine:
     """Answers as the graph of the test bundle does.
 
     Attributes:
+        max_batch: Images of a run: those of the settings.
         gate: The engine waits for it before each run: cleared, it is as slow as a test likes.
         entered: Released once for each run that has begun.
         fails: Raise instead of answering.
@@ -33,7 +34,9 @@ class FakeEngine:
     provider = "FakeProvider"
     precision = "fp32"
     runs_on_cores = False
+    concurrency = 1
 
+    max_batch: int = 4
     gate: threading.Event = field(default_factory=threading.Event)
     entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     fails: bool = False
@@ -62,4 +65,5 @@ class FakeEngine:
 
     def build(self, bundle: Bundle, settings: Settings) -> FakeEngine:
         """Stand in for an engine builder."""
+        self.max_batch = settings.max_batch
         return self

@@ -21,7 +21,7 @@ from service.answers import ExplainAnswer
 from service.client import AsyncClient
 from service.explain import pictures
 from service.inference import preparation
-from service.inference.ort_engine import build_ort_engine
+from service.inference.engines import build_engine
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import POISON, FakeEngine
 from tests.service.fake_explainer import CELLS, FakeExplainer
@@ -427,7 +427,7 @@ async def test_models_say_what_can_be_explained(bundles: Path, explainer: FakeEx
         (explainer.build, {"layer": "fake_layer", "methods": [*METHODS], "precision": "fp32"}),
         (None, None),
     ):
-        async with running(make_settings(bundles), build_ort_engine, build) as service:
+        async with running(make_settings(bundles), build_engine, build) as service:
             [model] = (await service.client.get("/v1/models")).json()["models"]
             health = (await service.client.get("/health")).json()["models"][0]
         assert model["explain"] == expected

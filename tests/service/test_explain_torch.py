@@ -25,8 +25,8 @@ from service.errors import ExplanationMismatchError, StartupError
 from service.explain.explanation import verify_same_answer
 from service.explain.priority import NICENESS
 from service.explain.torch_explainer import TOLERANCES, TorchExplainer, build_torch_explainer
+from service.inference.engines import build_engine
 from service.inference.explaining import Explanation, Tolerance, load_explainer
-from service.inference.ort_engine import build_ort_engine
 from service.inference.prediction import Reading
 from service.inference.preparation import PreparedImage, prepare_image
 from service.inference.provider import CPU, CUDA
@@ -72,9 +72,7 @@ def changed_copy(bundle: Bundle, folder: Path, **manifest: Any) -> Bundle:
 async def test_real_explanation_over_http(smoke_bundle: Path) -> None:
     """A trained network, its graph and its weights agree, and a place is shown."""
     file = encode_jpeg(draw_phantom(3, 1.0))
-    async with running(
-        settings_for(smoke_bundle), build_ort_engine, build_torch_explainer
-    ) as service:
+    async with running(settings_for(smoke_bundle), build_engine, build_torch_explainer) as service:
         for target in ("NORMAL", "PNEUMONIA"):
             query = {"target": target, "method": "layercam"}
             response = await service.client.post(EXPLAIN, params=query, content=file)
@@ -104,7 +102,7 @@ async def test_other_weights_are_a_mismatch_over_http(smoke_bundle: Path, tmp_pa
 
     settings = settings_for(smoke_bundle, explain_max_batch=1)
     assert len(open_bundle(smoke_bundle).golden_tensors().images) == 8
-    async with running(settings, build_ort_engine, build) as service:
+    async with running(settings, build_engine, build) as service:
         response = await service.client.post(EXPLAIN, content=encode_jpeg(draw_phantom(3, 1.0)))
         verify_problem(response, 500, "explanation-mismatch")
 
@@ -168,7 +166,7 @@ def run_both_paths(
     """Run both paths on the same images."""
     settings = settings_for(bundle.path, explain_precision=precision)
     inputs: NDArray[np.uint8] = np.stack([image.model_input for image in images])
-    output = build_ort_engine(bundle, settings).run(inputs)
+    output = build_engine(bundle, settings).run(inputs)
     explainer = build_torch_explainer(bundle, CPU, settings)
     found = explainer.explain(inputs, [1] * len(inputs), ["gradcam"] * len(inputs))
     return [Reading("0", image, output.row(i)) for i, image in enumerate(images)], found
@@ -260,9 +258,7 @@ async def test_many_explanations_at_once_do_not_mix(smoke_bundle: Path) -> None:
         response = await service.client.post(EXPLAIN, params=query, content=files[number])
         return response.json()["results"][0]["explanation"]["heatmap"]["values"]
 
-    async with running(
-        settings_for(smoke_bundle), build_ort_engine, build_torch_explainer
-    ) as service:
+    async with running(settings_for(smoke_bundle), build_engine, build_torch_explainer) as service:
         alone = [await ask(service, number) for number in range(6)]
         together = await asyncio.gather(*(ask(service, number) for number in range(6)))
     np.testing.assert_allclose(together, alone, atol=2e-3)

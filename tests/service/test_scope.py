@@ -12,8 +12,8 @@ import pytest
 from cxr import scope_gate as texts
 from cxr.errors import BundleError
 from service.app.scoring import score_files
+from service.inference.engines import build_engine
 from service.inference.loading import load_models
-from service.inference.ort_engine import build_ort_engine
 from service.settings import Settings
 from tests.service.conftest import make_settings
 from tests.service.fake_explainer import FakeExplainer
@@ -58,7 +58,7 @@ async def test_gate_of_the_bundle_is_asked(
     strict_bundles: Path, model: str, reasons: list[str], warnings: list[str], decision: str
 ) -> None:
     """Lines and numbers are the bundle's; a warning alone changes no decision."""
-    async with running(strict(strict_bundles), build_ort_engine) as service:
+    async with running(strict(strict_bundles), build_engine) as service:
         query = {"model": model}
         response = await service.client.post(PREDICT, content=make_png(170), params=query)
     result = response.json()["results"][0]
@@ -70,7 +70,7 @@ async def test_gate_of_the_bundle_is_asked(
 async def test_refusal_is_the_operators_choice(strict_bundles: Path) -> None:
     """One image gets the problem; the detail is the reason, for predict and explain alike."""
     settings = strict(strict_bundles, scope="refuse")
-    async with running(settings, build_ort_engine, FakeExplainer().build) as service:
+    async with running(settings, build_engine, FakeExplainer().build) as service:
         for path in (PREDICT, "/v1/explain"):
             response = await service.client.post(path, content=make_png(170))
             problem = verify_problem(response, 422, "image-out-of-scope")
@@ -80,7 +80,7 @@ async def test_refusal_is_the_operators_choice(strict_bundles: Path) -> None:
 async def test_refused_image_of_many_fails_alone(bundles: Path) -> None:
     """Plain checks refuse, too; the other image is answered."""
     files = [("files", make_flat_png(200)), ("files", make_png(170))]
-    async with running(make_settings(bundles, scope="refuse"), build_ort_engine) as service:
+    async with running(make_settings(bundles, scope="refuse"), build_engine) as service:
         response = await service.client.post(PREDICT, files=files)
     first, second = response.json()["results"]
     assert first["problem"]["type"].endswith("#image-out-of-scope")
@@ -108,7 +108,7 @@ def test_command_line_refuses_likewise(strict_bundles: Path, tmp_path: Path) -> 
     (tmp_path / "a.png").write_bytes(make_png(170))
     for policy, is_ok in (("warn", True), ("refuse", False)):
         settings = strict(strict_bundles, scope=policy)
-        model = load_models(settings, build_ort_engine, ("nothing",))["nothing"]
+        model = load_models(settings, build_engine, ("nothing",))["nothing"]
         point = model.bundle.manifest.operating_point()
         [scored] = score_files([tmp_path / "a.png"], model, point, settings)
         assert scored.is_ok == is_ok
@@ -125,4 +125,4 @@ async def test_gate_of_another_network_is_told_at_start(tmp_path: Path) -> None:
     wide.save(path / "scope.safetensors")
     write_manifest(path, json.loads((path / "manifest.json").read_text()))
     with pytest.raises(BundleError, match="another network"):
-        load_models(make_settings(tmp_path), build_ort_engine)
+        load_models(make_settings(tmp_path), build_engine)

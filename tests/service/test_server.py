@@ -164,7 +164,7 @@ class StuckEngine(FakeEngine):
             time.sleep(3600)
         return super().run(images)
 
-server.build_ort_engine = StuckEngine().build
+server.build_engine = StuckEngine().build
 sys.exit(__main__.main())
 """
 

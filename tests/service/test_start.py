@@ -14,9 +14,9 @@ from cxr.errors import BundleError, CxrError
 from service.errors import StartupError
 from service.inference import ort_engine
 from service.inference.cores import usable_cores
+from service.inference.engines import build_engine
 from service.inference.loading import load_models
 from service.inference.models import default_name
-from service.inference.ort_engine import build_ort_engine
 from service.inference.provider import CPU, CUDA, choose_provider, has_cuda_device, verify_provider
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import FakeEngine
@@ -25,7 +25,7 @@ from tests.service.make_bundle import make_bundle, make_graph, write_manifest
 
 def load(root: Path, **changes: Any) -> Any:
     """Load the bundles of a folder on ONNX Runtime."""
-    return load_models(make_settings(root, **{"models": ""} | changes), build_ort_engine)
+    return load_models(make_settings(root, **{"models": ""} | changes), build_engine)
 
 
 def rewrite(path: Path, **changes: Any) -> None:

@@ -1,0 +1,66 @@
+"""What quantisation needs to know of the data, kept in the run: ``int8.json``.
+
+A bundle is built without any data, so the ranges are measured beforehand, by
+``python -m export quantize``. They belong to one set of weights and say which.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from cxr.errors import RunError
+from cxr.manifest import PrecisionFigures, Rounding
+from cxr.section import Section
+
+INT8_NAME = "int8.json"
+
+MARGIN = 2.0  # over the largest difference on the test patients: other engines and CPUs, too
+
+
+class Int8File(Section):
+    """The content of ``int8.json``."""
+
+    weights_sha256: str
+    calibration: str
+    stays_float: dict[str, str] = Field(description="What is not in eight bits, and why.")
+    figures: PrecisionFigures
+    ranges: dict[str, tuple[float, float]] = Field(description="By tensor of the folded graph.")
+
+    @property
+    def tolerance(self) -> Rounding:
+        """Up to where a difference from float32 may be rounding alone."""
+        largest = self.figures.largest
+        return Rounding(
+            logits=_margin(largest.logits),
+            probabilities=min(1.0, _margin(largest.probabilities)),
+            embedding=_margin(largest.embedding),
+        )
+
+
+def _margin(largest: float) -> float:
+    return float(f"{max(MARGIN * largest, 0.01):.2g}")
+
+
+def read_int8(run: Path, weights_sha256: str) -> Int8File | None:
+    """Read the file of a run; None if it was not quantised.
+
+    Raises:
+        RunError: Not such a file, or of other weights.
+    """
+    path = run / INT8_NAME
+    if not path.is_file():
+        return None
+    try:
+        found = Int8File.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the document"
+        raise RunError(f"{path} is not valid at {where}: {first['msg']}.") from None
+    if found.weights_sha256 != weights_sha256:
+        raise RunError(
+            f"{path} was measured with other weights. Measure it anew: "
+            f"python -m export quantize --run {run} --data DIR."
+        )
+    return found

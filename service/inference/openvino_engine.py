@@ -1,0 +1,104 @@
+"""The engine on OpenVINO. The only module of the service that loads it."""
+
+from __future__ import annotations
+
+from queue import SimpleQueue
+
+import numpy as np
+import openvino
+from numpy.typing import NDArray
+
+from cxr.bundle import Bundle
+from cxr.manifest import Manifest
+from service.errors import StartupError
+from service.inference.buckets import CPU_BATCH
+from service.inference.cores import usable_cores
+from service.inference.engine import EngineOutput
+from service.settings import Settings
+
+DEVICE = "CPU"
+
+HINTS = {"fp32": openvino.Type.f32, "int8": openvino.Type.f32, "bf16": openvino.Type.bf16}
+"""What floats are computed in; of an int8 graph, those parts that stay float. Left alone, OpenVINO
+would take bfloat16 on CPUs that have it."""
+
+
+class OpenVinoEngine:
+    """Runs a bundle's graph in OpenVINO, one request and one core per run.
+
+    Args:
+        compiled: The graph, compiled with as many streams as runs at a time.
+        manifest: Names the graph's tensors.
+        precision: Number format.
+        concurrency: Runs at a time.
+    """
+
+    name = "openvino"
+    provider = DEVICE
+    max_batch = CPU_BATCH
+    runs_on_cores = True
+
+    def __init__(
+        self, compiled: openvino.CompiledModel, manifest: Manifest, precision: str, concurrency: int
+    ) -> None:
+        self.precision = precision
+        self.concurrency = concurrency
+        names = manifest.tensors
+        self._image = names.image
+        self._outputs = (names.logits, names.probabilities, names.embedding)
+        self._free: SimpleQueue[openvino.InferRequest] = SimpleQueue()
+        for _ in range(concurrency):
+            self._free.put(compiled.create_infer_request())
+
+    def run(self, images: NDArray[np.uint8]) -> EngineOutput:
+        """Answer for model inputs, shape (N, 1, S, S), uint8. Waits for a free request."""
+        request = self._free.get()
+        try:
+            request.infer({self._image: images}, share_inputs=True)
+            # Copied: the request's own tensors are overwritten by its next run.
+            return EngineOutput(*(request.get_tensor(n).data.copy() for n in self._outputs))
+        finally:
+            self._free.put(request)
+
+
+def build_openvino_engine(bundle: Bundle, settings: Settings, precision: str) -> OpenVinoEngine:
+    """Compile a bundle's graph for the CPU.
+
+    Raises:
+        StartupError: OpenVINO cannot load it, or computes otherwise than asked.
+    """
+    manifest = bundle.manifest
+    concurrency = settings.workers or usable_cores()
+    options = {
+        "INFERENCE_PRECISION_HINT": HINTS[precision],
+        "NUM_STREAMS": concurrency,
+        "INFERENCE_NUM_THREADS": concurrency,  # one each: runs side by side beat shared ones
+    }
+    try:
+        compiled = openvino.Core().compile_model(bundle.model_path_of(precision), DEVICE, options)
+    except RuntimeError as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
+        raise StartupError(f"OpenVINO cannot load model {manifest.name}: {reason}") from None
+    given = compiled.get_property("INFERENCE_PRECISION_HINT")
+    if given != HINTS[precision]:
+        raise StartupError(
+            f"OpenVINO was asked for {precision} and computes in {given.get_type_name()}. "
+            "Use CXR_PRECISION=auto."
+        )
+    _verify_graph(compiled, manifest)
+    return OpenVinoEngine(compiled, manifest, precision, concurrency)
+
+
+def _verify_graph(compiled: openvino.CompiledModel, manifest: Manifest) -> None:
+    names, size = manifest.tensors, manifest.preprocessing.size_px
+    given = {name for tensor in compiled.outputs for name in tensor.get_names()}
+    inputs = {name for tensor in compiled.inputs for name in tensor.get_names()}
+    if names.image not in inputs or {names.logits, names.probabilities, names.embedding} - given:
+        raise StartupError(f"The graph of model {manifest.name} has not the manifest's tensors.")
+    image = compiled.input(names.image)
+    shape = str(image.get_partial_shape()[1:])
+    if image.get_element_type() != openvino.Type.u8 or shape != f"[1,{size},{size}]":
+        raise StartupError(
+            f"The graph of model {manifest.name} takes {image.get_element_type().get_type_name()} "
+            f"{shape}, not uint8 (N, 1, {size}, {size})."
+        )
