@@ -14,6 +14,7 @@ import uvicorn
 from cxr.bundle import Bundle
 from cxr.errors import CxrError
 from service.app.application import build_app
+from service.app.protocol import GuardedProtocol
 from service.errors import StartupError
 from service.inference.engines import build_engine
 from service.inference.explaining import Explainer
@@ -23,7 +24,6 @@ from service.telemetry.logs import configure_logging, log_event
 
 BACKLOG = 2048
 CLOSE_CONNECTIONS_S = 5  # for responses on their way when everything accepted is answered
-MAX_REQUEST_HEAD_BYTES = 65_536
 
 
 class Server(uvicorn.Server):
@@ -56,7 +56,7 @@ class Server(uvicorn.Server):
                 lifespan="on",
                 timeout_keep_alive=settings.keep_alive_s,
                 timeout_graceful_shutdown=CLOSE_CONNECTIONS_S,
-                h11_max_incomplete_event_size=MAX_REQUEST_HEAD_BYTES,
+                http=GuardedProtocol,
             )
         )
 
