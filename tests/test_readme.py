@@ -87,7 +87,9 @@ def test_printed_answer_has_the_members_of_a_real_one(folder: Path, live: LiveSe
     def shape(value: object) -> object:
         if isinstance(value, dict):
             return {key: shape(item) for key, item in value.items()}
-        return [shape(value[0])] if isinstance(value, list) and value else None
+        if isinstance(value, list):  # of texts or numbers it matters only that it is one
+            return [shape(item) for item in value[:1] if isinstance(item, dict)]
+        return None
 
     assert shape(printed) == shape(given)
 
@@ -95,7 +97,7 @@ def test_printed_answer_has_the_members_of_a_real_one(folder: Path, live: LiveSe
 def test_commands_and_files_named_exist() -> None:
     """Every subcommand and every linked file of the README is there."""
     for link in re.findall(r"\]\(([^)]+)\)", README):
-        assert (REPOSITORY / link).exists(), link
+        assert (REPOSITORY / link.partition("#")[0]).exists(), link
     for package, command in set(re.findall(r"python -m (training|export|service) (\w+)", README)):
         finished = subprocess.run(
             [sys.executable, "-m", package, command, "--help"],
