@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -77,8 +76,7 @@ def render_answer(
         parameters=InferAnswerParameters(operating_point=point),
         outputs=tuple(outputs),
     )
-    # ASCII: an id may hold half of a surrogate pair, which UTF-8 cannot.
-    text = json.dumps(answer.model_dump(exclude_none=True), separators=(",", ":")).encode("ascii")
+    text = answer.model_dump_json(exclude_none=True).encode()
     if not parts:
         return Response(text, media_type="application/json")
     return Response(
