@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import gc
 import json
-import os
+import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,8 @@ from tests.live import LiveServer, running_server
 from tests.service.make_bundle import SIZE_PX, probabilities_of
 from tests.service.make_images import make_png
 
-KSERVE = Path(os.environ.get("KSERVE_PYTHON", REPOSITORY / ".kserve" / "bin" / "python"))
+KSERVE = REPOSITORY / ".kserve"
+DOCUMENT = REPOSITORY / "docs" / "inference-protocol.md"
 FILES = [make_png(90), make_png(150), make_png(170)]
 
 
@@ -182,17 +184,51 @@ def test_triton_on_the_shipped_models(live: LiveServer) -> None:
     gc.collect()
 
 
+def test_documented_example(live: LiveServer, tmp_path: Path) -> None:
+    """The example of the documentation runs as it is printed."""
+    (block,) = re.findall(r"^```python\n(.*?)^```", DOCUMENT.read_text(), re.DOTALL | re.MULTILINE)
+    for name in ("a.jpeg", "b.jpeg"):
+        (tmp_path / name).write_bytes(encode_jpeg(draw_phantom(0, 0.5)))
+    code = block.replace("127.0.0.1:8000", live.address.removeprefix("http://"))
+    finished = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert finished.returncode == 0, finished.stderr
+    (line,) = finished.stdout.splitlines()
+    assert len(re.findall(r"positive|negative|refer", line)) == 2
+
+
+def test_documented_outputs_are_those_there_are(triton: InferenceServerClient) -> None:
+    """The table of the documentation names every tensor with its datatype."""
+    metadata = triton.get_model_metadata("cnn")
+    told = set(re.findall(r"^\| `(\w+)` \| (\w+) ", DOCUMENT.read_text(), re.MULTILINE))
+    tensors = [*metadata["inputs"], *metadata["outputs"]]
+    assert told == {(one["name"], one["datatype"]) for one in tensors}
+
+
 def test_kserve_client(server: LiveServer, tmp_path: Path) -> None:
     """KServe's client, in an environment of its own, answers as /v1/predict does."""
-    if not KSERVE.is_file():
-        pytest.skip("no environment with kserve: make .kserve")
+    if not (KSERVE / ".installed").is_file():
+        pytest.skip("the environment with kserve is absent (make kserve)")
     paths = []
     for number, file in enumerate(FILES):
         paths.append(tmp_path / f"{number}.png")
         paths[-1].write_bytes(file)
     script = REPOSITORY / "tests" / "kserve_script.py"
     finished = subprocess.run(
-        [str(KSERVE), str(script), server.address, "resnet18", str(SIZE_PX), *map(str, paths)],
+        [
+            str(KSERVE / "bin" / "python"),
+            str(script),
+            server.address,
+            "resnet18",
+            str(SIZE_PX),
+            *map(str, paths),
+        ],
         capture_output=True,
         text=True,
         check=False,
