@@ -8,11 +8,12 @@ HOST ?= 127.0.0.1
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+KSERVE := .kserve
 MODELS := resnet18 small_cnn
 BUNDLES := $(MODELS:%=bundles/%/manifest.json)
 PACKAGES := cxr training export service
 
-.PHONY: help serve test check docs format install bundles lock clean
+.PHONY: help serve test kserve check docs format install bundles lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -22,12 +23,12 @@ help:
 	@echo 'make docs               write the generated documents anew'
 	@echo 'make format             format the code'
 	@echo 'make lock               choose the newest versions and write requirements.lock'
-	@echo 'make clean              remove the environment and the bundles'
+	@echo 'make clean              remove the environments and the bundles'
 
 serve: install bundles
 	@exec $(BIN)/python -m service serve --host $(HOST) --port $(PORT)
 
-test: check bundles
+test: check bundles kserve
 	$(BIN)/python -m pytest
 
 check: install
@@ -37,6 +38,16 @@ check: install
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/codespell
 	$(BIN)/python docs/generate.py --check
+
+# KServe's client in an environment of its own (450 MB); without it one test is skipped.
+kserve: $(KSERVE)/.installed
+
+$(KSERVE)/.installed: tests/kserve-requirements.txt
+	@echo "installing KServe's client into $(KSERVE)"
+	@{ $(PYTHON) -m venv --clear $(KSERVE) \
+	  && $(KSERVE)/bin/pip install --quiet --disable-pip-version-check --retries 1 -r $< \
+	  && touch $@; } \
+	  || { rm -rf $(KSERVE); echo 'it cannot be installed here: its test will be skipped' >&2; }
 
 docs: install
 	$(BIN)/python docs/generate.py
@@ -67,4 +78,4 @@ lock: install
 	  --output-file requirements.lock pyproject.toml
 
 clean:
-	rm -rf $(VENV) bundles
+	rm -rf $(VENV) $(KSERVE) bundles

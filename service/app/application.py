@@ -16,6 +16,8 @@ from service.http.body import BodyBudget
 from service.http.error_handlers import install_error_handlers
 from service.http.middleware import HeadMiddleware, RequestMiddleware
 from service.http.openapi import DESCRIPTION, TAGS, TITLE, drop_validation_errors
+from service.http.v2 import infer as v2_infer
+from service.http.v2 import metadata as v2_metadata
 from service.inference.runtime import Runtime
 
 
@@ -75,7 +77,7 @@ def build_app(
     app.state.body_budget = BodyBudget(settings.max_buffered_bytes)
     app.state.renderer = renderer
     install_error_handlers(app)
-    for module in (predict, explain, render, catalogue, health, pages):
+    for module in (predict, explain, render, catalogue, health, v2_metadata, v2_infer, pages):
         app.include_router(module.router)
     app.mount(pages.PAGE_PATH, pages.page_files)
     app.mount(pages.ASSETS_PATH, pages.documentation_assets())

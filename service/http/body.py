@@ -83,11 +83,12 @@ def declared_length(request: Request, limit_bytes: int) -> int:
         raise InvalidRequestError("The Content-Length header is not a number.")
     length = int(text)
     if length > limit_bytes:
-        raise _too_large(limit_bytes)
+        raise too_large(limit_bytes)
     return length
 
 
-def _too_large(limit_bytes: int) -> PayloadTooLargeError:
+def too_large(limit_bytes: int) -> PayloadTooLargeError:
+    """Give the error of a body over the limit."""
     return PayloadTooLargeError(
         f"The body is larger than the {limit_bytes} bytes accepted. Send fewer or smaller images."
     )
@@ -122,7 +123,7 @@ async def read_chunks(
                 return
             received += len(chunk)
             if received > limit_bytes:
-                raise _too_large(limit_bytes)
+                raise too_large(limit_bytes)
             lease.grow_to(received)
             yield chunk
     except TimeoutError:

@@ -1,4 +1,4 @@
-"""Every exception of a route becomes a problem response."""
+"""Every exception of a route becomes a problem response, in the form of the protocol asked in."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ from service.http.problems import (
     NOT_FOUND,
     PAYLOAD_TOO_LARGE,
     build_problem,
-    error_response,
-    problem_response,
 )
+from service.http.v2.errors import answer_error, answer_problem
 
 CLIENT_CLOSED_REQUEST = 499
 """For the log only, as nginx has it: nobody is left to read the response."""
@@ -42,7 +41,7 @@ def install_error_handlers(app: FastAPI) -> None:
 
 
 async def _on_domain_error(request: Request, error: Exception) -> Response:
-    return error_response(error, context_of(request).request_id)
+    return answer_error(request.scope, error, context_of(request).request_id)
 
 
 async def _on_disconnect(request: Request, error: Exception) -> Response:
@@ -53,7 +52,8 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
     first = cast("RequestValidationError", error).errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     detail = f"The request is not valid at {where}: {first['msg']}."
-    return problem_response(build_problem(INVALID_REQUEST, detail, context_of(request).request_id))
+    problem = build_problem(INVALID_REQUEST, detail, context_of(request).request_id)
+    return answer_problem(request.scope, problem)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
@@ -68,7 +68,7 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         given.status_code, (INVALID_REQUEST, "The request cannot be served.")
     )
     problem = build_problem(kind, detail, context_of(request).request_id)
-    return problem_response(problem, headers)
+    return answer_problem(request.scope, problem, headers)
 
 
 def _with_implied_methods(allow: str) -> str:

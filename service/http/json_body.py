@@ -49,13 +49,8 @@ def parse_json_images(body: bytes, max_images: int) -> list[EncodedImage]:
     try:
         parsed = JsonRequest.model_validate_json(body)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_context=False)[0]
-        # An unknown member is the client's own text; only where it stands is repeated.
-        known = first["loc"][:-1] if first["type"] == "extra_forbidden" else first["loc"]
-        where = ".".join(str(part) for part in known) or "the body"
         raise InvalidRequestError(
-            f"The JSON is not valid at {where}: {first['msg']}. "
-            'Send {"images": [{"id": "a", "data": "<base64>"}]}.'
+            f'{describe_invalid(error)} Send {{"images": [{{"id": "a", "data": "<base64>"}}]}}.'
         ) from None
     if len(parsed.images) > max_images:
         raise PayloadTooLargeError(f"At most {max_images} images are accepted in one request.")
@@ -66,6 +61,15 @@ def parse_json_images(body: bytes, max_images: int) -> list[EncodedImage]:
         _encoded_image(image_id, image.data, position)
         for position, (image_id, image) in enumerate(zip(ids, parsed.images, strict=True))
     ]
+
+
+def describe_invalid(error: ValidationError) -> str:
+    """Say where some JSON is not valid, and why, without a word of the client's own."""
+    first = error.errors(include_input=False, include_context=False)[0]
+    # An unknown member is the client's own text; only where it stands is repeated.
+    known = first["loc"][:-1] if first["type"] == "extra_forbidden" else first["loc"]
+    where = ".".join(str(part) for part in known) or "the body"
+    return f"The JSON is not valid at {where}: {first['msg']}."
 
 
 def _encoded_image(image_id: str, text: str, position: int) -> EncodedImage:

@@ -13,12 +13,22 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.deadline import Deadline
 from service.errors import InvalidRequestError, NotReadyError
 from service.http.context import RequestContext, attach_context, choose_request_id
-from service.http.problems import error_response
+from service.http.v2.errors import answer_error
 from service.lifecycle import RETRY_DRAINING_S
 from service.telemetry.logs import log_event
 from service.telemetry.stopwatch import Stopwatch
 
-QUIET_PATHS = frozenset({"/health", "/health/live", "/health/ready"})
+QUIET_PATHS = frozenset(
+    {
+        "/health",
+        "/health/live",
+        "/health/ready",
+        "/v2/health/live",
+        "/v2/health/ready",
+        "/v2/models/{name}/ready",
+        "/v2/models/{name}/versions/{version}/ready",
+    }
+)
 """Probes come every few seconds: they are logged for debugging only."""
 
 TIMEOUT_HEADER = "x-request-timeout-ms"
@@ -65,13 +75,15 @@ class RequestMiddleware:
         except Exception as error:  # the last resort
             log_event(logging.ERROR, "unexpected error", error, request_id=context.request_id)
             if response.status is None:
-                await error_response(error, context.request_id)(scope, receive, response.send)
+                answer = answer_error(scope, error, context.request_id)
+                await answer(scope, receive, response.send)
         except asyncio.CancelledError:
             # The server cuts off what still runs when its time to drain is over. The request
             # ends here with an answer, so the cancellation need not go on.
             if response.status is None:
                 cut_off = NotReadyError(CUT_OFF, RETRY_DRAINING_S)
-                await error_response(cut_off, context.request_id)(scope, receive, response.send)
+                answer = answer_error(scope, cut_off, context.request_id)
+                await answer(scope, receive, response.send)
         finally:
             _log_request(scope, method, context, response.status)
 

@@ -98,7 +98,11 @@ def problem_response(problem: Problem, headers: Mapping[str, str] | None = None)
 
 def error_response(error: Exception, request_id: str) -> Response:
     """Give the response to a request that failed as a whole."""
-    headers = None
+    return problem_response(problem_of(error, request_id), retry_headers(error))
+
+
+def retry_headers(error: Exception) -> dict[str, str] | None:
+    """Give Retry-After for a passing state of the service."""
     if isinstance(error, errors.RetryLaterError):
-        headers = {"Retry-After": str(error.retry_after_s)}
-    return problem_response(problem_of(error, request_id), headers)
+        return {"Retry-After": str(error.retry_after_s)}
+    return None

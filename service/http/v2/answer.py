@@ -1,0 +1,116 @@
+"""From results to the protocol's answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from starlette.responses import Response
+
+from service.answers import ImageResult
+from service.http.v2.binary import join_elements
+from service.http.v2.call import Call
+from service.http.v2.wire import (
+    InferAnswer,
+    InferAnswerParameters,
+    OutputAnswer,
+    OutputAnswerParameters,
+)
+from service.inference.engine import OutputRow
+from service.inference.models import ServedModel
+
+HEADER_LENGTH = "Inference-Header-Content-Length"
+
+NUMBERS = {"FP32": np.dtype("<f4"), "BOOL": np.dtype("?")}
+"""Datatypes with a fixed size, as they are sent."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One image's answer.
+
+    Attributes:
+        row: The engine's numbers.
+        result: What they mean.
+    """
+
+    row: OutputRow
+    result: ImageResult
+
+
+def render_answer(
+    answered: Sequence[Answered], call: Call, served: ServedModel, point: str
+) -> Response:
+    """Give the response to a request all of whose images were run. Any thread may call it.
+
+    Args:
+        answered: The images' answers, in order; at least one.
+        call: The request.
+        served: The model that answered.
+        point: Name of the operating point in force.
+    """
+    outputs: list[OutputAnswer] = []
+    parts: list[bytes] = []
+    for wanted in call.outputs:
+        tensor = wanted.tensor
+        values = _values_of(tensor.name, answered)
+        shape = (len(answered), *tensor.shape[1:])
+        if wanted.binary:
+            part = _to_bytes(values, tensor.datatype)
+            parts.append(part)
+            where: dict[str, Any] = {
+                "parameters": OutputAnswerParameters(binary_data_size=len(part))
+            }
+        else:
+            where = {"data": _to_json(values, tensor.datatype)}
+        outputs.append(
+            OutputAnswer(name=tensor.name, shape=shape, datatype=tensor.datatype, **where)
+        )
+    answer = InferAnswer(
+        model_name=served.manifest.name,
+        model_version=served.manifest.version,
+        id=call.id,
+        parameters=InferAnswerParameters(operating_point=point),
+        outputs=tuple(outputs),
+    )
+    text = answer.model_dump_json(exclude_none=True).encode()
+    if not parts:
+        return Response(text, media_type="application/json")
+    return Response(
+        b"".join([text, *parts]),
+        media_type="application/octet-stream",
+        headers={HEADER_LENGTH: str(len(text))},
+    )
+
+
+def _values_of(name: str, answered: Sequence[Answered]) -> list[Any]:
+    """Give an output's value for each image: a text, a number, or an array."""
+    match name:
+        case "decision" | "label" | "probability":
+            return [getattr(one.result, name) for one in answered]
+        case "in_scope":
+            return [one.result.scope.in_scope for one in answered]
+        case "reasons":
+            return [" ".join(one.result.scope.reasons) for one in answered]
+        case _:
+            return [getattr(one.row, name) for one in answered]
+
+
+def _to_bytes(values: list[Any], datatype: str) -> bytes:
+    if datatype == "BYTES":
+        return join_elements(text.encode() for text in values)
+    return _to_array(values, datatype).tobytes()
+
+
+def _to_json(values: list[Any], datatype: str) -> list[Any]:
+    if datatype == "BYTES":
+        return values
+    flat: list[Any] = _to_array(values, datatype).ravel().tolist()
+    return flat
+
+
+def _to_array(values: list[Any], datatype: str) -> NDArray[Any]:
+    return np.asarray(values, dtype=NUMBERS[datatype])

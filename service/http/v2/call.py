@@ -1,0 +1,88 @@
+"""What one inference request asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cxr.manifest import Manifest
+from service.errors import InvalidRequestError
+from service.http.v2.binary import split_body
+from service.http.v2.body import Limits, parse_body
+from service.http.v2.inputs import Files, Pixels, read_input
+from service.http.v2.tensors import output_tensors
+from service.http.v2.wire import InferRequest, TensorMetadata
+
+
+@dataclass(frozen=True)
+class WantedOutput:
+    """One output that is wanted.
+
+    Attributes:
+        tensor: Which.
+        binary: Whether it follows the JSON.
+    """
+
+    tensor: TensorMetadata
+    binary: bool
+
+
+@dataclass(frozen=True)
+class Call:
+    """One inference request, understood.
+
+    Attributes:
+        id: To be echoed, None if none was given.
+        operating_point: Its name, None for the model's default.
+        images: Encoded files, or model inputs of shape (N, 1, S, S), uint8.
+        outputs: In the order they were asked for.
+    """
+
+    id: str | None
+    operating_point: str | None
+    images: Files | Pixels
+    outputs: tuple[WantedOutput, ...]
+
+
+def parse_call(body: bytes, header_length: int | None, manifest: Manifest, max_images: int) -> Call:
+    """Read a request. Takes as long as the body is large: not for the event loop.
+
+    Args:
+        body: All of it, decompressed.
+        header_length: Bytes of its JSON part; None if it is JSON alone.
+        manifest: Of the model that is asked.
+        max_images: Most images it may hold.
+
+    Raises:
+        InvalidRequestError: It is malformed; the message says where.
+        PayloadTooLargeError: Too many images.
+    """
+    limits = Limits(max_images, manifest.preprocessing.size_px)
+    text, tail = split_body(body, header_length)
+    request = parse_body(text, limits)
+    if request.model_name not in (None, manifest.name):
+        raise InvalidRequestError("model_name is not the model of the path. Leave it out.")
+    return Call(
+        id=request.id,
+        operating_point=request.parameters.operating_point,
+        images=read_input(request.inputs, tail, limits),
+        outputs=_wanted_outputs(request, manifest),
+    )
+
+
+def _wanted_outputs(request: InferRequest, manifest: Manifest) -> tuple[WantedOutput, ...]:
+    default = request.parameters.binary_data_output
+    known = {tensor.name: tensor for tensor in output_tensors(manifest)}
+    if not request.outputs:
+        return tuple(WantedOutput(tensor, default) for tensor in known.values())
+    names = [output.name for output in request.outputs]
+    if not known.keys() >= set(names):
+        raise InvalidRequestError(f"Unknown output. Known are: {', '.join(known)}.")
+    if len(set(names)) < len(names):
+        raise InvalidRequestError("An output is asked for more than once.")
+    return tuple(
+        WantedOutput(
+            known[output.name],
+            default if output.parameters.binary_data is None else output.parameters.binary_data,
+        )
+        for output in request.outputs
+    )

@@ -1,0 +1,82 @@
+"""POST /v2/models/{name}[/versions/{version}]/infer."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.http.connection import while_connected
+from service.http.context import context_of, runtime_of
+from service.http.problems import problem_type_of
+from service.http.v2.answer import Answered, render_answer
+from service.http.v2.errors import PREFIX, answer_image_failure, error_responses
+from service.http.v2.examples import INFER_BODY
+from service.http.v2.lookup import find_model, verify_no_query
+from service.http.v2.receive import receive_call
+from service.http.v2.wire import InferAnswer
+from service.inference.prediction import ImageFailure, result_of, run_prepared
+
+router = APIRouter(prefix=PREFIX, tags=["open inference protocol"])
+
+ERRORS = error_responses(400, 404, 413, 415, 422, 429, 500, 503, 504)
+
+
+@router.post(
+    "/models/{name}/infer",
+    summary="Read radiographs as tensors",
+    response_model=InferAnswer,
+    responses=ERRORS,
+    openapi_extra={"requestBody": INFER_BODY},
+)
+async def infer(request: Request, name: str) -> Response:
+    """The same answers as /v1/predict, as tensors.
+
+    Exactly one input: `image_bytes`, whole JPEG, PNG or DICOM files, or `image`, what the model
+    takes. One bad image fails the request: the protocol has no error for one of many. Research
+    use only, not a medical device.
+    """
+    return await _infer(request, name, None)
+
+
+@router.post(
+    "/models/{name}/versions/{version}/infer",
+    summary="Read radiographs as tensors, by a version",
+    response_model=InferAnswer,
+    responses=ERRORS,
+    openapi_extra={"requestBody": INFER_BODY},
+)
+async def infer_version(request: Request, name: str, version: str) -> Response:
+    """As without a version; 404 if another one is loaded."""
+    return await _infer(request, name, version)
+
+
+async def _infer(request: Request, name: str, version: str | None) -> Response:
+    verify_no_query(request)
+    context = context_of(request)
+    with runtime_of(request).lifecycle.accepted_request():
+        served = find_model(request, name, version)
+        context.log_fields["model"] = served.manifest.name
+        call, prepared = await receive_call(request, served)
+        point = served.operating_point(call.operating_point)
+        for index, (_, image) in enumerate(prepared):
+            if isinstance(image, Exception):  # the answer is known: run none of them
+                return _failed(request, index, image)
+        work = run_prepared(prepared, served, context.deadline, context.stopwatch)
+        answered: list[Answered] = []
+        for index, outcome in enumerate(await while_connected(request, work)):
+            result = result_of(outcome, served, point)
+            if isinstance(result, ImageFailure):
+                return _failed(request, index, result.error)
+            assert not isinstance(outcome, ImageFailure)
+            answered.append(Answered(outcome.row, result))
+        # Many embeddings as JSON take long: not on the event loop.
+        return await asyncio.to_thread(render_answer, answered, call, served, point.name)
+
+
+def _failed(request: Request, index: int, error: Exception) -> Response:
+    context = context_of(request)
+    context.log_fields["problems"] = [problem_type_of(error).slug]
+    return answer_image_failure(request.scope, index, error, context.request_id)

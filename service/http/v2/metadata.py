@@ -1,0 +1,114 @@
+"""GET /v2 and what lies under it: what the server and its models are, and whether they answer."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.requests import Request
+
+from cxr import __version__
+from service.http.context import runtime_of
+from service.http.v2.errors import PREFIX, error_responses
+from service.http.v2.lookup import find_model
+from service.http.v2.tensors import input_tensors, output_tensors
+from service.http.v2.wire import (
+    IndexEntry,
+    ModelMetadata,
+    ModelParameters,
+    ModelReady,
+    ServerLive,
+    ServerMetadata,
+    ServerReady,
+)
+from service.inference.models import ServedModel
+
+SERVER_NAME = "cxr-inference"
+EXTENSIONS = ("binary_tensor_data",)
+
+router = APIRouter(prefix=PREFIX, tags=["open inference protocol"])
+
+
+@router.get("", summary="Describe the server")
+async def describe_server() -> ServerMetadata:
+    """Name, version and extensions of the protocol."""
+    return ServerMetadata(name=SERVER_NAME, version=__version__, extensions=EXTENSIONS)
+
+
+@router.get("/health/live", summary="Is the event loop turning?")
+async def live() -> ServerLive:
+    """200 from the first moment to the last."""
+    return ServerLive(live=True)
+
+
+@router.get("/health/ready", summary="Are inferences accepted?", responses=error_responses(503))
+async def ready(request: Request) -> ServerReady:
+    """200 once all models are loaded; 503 when draining."""
+    runtime_of(request).lifecycle.verify_ready()
+    return ServerReady(ready=True)
+
+
+@router.post("/repository/index", summary="List the models", responses=error_responses(503))
+async def index(request: Request) -> list[IndexEntry]:
+    """All loaded models; others are not known."""
+    return [
+        IndexEntry(
+            name=model.manifest.name, version=model.manifest.version, state="READY", reason=""
+        )
+        for model in runtime_of(request).models
+    ]
+
+
+@router.get("/models/{name}", summary="Describe a model", responses=error_responses(404, 503))
+async def describe_model(request: Request, name: str) -> ModelMetadata:
+    """Its tensors, classes and operating points."""
+    return _describe(find_model(request, name, None))
+
+
+@router.get(
+    "/models/{name}/versions/{version}",
+    summary="Describe a model of a version",
+    responses=error_responses(404, 503),
+)
+async def describe_version(request: Request, name: str, version: str) -> ModelMetadata:
+    """Its tensors, classes and operating points."""
+    return _describe(find_model(request, name, version))
+
+
+@router.get(
+    "/models/{name}/ready", summary="Is a model ready?", responses=error_responses(404, 503)
+)
+async def model_ready(request: Request, name: str) -> ModelReady:
+    """200 if it answers."""
+    return _ready(request, name, None)
+
+
+@router.get(
+    "/models/{name}/versions/{version}/ready",
+    summary="Is a model of a version ready?",
+    responses=error_responses(404, 503),
+)
+async def version_ready(request: Request, name: str, version: str) -> ModelReady:
+    """200 if it answers."""
+    return _ready(request, name, version)
+
+
+def _ready(request: Request, name: str, version: str | None) -> ModelReady:
+    served = find_model(request, name, version)
+    runtime_of(request).lifecycle.verify_ready()
+    return ModelReady(name=served.manifest.name, ready=True)
+
+
+def _describe(served: ServedModel) -> ModelMetadata:
+    manifest = served.manifest
+    return ModelMetadata(
+        name=manifest.name,
+        versions=(manifest.version,),
+        platform=f"{served.loaded.engine.name}_onnx",
+        inputs=input_tensors(manifest),
+        outputs=output_tensors(manifest),
+        parameters=ModelParameters(
+            classes=manifest.task.classes,
+            positive_class=manifest.task.positive,
+            operating_points=tuple(point.name for point in manifest.operating_points),
+            default_operating_point=manifest.default_operating_point,
+        ),
+    )
