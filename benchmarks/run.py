@@ -141,8 +141,8 @@ class Run:
             self._note(f"{name} was not measured: {error}")
 
     def _note(self, note: str) -> None:
-        say(note)
         if note not in self.notes:
+            say(note)
             self.notes.append(note)
 
     def _service(self) -> Server:

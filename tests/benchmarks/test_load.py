@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import pytest
 
-from benchmarks.connection import Connection, build_request
+from benchmarks.connection import Connection, Target, build_request
 from benchmarks.load import CLOSED, OPEN, Generator, Plan, measure
 from benchmarks.null import ANSWER, NullProtocol
 from benchmarks.tally import DROPPED, OK, TIMED_OUT, Record
@@ -36,15 +38,11 @@ def plan_for(server: TinyServer, files: tuple[str, ...], **choices: Any) -> Plan
 
 async def send_each(plan: Plan, count: int) -> list[Record]:
     generator = Generator(plan)
-    records = [await generator.send(i % FILES, _now(), _now()) for i in range(count)]
+    records = [
+        await generator.send(i % FILES, perf_counter(), perf_counter()) for i in range(count)
+    ]
     generator.pool.close()
     return records
-
-
-def _now() -> float:
-    import time
-
-    return time.perf_counter()
 
 
 async def test_sends_each_file_whole_on_one_connection(files: tuple[str, ...]) -> None:
@@ -52,7 +50,7 @@ async def test_sends_each_file_whole_on_one_connection(files: tuple[str, ...]) -
     async with tiny_server(lambda n, body: reply(200)) as server:
         generator = Generator(plan_for(server, files))
         for number in range(FILES):
-            record = await generator.send(number, _now(), _now())
+            record = await generator.send(number, perf_counter(), perf_counter())
             assert (record.status, record.file, record.tries) == (OK, number, 1)
         generator.pool.close()
         assert server.bodies == [Path(path).read_bytes() for path in files]
@@ -143,7 +141,7 @@ async def test_the_null_server_answers_once_per_request() -> None:
     """Requests split anywhere get one answer each."""
     sink, server = _Sink(), NullProtocol()
     server.connection_made(sink)
-    request = build_request(TinyServer.__dataclass_fields__ and _target(), b"x" * 50)
+    request = build_request(Target("127.0.0.1", 1), b"x" * 50)
     for cut in (1, 40, len(request) - 1, len(request)):
         server.data_received(request[:cut])
         if cut < len(request):
@@ -151,16 +149,11 @@ async def test_the_null_server_answers_once_per_request() -> None:
     assert sink.written == [ANSWER] * 4
 
 
-def _target() -> Any:
-    from benchmarks.connection import Target
-
-    return Target("127.0.0.1", 1, "/")
-
-
-class _Sink:
+class _Sink(asyncio.Transport):
     """A transport that keeps what is written."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.written: list[bytes] = []
 
     def write(self, data: bytes) -> None:
