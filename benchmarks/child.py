@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 ROOT = Path(__file__).parent.parent
+STDOUT = 1
 
 
 class MeasureError(Exception):
@@ -98,8 +100,17 @@ def read_plan() -> Any:
 
 
 def say(what: Any) -> None:
-    """Say something to whoever started the measuring process."""
-    print(json.dumps(what), flush=True)
+    """Say something to whoever started the measuring process.
+
+    Written bit by bit: a closed uvloop leaves the pipe so that a text stream loses what does not
+    fit into it at once.
+    """
+    rest = memoryview(json.dumps(what).encode() + b"\n")
+    while rest:
+        try:
+            rest = rest[os.write(STDOUT, rest) :]
+        except BlockingIOError:
+            select.select([], [STDOUT], [])
 
 
 def wait_for_go() -> None:

@@ -26,7 +26,6 @@ class Machine(TypedDict):
     python: str
     versions: dict[str, str]
     commit: str
-    load_before: float
     at: str
 
 
@@ -40,8 +39,6 @@ def describe_machine() -> Machine:
         "python": platform.python_version(),
         "versions": {name: found for name in PACKAGES if (found := _version(name))},
         "commit": _commit(),
-        # Work of others beside the run: ratios bear some of it, absolute figures none.
-        "load_before": round(os.getloadavg()[0], 2),
         "at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
 

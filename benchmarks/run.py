@@ -23,6 +23,7 @@ from benchmarks.files import Files, find_files
 from benchmarks.gpu import measure_gpu
 from benchmarks.limit import LimitPlan
 from benchmarks.machine import describe_machine
+from benchmarks.neighbours import Neighbours
 from benchmarks.options import Options
 from benchmarks.overload import overload
 from benchmarks.peers.environment import PEERS
@@ -205,6 +206,7 @@ def run(options: Options) -> dict[str, Any]:
         MeasureError: The limit or the service cannot be measured.
     """
     machine = describe_machine()
+    neighbours = Neighbours()
     files = find_files(options.data, options.cache / "phantoms")
     results: dict[str, Any] = {
         "machine": machine,
@@ -230,4 +232,5 @@ def run(options: Options) -> dict[str, Any]:
             results["models"][model] = Run(model, options, files).measure()
     if "gpu" in options.parts:
         results["gpu"] = measure_gpu(options, files)
+    results["neighbour_cores"] = neighbours.cores()
     return results

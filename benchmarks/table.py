@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from benchmarks.bars import Verdict, judge
+from benchmarks.neighbours import QUIET_CORES
 
 MARKS = {True: "met", False: "**missed**", None: ""}
 NOT_MEASURED = "not measured"
@@ -118,10 +119,18 @@ def machine_lines(results: dict[str, Any]) -> str:
         f"Python {machine['python']}; {versions}.",
         f"{results['files']['count']} files ({results['files']['kind']}), "
         f"{results['files']['mean_kib']:.0f} KiB on average; {options['rounds']} rounds of "
-        f"{number(options['seconds'])} s; settings {settings or 'as shipped'}; load of the "
-        f"machine before the run {machine['load_before']}.",
+        f"{number(options['seconds'])} s; settings {settings or 'as shipped'}; "
+        f"{neighbour_words(results.get('neighbour_cores'))}.",
     ]
     return "\n".join(lines)
+
+
+def neighbour_words(cores: float | None) -> str:
+    """Say how much of the machine others used during the run."""
+    if cores is None:
+        return "what else the machine did is not known"
+    words = f"others kept {number(cores)} cores busy meanwhile"
+    return words if cores <= QUIET_CORES else f"**{words}: the rates are not to be relied on**"
 
 
 def generator_line(generator: dict[str, Any] | None) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.neighbours import Neighbours, busy_s
 from benchmarks.process import TICKS_PER_S, cpu_s_of, tree_of, usage_of
 
 
@@ -51,6 +52,21 @@ def test_memory_is_summed(proc: Path) -> None:
     assert usage.peak_rss_bytes == 3600 * 1024
     assert usage.pss_bytes == 900 * 1024
     assert usage.processes == 3
+
+
+def test_neighbours_are_what_the_machine_did_besides(proc: Path) -> None:
+    """Busy time of all cores, less the tree's own; idle and waiting are not busy."""
+
+    def write_total(user: int, idle: int) -> None:
+        (proc / "stat").write_text(f"cpu  {user} 10 20 {idle} 7 1 2 3 5 6\ncpu0 1 1 1\n")
+
+    write_total(user=1000, idle=5)
+    assert busy_s(proc) == pytest.approx(1036 / TICKS_PER_S)
+    neighbours = Neighbours(10, proc)
+    write_total(user=1000, idle=9999)
+    assert neighbours.cores() == 0.0
+    write_total(user=2000, idle=9999)
+    assert neighbours.cores() > 0.0
 
 
 def test_a_process_that_ended_uses_nothing(proc: Path) -> None:

@@ -14,7 +14,7 @@ from benchmarks.table import MARKS, bars_table, number, render
 
 def results(**model: Any) -> dict[str, Any]:
     machine = {"cpu": "C", "cores": 2, "memory_gib": 8, "system": "S", "python": "3"}
-    machine |= {"versions": {"numpy": "2"}, "commit": "abc", "load_before": 0.1, "at": "now"}
+    machine |= {"versions": {"numpy": "2"}, "commit": "abc", "at": "now"}
     return {
         "machine": machine,
         "options": {"rounds": 3, "seconds": 10.0, "settings": {"CXR_EXPLAIN": "off"}},
@@ -72,6 +72,14 @@ def test_a_run_is_rendered_with_machine_commit_and_settings() -> None:
     page = render(results(notes=["No int8 ONNX in the bundle."]))
     for part in ("Commit abc", "C, 2 cores", "CXR_EXPLAIN=off", "- No int8", "No device."):
         assert part in page
+
+
+@pytest.mark.parametrize(("cores", "relied_on"), [(0.05, True), (0.5, False)])
+def test_a_disturbed_run_says_so(cores: float, relied_on: bool) -> None:
+    """Rates of a machine that others used are not passed on without a word."""
+    page = render(results() | {"neighbour_cores": cores})
+    assert f"others kept {cores:.2f} cores busy" in page
+    assert ("not to be relied on" not in page) is relied_on
 
 
 def test_results_replace_what_was_between_the_marks() -> None:
