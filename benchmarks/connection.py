@@ -132,11 +132,11 @@ class Connection(asyncio.Protocol):
         Raises:
             ConnectionError: The connection ended before the answer was whole.
         """
-        if self.is_closed:
-            raise ConnectionResetError("the connection is closed")
         self._waiting = asyncio.get_running_loop().create_future()
-        if self._received:  # it came before anybody asked
+        if self._received:  # it came before anybody asked, and the server may have hung up since
             self.data_received(b"")
+        if self.is_closed and not self._waiting.done():
+            raise ConnectionResetError("the connection is closed")
         return await self._waiting
 
     async def exchange(self, request: bytes) -> Answer:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.child import read_plan, say, wait_for_go
-from benchmarks.engine import build_engine, bundle_of
+from benchmarks.engine import build_engine, bundle_of, on_one_core
 from cxr.decoding import decode_image
 from cxr.image import ModelInput
 from cxr.manifest import Manifest
@@ -37,7 +37,7 @@ class LimitPlan:
         batch: Images of one run.
         seconds: How long.
         first: Index of the file to begin with.
-        engine_threads: Threads of one run; None leaves the operator's setting.
+        one_core: Whether each engine keeps to one core; else it is configured as the service's.
     """
 
     bundles: str
@@ -47,7 +47,7 @@ class LimitPlan:
     batch: int
     seconds: float
     first: int = 0
-    engine_threads: int | None = 1
+    one_core: bool = True
 
     def as_json(self) -> dict[str, Any]:
         """Give it as it is sent to the process."""
@@ -99,8 +99,8 @@ class Loop:
 def measure(plan: LimitPlan) -> dict[str, Any]:
     """Run one process's share of the limit and give the result as JSON."""
     settings = load_settings(bundles_dir=plan.bundles)
-    if plan.engine_threads is not None:
-        settings = settings.model_copy(update={"intra_op_threads": plan.engine_threads})
+    if plan.one_core:
+        settings = on_one_core(settings)
     bundle = bundle_of(Path(plan.bundles), plan.model)
     files = [Path(path).read_bytes() for path in plan.files]
     loops = [

@@ -94,8 +94,11 @@ class Run:
     def _best_way(self) -> Way:
         rates = {}
         for way in ways(usable_cores()):
-            rates[way] = self._limit(way, min(self._options.seconds, 3.0))["per_s"]
-            say(f"{self._model}: limit with {way}: {rates[way]:.1f} images/s")
+            with self._noting(f"limit with {way}"):  # an engine may take single images only
+                rates[way] = self._limit(way, min(self._options.seconds, 3.0))["per_s"]
+                say(f"{self._model}: limit with {way}: {rates[way]:.1f} images/s")
+        if not rates:
+            raise MeasureError("the limit cannot be measured")
         return max(rates, key=lambda way: rates[way])
 
     def _round(self, way: Way) -> None:
@@ -109,7 +112,7 @@ class Run:
             threads=1,
             batch=1,
             seconds=seconds,
-            engine_threads=None,
+            one_core=False,
         )
         self._rounds.lone.append(measure_limit(lone, 1, self._options.settings))
         with self._service() as server:

@@ -137,6 +137,17 @@ async def test_answers_in_pieces_are_put_together() -> None:
         assert (answer.status, b"ab" in answer.body) == (200, True)
 
 
+async def test_an_early_answer_outlives_its_connection() -> None:
+    """A server may refuse and hang up before all was sent; the refusal is still read."""
+    connection = Connection()
+    connection.connection_made(_Sink())
+    connection.data_received(reply(429, Connection="close"))
+    connection.connection_lost(None)
+    assert (await connection.answer()).status == 429
+    with pytest.raises(ConnectionResetError):
+        await connection.answer()
+
+
 async def test_the_null_server_answers_once_per_request() -> None:
     """Requests split anywhere get one answer each."""
     sink, server = _Sink(), NullProtocol()
