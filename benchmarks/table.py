@@ -133,20 +133,29 @@ def neighbour_words(cores: float | None) -> str:
     return words if cores <= QUIET_CORES else f"**{words}: the rates are not to be relied on**"
 
 
-def generator_line(generator: dict[str, Any] | None) -> str:
-    """Say what the load generator can do at most."""
+def generator_line(results: dict[str, Any]) -> str:
+    """Say what the load generator can do at most, and how far above all servers that is."""
+    generator = results.get("generator")
     if generator is None:
         return "The load generator's ceiling was not measured."
-    return (
+    words = (
         f"The load generator reached {generator['per_s']:.0f} requests/s of the same files against "
         f"a server that answers at once, at {1000 * generator['cpu_s_per_request']:.2f} ms of CPU "
-        "per request."
+        "per request"
     )
+    rates = [
+        one["per_s"]
+        for model in results["models"].values()
+        for one in model.get("servers", {}).values()
+    ]
+    if not rates:
+        return f"{words}."
+    return f"{words}: {number(generator['per_s'] / max(rates))} times the quickest server here."
 
 
 def render(results: dict[str, Any]) -> str:
     """Give all tables of a run."""
-    parts = [machine_lines(results), generator_line(results.get("generator"))]
+    parts = [machine_lines(results), generator_line(results)]
     for name, model in results["models"].items():
         parts += [f"### {name}", bars_table(judge(name, model)), servers_table(model)]
         if overloads := model.get("overloads"):

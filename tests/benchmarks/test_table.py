@@ -9,7 +9,7 @@ import pytest
 from benchmarks.bars import BARS, judge
 from benchmarks.child import MeasureError
 from benchmarks.report import BEGIN, END, PAGE, insert
-from benchmarks.table import MARKS, bars_table, number, render
+from benchmarks.table import MARKS, bars_table, generator_line, number, render
 
 
 def results(**model: Any) -> dict[str, Any]:
@@ -80,6 +80,14 @@ def test_a_disturbed_run_says_so(cores: float, relied_on: bool) -> None:
     page = render(results() | {"neighbour_cores": cores})
     assert f"others kept {cores:.2f} cores busy" in page
     assert ("not to be relied on" not in page) is relied_on
+
+
+def test_the_generator_is_compared_with_the_quickest_server() -> None:
+    """Its ceiling means something beside what it was used for only."""
+    servers = {name: {"per_s": rate} for name, rate in (("a", 50.0), ("b", 200.0))}
+    run = {"generator": {"per_s": 4000.0, "cpu_s_per_request": 0.0001}}
+    assert "20.0 times" in generator_line(run | {"models": {"m": {"servers": servers}}})
+    assert "not measured" in generator_line({"models": {}})
 
 
 def test_results_replace_what_was_between_the_marks() -> None:
