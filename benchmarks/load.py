@@ -22,6 +22,7 @@ from benchmarks.tally import DROPPED, OK, REFUSALS, TIMED_OUT, Record
 T = TypeVar("T")
 
 CLOSED, OPEN = "closed", "open"
+PAUSE_S = 0.1  # after a refusal that does not say how long to wait
 
 
 @dataclass(frozen=True)
@@ -137,19 +138,22 @@ class Generator:
         """
         plan = self._plan
         end_s = due_s + plan.timeout_s
-        status, tries = TIMED_OUT, 0
+        status, tries, pause_s = TIMED_OUT, 0, 0.0
         while tries < plan.tries:
             tries += 1
             status, answer = await self._try(file, end_s - time.perf_counter())
             if answer is not None and status == OK and file not in self.answers:
                 self.answers[file] = answer.body.decode(errors="replace")
-            if status not in REFUSALS or answer is None or tries == plan.tries:
+            if status not in REFUSALS or answer is None:
                 break
-            pause_s = (answer.retry_after_s if plan.honour_retry_after else None) or 0.1
-            if time.perf_counter() + pause_s >= end_s:
+            asked_s = answer.retry_after_s
+            pause_s = PAUSE_S if asked_s is None else asked_s
+            wait_s = pause_s if plan.honour_retry_after else PAUSE_S
+            if tries == plan.tries or time.perf_counter() + wait_s >= end_s:
                 break
-            await asyncio.sleep(pause_s)
-        return Record(due_s - origin_s, time.perf_counter() - due_s, status, file, tries)
+            await asyncio.sleep(wait_s)
+        taken_s = time.perf_counter() - due_s
+        return Record(due_s - origin_s, taken_s, status, file, tries, pause_s)
 
     async def _try(self, file: int, patience_s: float) -> tuple[int, Answer | None]:
         connection = None
@@ -171,7 +175,8 @@ class Generator:
     async def closed_loop(self, seconds: float, concurrency: int) -> list[Record]:
         """Send from a number of clients; ends when the last has its answer.
 
-        Records of the ramp begin before 0.
+        A client that is refused waits as long as it is asked to, then sends its next request: one
+        that came back at once would measure refusals. Records of the ramp begin before 0.
         """
         origin_s = time.perf_counter() + self._plan.ramp_s
         records: list[Record] = []
@@ -180,7 +185,11 @@ class Generator:
         async def client() -> None:
             while (now := time.perf_counter()) - origin_s < seconds:
                 number = next(following)
-                records.append(await self.send(number % len(self._requests), now, origin_s))
+                record = await self.send(number % len(self._requests), now, origin_s)
+                records.append(record)
+                if record.status in REFUSALS:
+                    left_s = origin_s + seconds - time.perf_counter()
+                    await asyncio.sleep(max(0.0, min(record.pause_s, left_s)))
 
         await asyncio.gather(*(client() for _ in range(concurrency)))
         return records

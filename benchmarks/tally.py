@@ -26,6 +26,7 @@ class Record(NamedTuple):
         status: HTTP status, ``DROPPED`` or ``TIMED_OUT``.
         file: Index of the file that was sent.
         tries: How often it was sent.
+        pause_s: How long a refusal asks its client to wait.
     """
 
     begun_s: float
@@ -33,6 +34,7 @@ class Record(NamedTuple):
     status: int
     file: int
     tries: int = 1
+    pause_s: float = 0.0
 
 
 class Summary(TypedDict):

@@ -123,6 +123,17 @@ async def test_a_whole_plan_accounts_for_every_request(files: tuple[str, ...], m
         assert result["answers"][1] == '{"probability": 0.5}'
 
 
+@pytest.mark.parametrize("asked", ["0", "60"])
+async def test_refused_clients_of_a_closed_loop_wait(files: tuple[str, ...], asked: str) -> None:
+    """Two clients told to wait a minute send once each; told not to wait, again and again."""
+    async with tiny_server(lambda n, body: reply(429, Retry_After=asked)) as server:
+        generator = Generator(plan_for(server, files[:1]))
+        records = await generator.closed_loop(0.3, 2)
+        generator.pool.close()
+    assert {record.status for record in records} == {429}
+    assert (len(records) == 2) is (asked == "60")
+
+
 async def test_answers_in_pieces_are_put_together() -> None:
     """An answer that arrives in two parts, and a chunked one, are whole answers."""
     connection = Connection()
@@ -153,11 +164,11 @@ async def test_the_null_server_answers_once_per_request() -> None:
     sink, server = _Sink(), NullProtocol()
     server.connection_made(sink)
     request = build_request(Target("127.0.0.1", 1), b"x" * 50)
-    for cut in (1, 40, len(request) - 1, len(request)):
+    for number, cut in enumerate((1, 40, len(request) - 1)):
         server.data_received(request[:cut])
-        if cut < len(request):
-            server.data_received(request[cut:])
-    assert sink.written == [ANSWER] * 4
+        assert sink.written == [ANSWER] * number
+        server.data_received(request[cut:])
+        assert sink.written == [ANSWER] * (number + 1)
 
 
 class _Sink(asyncio.Transport):
