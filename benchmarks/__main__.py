@@ -46,7 +46,7 @@ def _run(given: argparse.Namespace) -> int:
     results = run(options_of(given))
     given.out.write_text(json.dumps(results, indent=1) + "\n")
     print(render(json.loads(given.out.read_text())))
-    return OK
+    return OK if results["is_whole"] else FAILED
 
 
 def _soak(given: argparse.Namespace) -> int:

@@ -71,7 +71,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--quick", action="store_true", help="one short round; to try things")
     parser.add_argument("--rounds", type=int, help="3, or 1 if quick")
-    parser.add_argument("--seconds", type=float, help="of each measurement; 10, or 2 if quick")
+    parser.add_argument("--seconds", type=float, help="of each measurement; 10, or 4 if quick")
     parser.add_argument("--peer-capacity", type=int, default=32, metavar="N")
     parser.add_argument("--int8", type=Path, metavar="ONNX", help="graph the peers get as int8")
     parser.add_argument("--out", type=Path, default=Path("results.json"), metavar="JSON")
@@ -87,7 +87,7 @@ def options_of(given: argparse.Namespace) -> Options:
         cache=given.cache.resolve(),
         settings=SERVING | dict(given.set),
         rounds=given.rounds or (1 if given.quick else 3),
-        seconds=given.seconds or (2.0 if given.quick else 10.0),
+        seconds=given.seconds or (4.0 if given.quick else 10.0),
         peer_capacity=given.peer_capacity,
         int8=given.int8 and given.int8.resolve(),
     )

@@ -55,11 +55,15 @@ class Run:
         self._sample = files.typical.read_bytes()
         self._rounds = Rounds()
         self.notes: list[str] = []
+        self.results: dict[str, Any] = {"notes": self.notes}
 
-    def measure(self) -> dict[str, Any]:
-        """Measure what was asked for and give the results as JSON."""
-        parts = self._options.parts
-        results: dict[str, Any] = {}
+    def measure(self) -> None:
+        """Measure what was asked for; ``results`` has what is done so far, as JSON.
+
+        Raises:
+            MeasureError: The limit or the service cannot be measured.
+        """
+        parts, results = self._options.parts, self.results
         if parts & {"rounds", "peers", "overload"}:
             way = self._best_way()
             for number in range(self._options.rounds):
@@ -81,8 +85,6 @@ class Run:
             results["explain"] = measure_explain(
                 self._options.bundles, self._model, self._files, settings, self._options.seconds
             )
-        results["notes"] = self.notes
-        return results
 
     def _limit(self, way: Way, seconds: float) -> LimitFigures:
         paths = tuple(map(str, self._files.paths))
@@ -134,7 +136,7 @@ class Run:
             self._rounds.limits[-1]["probabilities"], figures["probabilities"]
         )
         if apart is None or apart > SAME_ANSWER:
-            self._note(f"{name} does not answer as the limit does: probabilities differ by {apart}")
+            self.note(f"{name} does not answer as the limit does: probabilities differ by {apart}")
 
     @contextmanager
     def _noting(self, name: str) -> Iterator[None]:
@@ -142,9 +144,10 @@ class Run:
         try:
             yield
         except MeasureError as error:
-            self._note(f"{name} was not measured: {error}")
+            self.note(f"{name} was not measured: {error}")
 
-    def _note(self, note: str) -> None:
+    def note(self, note: str) -> None:
+        """Say something now and in the results, once."""
         if note not in self.notes:
             say(note)
             self.notes.append(note)
@@ -160,7 +163,7 @@ class Run:
     def _peers(self) -> list[tuple[str, str]]:
         graphs = self._graphs()
         if "int8" not in graphs:
-            self._note("No int8 ONNX in the bundle, so no peer was given one.")
+            self.note("No int8 ONNX in the bundle, so no peer was given one.")
         return [(precision, peer) for precision in graphs for peer in PEERS]
 
     def _peer(self, peer: str, precision: str) -> Server:
@@ -203,11 +206,7 @@ def say(what: str) -> None:
 
 
 def run(options: Options) -> dict[str, Any]:
-    """Measure and give the results as JSON.
-
-    Raises:
-        MeasureError: The limit or the service cannot be measured.
-    """
+    """Measure and give the results as JSON; ``is_whole`` says whether a model had to be left."""
     machine = describe_machine()
     neighbours = Neighbours()
     files = find_files(options.data, options.cache / "phantoms")
@@ -226,13 +225,20 @@ def run(options: Options) -> dict[str, Any]:
             "mean_kib": files.mean_bytes / 1024,
         },
         "models": {},
+        "is_whole": True,
     }
     if "generator" in options.parts:
         results["generator"] = measure_ceiling(files.paths, options.seconds)
         say(f"load generator alone: {results['generator']['per_s']:.0f} requests/s")
     if options.parts - {"generator", "gpu"}:
         for model in options.models:
-            results["models"][model] = Run(model, options, files).measure()
+            one = Run(model, options, files)
+            results["models"][model] = one.results
+            try:
+                one.measure()
+            except MeasureError as error:  # what was measured until then is kept
+                one.note(f"Stopped: {error}")
+                results["is_whole"] = False
     if "gpu" in options.parts:
         results["gpu"] = measure_gpu(options, files)
     results["neighbour_cores"] = neighbours.cores()

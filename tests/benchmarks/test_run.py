@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import gpu
+from benchmarks import run as run_module
 from benchmarks.__main__ import build_parser
 from benchmarks.contest import Figures, LimitFigures, Way, measure_limit, ways
 from benchmarks.files import PHANTOM_COUNT, PHANTOMS, default_originals, find_files
@@ -81,6 +82,17 @@ def test_the_limit_tries_threads_and_processes() -> None:
     assert Way(1, 4, 1) in ways(4)
     assert Way(4, 1, 8) in ways(4)
     assert len(ways(1)) == 2
+
+
+def test_what_was_measured_before_a_failure_is_kept(tmp_path: Path) -> None:
+    """A model that cannot be measured is named in the notes, and the run goes on and says so."""
+    arguments = ["run", "--bundles", str(tmp_path), "--only", "start", "--data", str(tmp_path)]
+    (tmp_path / "a.jpeg").write_bytes(make_jpeg(90))
+    results = run_module.run(options_of(build_parser().parse_args(arguments)))
+    assert results["is_whole"] is False
+    notes = [model["notes"] for model in results["models"].values()]
+    assert len(notes) == 2
+    assert all("Stopped: the service ended with" in note for (note,) in notes)
 
 
 def test_phantoms_stand_in_for_originals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
