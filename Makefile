@@ -13,7 +13,7 @@ MODELS := resnet18 small_cnn
 BUNDLES := $(MODELS:%=bundles/%/manifest.json)
 PACKAGES := cxr training export service
 
-.PHONY: help serve test kserve check docs format install bundles lock clean
+.PHONY: help serve test kserve check docs format bench soak install bundles lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -22,6 +22,8 @@ help:
 	@echo 'make check              format, lint, types, layers, spelling, generated documents'
 	@echo 'make docs               write the generated documents anew'
 	@echo 'make format             format the code'
+	@echo 'make bench              measure beside the in-process limit and two peers (about an hour)'
+	@echo 'make soak               ten minutes at capacity among misbehaving clients'
 	@echo 'make lock               choose the newest versions and write requirements.lock'
 	@echo 'make clean              remove the environments and the bundles'
 
@@ -55,6 +57,13 @@ docs: install
 format: install
 	$(BIN)/ruff format $(PACKAGES) tests docs benchmarks
 	$(BIN)/ruff check --fix $(PACKAGES) tests docs benchmarks
+
+# BENCH='--quick --model resnet18', for instance; see python -m benchmarks run --help
+bench: install bundles
+	$(BIN)/python -m benchmarks run $(BENCH)
+
+soak: install bundles
+	$(BIN)/python -m benchmarks soak $(SOAK)
 
 install: $(STAMP)
 

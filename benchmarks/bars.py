@@ -1,0 +1,89 @@
+"""What each figure is held against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Sense = Literal["at most", "at least"]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One figure's bar.
+
+    Attributes:
+        key: The figure, a path of keys with dots in a model's results.
+        title: What it is, for people.
+        sense: Whether less or more is better.
+        bound: By model; ``*`` for all others. Empty: reported, held against nothing.
+        unit: Of the figure; empty for ratios.
+    """
+
+    key: str
+    title: str
+    sense: Sense
+    bound: dict[str, float]
+    unit: str = ""
+
+
+RESNET, CNN, ANY = "resnet18", "small_cnn", "*"
+
+BARS = (
+    Bar("ratios.cpu", "CPU per image, service / limit", "at most", {RESNET: 1.08, CNN: 1.5}),
+    Bar("ratios.rate_32", "throughput at concurrency 32, service / limit", "at least", {ANY: 0.92}),
+    Bar("ratios.rate_8", "throughput at concurrency 8, service / limit", "at least", {}),
+    Bar("ratios.lone", "lone request / decode and inference alone", "at most", {ANY: 1.3}),
+    Bar("ratios.overload_good", "overload: good throughput / limit", "at least", {ANY: 0.92}),
+    Bar("overload.summary.p99_ms", "overload: p99 of the answered", "at most", {ANY: 250.0}, "ms"),
+    Bar("overload.good_share", "overload: share answered within 1 s", "at least", {}),
+    Bar("overload.told_share", "overload: share answered or refused in 1 s", "at least", {}),
+    Bar("overload.summary.refused_p99_ms", "overload: p99 of refusals", "at most", {}, "ms"),
+    Bar("overload.recovery_s", "overload: recovery", "at most", {ANY: 0.3}, "s"),
+    Bar("ratios.peer_int8", "throughput / best peer, int8 ONNX", "at least", {RESNET: 2.0}),
+    Bar("ratios.peer_fp32", "throughput / best peer, fp32 ONNX", "at least", {RESNET: 4.0}),
+    Bar("memory.peak_mib", "memory of a replica, explain off", "at most", {RESNET: 350.0}, "MiB"),
+    Bar("start.off_s", "start to ready, explain off", "at most", {ANY: 3.0}, "s"),
+    Bar("start.on_s", "start to ready, explain on", "at most", {}, "s"),
+    Bar("explain.served_ratio", "Grad-CAM / served forward pass", "at most", {}),
+    Bar("explain.lone_ratio", "lone /v1/explain / lone /v1/predict", "at most", {}),
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A figure beside its bar.
+
+    Attributes:
+        bar: The bar.
+        value: The figure; None if it was not measured.
+        bound: What it is held against; None: nothing.
+    """
+
+    bar: Bar
+    value: float | None
+    bound: float | None
+
+    @property
+    def is_met(self) -> bool | None:
+        """Whether the bar is met; None if there is nothing to compare."""
+        if self.value is None or self.bound is None:
+            return None
+        at_most = self.bar.sense == "at most"
+        return self.value <= self.bound if at_most else self.value >= self.bound
+
+
+def judge(model: str, figures: dict[str, Any]) -> list[Verdict]:
+    """Hold a model's figures against the bars."""
+    return [
+        Verdict(bar, look_up(figures, bar.key), bar.bound.get(model, bar.bound.get(ANY)))
+        for bar in BARS
+    ]
+
+
+def look_up(figures: dict[str, Any], key: str) -> float | None:
+    """Give a figure by its path, None if it is not there."""
+    value: Any = figures
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return None if value is None else float(value)

@@ -1,0 +1,184 @@
+"""Results as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from benchmarks.bars import Verdict, judge
+from benchmarks.neighbours import QUIET_CORES
+
+MARKS = {True: "met", False: "**missed**", None: ""}
+NOT_MEASURED = "not measured"
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Give a table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def number(value: float | None, unit: str = "") -> str:
+    """Give a figure with three digits that count."""
+    if value is None:
+        return NOT_MEASURED
+    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
+    return f"{value:.{digits}f} {unit}".rstrip()
+
+
+def bars_table(verdicts: Iterable[Verdict]) -> str:
+    """Give the figures beside their bars."""
+    rows = []
+    for verdict in verdicts:
+        bar, bound = verdict.bar, verdict.bound
+        held = "" if bound is None else f"{bar.sense} {number(bound, bar.unit)}"
+        rows.append([bar.title, number(verdict.value, bar.unit), held, MARKS[verdict.is_met]])
+    return markdown(["figure", "measured", "bar", ""], rows)
+
+
+SERVER_COLUMNS = (
+    "who",
+    "images/s",
+    "of the limit",
+    "p50 ms",
+    "p95 ms",
+    "p99 ms",
+    "CPU s per 1,000",
+    "RSS MiB",
+    "generator cores",
+    "not answered",
+)
+
+
+def servers_table(model: dict[str, Any]) -> str:
+    """Give who answered how many images at which cost: medians over the rounds."""
+    limit = model.get("limit")
+    rows = []
+    if limit:
+        taken = number(limit["per_s"]), "1.00", "", "", ""
+        rest = number(limit["cpu_s_per_1000"]), number(limit["rss_mib"]), "", ""
+        rows.append([f"limit ({limit['way']})", *taken, *rest])
+    for name, one in model.get("servers", {}).items():
+        rows.append(
+            [
+                name,
+                *(number(one[key]) for key in ("per_s", "of_limit", "p50_ms", "p95_ms", "p99_ms")),
+                *(number(one[key]) for key in ("cpu_s_per_1000", "rss_mib", "generator_cores")),
+                str(one["unanswered"]),
+            ]
+        )
+    return markdown(SERVER_COLUMNS, rows)
+
+
+OVERLOAD_COLUMNS = (
+    "who",
+    "offered/s",
+    "good/s",
+    "good in 1 s",
+    "p99 of good ms",
+    "refused",
+    "p99 of refusals ms",
+    "timed out",
+    "dropped",
+    "recovery s",
+    "generator cores",
+)
+
+
+def overload_table(overloads: dict[str, dict[str, Any]]) -> str:
+    """Give what became of three times as many requests as can be answered."""
+    rows = []
+    for name, one in overloads.items():
+        summary = one["summary"]
+        rows.append(
+            [
+                name,
+                number(one["offered_per_s"]),
+                number(one["good_per_s"]),
+                f"{100 * one['good_share']:.0f} %",
+                number(summary["p99_ms"]),
+                str(summary["refused"]),
+                number(summary["refused_p99_ms"]) if summary["refused"] else "",
+                str(summary["timed_out"]),
+                str(summary["dropped"]),
+                "not in 6 s" if one["recovery_s"] is None else number(one["recovery_s"]),
+                number(one["generator_cores"]),
+            ]
+        )
+    return markdown(OVERLOAD_COLUMNS, rows)
+
+
+def machine_lines(results: dict[str, Any]) -> str:
+    """Say where, when and with what the run was made."""
+    machine, options = results["machine"], results["options"]
+    versions = ", ".join(f"{name} {found}" for name, found in machine["versions"].items())
+    settings = " ".join(f"{name}={value}" for name, value in options["settings"].items())
+    lines = [
+        f"Commit {machine['commit']}, {machine['at']}; {machine['cpu']}, {machine['cores']} cores, "
+        f"{machine['memory_gib']} GiB, {machine['system']}, "
+        f"Python {machine['python']}; {versions}.",
+        f"{results['files']['count']} files ({results['files']['kind']}), "
+        f"{results['files']['mean_kib']:.0f} KiB on average; {options['rounds']} rounds of "
+        f"{number(options['seconds'])} s; settings {settings or 'as shipped'}; "
+        f"{neighbour_words(results.get('neighbour_cores'))}.",
+    ]
+    return "\n".join(lines)
+
+
+def neighbour_words(cores: float | None) -> str:
+    """Say how much of the machine others used during the run."""
+    if cores is None:
+        return "what else the machine did is not known"
+    words = f"others kept {number(cores)} cores busy meanwhile"
+    return words if cores <= QUIET_CORES else f"**{words}: the rates are not to be relied on**"
+
+
+def generator_line(results: dict[str, Any]) -> str:
+    """Say what the load generator can do at most, and how far above all servers that is."""
+    generator = results.get("generator")
+    if generator is None:
+        return "The load generator's ceiling was not measured."
+    words = (
+        f"The load generator reached {generator['per_s']:.0f} requests/s of the same files against "
+        f"a server that answers at once, at {1000 * generator['cpu_s_per_request']:.2f} ms of CPU "
+        "per request"
+    )
+    rates = [
+        one["per_s"]
+        for model in results["models"].values()
+        for one in model.get("servers", {}).values()
+    ]
+    if not rates:
+        return f"{words}."
+    return f"{words}: {number(generator['per_s'] / max(rates))} times the quickest server here."
+
+
+def render(results: dict[str, Any]) -> str:
+    """Give all tables of a run."""
+    parts = [machine_lines(results), generator_line(results)]
+    for name, model in results["models"].items():
+        parts += [f"### {name}", bars_table(judge(name, model)), servers_table(model)]
+        if overloads := model.get("overloads"):
+            parts.append(overload_table(overloads))
+        if notes := model.get("notes"):
+            parts.append("\n".join(f"- {note}" for note in notes))
+    if "gpu" in results:
+        parts += ["### GPU", gpu_part(results["gpu"])]
+    return "\n\n".join(parts) + "\n"
+
+
+def gpu_part(gpu: dict[str, Any]) -> str:
+    """Give what was measured on a CUDA device, or why there is nothing."""
+    if "absent" in gpu:
+        return str(gpu["absent"])
+    parts = [f"Device: {gpu['device']}."]
+    for name, model in gpu["models"].items():
+        rows = [[size, number(rate)] for size, rate in model["per_s_by_bucket"].items()]
+        parts.append(f"{name} on the device alone, images/s by bucket:")
+        parts.append(markdown(["bucket", "images/s"], rows))
+        ends = [
+            [kind, number(end["per_s"]), number(end["of_device"]), number(end["p99_ms"])]
+            for kind, end in model["end_to_end"].items()
+        ]
+        parts.append(markdown(["end to end", "images/s", "of the device's limit", "p99 ms"], ends))
+    return "\n\n".join(parts)

@@ -1,0 +1,156 @@
+"""What a run is made of, without its minutes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import gpu
+from benchmarks import run as run_module
+from benchmarks.__main__ import build_parser
+from benchmarks.contest import Figures, LimitFigures, Way, measure_limit, ways
+from benchmarks.files import PHANTOM_COUNT, PHANTOMS, default_originals, find_files
+from benchmarks.limit import LimitPlan
+from benchmarks.options import options_of
+from benchmarks.peers.environment import PEERS, SHARED, requirements
+from benchmarks.rounds import Rounds
+from benchmarks.tally import OK, Record, summarise
+from cxr.decoding import decode_image
+from tests.service.fake_engine import FakeEngine
+from tests.service.make_bundle import make_bundle, probabilities_of
+from tests.service.make_images import make_jpeg
+
+
+def limit(per_s: float, cpu: float, taken_ms: float = 10.0) -> LimitFigures:
+    return {
+        "per_s": per_s,
+        "cpu_s_per_1000": cpu,
+        "rss_mib": 100.0,
+        "taken_p50_ms": taken_ms,
+        "probabilities": {},
+    }
+
+
+def server(per_s: float, cpu: float, taken_s: float = 0.012) -> Figures:
+    return {
+        "per_s": per_s,
+        "cpu_s_per_1000": cpu,
+        "cores": 1.0,
+        "rss_mib": 200.0,
+        "pss_mib": 150.0,
+        "generator_cores": 0.1,
+        "summary": summarise([Record(0, taken_s, OK, 0)], 1.0),
+        "probabilities": {},
+    }
+
+
+def test_ratios_are_of_the_same_round() -> None:
+    """A machine half as quick in one round changes no ratio."""
+    rounds = Rounds(limits=[limit(100, 20), limit(50, 40)], lone=[limit(1, 1), limit(1, 1, 20.0)])
+    rounds.servers = {
+        "service, 1": [server(1, 1), server(1, 1, 0.024)],
+        "service, 32": [server(90, 22), server(45, 44)],
+        "mosec, fp32, 32": [server(30, 1), server(15, 1)],
+        "litserve, fp32, 32": [server(60, 1)],  # quicker, but it failed in a round
+    }
+    ratios = rounds.ratios([32])
+    assert ratios == pytest.approx({"cpu": 1.1, "lone": 1.2, "rate_32": 0.9, "peer_fp32": 3.0})
+
+
+def test_the_limit_runs_in_processes_of_its_own(tmp_path: Path) -> None:
+    """Every file is answered as the graph answers, and its CPU time is known."""
+    make_bundle(tmp_path / "bundles", "resnet18")
+    paths = tuple(tmp_path / f"{mean}.jpeg" for mean in (90, 150))
+    for path in paths:
+        path.write_bytes(make_jpeg(int(path.stem)))
+    plan = LimitPlan(str(tmp_path / "bundles"), "resnet18", tuple(map(str, paths)), 2, 1, 0.3)
+    figures = measure_limit(plan, 1, {"CXR_PROVIDER": "cpu"})
+    assert figures["per_s"] > 0
+    assert figures["cpu_s_per_1000"] > 0
+    for number, path in enumerate(paths):
+        mean = decode_image(path.read_bytes()).pixels.mean()
+        expected = probabilities_of(np.full((1, 1, 1, 1), mean))[0, 1]
+        assert figures["probabilities"][number] == pytest.approx(expected, abs=0.02)
+
+
+def test_the_limit_tries_threads_and_processes() -> None:
+    """As many loops as cores, either way; on one core they are the same."""
+    assert {way.processes * way.threads for way in ways(4)} == {4}
+    assert Way(1, 4, 1) in ways(4)
+    assert Way(4, 1, 8) in ways(4)
+    assert len(ways(1)) == 2
+
+
+def test_what_was_measured_before_a_failure_is_kept(tmp_path: Path) -> None:
+    """A model that cannot be measured is named in the notes, and the run goes on and says so."""
+    arguments = ["run", "--bundles", str(tmp_path), "--only", "start", "--data", str(tmp_path)]
+    (tmp_path / "a.jpeg").write_bytes(make_jpeg(90))
+    results = run_module.run(options_of(build_parser().parse_args(arguments)))
+    assert results["is_whole"] is False
+    notes = [model["notes"] for model in results["models"].values()]
+    assert len(notes) == 2
+    assert all("Stopped: the service ended with" in note for (note,) in notes)
+
+
+def test_phantoms_stand_in_for_originals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have the size of originals, differ, and are called what they are."""
+    monkeypatch.setenv("CXR_SHARED_DATA", str(tmp_path / "absent"))
+    monkeypatch.setattr("benchmarks.files.PHANTOM_COUNT", 2)
+    files = find_files(None, tmp_path)
+    assert files.kind == PHANTOMS
+    assert PHANTOM_COUNT > len(files.paths) == 2
+    assert default_originals() == tmp_path / "absent" / "originals"
+    images = [decode_image(path.read_bytes()) for path in files.paths]
+    assert all(image.width > 1000 for image in images)
+    assert images[0].sha256 != images[1].sha256
+    assert find_files(None, tmp_path).paths == files.paths
+
+
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
+    """Rather than measured with other files than were named."""
+    with pytest.raises(FileNotFoundError):
+        find_files(tmp_path, tmp_path)
+
+
+def test_settings_pass_through() -> None:
+    """Any CXR_* variable; a later one wins over what predictions are measured with."""
+    arguments = ["run", "--quick", "--set", "CXR_PRECISION=int8", "--set", "CXR_PROVIDER=cuda"]
+    options = options_of(build_parser().parse_args(arguments))
+    assert options.settings["CXR_PRECISION"] == "int8"
+    assert options.settings["CXR_PROVIDER"] == "cuda"
+    assert (options.rounds, options.models) == (1, ("resnet18", "small_cnn"))
+
+
+@pytest.mark.parametrize("text", ["PRECISION=int8", "CXR_PRECISION"])
+def test_other_variables_are_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The message says what is expected."""
+    with pytest.raises(SystemExit):
+        build_parser().parse_args(["run", "--set", text])
+    assert "CXR_NAME=value" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_peers_get_the_versions_the_service_runs(peer: str) -> None:
+    """Decoder and engine are the same to the last digit, and no host is named."""
+    wanted = requirements(peer)
+    assert len(wanted) == 1 + len(SHARED)
+    assert all("==" in one and "/" not in one for one in wanted)
+
+
+def test_buckets_are_measured_one_by_one() -> None:
+    """Each bucket of the service, in images per second."""
+    engine = FakeEngine()
+    rates = gpu.measure_buckets(engine, 32, 4, 0.01)
+    assert list(rates) == ["1", "2", "4"]
+    assert all(rate > 0 for rate in rates.values())
+    assert set(engine.batches) == {1, 2, 4}
+
+
+def test_no_device_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is measured on the CPU in its stead."""
+    monkeypatch.setattr(gpu, "has_cuda_device", lambda: False)
+    options: Any = None
+    assert gpu.measure_gpu(options, options) == {"absent": gpu.ABSENT}
