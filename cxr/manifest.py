@@ -224,7 +224,8 @@ class Manifest(Section):
 
     @property
     def _precisions(self) -> dict[str, PrecisionSection]:
-        return {**self.precisions}  # a KeyError for any other name, fp32 included
+        # Names come from settings and engines, as any text.
+        return dict[str, PrecisionSection](self.precisions.items())
 
     def operating_point(self, name: str | None = None) -> OperatingPoint:
         """Give an operating point by name, the default one for None.
