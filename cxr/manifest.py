@@ -112,6 +112,14 @@ class Rounding(Section):
     probabilities: float = Field(description="Absolute.")
     embedding: float = Field(description="Distance over length.")
 
+    def times(self, factor: float) -> Rounding:
+        """Give a multiple of all parts."""
+        return Rounding(
+            logits=self.logits * factor,
+            probabilities=self.probabilities * factor,
+            embedding=self.embedding * factor,
+        )
+
     def exceeds(self, allowed: Rounding) -> str | None:
         """Name a part that is larger than allowed, or no number; None if all are within."""
         for name in ("logits", "probabilities", "embedding"):
@@ -139,7 +147,7 @@ class PrecisionSection(Section):
 
     file: str = Field(description="The graph an engine loads for it.")
     golden_tolerance: GoldenTolerance
-    tolerance: Rounding = Field(description="Up to here a difference may be rounding alone.")
+    tolerance: Rounding = Field(description="Up to here a radiograph's difference is rounding.")
     goldens: Rounding | None = Field(
         description="Against PyTorch when built; None where the CPU decides how it rounds."
     )
@@ -216,7 +224,8 @@ class Manifest(Section):
 
     @property
     def _precisions(self) -> dict[str, PrecisionSection]:
-        return {**self.precisions}  # a KeyError for any other name, fp32 included
+        # Names come from settings and engines, as any text.
+        return dict[str, PrecisionSection](self.precisions.items())
 
     def operating_point(self, name: str | None = None) -> OperatingPoint:
         """Give an operating point by name, the default one for None.

@@ -26,7 +26,7 @@ from export.int8_file import Int8File, read_int8
 from export.intended_use import INTENDED_USE, LIMITATIONS
 from export.parity import LOGIT_TOLERANCE, measure_parity
 from export.qdq import quantise_graph
-from export.rounding import verify_rounding
+from export.rounding import verify_goldens_rounded
 
 # Stand in until they are measured or written; a draft manifest never reaches the disk.
 _UNMEASURED = Parity(
@@ -95,7 +95,9 @@ def build_bundle(run_path: Path, out: Path, *, with_int8: bool = True) -> Path:
         load_scope_gate(directory / names.SCOPE_NAME, tensors.embedding_size)
         measured = {"tensors": tensors, "parity": parity, "precisions": precisions}
         manifest = draft.model_copy(update=measured)
-        (directory / names.MODEL_CARD_NAME).write_text(render_card(manifest, run.notes, evidence))
+        (directory / names.MODEL_CARD_NAME).write_text(
+            render_card(manifest, run.notes, evidence, int8)
+        )
         files = {
             path.relative_to(directory).as_posix(): sha256_of_file(path)
             for path in sorted(directory.rglob("*"))
@@ -116,8 +118,8 @@ def _write_int8(
     path = directory / names.INT8_MODEL_NAME
     model = onnx.load(directory / names.MODEL_NAME)
     onnx.save_model(quantise_graph(model, int8.ranges), path)
-    goldens = verify_rounding(reference, OrtEngine(path, draft), inputs, int8.tolerance)
-    # Engines and CPUs round eight bits differently; measured, by a fifth.
+    goldens = verify_goldens_rounded(reference, OrtEngine(path, draft), inputs, int8.tolerance)
+    # Other engines and CPUs round eight bits differently, though not by much.
     allowed = float(f"{max(3 * goldens.probabilities, LEAST_INT8_TOLERANCE):.2g}")
     return PrecisionSection(
         file=path.name,

@@ -10,12 +10,16 @@ from cxr.estimate import format_estimate
 from cxr.explain.evidence import ExplanationEvidence
 from cxr.explain.evidence_text import curves_markdown, lung_markdown, randomisation_markdown
 from cxr.manifest import Manifest
+from export.int8_file import Int8File
 
 TEMPLATES_DIR = Path(__file__).parent / "templates"
 
 
 def render_card(
-    manifest: Manifest, notes: tuple[str, ...], evidence: ExplanationEvidence | None = None
+    manifest: Manifest,
+    notes: tuple[str, ...],
+    evidence: ExplanationEvidence | None = None,
+    int8: Int8File | None = None,
 ) -> str:
     """Render MODEL_CARD.md.
 
@@ -23,6 +27,7 @@ def render_card(
         manifest: Of the bundle.
         notes: What was tried in training, from the run.
         evidence: Whether heatmaps are worth anything, from the run; None if not measured.
+        int8: How it was quantised, from the run; None if it was not.
     """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES_DIR),
@@ -39,5 +44,6 @@ def render_card(
         m=manifest,
         notes=notes,
         evidence=evidence,
+        int8=int8,
         band=manifest.referral.band(manifest.operating_point(), manifest.task.positive),
     )

@@ -12,7 +12,7 @@ from cxr.networks.served import served_network
 from export.engine import ExportEngine, OrtEngine, TorchEngine
 from export.goldens import golden_inputs, verify_goldens
 from export.parity import measure_parity
-from export.rounding import verify_rounding
+from export.rounding import verify_goldens_rounded
 
 
 def verify_bundle(path: Path, provider: str = "cpu") -> tuple[Bundle, Parity, tuple[str, ...]]:
@@ -42,7 +42,7 @@ def verify_bundle(path: Path, provider: str = "cpu") -> tuple[Bundle, Parity, tu
         other = _engine_of(bundle, precision, provider)
         if other is not None:
             verify_goldens(bundle, other, precision)
-            verify_rounding(reference, other, inputs, section.tolerance)
+            verify_goldens_rounded(reference, other, inputs, section.tolerance)
             verified.append(precision)
     return bundle, parity, tuple(verified)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from export.__main__ import main as export_main
 from export.build import build_bundle
 from export.phantom import draw_phantom, encode_jpeg
 from training.__main__ import main as training_main
@@ -61,6 +63,21 @@ def smoke_run(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def smoke_bundle(smoke_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle of that run."""
     return build_bundle(smoke_run, tmp_path_factory.mktemp("bundles"))
+
+
+@pytest.fixture(scope="session")
+def int8_run(smoke_run: Path, toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run, quantised by the command a user would give."""
+    run = Path(shutil.copytree(smoke_run, tmp_path_factory.mktemp("runs") / "smoke"))
+    arguments = ["quantize", "--run", str(run), "--data", str(toy_data), "--images", "12"]
+    assert export_main([*arguments, "--quiet"]) == 0
+    return run
+
+
+@pytest.fixture(scope="session")
+def int8_bundle(int8_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of that run, which computes in eight bits, too."""
+    return build_bundle(int8_run, tmp_path_factory.mktemp("bundles"))
 
 
 @pytest.fixture(scope="session")

@@ -64,11 +64,11 @@ def test_originals_get_the_right_decision(live: LiveServer, shared_data: Path) -
     assert right >= 97
 
 
-def evaluate(bundle: Path, data: Path, out: Path, split: str) -> dict[str, Any]:
+def evaluate(bundle: Path, data: Path, out: Path, split: str, *more: str) -> dict[str, Any]:
     arguments = ["evaluate", "--bundle", str(bundle), "--data", str(data), "--split", split]
     split_file = REPOSITORY / "models" / bundle.name / "split.csv"
     arguments += ["--split-file", str(split_file), "--json", str(out), "--quiet"]
-    assert export_main(arguments) == 0
+    assert export_main([*arguments, *more]) == 0
     content: dict[str, Any] = json.loads(out.read_text())
     return content
 
@@ -86,10 +86,13 @@ def test_internal_test_patients(shared_data: Path, shipped_bundles: Path, tmp_pa
 def test_service_and_evaluate_agree(
     name: str, live: LiveServer, shared_data: Path, shipped_bundles: Path, tmp_path: Path
 ) -> None:
-    """Every probability is the same to 1e-4, on original-size files in the Kaggle layout."""
+    """On one engine every probability is the same to 1e-4, on files of original size."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "test").symlink_to(shared_data / "originals")
-    found = evaluate(shipped_bundles / name, tmp_path / "data", tmp_path / "e", "test")
+    with Client(live.address) as client:
+        [served] = [model for model in client.models() if model.name == name]
+    same = ("--engine", served.engine, "--precision", served.precision)
+    found = evaluate(shipped_bundles / name, tmp_path / "data", tmp_path / "e", "test", *same)
     paths = [tmp_path / "data" / score["name"] for score in found["scores"]]
     with Client(live.address) as client:
         results = [

@@ -65,7 +65,7 @@ class RequestMiddleware:
         attach_context(scope, context)
         response = _Response(send, context)
         if refusal is not None:
-            await error_response(refusal, context.request_id)(scope, receive, response.send)
+            await answer_error(scope, refusal, context.request_id)(scope, receive, response.send)
             _log_request(scope, scope["method"], context, response.status)
             return
         # The route may change the scope; the log line is about what was asked for.

@@ -47,8 +47,14 @@ class OpenVinoEngine:
         self._image = names.image
         self._outputs = (names.logits, names.probabilities, names.embedding)
         self._free: SimpleQueue[openvino.InferRequest] = SimpleQueue()
+        size = manifest.preprocessing.size_px
+        black = np.zeros((1, 1, size, size), dtype=np.uint8)
         for _ in range(concurrency):
-            self._free.put(compiled.create_infer_request())
+            request = compiled.create_infer_request()
+            # The very first conversion of an array, made by two threads at once, hangs both for
+            # good (seen in OpenVINO 2026.4): it is made here, by one.
+            request.infer({self._image: black}, share_inputs=True)
+            self._free.put(request)
 
     def run(self, images: NDArray[np.uint8]) -> EngineOutput:
         """Answer for model inputs, shape (N, 1, S, S), uint8. Waits for a free request."""

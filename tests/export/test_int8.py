@@ -1,0 +1,243 @@
+"""Eight bits: measured once with the data, then built without any."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import numpy_helper
+
+from cxr.bundle import open_bundle
+from cxr.errors import BundleError, RunError
+from cxr.manifest import Tensors
+from cxr.networks.served import ServedNetwork
+from cxr.networks.small_cnn import SmallCnn
+from export.__main__ import main
+from export.build import build_bundle
+from export.engine import EngineAnswer, OrtEngine
+from export.fold import fold_batch_norms
+from export.graph import export_graph
+from export.int8_file import INT8_NAME, read_int8
+from export.qdq import quantise_graph
+from export.quantize import MAX_AUROC_LOSS
+from export.rounding import verify_goldens_rounded
+from tests.conftest import REPOSITORY
+
+SIZE_PX = 64
+
+
+def graph_of(bundle: Path) -> onnx.GraphProto:
+    """Load the quantised graph."""
+    return onnx.load(bundle / "model.int8.onnx").graph
+
+
+def test_graph_is_u8s8_qdq(int8_bundle: Path) -> None:
+    """Unsigned activations, signed weights per channel: the only pairing CPUs are fast in."""
+    graph = graph_of(int8_bundle)
+    constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+    makers = {name: node for node in graph.node for name in node.output}
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    assert len(convolutions) == 6
+    for node in convolutions:
+        kinds = [constants[makers[name].input[2]].dtype for name in node.input[:2]]
+        assert kinds == [np.uint8, np.int8]
+        scale, zero = (constants[name] for name in makers[node.input[1]].input[1:3])
+        channels = constants[makers[node.input[1]].input[0]].shape[0]
+        assert scale.shape == (channels,)
+        assert not zero.any()
+
+
+def test_classifier_and_softmax_stay_float(int8_bundle: Path) -> None:
+    """What makes embedding, logits and probabilities takes floats, as does normalisation."""
+    graph = graph_of(int8_bundle)
+    makers = {name: node.op_type for node in graph.node for name in node.output}
+    first = next(i for i, n in enumerate(graph.node) if n.op_type == "QuantizeLinear")
+    assert "Conv" not in {node.op_type for node in list(graph.node)[:first]}
+    for node in graph.node:
+        if node.op_type in ("Gemm", "Softmax"):
+            assert "DequantizeLinear" not in {makers.get(name) for name in node.input}
+        assert node.op_type != "BatchNormalization"
+
+
+def test_folding_changes_nothing(tmp_path: Path) -> None:
+    """With the mirrored pass a network's batch norms stay in the graph, its weights used twice."""
+    torch.manual_seed(0)
+    network = SmallCnn(2)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.running_mean, -0.5, 0.5)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2.0)
+    served = ServedNetwork(network, mean=0.5, std=0.25, temperature=1.0, mirror=True).eval()
+    export_graph(served, SIZE_PX, tmp_path / "model.onnx", Tensors(embedding_size=128))
+    model = onnx.load(tmp_path / "model.onnx")
+    assert "BatchNormalization" in {node.op_type for node in model.graph.node}
+    folded = fold_batch_norms(model)
+    assert "BatchNormalization" not in {node.op_type for node in folded.graph.node}
+    assert sum(t.name.endswith(".folded") for t in folded.graph.initializer) == 6
+    images = np.random.default_rng(0).integers(0, 256, (3, 1, SIZE_PX, SIZE_PX), dtype=np.uint8)
+    before, after = (
+        onnxruntime.InferenceSession(m.SerializeToString()).run(None, {"image": images})
+        for m in (model, folded)
+    )
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_quantising_again_gives_the_same_bytes(int8_run: Path, int8_bundle: Path) -> None:
+    """The same graph and ranges, the same file: bundles can be reproduced."""
+    int8 = read_int8(int8_run, open_run_weights(int8_run))
+    assert int8 is not None
+    model = quantise_graph(onnx.load(int8_bundle / "model.onnx"), int8.ranges)
+    assert model.SerializeToString() == (int8_bundle / "model.int8.onnx").read_bytes()
+
+
+def open_run_weights(run: Path) -> str:
+    """Give the digest a run states."""
+    return str(json.loads((run / "run.json").read_text())["weights_sha256"])
+
+
+def test_answers_are_near_float32(int8_bundle: Path) -> None:
+    """Eight bits answer differently, within the tolerance that the manifest states."""
+    bundle = open_bundle(int8_bundle)
+    section = bundle.manifest.precisions["int8"]
+    images = bundle.golden_tensors().images
+    exact = OrtEngine(bundle.model_path, bundle.manifest).run(images)
+    rounded = OrtEngine(bundle.model_path_of("int8"), bundle.manifest).run(images)
+    gap = np.abs(exact.probabilities - rounded.probabilities).max()
+    assert 0 < gap <= section.golden_tolerance.tensors
+    assert section.goldens is not None
+    assert section.goldens.probabilities <= section.golden_tolerance.tensors / 2
+
+
+def test_wrong_graph_is_no_rounding(int8_bundle: Path) -> None:
+    """Eight bits may differ, but only so far: answers to darker images are found out."""
+    bundle = open_bundle(int8_bundle)
+    reference = OrtEngine(bundle.model_path, bundle.manifest)
+    rounded = OrtEngine(bundle.model_path_of("int8"), bundle.manifest)
+    allowed = bundle.manifest.rounding_of("int8")
+    images = bundle.golden_tensors().images
+    verify_goldens_rounded(reference, rounded, images, allowed)
+
+    class Darker:
+        def run(self, images: np.ndarray) -> EngineAnswer:
+            return rounded.run(images // 4)
+
+    with pytest.raises(BundleError, match="more than rounding"):
+        verify_goldens_rounded(reference, Darker(), images, allowed)
+
+
+def test_ranges_of_other_weights_are_refused(int8_run: Path, tmp_path: Path) -> None:
+    """A run trained again has to be measured again; no old ranges slip in."""
+    run = Path(shutil.copytree(int8_run, tmp_path / "run"))
+    content = json.loads((run / INT8_NAME).read_text())
+    (run / INT8_NAME).write_text(json.dumps(content | {"weights_sha256": "0" * 64}))
+    with pytest.raises(RunError, match=r"measured with other weights.*export quantize"):
+        build_bundle(run, tmp_path / "out")
+
+
+def test_ranges_of_another_graph_are_refused(int8_run: Path, int8_bundle: Path) -> None:
+    """A tensor that is not there any more is named."""
+    int8 = read_int8(int8_run, open_run_weights(int8_run))
+    assert int8 is not None
+    ranges = {name: pair for name, pair in int8.ranges.items() if name != "relu_1"}
+    with pytest.raises(RunError, match=r"another graph \(see relu_1\)"):
+        quantise_graph(onnx.load(int8_bundle / "model.onnx"), ranges)
+
+
+def test_damaged_file_is_one_line(int8_run: Path, tmp_path: Path) -> None:
+    """It is named, with what is wrong."""
+    (tmp_path / INT8_NAME).write_text("{}")
+    with pytest.raises(RunError, match=r"int8\.json is not valid at weights_sha256"):
+        read_int8(tmp_path, open_run_weights(int8_run))
+
+
+def test_run_without_it_has_no_int8(smoke_bundle: Path) -> None:
+    """Quantisation is offered only where it was measured."""
+    bundle = open_bundle(smoke_bundle)
+    assert "int8" not in bundle.manifest.precisions
+    assert not (smoke_bundle / "model.int8.onnx").exists()
+
+
+def test_too_great_a_loss_writes_nothing(
+    int8_run: Path,
+    toy_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A network that eight bits spoil is not served in them."""
+    run = Path(shutil.copytree(int8_run, tmp_path / "run"))
+    (run / INT8_NAME).unlink()
+    monkeypatch.setattr("export.quantize.MAX_AUROC_LOSS", -1.0)
+    assert main(["quantize", "--run", str(run), "--data", str(toy_data), "--quiet"]) == 1
+    assert "nothing was written" in capsys.readouterr().err
+    assert not (run / INT8_NAME).exists()
+
+
+def test_card_tells_what_it_costs(int8_bundle: Path, smoke_bundle: Path) -> None:
+    """AUROC of both, differences and changed decisions; nothing where there is no int8."""
+    card = (int8_bundle / "MODEL_CARD.md").read_text()
+    assert "| int8 | `model.int8.onnx` |" in card
+    assert "training images" in card
+    assert "model.int8.onnx" not in (smoke_bundle / "MODEL_CARD.md").read_text()
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_evaluate_in_eight_bits(
+    engine: str, int8_bundle: Path, toy_data: Path, tmp_path: Path
+) -> None:
+    """Accuracy of each engine and precision can be measured."""
+    arguments = ["--bundle", str(int8_bundle), "--data", str(toy_data), "--quiet"]
+    arguments += ["--engine", engine, "--precision", "int8", "--json", str(tmp_path / "e.json")]
+    assert main(["evaluate", *arguments]) == 0
+    assert json.loads((tmp_path / "e.json").read_text())["images"] == 24
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (("--precision", "bf16"), "onnxruntime does not compute in bf16"),
+        (("--engine", "pytorch", "--precision", "int8"), "pytorch does not compute in int8"),
+        (("--precision", "int8"), "has no int8 graph; it has fp32, bf16"),
+    ],
+)
+def test_precision_that_cannot_be_had_is_one_line(
+    more: tuple[str, ...],
+    says: str,
+    smoke_bundle: Path,
+    toy_data: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nothing is measured in another precision than asked for."""
+    arguments = ["--bundle", str(smoke_bundle), "--data", str(toy_data), "--quiet"]
+    assert main(["evaluate", *arguments, *more]) == 1
+    assert says in capsys.readouterr().err
+
+
+def test_verify_covers_every_precision(
+    int8_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Goldens are replayed in eight bits, too."""
+    assert main(["verify", "--bundle", str(int8_bundle)]) == 0
+    assert "int8" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["resnet18", "small_cnn"])
+def test_shipped_models_lose_next_to_nothing(name: str) -> None:
+    """Of the weights that ship: AUROC, scope and decisions on the test patients."""
+    run = REPOSITORY / "models" / name
+    int8 = read_int8(run, open_run_weights(run))
+    assert int8 is not None
+    figures = int8.figures
+    assert figures.images > 500
+    assert figures.auroc.value is not None
+    assert figures.auroc_fp32.value is not None
+    assert figures.auroc_fp32.value - figures.auroc.value <= MAX_AUROC_LOSS
+    assert figures.decisions_changed <= figures.images / 100
+    assert abs(figures.out_of_scope - figures.out_of_scope_fp32) <= figures.images / 100
