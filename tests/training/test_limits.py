@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cxr.networks.small_cnn import EMBEDDING
 from cxr.run import Run, open_run
 from cxr.scope_gate import load_scope_gate
 from export.phantom import draw_phantom, encode_dicom, encode_jpeg, encode_png
@@ -67,16 +68,7 @@ def test_training_alone_fits_a_gate(smoke_run: Path) -> None:
     assert np.mean([found[family] for family in FAMILIES]) > 0.8
     for family in ("inverted", "upside down", "noise", "page of text"):
         assert found[family] > 0.9, family
-    size = int(np.load(_embedding(smoke_run))["embedding_mean"].size)
-    assert load_scope_gate(smoke_run / "scope.safetensors", size)
-
-
-def _embedding(run: Path) -> Path:
-    from safetensors.numpy import load_file
-
-    path = run.parent / "gate.npz"
-    np.savez(path, **load_file(run / "scope.safetensors"))
-    return path
+    assert load_scope_gate(smoke_run / "scope.safetensors", EMBEDDING)
 
 
 def test_command_measures_every_folder(limited: Path) -> None:

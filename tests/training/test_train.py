@@ -30,8 +30,9 @@ def make_job(data: Path, out: Path, **changes: object) -> TrainingJob:
 
 
 def test_run_is_complete_and_has_learnt(smoke_run: Path) -> None:
-    """Three files; drawn opacities are told from clear lungs; curves have every epoch."""
-    assert {p.name for p in smoke_run.iterdir()} == {"run.json", "weights.safetensors", "split.csv"}
+    """Four files; drawn opacities are told from clear lungs; curves have every epoch."""
+    files = {"run.json", "weights.safetensors", "scope.safetensors", "split.csv"}
+    assert {p.name for p in smoke_run.iterdir()} == files
     run = open_run(smoke_run)
     auroc = run.metrics["test"]["balanced"]["auroc"].value
     assert auroc is not None
