@@ -31,9 +31,11 @@ async def receive_call(request: Request, served: ServedModel) -> tuple[Call, Pre
     served.batcher.verify_room(1)  # refused at the door, before the body is read
     header_length = _header_length(request)
     runtime, context = runtime_of(request), context_of(request)
+    runtime.verify_admits(served, context.deadline)
     budget = cast("BodyBudget", request.app.state.body_budget)
     with budget.lease() as lease:
-        body = b"".join([chunk async for chunk in _read_body(request, lease)])
+        with runtime.admission.body_being_read():
+            body = b"".join([chunk async for chunk in _read_body(request, lease)])
         work = partial(
             parse_call,
             body,
