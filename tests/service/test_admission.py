@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +14,10 @@ from service.deadline import Deadline
 from service.errors import QueueFullError
 from service.inference.admission import Admission
 from service.inference.core_pool import CorePool, Urgency
+from tests.service.conftest import make_settings
+from tests.service.fake_engine import FakeEngine
+from tests.service.harness import running, until
+from tests.service.make_images import make_png
 
 
 @dataclass
@@ -90,3 +97,33 @@ def test_pool_tells_of_failures_and_goes_on() -> None:
     pool.close()
     with pytest.raises(RuntimeError):
         pool.submit(Urgency.RUN, lambda: 7)
+
+
+async def body_that_tells(read: list[int]) -> AsyncIterator[bytes]:
+    """Give a body that remembers that it was read."""
+    read.append(1)
+    yield make_png()
+
+
+@pytest.mark.anyio
+async def test_crowded_service_refuses_before_the_body_is_read(
+    bundles: Path, engine: FakeEngine
+) -> None:
+    """Once it is known how long images take, who would wait too long is told at the door."""
+    async with running(make_settings(bundles, max_wait_ms=1), engine.build) as service:
+        engine.forget()
+        for path in ("/v1/predict", "/v2/models/resnet18/infer"):
+            engine.gate.set()
+            batcher = service.runtime.models.get(None).batcher
+            batcher._mean_item_s = 0.5  # as if measured
+            engine.gate.clear()
+            first = asyncio.create_task(service.client.post("/v1/predict", content=make_png(90)))
+            await until(lambda: engine.entered.acquire(blocking=False))
+            read: list[int] = []
+            refused = await service.client.post(path, content=body_that_tells(read))
+            assert refused.status_code == 429
+            assert int(refused.headers["retry-after"]) >= 1
+            assert not read
+            engine.gate.set()
+            assert (await first).status_code == 200
+        assert (await service.client.post("/v1/predict", content=make_png(90))).status_code == 200
