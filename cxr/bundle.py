@@ -16,6 +16,7 @@ from cxr.digest import sha256_of_file
 from cxr.errors import BundleError
 from cxr.manifest import Manifest
 from cxr.scope_gate import ScopeGate, load_scope_gate
+from cxr.section import first_complaint
 
 
 @dataclass(frozen=True)
@@ -108,10 +109,8 @@ def open_bundle(path: Path) -> Bundle:
     try:
         manifest = Manifest.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the document"
         raise BundleError(
-            f"The manifest of {path} is not valid at {where}: {first['msg']}."
+            f"The manifest of {path} is not valid at {first_complaint(error)}."
         ) from None
     _verify_files(path, manifest)
     return Bundle(path, manifest, hashlib.sha256(content).hexdigest())

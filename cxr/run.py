@@ -22,7 +22,7 @@ from cxr.manifest import (
 )
 from cxr.preprocessing import Preprocessing
 from cxr.referral import Referral
-from cxr.section import Section
+from cxr.section import Section, first_complaint
 
 RUN_NAME = "run.json"
 
@@ -77,9 +77,7 @@ def open_run(path: Path) -> Run:
     try:
         run = Run.model_validate_json(file.read_bytes())
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the document"
-        raise RunError(f"{file} is not valid at {where}: {first['msg']}.") from None
+        raise RunError(f"{file} is not valid at {first_complaint(error)}.") from None
     for name, digest in ((WEIGHTS_NAME, run.weights_sha256), (SCOPE_NAME, run.scope_sha256)):
         if not (path / name).is_file():
             raise RunError(f"The run {path} is incomplete: {name} is missing.")

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 
 from cxr.errors import RunError
 from cxr.manifest import PrecisionFigures, Rounding
-from cxr.section import Section
+from cxr.section import Section, first_complaint
 
 INT8_NAME = "int8.json"
 
@@ -58,9 +58,7 @@ def read_int8(run: Path, weights_sha256: str) -> Int8File | None:
     try:
         found = Int8File.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the document"
-        raise RunError(f"{path} is not valid at {where}: {first['msg']}.") from None
+        raise RunError(f"{path} is not valid at {first_complaint(error)}.") from None
     if found.weights_sha256 != weights_sha256:
         raise RunError(
             f"{path} was measured with other weights. Measure it anew: "

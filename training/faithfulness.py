@@ -21,7 +21,8 @@ from cxr.explain.evidence import (
 )
 from cxr.explain.grad_cam import GradCam
 from cxr.explain.methods import Method
-from cxr.networks.served import ServedNetwork
+from cxr.manifest import WEIGHTS_NAME
+from cxr.networks.served import ServedNetwork, served_network
 from cxr.run import open_run
 from cxr.split import SPLIT_NAME, select_images
 from training import deletion
@@ -33,7 +34,7 @@ from training.lung_share import measure_lung_share
 from training.provenance import code_revision, versions
 from training.randomisation import Maps, measure_randomisation
 from training.samples import Samples, load_samples
-from training.subject import choose_evenly, heatmaps_of, probabilities_as_served, served_run
+from training.subject import choose_evenly, heatmaps_of, probabilities_as_served
 
 RANDOMISED_IMAGES = 32  # at most, one for each patient
 RANDOMISED_REPEATS = 3  # draws of fresh weights; one draw can be lucky
@@ -98,7 +99,7 @@ def measure_faithfulness(run_path: Path, data: Path, plan: Plan, compute: Comput
     listed = select_images(data, plan.split, task, run_path / SPLIT_NAME)
     chosen = choose_evenly(listed, plan.n, plan.seed)
     samples = load_samples(chosen, run.preprocessing, task, quiet=plan.quiet)
-    served = served_run(run, run_path).to(compute.device)
+    served = served_network(run_path / WEIGHTS_NAME, run).to(compute.device)
     point = next(p for p in run.operating_points if p.name == run.default_operating_point)
 
     exact = probabilities_as_served(served, samples.pixels, compute.exact)

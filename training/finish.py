@@ -15,7 +15,7 @@ from cxr.manifest import SCOPE_NAME, WEIGHTS_NAME, Calibration, Provenance, Task
 from cxr.metrics import Metrics, measure
 from cxr.networks import build_network
 from cxr.networks.network import Network
-from cxr.networks.served import ServedNetwork
+from cxr.networks.served import surround
 from cxr.networks.weights import load_weights, save_weights
 from cxr.preprocessing import Preprocessing
 from cxr.run import RUN_NAME, Run
@@ -72,13 +72,7 @@ def write_run(
         network = job.compute.place(network)
         calibration, points = calibrate(network, trainer, parts["val"], task)
         normalisation = trainer.normalisation
-        served = ServedNetwork(
-            network,
-            normalisation.mean,
-            normalisation.std,
-            calibration.temperature,
-            calibration.mirror,
-        ).eval()
+        served = surround(network, normalisation, calibration)
         default = next(point for point in points if point.name == BALANCED)
         limits = find_limits(served, recipe, task, default, parts, spec, job.compute)
         limits.gate.save(directory / SCOPE_NAME)

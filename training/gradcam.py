@@ -19,13 +19,15 @@ from cxr.explain.grad_cam import GradCam
 from cxr.explain.methods import Method
 from cxr.explain.overlay import DEFAULT_ALPHA, Heatmap, blend, to_picture
 from cxr.image import DecodedImage, GrayImage
+from cxr.manifest import WEIGHTS_NAME
+from cxr.networks.served import served_network
 from cxr.preprocessing import decode_options, to_model_input
 from cxr.run import Run, open_run
 from cxr.split import SPLIT_NAME, select_images
 from training.calibrate import probabilities_of
 from training.device import Compute
 from training.report import render_png
-from training.subject import BATCH, choose_evenly, served_run
+from training.subject import BATCH, choose_evenly
 
 PAIRS_A_ROW = 4
 CELL_INCHES = 1.9
@@ -127,7 +129,7 @@ def _explain(
     decoded = [_decode(image, run) for image in chosen]
     inputs = np.stack([to_model_input(one.pixels, run.preprocessing) for one in decoded])
     index = run.task.classes.index(target)
-    explainer = GradCam(served_run(run, run_path), device=compute.device)
+    explainer = GradCam(served_network(run_path / WEIGHTS_NAME, run), device=compute.device)
     shown = []
     for start in range(0, len(inputs), BATCH):
         batch = inputs[start : start + BATCH]

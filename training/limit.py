@@ -9,7 +9,8 @@ from pathlib import Path
 from cxr.digest import new_directory, sha256_of_file
 from cxr.errors import RunError
 from cxr.estimate import format_estimate
-from cxr.manifest import SCOPE_NAME
+from cxr.manifest import SCOPE_NAME, WEIGHTS_NAME
+from cxr.networks.served import served_network
 from cxr.run import RUN_NAME, Run, open_run
 from cxr.split import PARTS, SPLIT_NAME, list_pool, read_split_file
 from training.device import Compute
@@ -18,7 +19,6 @@ from training.recipe import Recipe
 from training.samples import load_samples
 from training.scope_measure import list_pictures
 from training.split import samples_of
-from training.subject import served_run
 
 
 def limit_run(
@@ -61,7 +61,7 @@ def limit_run(
     point = next(p for p in run.operating_points if p.name == run.default_operating_point)
     if ages is not None:
         recipe = recipe.model_copy(update={"ages_years": ages})
-    served = served_run(run, run_path)
+    served = served_network(run_path / WEIGHTS_NAME, run)
     found = find_limits(served, recipe, task, point, parts, run.preprocessing, compute, elsewhere)
     with new_directory(run_path, RUN_NAME) as directory:
         shutil.copytree(run_path, directory, dirs_exist_ok=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,31 +12,10 @@ from cxr.dataset import LabelledImage
 from cxr.errors import DataError, RunError
 from cxr.explain.grad_cam import GradCam
 from cxr.explain.methods import METHODS, Method
-from cxr.manifest import WEIGHTS_NAME
-from cxr.networks import build_network
 from cxr.networks.served import ServedNetwork
-from cxr.networks.weights import load_weights
-from cxr.run import Run
 from training.device import Compute
 
 BATCH = 64
-
-
-def served_run(run: Run, run_path: Path) -> ServedNetwork:
-    """Build a run's network with what surrounds it when it is served.
-
-    Raises:
-        RunError: The weights are not this network's.
-    """
-    network = build_network(run.architecture, len(run.task.classes))
-    load_weights(network, run_path / WEIGHTS_NAME)
-    return ServedNetwork(
-        network.eval(),
-        run.normalisation.mean,
-        run.normalisation.std,
-        run.calibration.temperature,
-        run.calibration.mirror,
-    ).eval()
 
 
 def method_named(name: str) -> Method:

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 from cxr.errors import RunError
 from cxr.estimate import Estimate
 from cxr.explain.methods import Method
-from cxr.section import Section
+from cxr.section import Section, first_complaint
 
 EVIDENCE_NAME = "explanation.json"
 
@@ -144,9 +144,7 @@ def read_evidence(run_path: Path, weights_sha256: str) -> ExplanationEvidence | 
     try:
         evidence = ExplanationEvidence.model_validate_json(file.read_bytes())
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the document"
-        raise RunError(f"{file} is not valid at {where}: {first['msg']}.") from None
+        raise RunError(f"{file} is not valid at {first_complaint(error)}.") from None
     if evidence.weights_sha256 != weights_sha256:
         raise RunError(
             f"{file} was measured with other weights. Remove it, or measure again with "

@@ -8,10 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from cxr.manifest import Manifest
+from cxr.manifest import Calibration, Manifest, Normalisation
 from cxr.networks import build_network
 from cxr.networks.network import Network
 from cxr.networks.weights import load_weights
+from cxr.run import Run
 
 
 class Answer(NamedTuple):
@@ -66,19 +67,26 @@ class ServedNetwork(nn.Module):
         return Answer(logits, probabilities, embedding)
 
 
-def served_network(weights: Path, manifest: Manifest) -> ServedNetwork:
-    """Build the PyTorch network of a bundle, in evaluation mode.
+def surround(
+    network: Network, normalisation: Normalisation, calibration: Calibration
+) -> ServedNetwork:
+    """Give a trained network with what surrounds it when it is served, in evaluation mode."""
+    served = ServedNetwork(
+        network,
+        normalisation.mean,
+        normalisation.std,
+        calibration.temperature,
+        calibration.mirror,
+    )
+    return served.eval()
+
+
+def served_network(weights: Path, described: Manifest | Run) -> ServedNetwork:
+    """Build the PyTorch network of a bundle or a run, in evaluation mode.
 
     Raises:
         RunError: The weights are not this architecture's.
     """
-    network = build_network(manifest.architecture, len(manifest.task.classes))
+    network = build_network(described.architecture, len(described.task.classes))
     load_weights(network, weights)
-    served = ServedNetwork(
-        network,
-        manifest.normalisation.mean,
-        manifest.normalisation.std,
-        manifest.calibration.temperature,
-        manifest.calibration.mirror,
-    )
-    return served.eval()
+    return surround(network, described.normalisation, described.calibration)

@@ -15,6 +15,7 @@ from service.deadline import Clock, Deadline
 from service.errors import InferenceFailedError, NotReadyError
 from service.inference.batch_queue import BatchQueue, Item, ItemOutput, P, R
 from service.inference.core_pool import CorePool, Urgency
+from service.inference.moving_mean import MovingMean
 from service.lifecycle import RETRY_DRAINING_S
 from service.telemetry.logs import log_event
 from service.telemetry.stopwatch import MS_PER_S
@@ -85,7 +86,7 @@ class Batcher(Generic[P, R]):
         self._running: dict[asyncio.Task[None], int] = {}
         self._forming: asyncio.Task[None] | None = None
         self._stopping = False
-        self._mean_item_s = 0.0
+        self._item_s = MovingMean(SMOOTHING)
 
     @property
     def depth(self) -> int:
@@ -104,13 +105,13 @@ class Batcher(Generic[P, R]):
     @property
     def mean_item_s(self) -> float:
         """Seconds of a run for each of its items, a moving average; 0 before the first run."""
-        return self._mean_item_s
+        return self._item_s.value
 
     @property
     def backlog_s(self) -> float:
         """Seconds until what waits and what runs should be done."""
         items = len(self._queue) + sum(self._running.values())
-        return items * self._mean_item_s / self.concurrency
+        return items * self.mean_item_s / self.concurrency
 
     @property
     def retry_after_s(self) -> int:
@@ -232,8 +233,7 @@ class Batcher(Generic[P, R]):
             outcomes, started_s, ended_s = await asyncio.wrap_future(self._begin(run))
             run_s = ended_s - started_s
             item_s = run_s / len(items)
-            known_s = self._mean_item_s or item_s
-            self._mean_item_s = known_s + SMOOTHING * (item_s - known_s)
+            self._item_s.add(item_s)
             self._settle(items, outcomes, started_s, run_s)
         except Exception as error:  # whatever a runner raises, nobody is left waiting
             self._fail(items, error)

@@ -19,6 +19,7 @@ from service.answers import DicomAnswer, ImageFacts
 from service.deadline import Deadline
 from service.errors import DeadlineExceededError
 from service.inference.core_pool import CorePool, Urgency
+from service.inference.moving_mean import MovingMean
 
 T = TypeVar("T")
 
@@ -107,12 +108,12 @@ class Decoder:
         self.max_pixels = max_pixels
         self._pool = pool
         self._pending = 0
-        self._mean_item_s = 0.0
+        self._item_s = MovingMean(SMOOTHING)
 
     @property
     def mean_item_s(self) -> float:
         """Seconds of work on one image, a moving average; 0 before the first."""
-        return self._mean_item_s
+        return self._item_s.value
 
     @property
     def concurrency(self) -> int:
@@ -122,7 +123,7 @@ class Decoder:
     @property
     def backlog_s(self) -> float:
         """Seconds until what waits and what is being worked on should be done."""
-        return self._pending * self._mean_item_s / self._pool.threads
+        return self._pending * self.mean_item_s / self._pool.threads
 
     async def prepare(
         self, data: bytes, spec: Preprocessing, deadline: Deadline, *, keep_picture: bool = False
@@ -165,6 +166,5 @@ class Decoder:
             raise late() from None
         finally:
             self._pending -= 1
-        known_s = self._mean_item_s or spent_s
-        self._mean_item_s = known_s + SMOOTHING * (spent_s - known_s)
+        self._item_s.add(spent_s)
         return done

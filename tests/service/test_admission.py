@@ -115,7 +115,7 @@ async def test_crowded_service_refuses_before_the_body_is_read(
         for path in ("/v1/predict", "/v2/models/resnet18/infer"):
             engine.gate.set()
             batcher = service.runtime.models.get(None).batcher
-            batcher._mean_item_s = 0.5  # as if measured
+            batcher._item_s.add(0.5)  # as if measured
             engine.gate.clear()
             first = asyncio.create_task(service.client.post("/v1/predict", content=make_png(90)))
             await until(lambda: engine.entered.acquire(blocking=False))

@@ -14,6 +14,7 @@ from PIL import Image
 from cxr.errors import RunError
 from cxr.explain.evidence import EVIDENCE_NAME, ExplanationEvidence, read_evidence
 from cxr.explain.grad_cam import GradCam
+from cxr.networks.served import served_network
 from cxr.run import open_run
 from export.phantom import HEIGHT, WIDTH, draw_phantom
 from training.__main__ import main
@@ -22,7 +23,7 @@ from training.deletion import STEPS, area, blurred, curves_of
 from training.likeness import spearman, ssim
 from training.lung_field import GRID, lung_field
 from training.randomisation import cascade
-from training.subject import choose_evenly, heatmaps_of, served_run
+from training.subject import choose_evenly, heatmaps_of
 
 SIDE = 56
 CORNER = SIDE // 2
@@ -91,7 +92,7 @@ def test_likeness_of_equal_opposite_and_even_maps() -> None:
 def test_randomised_network_loses_the_map(smoke_run: Path) -> None:
     """Stages go from the classifier down; the trained network and its own maps stay."""
     run = open_run(smoke_run)
-    served = served_run(run, smoke_run)
+    served = served_network(smoke_run / "weights.safetensors", run)
     before = copy.deepcopy(served.state_dict())
     size = run.preprocessing.size_px
     pixels = np.stack(
