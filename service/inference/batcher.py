@@ -16,6 +16,7 @@ from service.errors import InferenceFailedError, NotReadyError
 from service.inference.batch_queue import BatchQueue, Item, ItemOutput, P, R
 from service.inference.core_pool import CorePool, Urgency
 from service.inference.moving_mean import MovingMean
+from service.inference.observer import BatchObserver
 from service.lifecycle import RETRY_DRAINING_S
 from service.telemetry.logs import log_event
 from service.telemetry.stopwatch import MS_PER_S
@@ -58,6 +59,7 @@ class Batcher(Generic[P, R]):
         batch_window_s: Longest wait of the oldest item once the engine is free.
         queue_capacity: Most items that may wait.
         pool: Where batches run; None for a thread of its own.
+        observer: Is told of every run.
         clock: Gives seconds.
     """
 
@@ -69,6 +71,7 @@ class Batcher(Generic[P, R]):
         batch_window_s: float,
         queue_capacity: int,
         pool: CorePool | None = None,
+        observer: BatchObserver | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
         self._runner = runner
@@ -76,6 +79,7 @@ class Batcher(Generic[P, R]):
         self._queue: BatchQueue[P, R] = BatchQueue(max_batch, window_s, queue_capacity)
         self._clock = clock
         self._pool = pool
+        self._observer = observer
         self._thread: ThreadPoolExecutor | None = None
         if pool is None:
             self._thread = ThreadPoolExecutor(
@@ -234,6 +238,9 @@ class Batcher(Generic[P, R]):
             run_s = ended_s - started_s
             item_s = run_s / len(items)
             self._item_s.add(item_s)
+            if self._observer is not None:
+                waits_s = [started_s - item.accepted_s for item in items]
+                self._observer.batch_ran(waits_s, run_s)
             self._settle(items, outcomes, started_s, run_s)
         except Exception as error:  # whatever a runner raises, nobody is left waiting
             self._fail(items, error)

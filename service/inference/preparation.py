@@ -20,6 +20,7 @@ from service.deadline import Deadline
 from service.errors import DeadlineExceededError
 from service.inference.core_pool import CorePool, Urgency
 from service.inference.moving_mean import MovingMean
+from service.inference.observer import Observer
 
 T = TypeVar("T")
 
@@ -109,6 +110,12 @@ class Decoder:
         self._pool = pool
         self._pending = 0
         self._item_s = MovingMean(SMOOTHING)
+        self.observer: Observer | None = None
+
+    @property
+    def pending(self) -> int:
+        """Images that wait or are being worked on."""
+        return self._pending
 
     @property
     def mean_item_s(self) -> float:
@@ -135,7 +142,10 @@ class Decoder:
             DeadlineExceededError: It was not decoded before the deadline.
         """
         work = partial(prepare_image, data, spec, self.max_pixels, keep_picture=keep_picture)
-        return await self.run(work, deadline)
+        done, spent_s = await self._run(work, deadline)
+        if self.observer is not None:
+            self.observer.image_decoded(spent_s)
+        return done
 
     async def run(self, work: Callable[[], T], deadline: Deadline) -> T:
         """Do some work on an image on a thread. Belongs to the event loop.
@@ -144,6 +154,11 @@ class Decoder:
             DeadlineExceededError: It was not done before the deadline.
             Exception: What the work raises.
         """
+        done, _ = await self._run(work, deadline)
+        return done
+
+    async def _run(self, work: Callable[[], T], deadline: Deadline) -> tuple[T, float]:
+        """Do what :meth:`run` does; give also the seconds it took a thread."""
 
         def late() -> DeadlineExceededError:
             return DeadlineExceededError(
@@ -167,4 +182,4 @@ class Decoder:
         finally:
             self._pending -= 1
         self._item_s.add(spent_s)
-        return done
+        return done, spent_s

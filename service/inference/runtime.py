@@ -21,6 +21,7 @@ from service.inference.explaining import (
 )
 from service.inference.loading import LoadedModel, load_models
 from service.inference.models import Models, ServedModel, default_name
+from service.inference.observer import BatchObserver, Observer
 from service.inference.preparation import Decoder
 from service.lifecycle import RETRY_STARTING_S, Lifecycle
 from service.settings import Settings
@@ -47,6 +48,7 @@ class Runtime:
         self.pool = CorePool(settings.workers or usable_cores())
         self.decoder = Decoder(self.pool, settings.max_image_pixels)
         self.admission = Admission(settings.max_wait_ms / MS_PER_S)
+        self._observer: Observer | None = None
         self._build_engine = build_engine
         self._build_explainer = build_explainer
         self._models: Models | None = None
@@ -67,6 +69,15 @@ class Runtime:
     def loaded_models(self) -> tuple[ServedModel, ...]:
         """The served models, none while they are being loaded."""
         return () if self._models is None else tuple(self._models)
+
+    def tell(self, observer: Observer) -> None:
+        """Tell somebody what happens from now on. To be called before the start."""
+        self._observer = self.decoder.observer = observer
+
+    def _batch_observer(self, model: LoadedModel, work: str) -> BatchObserver | None:
+        if self._observer is None:
+            return None
+        return self._observer.batches_of(model.bundle.manifest.name, work)
 
     async def start(self) -> None:
         """Load the models and become ready. The loop goes on meanwhile.
@@ -102,6 +113,7 @@ class Runtime:
             batch_window_s=settings.batch_window_ms / MS_PER_S,
             queue_capacity=settings.queue_capacity,
             pool=self.pool if model.engine.runs_on_cores else None,
+            observer=self._batch_observer(model, "predict"),
         )
         batcher.start()
         if explainer is None:
@@ -112,6 +124,7 @@ class Runtime:
             max_batch=settings.explain_max_batch,
             batch_window_s=0.0,
             queue_capacity=settings.explain_queue_capacity,
+            observer=self._batch_observer(model, "explain"),
         )
         explaining.start()
         rounding = model.bundle.manifest.rounding_of(model.engine.precision)
