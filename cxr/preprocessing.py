@@ -10,9 +10,10 @@ from cxr.decoding import DEFAULT_MAX_PIXELS, DecodeOptions
 from cxr.errors import ImageOutOfScopeError
 from cxr.image import GrayImage, ModelInput
 
-REDUCED_SIDES = 2
+REDUCED_SIDES = 3
 """A JPEG is decoded at a reduced scale that keeps this many times the model input's side: the
-result is then within a fraction of a grey level of full size."""
+probability is then within 0.01 of full size in every engine and precision; with 2 it is not in
+all (docs/decisions/0011)."""
 
 
 class Preprocessing(BaseModel):
