@@ -68,7 +68,8 @@ def test_reduced_decoding_keeps_the_answer(
     try:
         engine = build_engine(bundle, settings)
     except StartupError as error:
-        assert precision == "bf16", error
+        if precision != "bf16":
+            raise
         pytest.skip(f"this CPU does not compute in bf16: {error}")
     reduced, full = (probabilities(engine, list(inputs)) for inputs in zip(*pairs, strict=True))
     difference = float(np.abs(reduced - full).max())
