@@ -10,11 +10,13 @@ from concurrent.futures import Future
 from enum import IntEnum
 from typing import Any, TypeVar
 
+from service.inference.turns import Turns
+
 T = TypeVar("T")
 
 
 class Urgency(IntEnum):
-    """Which of two waiting jobs begins first; of equals, the older one."""
+    """Which of two waiting jobs begins first; of equals, owner by owner in turns, the older one."""
 
     RUN = 0
     DECODE = 1
@@ -34,7 +36,8 @@ class CorePool:
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
-        self._waiting: list[tuple[int, int, Future[Any], Callable[[], Any]]] = []
+        self._waiting: list[tuple[Urgency, int, int, Future[Any], Callable[[], Any]]] = []
+        self._turns = {urgency: Turns() for urgency in Urgency}
         self._order = itertools.count()
         self._changed = threading.Condition()
         self._closing = False
@@ -45,12 +48,13 @@ class CorePool:
         for worker in self._workers:
             worker.start()
 
-    def submit(self, urgency: Urgency, job: Callable[[], T]) -> Future[T]:
+    def submit(self, urgency: Urgency, job: Callable[[], T], owner: str = "") -> Future[T]:
         """Queue a job. Any thread may call it.
 
         Args:
             urgency: Which of the waiting ones begin first.
             job: Called without arguments.
+            owner: Whose it is, a model's name say; owners take turns.
 
         Returns:
             Its result; cancelling it before it has begun drops it.
@@ -62,7 +66,8 @@ class CorePool:
         with self._changed:
             if self._closing:
                 raise RuntimeError("the pool is closed")
-            heapq.heappush(self._waiting, (urgency, next(self._order), future, job))
+            turn = self._turns[urgency].give(owner)
+            heapq.heappush(self._waiting, (urgency, turn, next(self._order), future, job))
             self._changed.notify()
         return future
 
@@ -83,14 +88,15 @@ class CorePool:
                 self._changed.wait()
             if not self._waiting:
                 return None
-            _, _, future, job = heapq.heappop(self._waiting)
+            urgency, turn, _, future, job = heapq.heappop(self._waiting)
+            self._turns[urgency].begin(turn)
             return future, job
 
     def close(self) -> None:
         """Drop what has not begun and end the threads; does not wait for what runs."""
         with self._changed:
             self._closing = True
-            for _, _, future, _ in self._waiting:
+            for _, _, _, future, _ in self._waiting:
                 future.cancel()
             self._waiting.clear()
             self._changed.notify_all()

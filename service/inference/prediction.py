@@ -74,12 +74,14 @@ async def prepare_images(
     keep_picture: bool = False,
 ) -> Prepared:
     """Decode all images of a request, several at a time."""
-    spec = model.manifest.preprocessing
+    spec, owner = model.manifest.preprocessing, model.manifest.name
 
     async def prepare(image: EncodedImage) -> PreparedImage:
         if image.error is not None:
             raise image.error
-        return await decoder.prepare(image.data, spec, deadline, keep_picture=keep_picture)
+        return await decoder.prepare(
+            image.data, spec, deadline, keep_picture=keep_picture, owner=owner
+        )
 
     outcomes = await asyncio.gather(*map(prepare, images), return_exceptions=True)
     return [(image.id, _checked(one)) for image, one in zip(images, outcomes, strict=True)]

@@ -133,7 +133,13 @@ class Decoder:
         return self._pending * self.mean_item_s / self._pool.threads
 
     async def prepare(
-        self, data: bytes, spec: Preprocessing, deadline: Deadline, *, keep_picture: bool = False
+        self,
+        data: bytes,
+        spec: Preprocessing,
+        deadline: Deadline,
+        *,
+        keep_picture: bool = False,
+        owner: str = "",
     ) -> PreparedImage:
         """Do what :func:`prepare_image` does. Belongs to the event loop.
 
@@ -142,22 +148,27 @@ class Decoder:
             DeadlineExceededError: It was not decoded before the deadline.
         """
         work = partial(prepare_image, data, spec, self.max_pixels, keep_picture=keep_picture)
-        done, spent_s = await self._run(work, deadline)
+        done, spent_s = await self._run(work, deadline, owner)
         if self.observer is not None:
             self.observer.image_decoded(spent_s)
         return done
 
-    async def run(self, work: Callable[[], T], deadline: Deadline) -> T:
+    async def run(self, work: Callable[[], T], deadline: Deadline, owner: str = "") -> T:
         """Do some work on an image on a thread. Belongs to the event loop.
+
+        Args:
+            work: Called on a thread.
+            deadline: It is not begun, or not waited for, after it.
+            owner: The model it is for; models take turns.
 
         Raises:
             DeadlineExceededError: It was not done before the deadline.
             Exception: What the work raises.
         """
-        done, _ = await self._run(work, deadline)
+        done, _ = await self._run(work, deadline, owner)
         return done
 
-    async def _run(self, work: Callable[[], T], deadline: Deadline) -> tuple[T, float]:
+    async def _run(self, work: Callable[[], T], deadline: Deadline, owner: str) -> tuple[T, float]:
         """Do what :meth:`run` does; give also the seconds it took a thread."""
 
         def late() -> DeadlineExceededError:
@@ -173,7 +184,7 @@ class Decoder:
             return work(), time.perf_counter() - started_s
 
         self._pending += 1
-        future = self._pool.submit(Urgency.DECODE, work_in_time)
+        future = self._pool.submit(Urgency.DECODE, work_in_time, owner)
         try:
             async with asyncio.timeout(deadline.remaining_s):
                 done, spent_s = await asyncio.wrap_future(future)

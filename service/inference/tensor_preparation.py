@@ -42,7 +42,7 @@ def prepare_tensor(model_input: ModelInput) -> PreparedImage:
 
 
 async def prepare_tensors(
-    images: NDArray[np.uint8], decoder: Decoder, deadline: Deadline
+    images: NDArray[np.uint8], decoder: Decoder, deadline: Deadline, owner: str
 ) -> Prepared:
     """Do what :func:`prepare_tensor` does for all images of a request, on a decoder's thread.
 
@@ -50,11 +50,12 @@ async def prepare_tensors(
         images: Shape (N, 1, S, S), uint8.
         decoder: Whose thread.
         deadline: Of the request.
+        owner: Name of the model they are for.
 
     Raises:
         DeadlineExceededError: It was not done before the deadline.
     """
-    return await decoder.run(partial(_prepare_all, images), deadline)
+    return await decoder.run(partial(_prepare_all, images), deadline, owner)
 
 
 def _prepare_all(images: NDArray[np.uint8]) -> Prepared:

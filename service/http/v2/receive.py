@@ -44,7 +44,9 @@ async def receive_call(request: Request, served: ServedModel) -> tuple[Call, Pre
             runtime.settings.max_images_per_request,
         )
         with context.stopwatch.stage("decode"):
-            call = await while_connected(request, runtime.decoder.run(work, context.deadline))
+            call = await while_connected(
+                request, runtime.decoder.run(work, context.deadline, served.manifest.name)
+            )
             context.log_fields.update(images=len(call.images), body_bytes=lease.held_bytes)
             served.operating_point(call.operating_point)  # refused before anything is decoded
             return call, await while_connected(request, _prepare(request, call, served))
@@ -53,7 +55,7 @@ async def receive_call(request: Request, served: ServedModel) -> tuple[Call, Pre
 async def _prepare(request: Request, call: Call, served: ServedModel) -> Prepared:
     decoder, deadline = runtime_of(request).decoder, context_of(request).deadline
     if isinstance(call.images, np.ndarray):
-        return await prepare_tensors(call.images, decoder, deadline)
+        return await prepare_tensors(call.images, decoder, deadline, served.manifest.name)
     files = [EncodedImage(str(i), data) for i, data in enumerate(call.images)]
     return await prepare_images(files, served, decoder, deadline)
 
