@@ -12,7 +12,8 @@ from cxr.image import GrayImage, ModelInput
 
 REDUCED_SIDES = 2
 """A JPEG is decoded at a reduced scale that keeps this many times the model input's side: the
-result is then within a fraction of a grey level of full size."""
+result is then within a fraction of a grey level of full size, the probability within 0.01 (see
+docs/decisions/0011)."""
 
 
 class Preprocessing(BaseModel):

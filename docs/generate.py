@@ -17,6 +17,7 @@ from service.app.application import build_app  # noqa: E402
 from service.inference.engines import build_engine  # noqa: E402
 from service.inference.runtime import Runtime  # noqa: E402
 from service.settings import Settings, settings_table  # noqa: E402
+from service.telemetry.metrics import metrics_table  # noqa: E402
 
 PROBLEMS_PAGE = DOCS.parent / "service" / "http" / "page" / "problems.html"
 
@@ -31,6 +32,20 @@ This page is made from the code by `make docs`.
 
 """
 
+METRICS = """# Metrics
+
+`GET /metrics` gives these as Prometheus text, beside the process's own, such as
+`process_cpu_seconds_total` and `process_resident_memory_bytes`. It is answered on the event loop,
+beside all admission: also while every core decodes, while the service starts and while it drains.
+
+`route` is the template of a route, `problem` the end of a type in [problems.md](problems.md),
+`model` the name of a loaded bundle. No label holds an id, a file name or anything of a patient.
+What is no HTTP, and connections that never sent a request, are not counted.
+
+This page is made from the code by `make docs`.
+
+"""
+
 
 def render_documents() -> dict[Path, str]:
     """Give every generated document with its content."""
@@ -38,6 +53,7 @@ def render_documents() -> dict[Path, str]:
     document = build_app(Runtime(settings, build_engine)).openapi()
     return {
         DOCS / "configuration.md": CONFIGURATION + settings_table(),
+        DOCS / "metrics.md": METRICS + metrics_table(),
         DOCS / "openapi.json": json.dumps(document, indent=2, ensure_ascii=False) + "\n",
         PROBLEMS_PAGE: render_problems_page((DOCS / "problems.md").read_text()),
     }

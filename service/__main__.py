@@ -61,7 +61,13 @@ def _serve(args: argparse.Namespace) -> None:
 
 
 def _predict(args: argparse.Namespace) -> int:
-    from service.app.scoring import list_images, render_table, score_files, write_csv
+    from service.app.scoring import (
+        list_images,
+        render_table,
+        score_files,
+        verify_writable,
+        write_csv,
+    )
 
     settings = load_settings(bundles_dir=args.bundles)
     try:
@@ -70,6 +76,11 @@ def _predict(args: argparse.Namespace) -> int:
         return _usage(f"no such file or folder: {error}")
     if not files:
         return _usage("there is no image in the folders given")
+    if args.out is not None:
+        try:
+            verify_writable(args.out)
+        except OSError as error:
+            return _usage(f"cannot write {args.out}: {error.strerror}")
     model = _load_one(settings, args.model)
     try:
         point = model.bundle.manifest.operating_point(args.operating_point)
@@ -80,10 +91,7 @@ def _predict(args: argparse.Namespace) -> int:
     scored = list(tqdm(scoring, total=len(files), unit="image"))
     print(render_table(scored))
     if args.out is not None:
-        try:
-            write_csv(scored, args.out)
-        except OSError as error:
-            return _usage(f"cannot write {args.out}: {error.strerror}")
+        write_csv(scored, args.out)
     failed = sum(not one.is_ok for one in scored)
     if failed:
         print(f"{failed} of {len(scored)} files failed", file=sys.stderr)

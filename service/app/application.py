@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
 
 from cxr import __version__
 from service.explain.pictures import Renderer
-from service.http import catalogue, explain, health, pages, predict, render
+from service.http import catalogue, explain, health, metrics, pages, predict, render
 from service.http.body import BodyBudget
 from service.http.error_handlers import install_error_handlers
 from service.http.middleware import HeadMiddleware, RequestMiddleware
@@ -19,6 +20,7 @@ from service.http.openapi import DESCRIPTION, TAGS, TITLE, drop_validation_error
 from service.http.v2 import infer as v2_infer
 from service.http.v2 import metadata as v2_metadata
 from service.inference.runtime import Runtime
+from service.telemetry.prometheus import Metrics
 
 
 class Application(FastAPI):
@@ -45,6 +47,8 @@ def build_app(
     """
     settings = runtime.settings
     renderer = Renderer(settings.explain_threads, settings.explain_queue_capacity)
+    recorded = Metrics(partial(metrics.read_state, runtime))
+    runtime.tell(recorded)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -77,11 +81,12 @@ def build_app(
     app.state.body_budget = BodyBudget(settings.max_buffered_bytes)
     app.state.renderer = renderer
     install_error_handlers(app)
-    for module in (predict, explain, render, catalogue, health, v2_metadata, v2_infer, pages):
+    routed = (predict, explain, render, catalogue, health, metrics, v2_metadata, v2_infer, pages)
+    for module in routed:
         app.include_router(module.router)
     app.mount(pages.PAGE_PATH, pages.page_files)
     app.mount(pages.ASSETS_PATH, pages.documentation_assets())
     # The one added last is outermost.
     app.add_middleware(HeadMiddleware)
-    app.add_middleware(RequestMiddleware, deadline_ms=settings.deadline_ms)
+    app.add_middleware(RequestMiddleware, deadline_ms=settings.deadline_ms, metrics=recorded)
     return app

@@ -163,6 +163,19 @@ def _run_group(
             yield ScoredFile(path, error)
 
 
+def verify_writable(path: Path) -> None:
+    """Refuse a file that could not be written before hours of work are done for it.
+
+    Raises:
+        OSError: It cannot be written. Nothing is left behind, and what was there stays.
+    """
+    is_new = not path.exists()
+    with path.open("a"):
+        pass
+    if is_new:
+        path.unlink()
+
+
 def write_csv(scored: Iterable[ScoredFile], path: Path) -> None:
     """Write one row per file."""
     with path.open("w", newline="", encoding="utf-8") as file:

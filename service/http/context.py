@@ -12,6 +12,7 @@ from starlette.types import Scope
 
 from service.deadline import Deadline
 from service.inference.runtime import Runtime
+from service.telemetry.prometheus import Metrics
 from service.telemetry.stopwatch import Stopwatch
 
 SCOPE_KEY = "cxr_service.context"
@@ -27,12 +28,14 @@ class RequestContext:
         request_id: The client's, or one of our own.
         deadline: After it nothing more is begun for the request.
         stopwatch: Runs since the request's head was read.
+        metrics: Of the application.
         log_fields: Members added to the request's log line.
     """
 
     request_id: str
     deadline: Deadline
     stopwatch: Stopwatch
+    metrics: Metrics
     log_fields: dict[str, Any] = field(default_factory=dict)
 
 

@@ -14,16 +14,16 @@ from cxr.errors import CxrError
 from service.errors import ClientDisconnectedError
 from service.http.context import context_of
 from service.http.problems import (
+    CLIENT_CLOSED_REQUEST,
     INVALID_REQUEST,
     METHOD_NOT_ALLOWED,
     NOT_FOUND,
     PAYLOAD_TOO_LARGE,
+    ProblemType,
     build_problem,
+    problem_type_of,
 )
 from service.http.v2.errors import answer_error, answer_problem
-
-CLIENT_CLOSED_REQUEST = 499
-"""For the log only, as nginx has it: nobody is left to read the response."""
 
 _BY_STATUS = {
     404: (NOT_FOUND, "There is nothing at this path. /docs lists what there is."),
@@ -41,7 +41,9 @@ def install_error_handlers(app: FastAPI) -> None:
 
 
 async def _on_domain_error(request: Request, error: Exception) -> Response:
-    return answer_error(request.scope, error, context_of(request).request_id)
+    context = context_of(request)
+    context.metrics.request_failed(problem_type_of(error).slug)
+    return answer_error(request.scope, error, context.request_id)
 
 
 async def _on_disconnect(request: Request, error: Exception) -> Response:
@@ -52,8 +54,7 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
     first = cast("RequestValidationError", error).errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     detail = f"The request is not valid at {where}: {first['msg']}."
-    problem = build_problem(INVALID_REQUEST, detail, context_of(request).request_id)
-    return answer_problem(request.scope, problem)
+    return _answer(request, INVALID_REQUEST, detail)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
@@ -67,7 +68,15 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     kind, detail = _BY_STATUS.get(
         given.status_code, (INVALID_REQUEST, "The request cannot be served.")
     )
-    problem = build_problem(kind, detail, context_of(request).request_id)
+    return _answer(request, kind, detail, headers)
+
+
+def _answer(
+    request: Request, kind: ProblemType, detail: str, headers: dict[str, str] | None = None
+) -> Response:
+    context = context_of(request)
+    context.metrics.request_failed(kind.slug)
+    problem = build_problem(kind, detail, context.request_id)
     return answer_problem(request.scope, problem, headers)
 
 

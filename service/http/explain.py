@@ -23,6 +23,7 @@ from service.explain.pictures import PictureOrder, Renderer
 from service.http.accept import choose_media_type
 from service.http.connection import while_connected
 from service.http.context import RequestContext, context_of, runtime_of
+from service.http.metrics import record_result
 from service.http.openapi import EXPLAIN_BODY, EXPLAIN_CONTENT, problem_responses
 from service.http.predict import ModelQuery, PointQuery, respond
 from service.http.query import verify_query
@@ -145,6 +146,7 @@ async def _answer(
         explanation = await explain_reading(
             outcome, wish.explaining, column, wish.method, context.deadline
         )
+        record_result(result, served, context)
         order = _order(outcome, result, explanation.heatmap, wish)
         if wish.media_type == PNG:
             overlay = await renderer.render(order.render_overlay, context.deadline)

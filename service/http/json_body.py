@@ -11,6 +11,8 @@ from service.errors import InvalidRequestError, PayloadTooLargeError
 from service.inference.prediction import EncodedImage
 
 MAX_ID_CHARS = 128
+COMMAS_PER_IMAGE = MAX_ID_CHARS + 2
+"""As many as an image can have: in its id, after it, and behind the image."""
 
 
 class JsonImage(BaseModel):
@@ -46,6 +48,9 @@ def parse_json_images(body: bytes, max_images: int) -> list[EncodedImage]:
             invalid carries the error itself.
         PayloadTooLargeError: Too many images.
     """
+    # Bad images, millions of which fit into a body, would be looked at one by one.
+    if body.count(b",") > COMMAS_PER_IMAGE * max_images:
+        raise _too_many(max_images)
     try:
         parsed = JsonRequest.model_validate_json(body)
     except ValidationError as error:
@@ -53,7 +58,7 @@ def parse_json_images(body: bytes, max_images: int) -> list[EncodedImage]:
             f'{describe_invalid(error)} Send {{"images": [{{"id": "a", "data": "<base64>"}}]}}.'
         ) from None
     if len(parsed.images) > max_images:
-        raise PayloadTooLargeError(f"At most {max_images} images are accepted in one request.")
+        raise _too_many(max_images)
     ids = [str(i) if image.id is None else image.id for i, image in enumerate(parsed.images)]
     if len(set(ids)) < len(ids):
         raise InvalidRequestError("Two images have the same id. Give each its own, or none.")
@@ -61,6 +66,10 @@ def parse_json_images(body: bytes, max_images: int) -> list[EncodedImage]:
         _encoded_image(image_id, image.data, position)
         for position, (image_id, image) in enumerate(zip(ids, parsed.images, strict=True))
     ]
+
+
+def _too_many(max_images: int) -> PayloadTooLargeError:
+    return PayloadTooLargeError(f"At most {max_images} images are accepted in one request.")
 
 
 def describe_invalid(error: ValidationError) -> str:

@@ -13,16 +13,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.deadline import Deadline
 from service.errors import InvalidRequestError, NotReadyError
 from service.http.context import RequestContext, attach_context, choose_request_id
+from service.http.problems import CLIENT_CLOSED_REQUEST, problem_type_of
 from service.http.v2.errors import answer_error
 from service.lifecycle import RETRY_DRAINING_S
 from service.telemetry.logs import log_event
-from service.telemetry.stopwatch import Stopwatch
+from service.telemetry.prometheus import Metrics
+from service.telemetry.stopwatch import MS_PER_S, Stopwatch
 
 QUIET_PATHS = frozenset(
     {
         "/health",
         "/health/live",
         "/health/ready",
+        "/metrics",
         "/v2/health/live",
         "/v2/health/ready",
         "/v2/models/{name}/ready",
@@ -39,16 +42,18 @@ CUT_OFF = "The service stopped before the request was answered. Try another repl
 
 
 class RequestMiddleware:
-    """Gives each request its context, answers what nobody caught, writes one log line.
+    """Gives each request its context, answers what nobody caught, logs and counts it.
 
     Args:
         app: The application inside.
         deadline_ms: Time a request has.
+        metrics: Where requests are recorded.
     """
 
-    def __init__(self, app: ASGIApp, deadline_ms: float) -> None:
+    def __init__(self, app: ASGIApp, deadline_ms: float, metrics: Metrics) -> None:
         self._app = app
         self._deadline_ms = deadline_ms
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
@@ -61,12 +66,14 @@ class RequestMiddleware:
             choose_request_id(headers.get("x-request-id")),
             Deadline.after_ms(min(wished_ms, self._deadline_ms)),
             Stopwatch(),
+            self._metrics,
         )
         attach_context(scope, context)
         response = _Response(send, context)
         if refusal is not None:
+            self._metrics.request_failed(problem_type_of(refusal).slug)
             await answer_error(scope, refusal, context.request_id)(scope, receive, response.send)
-            _log_request(scope, scope["method"], context, response.status)
+            _record_request(scope, scope["method"], context, response.status)
             return
         # The route may change the scope; the log line is about what was asked for.
         method = scope["method"]
@@ -74,6 +81,7 @@ class RequestMiddleware:
             await self._app(scope, receive, response.send)
         except Exception as error:  # the last resort
             log_event(logging.ERROR, "unexpected error", error, request_id=context.request_id)
+            self._metrics.request_failed(problem_type_of(error).slug)
             if response.status is None:
                 answer = answer_error(scope, error, context.request_id)
                 await answer(scope, receive, response.send)
@@ -82,10 +90,11 @@ class RequestMiddleware:
             # ends here with an answer, so the cancellation need not go on.
             if response.status is None:
                 cut_off = NotReadyError(CUT_OFF, RETRY_DRAINING_S)
+                self._metrics.request_failed(problem_type_of(cut_off).slug)
                 answer = answer_error(scope, cut_off, context.request_id)
                 await answer(scope, receive, response.send)
         finally:
-            _log_request(scope, method, context, response.status)
+            _record_request(scope, method, context, response.status)
 
 
 def _read_timeout(headers: Headers) -> tuple[float, InvalidRequestError | None]:
@@ -117,9 +126,11 @@ class _Response:
         await self._send(message)
 
 
-def _log_request(scope: Scope, method: str, context: RequestContext, status: int | None) -> None:
+def _record_request(scope: Scope, method: str, context: RequestContext, status: int | None) -> None:
     # The template of the route, not the path, which may carry anything; other: /docs, or none.
     route = getattr(scope.get("route"), "path", "other")
+    duration_s = context.stopwatch.total_ms / MS_PER_S
+    context.metrics.request_ended(route, status or CLIENT_CLOSED_REQUEST, duration_s)
     log_event(
         logging.DEBUG if route in QUIET_PATHS else logging.INFO,
         "request",

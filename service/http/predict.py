@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from service.answers import AnyResult, ImageError, ImageResult, PredictAnswer, TimingsMs
 from service.http.context import RequestContext, context_of, runtime_of
+from service.http.metrics import record_result
 from service.http.openapi import PREDICT_BODY, problem_responses
 from service.http.problems import error_response, problem_of, problem_type_of
 from service.http.query import verify_query
@@ -62,6 +63,8 @@ def respond(
     results: list[ImageResult | ImageFailure], served: ServedModel, context: RequestContext
 ) -> Response:
     """Answer with the results, or with the problem if nothing else is left to tell."""
+    for result in results:
+        record_result(result, served, context)
     failures = [result for result in results if isinstance(result, ImageFailure)]
     if failures:
         context.log_fields["problems"] = sorted({problem_type_of(f.error).slug for f in failures})

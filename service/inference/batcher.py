@@ -15,6 +15,7 @@ from service.deadline import Clock, Deadline
 from service.errors import InferenceFailedError, NotReadyError
 from service.inference.batch_queue import BatchQueue, Item, ItemOutput, P, R
 from service.inference.moving_mean import MovingMean
+from service.inference.observer import UNOBSERVED, BatchObserver
 from service.lifecycle import RETRY_DRAINING_S
 from service.telemetry.logs import log_event
 from service.telemetry.stopwatch import MS_PER_S
@@ -55,6 +56,7 @@ class Batcher(Generic[P, R]):
         max_batch: Most items of a batch.
         batch_window_s: Longest wait of the oldest item once the engine is free.
         queue_capacity: Most items that may wait.
+        observer: Is told of every run.
         clock: Gives seconds.
     """
 
@@ -65,11 +67,13 @@ class Batcher(Generic[P, R]):
         max_batch: int,
         batch_window_s: float,
         queue_capacity: int,
+        observer: BatchObserver = UNOBSERVED,
         clock: Clock = time.monotonic,
     ) -> None:
         self._runner = runner
         self._queue: BatchQueue[P, R] = BatchQueue(max_batch, batch_window_s, queue_capacity)
         self._clock = clock
+        self._observer = observer
         self._thread = ThreadPoolExecutor(
             1, thread_name_prefix="engine", initializer=runner.prepare_thread
         )
@@ -224,6 +228,7 @@ class Batcher(Generic[P, R]):
             run_s = ended_s - started_s
             item_s = run_s / len(items)
             self._item_s.add(item_s)
+            self._observer.batch_ran([started_s - item.accepted_s for item in items], run_s)
             self._settle(items, outcomes, started_s, run_s)
         except Exception as error:  # whatever a runner raises, nobody is left waiting
             self._fail(items, error)

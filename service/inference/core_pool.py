@@ -48,6 +48,11 @@ class CorePool:
         for worker in self._workers:
             worker.start()
 
+    @property
+    def waiting(self) -> int:
+        """Jobs that have not begun."""
+        return len(self._waiting)
+
     def submit(self, job: Callable[[], T], *, flow: str = "", cost_s: float = 0.0) -> Future[T]:
         """Queue a job. Any thread may call it.
 

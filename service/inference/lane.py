@@ -18,6 +18,7 @@ from service.inference.batcher import ENGINE_FAILED, NOT_FINITE, Batcher
 from service.inference.core_pool import CorePool
 from service.inference.engine import Engine, OutputRow
 from service.inference.load import Load
+from service.inference.observer import PREDICT, UNOBSERVED, Observer
 from service.inference.preparation import PreparedImage
 from service.telemetry.logs import log_event
 from service.telemetry.stopwatch import MS_PER_S
@@ -76,6 +77,7 @@ class CoreLane:
         name: Of the model: its share of the pool.
         pool: The cores.
         load: Counts what is under way.
+        observer: Is told of every image and run.
         clock: Gives seconds.
     """
 
@@ -85,9 +87,12 @@ class CoreLane:
         name: str,
         pool: CorePool,
         load: Load,
+        observer: Observer = UNOBSERVED,
         clock: Clock = time.perf_counter,
     ) -> None:
         self.load = load
+        self._observer = observer
+        self._runs = observer.batches_of(name, PREDICT)
         self._engine = engine
         self._name = name
         self._pool = pool
@@ -120,6 +125,8 @@ class CoreLane:
         finally:
             is_waited_for = False
         self.load.core_item.add(spent_s)
+        self._observer.image_decoded(passage.decode_ms / MS_PER_S)
+        self._runs.batch_ran([passage.queue_ms / MS_PER_S], passage.inference_ms / MS_PER_S)
         return passage
 
     def _run(self, model_input: ModelInput) -> OutputRow:
@@ -144,6 +151,7 @@ class DeviceLane:
         pool: The cores.
         batcher: In front of the engine.
         load: Counts what is under way.
+        observer: Is told of every image.
         clock: Gives seconds.
     """
 
@@ -153,10 +161,12 @@ class DeviceLane:
         pool: CorePool,
         batcher: Batcher[ModelInput, OutputRow],
         load: Load,
+        observer: Observer = UNOBSERVED,
         clock: Clock = time.perf_counter,
     ) -> None:
         self.load = load
         self.batcher = batcher
+        self._observer = observer
         self._name = name
         self._pool = pool
         self._clock = clock
@@ -174,6 +184,7 @@ class DeviceLane:
             work, deadline, flow=self._name, cost_s=cost_s
         )
         self.load.core_item.add(decoded_s - begun_s)
+        self._observer.image_decoded(decoded_s - begun_s)
         [answer] = self.batcher.submit([image.model_input], deadline)
         output = await answer
         self.load.device_item.add(self.batcher.mean_item_s)

@@ -25,6 +25,7 @@ from service.inference.lane import CoreLane, DeviceLane, Lane
 from service.inference.load import Load
 from service.inference.loading import LoadedModel, load_models
 from service.inference.models import Models, ServedModel, default_name
+from service.inference.observer import EXPLAIN, PREDICT, UNOBSERVED, Observer
 from service.lifecycle import RETRY_STARTING_S, Lifecycle
 from service.settings import Settings
 from service.telemetry.stopwatch import MS_PER_S
@@ -49,6 +50,7 @@ class Runtime:
         self.lifecycle = Lifecycle()
         self.pool = CorePool(settings.workers or usable_cores())
         self.admission = Admission(settings.max_wait_ms / MS_PER_S, self.pool.threads)
+        self._observer: Observer = UNOBSERVED
         self._build_engine = build_engine
         self._build_explainer = build_explainer
         self._models: Models | None = None
@@ -69,6 +71,10 @@ class Runtime:
     def loaded_models(self) -> tuple[ServedModel, ...]:
         """The served models, none while they are being loaded."""
         return () if self._models is None else tuple(self._models)
+
+    def tell(self, observer: Observer) -> None:
+        """Tell somebody what happens from now on. To be called before the start."""
+        self._observer = observer
 
     async def start(self) -> None:
         """Load the models and become ready. The loop goes on meanwhile.
@@ -109,6 +115,7 @@ class Runtime:
             max_batch=settings.explain_max_batch,
             batch_window_s=0.0,
             queue_capacity=settings.explain_queue_capacity,
+            observer=self._observer.batches_of(model.bundle.manifest.name, EXPLAIN),
         )
         explaining.start()
         rounding = model.bundle.manifest.rounding_of(model.engine.precision)
@@ -119,15 +126,16 @@ class Runtime:
         settings, engine, name = self.settings, model.engine, model.bundle.manifest.name
         load = Load(settings.queue_capacity + engine.concurrency * engine.max_batch)
         if engine.runs_on_cores:
-            return CoreLane(engine, name, self.pool, load)
+            return CoreLane(engine, name, self.pool, load, self._observer)
         batcher = Batcher(
             EngineRunner(engine, bucket_sizes(engine.max_batch)),
             max_batch=engine.max_batch,
             batch_window_s=settings.batch_window_ms / MS_PER_S,
             queue_capacity=load.capacity,
+            observer=self._observer.batches_of(name, PREDICT),
         )
         batcher.start()
-        return DeviceLane(name, self.pool, batcher, load)
+        return DeviceLane(name, self.pool, batcher, load, self._observer)
 
     def verify_admits(self, served: ServedModel, deadline: Deadline, images: int = 1) -> None:
         """Refuse a request that has no room or would be answered too late.

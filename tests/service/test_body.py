@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -92,6 +93,29 @@ async def test_endless_body_is_cut_at_the_limit(service: Running) -> None:
     response = await service.client.post(PREDICT, content=endless())
     assert response.status_code == 413
     assert sent <= 21
+
+
+@pytest.mark.parametrize(
+    "items",
+    [b"{}," * 2_000, b"[]," * 2_000, b"1," * 2_000, b'{"x":0},' * 2_000],
+    ids=["objects", "lists", "numbers", "unknown members"],
+)
+async def test_images_are_counted_before_they_are_looked_at(service: Running, items: bytes) -> None:
+    """Many bad items take no time: they are too many before they are bad."""
+    headers = {"Content-Type": "application/json"}
+    body = b'{"images": [' + items + b"{}]}"
+    response = await service.client.post(PREDICT, content=body, headers=headers)
+    assert response.status_code == 413
+    assert "At most 6 images" in response.json()["detail"]
+
+
+async def test_ids_may_hold_what_json_is_made_of(service: Running) -> None:
+    """As many images as are accepted, with ids of nothing but brackets and commas."""
+    data = base64.b64encode(make_png()).decode()
+    ids = [mark * 127 + str(i) for i in range(3) for mark in "{,"]
+    images = [{"id": one, "data": data} for one in ids]
+    response = await service.client.post(PREDICT, json={"images": images})
+    assert [result["id"] for result in response.json()["results"]] == ids
 
 
 async def test_full_queue_refuses_before_reading(service: Running) -> None:

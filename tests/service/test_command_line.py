@@ -137,6 +137,21 @@ def test_wrong_usage(
     assert message in capsys.readouterr().err
 
 
+def test_place_of_results_is_tried_before_the_work(
+    bundles: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is scored for a file that cannot be written; trying it changes no file."""
+    assert predict(bundles, images / "a.png", "--out", tmp_path) == 2
+    assert capsys.readouterr().out == ""
+    new, kept = tmp_path / "new.csv", tmp_path / "kept.csv"
+    kept.write_text("of yesterday")
+    for out in (new, kept):
+        wrong = ("--operating-point", "zz", "--out", out)
+        assert predict(bundles, images / "a.png", *wrong) == 2
+    assert not new.exists()
+    assert kept.read_text() == "of yesterday"
+
+
 def test_argparse_refuses_unknown_options(capsys: pytest.CaptureFixture[str]) -> None:
     """With the same exit code."""
     with pytest.raises(SystemExit) as caught:

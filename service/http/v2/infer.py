@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.http.context import context_of, runtime_of
+from service.http.metrics import record_result
 from service.http.problems import problem_type_of
 from service.http.v2.answer import Answered, render_answer
 from service.http.v2.errors import PREFIX, answer_image_failure, error_responses
@@ -16,6 +17,7 @@ from service.http.v2.examples import INFER_BODY
 from service.http.v2.lookup import find_model, verify_no_query
 from service.http.v2.receive import read_call
 from service.http.v2.wire import InferAnswer
+from service.inference.models import ServedModel
 from service.inference.prediction import ImageFailure, result_of
 
 router = APIRouter(prefix=PREFIX, tags=["open inference protocol"])
@@ -64,14 +66,17 @@ async def _infer(request: Request, name: str, version: str | None) -> Response:
         for index, outcome in enumerate(outcomes):
             result = result_of(outcome, served, point)
             if isinstance(result, ImageFailure):
-                return _failed(request, index, result.error)
+                return _failed(request, index, result, served)
             assert not isinstance(outcome, ImageFailure)
             answered.append(Answered(outcome.row, result))
+        for one in answered:
+            record_result(one.result, served, context)
         # Many embeddings as JSON take long: not on the event loop.
         return await asyncio.to_thread(render_answer, answered, call, served, point.name)
 
 
-def _failed(request: Request, index: int, error: Exception) -> Response:
+def _failed(request: Request, index: int, failure: ImageFailure, served: ServedModel) -> Response:
     context = context_of(request)
-    context.log_fields["problems"] = [problem_type_of(error).slug]
-    return answer_image_failure(request.scope, index, error, context.request_id)
+    record_result(failure, served, context)
+    context.log_fields["problems"] = [problem_type_of(failure.error).slug]
+    return answer_image_failure(request.scope, index, failure.error, context.request_id)

@@ -1,0 +1,139 @@
+"""Every metric, declared once: its name, what it tells, its labels and its buckets.
+
+Labels are few and bounded: templates of routes, names of models, types of problems. Never an id, a
+file name or anything of a patient: a label is kept for as long as the process lives.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric.
+
+    Attributes:
+        name: As Prometheus has it.
+        kind: Counter and histogram are recorded as things happen, a gauge is read when asked.
+        help: What it tells, a sentence.
+        labels: Names of its labels.
+        buckets: Upper bounds of a histogram, ascending.
+    """
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+_REQUEST_S = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5, 10.0)
+_STAGE_S = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 2.0)
+_WAIT_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 5.0)
+_IMAGES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
+
+REQUESTS = Metric(
+    "cxr_requests_total",
+    "counter",
+    "Requests answered, by route and HTTP status; what no route takes is `other`.",
+    ("route", "status"),
+)
+REQUEST_SECONDS = Metric(
+    "cxr_request_duration_seconds",
+    "histogram",
+    "Time from the head of a request to the end of its answer.",
+    ("route",),
+    _REQUEST_S,
+)
+REQUEST_PROBLEMS = Metric(
+    "cxr_request_problems_total",
+    "counter",
+    "Requests refused or failed as a whole, by problem type; `queue-full` and `not-ready` are "
+    "those refused at the door.",
+    ("problem",),
+)
+IMAGES = Metric(
+    "cxr_images_total",
+    "counter",
+    "Images answered, by model and decision (`positive`, `negative`, `refer`).",
+    ("model", "decision"),
+)
+IMAGE_FAILURES = Metric(
+    "cxr_image_failures_total",
+    "counter",
+    "Images that failed alone, by problem type: not decoded, out of scope, or not run.",
+    ("model", "problem"),
+)
+DECODE_SECONDS = Metric(
+    "cxr_decode_duration_seconds",
+    "histogram",
+    "Work of a thread on decoding and resizing one image, without its wait.",
+    (),
+    _STAGE_S,
+)
+QUEUE_WAIT_SECONDS = Metric(
+    "cxr_queue_wait_seconds",
+    "histogram",
+    "Wait of one image, for a core to decode it and for its run.",
+    ("model", "work"),
+    _WAIT_S,
+)
+BATCH_SIZE = Metric(
+    "cxr_batch_size",
+    "histogram",
+    "Images of one run.",
+    ("model", "work"),
+    _IMAGES,
+)
+RUN_SECONDS = Metric(
+    "cxr_run_duration_seconds",
+    "histogram",
+    "Duration of one run of the engine (`work` is `predict`) or the explainer (`explain`).",
+    ("model", "work"),
+    _STAGE_S,
+)
+QUEUE_DEPTH = Metric(
+    "cxr_queue_depth", "gauge", "Images accepted and not yet answered now.", ("model", "work")
+)
+WAITING_FOR_CORE = Metric(
+    "cxr_waiting_for_core",
+    "gauge",
+    "Jobs that wait for a core now: images to decode and, on a CPU, to run.",
+)
+READY = Metric("cxr_ready", "gauge", "1 if predictions are accepted, else 0.")
+BUNDLE = Metric(
+    "cxr_bundle_info",
+    "gauge",
+    "1 for each loaded bundle; its labels say what it is and what runs it.",
+    ("model", "version", "sha256", "engine", "provider", "precision"),
+)
+
+METRICS = (
+    REQUESTS,
+    REQUEST_SECONDS,
+    REQUEST_PROBLEMS,
+    IMAGES,
+    IMAGE_FAILURES,
+    DECODE_SECONDS,
+    QUEUE_WAIT_SECONDS,
+    BATCH_SIZE,
+    RUN_SECONDS,
+    QUEUE_DEPTH,
+    WAITING_FOR_CORE,
+    READY,
+    BUNDLE,
+)
+"""All of them, in the order of the documentation."""
+
+
+def metrics_table() -> str:
+    """Give the metrics as a Markdown table: name, kind, labels, meaning."""
+    lines = ["| metric | kind | labels | meaning |", "|---|---|---|---|"]
+    for metric in METRICS:
+        labels = ", ".join(f"`{label}`" for label in metric.labels) or "none"
+        lines.append(f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help} |")
+    return "\n".join(lines) + "\n"

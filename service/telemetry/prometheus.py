@@ -1,0 +1,191 @@
+"""Metrics as Prometheus reads them. The only module that loads its client library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
+
+from service.answers import ModelRef
+from service.telemetry import metrics as declared
+from service.telemetry.metrics import Metric
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+"""Text format every scraper reads."""
+
+# A second series for every counter and histogram, read by nobody.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+@dataclass(frozen=True)
+class QueueState:
+    """One queue at a moment.
+
+    Attributes:
+        model: Whose.
+        work: ``predict`` or ``explain``.
+        depth: Images under way.
+    """
+
+    model: str
+    work: str
+    depth: int
+
+
+@dataclass(frozen=True)
+class ServiceState:
+    """What is read from the service when its metrics are asked for.
+
+    Attributes:
+        is_ready: Whether predictions are accepted.
+        waiting_for_core: Jobs that have not begun.
+        queues: Of every model.
+        bundles: What is loaded.
+    """
+
+    is_ready: bool = False
+    waiting_for_core: int = 0
+    queues: tuple[QueueState, ...] = ()
+    bundles: tuple[ModelRef, ...] = ()
+
+
+class BatchMetrics:
+    """Records the runs of one queue, at a few microseconds each."""
+
+    def __init__(self, waits: Histogram, sizes: Histogram, runs: Histogram) -> None:
+        self._waits, self._sizes, self._runs = waits, sizes, runs
+
+    def batch_ran(self, waits_s: Sequence[float], run_s: float) -> None:
+        """Record one run and the waits of its images."""
+        self._sizes.observe(len(waits_s))
+        self._runs.observe(run_s)
+        for wait_s in waits_s:
+            self._waits.observe(wait_s)
+
+
+class Metrics:
+    """What one application counts and measures, in a registry of its own.
+
+    Recording takes microseconds and belongs to the event loop, as does rendering: the page
+    comes however busy the cores are.
+
+    Args:
+        read_state: Gives what is read only when the page is asked for.
+    """
+
+    def __init__(self, read_state: Callable[[], ServiceState] = ServiceState) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = self._counter(declared.REQUESTS)
+        self._request_s = self._histogram(declared.REQUEST_SECONDS)
+        self._problems = self._counter(declared.REQUEST_PROBLEMS)
+        self._images = self._counter(declared.IMAGES)
+        self._failures = self._counter(declared.IMAGE_FAILURES)
+        self._decode_s = self._histogram(declared.DECODE_SECONDS)
+        self._waits_s = self._histogram(declared.QUEUE_WAIT_SECONDS)
+        self._batch_sizes = self._histogram(declared.BATCH_SIZE)
+        self._run_s = self._histogram(declared.RUN_SECONDS)
+        self._registry.register(_StateCollector(read_state))
+        ProcessCollector(registry=self._registry)
+
+    def _counter(self, metric: Metric) -> Counter:
+        return Counter(metric.name, metric.help, metric.labels, registry=self._registry)
+
+    def _histogram(self, metric: Metric) -> Histogram:
+        return Histogram(
+            metric.name,
+            metric.help,
+            metric.labels,
+            buckets=metric.buckets,
+            registry=self._registry,
+        )
+
+    def request_ended(self, route: str, status: int, duration_s: float) -> None:
+        """Record one request.
+
+        Args:
+            route: Template of its route, never its path.
+            status: HTTP status of its answer.
+            duration_s: From its head to the end of its answer.
+        """
+        self._requests.labels(route, str(status)).inc()
+        self._request_s.labels(route).observe(duration_s)
+
+    def request_failed(self, problem: str) -> None:
+        """Record that a request was refused or failed as a whole, by the problem's slug."""
+        self._problems.labels(problem).inc()
+
+    def image_answered(self, model: str, decision: str) -> None:
+        """Record one answered image."""
+        self._images.labels(model, decision).inc()
+
+    def image_failed(self, model: str, problem: str) -> None:
+        """Record one image that failed alone, by the problem's slug."""
+        self._failures.labels(model, problem).inc()
+
+    def image_decoded(self, spent_s: float) -> None:
+        """Record the decoding of one image."""
+        self._decode_s.observe(spent_s)
+
+    def batches_of(self, model: str, work: str) -> BatchMetrics:
+        """Give what records the runs of one queue.
+
+        Args:
+            model: Whose.
+            work: ``predict`` or ``explain``.
+        """
+        histograms = (self._waits_s, self._batch_sizes, self._run_s)
+        return BatchMetrics(*(histogram.labels(model, work) for histogram in histograms))
+
+    def render(self) -> bytes:
+        """Give all of them as text of type ``CONTENT_TYPE``."""
+        return generate_latest(self._registry)
+
+
+class _StateCollector(Collector):
+    """Reads the gauges when they are asked for, so that keeping them costs nothing."""
+
+    def __init__(self, read_state: Callable[[], ServiceState]) -> None:
+        self._read_state = read_state
+
+    def describe(self) -> list[GaugeMetricFamily]:
+        """Give their names, without reading a service that is not yet whole."""
+        gauges = (metric for metric in declared.METRICS if metric.kind == "gauge")
+        return [_gauge(metric) for metric in gauges]
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Read the service."""
+        state = self._read_state()
+        yield _gauge(declared.READY, ((), state.is_ready))
+        yield _gauge(declared.WAITING_FOR_CORE, ((), state.waiting_for_core))
+        depths = [((queue.model, queue.work), queue.depth) for queue in state.queues]
+        yield _gauge(declared.QUEUE_DEPTH, *depths)
+        yield _gauge(declared.BUNDLE, *((_labels_of(one), 1) for one in state.bundles))
+
+
+def _gauge(metric: Metric, *values: tuple[Sequence[str], float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
+    for labels, value in values:
+        family.add_metric(labels, value)
+    return family
+
+
+def _labels_of(bundle: ModelRef) -> tuple[str, ...]:
+    return (
+        bundle.name,
+        bundle.version,
+        bundle.sha256,
+        bundle.engine,
+        bundle.provider,
+        bundle.precision,
+    )
