@@ -87,7 +87,7 @@ class Settings(BaseSettings):
         32, ge=1, le=10_000, description="Explanations that may wait for one model; more get 429."
     )
     max_wait_ms: float = Field(
-        200,
+        150,
         ge=1,
         le=600_000,
         description="Longest wait, as predicted, before work on a request begins; more get 429.",
