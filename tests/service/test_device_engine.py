@@ -27,8 +27,9 @@ from service.inference.engines import build_engine
 from service.inference.loading import load_model
 from service.inference.ort_session import nodes_by_provider, open_session, verify_nodes
 from service.inference.placement import ON_CPU, Placement, place_on_cuda
-from service.inference.provider import CPU, CUDA, has_cuda_device
+from service.inference.provider import CPU, CUDA, TENSORRT, has_cuda_device
 from service.inference.selection import Choice
+from service.inference.tensorrt import has_tensorrt
 from service.settings import Settings
 from tests.service.conftest import make_settings
 from tests.service.harness import running
@@ -38,10 +39,8 @@ from tests.service.make_images import make_jpeg
 MAX_BATCH = 6
 BUCKETS = (1, 2, 4, 6)
 
-ON_CUDA = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not has_cuda_device(), reason="the machine has no CUDA device"),
-]
+NO_DEVICE = "the machine has no CUDA device"
+ON_CUDA = [pytest.mark.gpu, pytest.mark.skipif(not has_cuda_device(), reason=NO_DEVICE)]
 
 
 def on_cpu(graphs: bool) -> Placement:
@@ -339,7 +338,7 @@ def test_provider_that_runs_nothing_is_found(caplog: pytest.LogCaptureFixture) -
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not has_cuda_device(), reason="the machine has no CUDA device")
+@pytest.mark.skipif(not has_cuda_device(), reason=NO_DEVICE)
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_no_node_is_left_to_the_cpu(smoke_bundle: Path, precision: str) -> None:
     """CUDA graphs need all of them, and a copy to and fro would cost more than most."""
@@ -348,7 +347,31 @@ def test_no_node_is_left_to_the_cpu(smoke_bundle: Path, precision: str) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not has_cuda_device(), reason="the machine has no CUDA device")
+@pytest.mark.skipif(not has_cuda_device(), reason=NO_DEVICE)
+def test_auto_takes_cuda_in_fp16(smoke_bundle: Path) -> None:
+    """Nothing set: the device, the quicker precision, graphs, goldens matched."""
+    settings = make_settings(smoke_bundle, provider="auto", engine="auto", max_batch=8)
+    engine = load_model(open_bundle(smoke_bundle), settings, build_engine).engine
+    assert isinstance(engine, DeviceEngine)
+    assert (engine.provider, engine.precision, engine.graphs) == (CUDA, "fp16", True)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not has_cuda_device(), reason=NO_DEVICE)
+@pytest.mark.skipif(not has_tensorrt(), reason="TensorRT is not installed")
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_tensorrt_matches_goldens(smoke_bundle: Path, tmp_path: Path, precision: str) -> None:
+    """In each precision, and once more from the engines it kept."""
+    asked = {"provider": "tensorrt", "precision": precision, "tensorrt_cache_dir": str(tmp_path)}
+    settings = make_settings(smoke_bundle, max_batch=4, **asked)
+    for _ in range(2):
+        engine = load_model(open_bundle(smoke_bundle), settings, build_engine).engine
+        assert (engine.provider, engine.precision) == (TENSORRT, precision)
+        assert list(tmp_path.glob("*/*.engine"))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not has_cuda_device(), reason=NO_DEVICE)
 def test_batch_memory_is_pinned(mean_grey: Bundle, caplog: pytest.LogCaptureFixture) -> None:
     """On a device nothing warns that it is not, also the second time."""
     for _ in range(2):

@@ -203,7 +203,7 @@ def test_tensorrt_is_not_silently_replaced(
 ) -> None:
     """With libraries that cannot be used ONNX Runtime falls back; the service does not."""
     monkeypatch.setattr(ort_session, "preload_tensorrt", lambda: None)
-    with pytest.raises(StartupError, match="cannot load model cnn: .*TensorRT|fell back to"):
+    with pytest.raises(StartupError, match=r"cannot load model cnn: .*TensorRT|fell back to"):
         build(bundles, tensorrt_cache_dir=str(tmp_path / "engines"))
     digest = open_bundle(bundles / "cnn").sha256
     assert (tmp_path / "engines" / f"{digest}-fp32").is_dir()
