@@ -341,7 +341,7 @@ def test_provider_that_runs_nothing_is_found(caplog: pytest.LogCaptureFixture) -
 @pytest.mark.skipif(not has_cuda_device(), reason=NO_DEVICE)
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_no_node_is_left_to_the_cpu(smoke_bundle: Path, precision: str) -> None:
-    """CUDA graphs need all of them, and a copy to and fro would cost more than most."""
+    """CUDA graphs need all of them, and a copy there and back would cost more than most."""
     session = open_session(open_bundle(smoke_bundle), precision, place_on_cuda(0, graphs=False))
     assert set(nodes_by_provider(session)) == {CUDA}
 
