@@ -25,7 +25,7 @@ def preload_tensorrt() -> None:
         if not _is_loaded(name):
             raise StartupError(
                 f"CXR_PROVIDER=tensorrt, but {name} cannot be loaded. Install TensorRT 10 for the "
-                "CUDA version in use (pip install tensorrt-cu13), or set CXR_PROVIDER=cuda."
+                "CUDA version in use (pip install 'tensorrt-cu13<11'), or set CXR_PROVIDER=cuda."
             )
 
 
