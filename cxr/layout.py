@@ -16,7 +16,7 @@ from cxr.image import ModelInput
 
 SIDE_PX = 64
 CELLS = 8
-BINS = 8  # of signed orientations: an inverted picture has them turned by half
+BINS = 8  # of signed orientations, a power of two: inverting a picture turns them by half
 
 LAYOUT_SIZE = 2 * CELLS * CELLS * BINS
 
@@ -29,6 +29,20 @@ NORM_FLOOR = 0.05
 Layout: TypeAlias = NDArray[np.float32]
 """Shape (LAYOUT_SIZE,), float32: square roots of the histograms, then the normalised ones."""
 
+
+def _places_after(quarters: int, *, inverted: bool) -> NDArray[np.int64]:
+    """Say from which place of a descriptor each place of the turned picture's comes."""
+    places = np.arange(LAYOUT_SIZE).reshape(2, CELLS, CELLS, BINS)
+    # Rows count downwards, so a turn against the clock lessens the angle by a quarter.
+    shift = -quarters * BINS // 4 + (BINS // 2 if inverted else 0)
+    return np.roll(np.rot90(places, quarters, axes=(1, 2)), shift, axis=3).ravel()
+
+
+_PLACES = {
+    (quarters, inverted): _places_after(quarters, inverted=inverted)
+    for quarters in range(4)
+    for inverted in (False, True)
+}
 _rows, _columns = np.mgrid[:SIDE_PX, :SIDE_PX] // (SIDE_PX // CELLS)
 _CELL_OF_PIXEL = (_rows * CELLS + _columns) * BINS
 
@@ -43,16 +57,18 @@ def describe_layout(model_input: ModelInput) -> Layout:
     pixels = np.asarray(small, dtype=np.float32)
     pixels = (pixels - pixels.mean()) / (pixels.std() + CONTRAST_FLOOR)
     down, right = np.gradient(pixels)
-    strength = np.hypot(right, down)
-    place = (np.arctan2(down, right) / (2.0 * np.pi) % 1.0) * BINS
-    lower = place.astype(np.int64) % BINS
-    share = place % 1.0
-    size = CELLS * CELLS * BINS
-    found = np.zeros(size)
-    for bins, weight in ((lower, 1.0 - share), ((lower + 1) % BINS, share)):
-        where = (_CELL_OF_PIXEL + bins).ravel()
-        found += np.bincount(where, (strength * weight).ravel(), minlength=size)
-    return _both(found.reshape(CELLS, CELLS, BINS) / (SIDE_PX / CELLS) ** 2)
+    strength = np.sqrt(right * right + down * down)
+    place = np.arctan2(down, right) * (BINS / (2.0 * np.pi))
+    place += BINS * (place < 0.0)
+    lower = place.astype(np.int64)
+    to_upper = strength * (place - lower)
+    where = np.stack([_CELL_OF_PIXEL + (n & (BINS - 1)) for n in (lower, lower + 1)])
+    weights = np.stack([strength - to_upper, to_upper])
+    found = np.bincount(where.ravel(), weights.ravel(), minlength=CELLS * CELLS * BINS)
+    histograms = found.reshape(CELLS, CELLS, BINS) / (SIDE_PX / CELLS) ** 2
+    norm = np.sqrt((histograms**2).sum(axis=2, keepdims=True) + NORM_FLOOR**2)
+    parts = (np.sqrt(histograms).ravel(), (histograms / norm).ravel())
+    return np.concatenate(parts).astype(np.float32)
 
 
 def turn_layout(layout: Layout, quarters: int, *, inverted: bool) -> Layout:
@@ -63,13 +79,4 @@ def turn_layout(layout: Layout, quarters: int, *, inverted: bool) -> Layout:
         quarters: Quarter turns against the clock, as ``numpy.rot90`` counts them.
         inverted: Dark and bright are exchanged, too.
     """
-    found = layout[: CELLS * CELLS * BINS].reshape(CELLS, CELLS, BINS) ** 2
-    # Rows count downwards, so a turn against the clock lessens the angle by a quarter.
-    shift = -quarters * BINS // 4 + (BINS // 2 if inverted else 0)
-    return _both(np.roll(np.rot90(found, quarters), shift, axis=2))
-
-
-def _both(histograms: NDArray[np.float64]) -> Layout:
-    norm = np.sqrt((histograms**2).sum(axis=2, keepdims=True) + NORM_FLOOR**2)
-    parts = (np.sqrt(histograms).ravel(), (histograms / norm).ravel())
-    return np.concatenate(parts).astype(np.float32)
+    return np.asarray(layout[_PLACES[quarters % 4, inverted]])

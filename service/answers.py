@@ -117,8 +117,8 @@ AnyResult: TypeAlias = Annotated[ImageResult | ImageError, Field(discriminator="
 class TimingsMs(Answer):
     """Where the time went, in milliseconds of the clock on the wall."""
 
-    decode: float = Field(description="Decoding and resizing all images.")
-    queue: float = Field(description="Longest wait of an image for its batch.")
+    decode: float = Field(description="Longest decoding and resizing of an image.")
+    queue: float = Field(description="Longest wait of an image, for a core and for its batch.")
     inference: float = Field(description="Longest run of a batch with an image of this request.")
     total: float = Field(description="From the request's head to its answer.")
 
@@ -258,7 +258,7 @@ class ModelHealth(Answer):
     name: str
     version: str
     provider: str
-    queue_depth: int = Field(description="Images accepted and not yet running.")
+    queue_depth: int = Field(description="Images accepted and not yet answered.")
     queue_capacity: int
     explain_queue_depth: int | None = Field(
         default=None, description="Explanations accepted and not yet running; null: none served."

@@ -26,10 +26,10 @@ from service.http.context import RequestContext, context_of, runtime_of
 from service.http.openapi import EXPLAIN_BODY, EXPLAIN_CONTENT, problem_responses
 from service.http.predict import ModelQuery, PointQuery, respond
 from service.http.query import verify_query
-from service.http.receive import receive_images
+from service.http.receive import read_request
 from service.inference.explaining import Explaining
 from service.inference.models import ServedModel
-from service.inference.prediction import ImageFailure, Prepared, Reading, result_of, run_prepared
+from service.inference.prediction import ImageFailure, Reading, result_of
 
 router = APIRouter(prefix="/v1", tags=["inference"])
 
@@ -117,8 +117,8 @@ async def explain(
         renderer = cast("Renderer", request.app.state.renderer)
         wish.explaining.batcher.verify_room(1)  # refused at the door, before the body is read
         renderer.verify_room()
-        prepared = await receive_images(request, served, to_explain=True)
-        return await while_connected(request, _answer(prepared, wish, renderer, context))
+        [outcome] = await read_request(request, served, to_explain=True)
+        return await while_connected(request, _answer(outcome, wish, renderer, context))
 
 
 def _known_class(served: ServedModel, target: str | None) -> str:
@@ -134,19 +134,18 @@ def _known_class(served: ServedModel, target: str | None) -> str:
 
 
 async def _answer(
-    prepared: Prepared, wish: Wish, renderer: Renderer, context: RequestContext
+    outcome: Reading | ImageFailure, wish: Wish, renderer: Renderer, context: RequestContext
 ) -> Response:
     served = wish.served
-    [reading] = await run_prepared(prepared, served, context.deadline, context.stopwatch)
-    result = result_of(reading, served, wish.point)
-    if isinstance(reading, ImageFailure) or isinstance(result, ImageFailure):
+    result = result_of(outcome, served, wish.point)
+    if isinstance(outcome, ImageFailure) or isinstance(result, ImageFailure):
         return respond([result], served, context)
     with context.stopwatch.stage("explain"):
         column = served.manifest.task.classes.index(wish.target)
         explanation = await explain_reading(
-            reading, wish.explaining, column, wish.method, context.deadline
+            outcome, wish.explaining, column, wish.method, context.deadline
         )
-        order = _order(reading, result, explanation.heatmap, wish)
+        order = _order(outcome, result, explanation.heatmap, wish)
         if wish.media_type == PNG:
             overlay = await renderer.render(order.render_overlay, context.deadline)
             return Response(overlay, media_type=PNG, headers={"Vary": "Accept"})

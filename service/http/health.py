@@ -27,8 +27,8 @@ async def health(request: Request) -> HealthAnswer:
                 name=model.manifest.name,
                 version=model.manifest.version,
                 provider=model.loaded.engine.provider,
-                queue_depth=model.batcher.depth,
-                queue_capacity=model.batcher.capacity,
+                queue_depth=model.lane.load.under_way,
+                queue_capacity=model.lane.load.capacity,
                 explain_queue_depth=model.explaining and model.explaining.batcher.depth,
             )
             for model in runtime.loaded_models

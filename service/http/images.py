@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
 
@@ -15,7 +14,6 @@ from service.http.body import Lease, read_chunks
 from service.http.context import context_of, runtime_of
 from service.http.json_body import parse_json_images
 from service.http.multipart import read_parts
-from service.inference.core_pool import Urgency
 from service.inference.prediction import EncodedImage
 
 
@@ -56,7 +54,7 @@ async def _read_json(request: Request, chunks: AsyncIterator[bytes]) -> list[Enc
     body = b"".join([chunk async for chunk in chunks])
     runtime = runtime_of(request)
     parse = partial(parse_json_images, body, runtime.settings.max_images_per_request)
-    return await asyncio.wrap_future(runtime.pool.submit(Urgency.DECODE, parse))
+    return await runtime.pool.run(parse, context_of(request).deadline)
 
 
 async def _read_raw(chunks: AsyncIterator[bytes]) -> bytes:

@@ -6,18 +6,16 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
-from cxr.decision import OperatingPoint
 from service.answers import AnyResult, ImageError, ImageResult, PredictAnswer, TimingsMs
-from service.http.connection import while_connected
 from service.http.context import RequestContext, context_of, runtime_of
 from service.http.openapi import PREDICT_BODY, problem_responses
 from service.http.problems import error_response, problem_of, problem_type_of
 from service.http.query import verify_query
-from service.http.receive import receive_images
+from service.http.receive import read_request
 from service.inference.models import ServedModel
-from service.inference.prediction import ImageFailure, Prepared, result_of, run_prepared
+from service.inference.prediction import ImageFailure, result_of
 
 router = APIRouter(prefix="/v1", tags=["inference"])
 
@@ -55,17 +53,9 @@ async def predict(
         served = runtime.models.get(model)
         point = served.operating_point(operating_point)
         context_of(request).log_fields["model"] = served.manifest.name
-        prepared = await receive_images(request, served)
-        results = await while_connected(request, _run(request, prepared, served, point))
+        outcomes = await read_request(request, served)
+        results = [result_of(outcome, served, point) for outcome in outcomes]
         return respond(results, served, context_of(request))
-
-
-async def _run(
-    request: Request, prepared: Prepared, served: ServedModel, point: OperatingPoint
-) -> list[ImageResult | ImageFailure]:
-    context = context_of(request)
-    outcomes = await run_prepared(prepared, served, context.deadline, context.stopwatch)
-    return [result_of(outcome, served, point) for outcome in outcomes]
 
 
 def respond(
@@ -83,7 +73,7 @@ def respond(
         results=tuple(_as_result(result, context.request_id) for result in results),
         timings_ms=TimingsMs(**context.stopwatch.as_ms()),
     )
-    return JSONResponse(answer.model_dump())
+    return Response(answer.model_dump_json(), media_type="application/json")
 
 
 def _is_common_fault(failures: list[ImageFailure]) -> bool:

@@ -1,4 +1,4 @@
-"""The images of a request, read and decoded."""
+"""The images of a request, received and read."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from service.errors import InvalidRequestError
 from service.http.body import BodyBudget
 from service.http.connection import while_connected
 from service.http.context import context_of, runtime_of
-from service.http.images import read_images
+from service.http.images import read_images as receive_images
 from service.inference.models import ServedModel
-from service.inference.prediction import Prepared, prepare_images
+from service.inference.prediction import ImageFailure, Reading, read_images
 
 
-async def receive_images(
+async def read_request(
     request: Request, served: ServedModel, *, to_explain: bool = False
-) -> Prepared:
-    """Read and decode the images; their encoded bytes are let go at the end.
+) -> list[Reading | ImageFailure]:
+    """Receive, decode and run the images; their encoded bytes are let go at the end.
 
     Args:
         request: Its body holds them.
-        served: The model that will take them.
+        served: The model that reads them.
         to_explain: Accept one image only, and keep what its explanation is drawn on.
 
     Raises:
@@ -30,23 +30,24 @@ async def receive_images(
         UnsupportedMediaError: A raw body is not a JPEG, PNG or DICOM file.
     """
     context, runtime = context_of(request), runtime_of(request)
-    served.batcher.verify_room(1)  # refused at the door, before the body is read
-    runtime.verify_admits(served, context.deadline)
+    runtime.verify_admits(served, context.deadline)  # refused before the body is read
     budget = cast("BodyBudget", request.app.state.body_budget)
     with budget.lease() as lease:
-        with runtime.admission.body_being_read():
-            images = await read_images(request, lease)
+        with runtime.arriving(served):
+            images = await receive_images(request, lease)
         if to_explain and len(images) > 1:
             raise InvalidRequestError(
                 f"The request holds {len(images)} images, but one is explained at a time. "
                 "Send each by itself."
             )
-        with context.stopwatch.stage("decode"):
-            work = prepare_images(
-                images,
-                served,
-                runtime.decoder,
-                context.deadline,
-                keep_picture=to_explain,
-            )
-            return await while_connected(request, work)
+        max_pixels = runtime.settings.max_image_pixels
+        work = read_images(
+            [
+                (image.id, image.preparing(served, max_pixels, keep_picture=to_explain))
+                for image in images
+            ],
+            served,
+            context.deadline,
+            context.stopwatch,
+        )
+        return await while_connected(request, work)

@@ -100,9 +100,11 @@ async def _render(request: Request, max_side: int, window: Window | None) -> Pic
         (image,) = images
         if image.error is not None:
             raise image.error
-        work = partial(render_picture, image.data, max_side, window, runtime.decoder.max_pixels)
+        work = partial(
+            render_picture, image.data, max_side, window, runtime.settings.max_image_pixels
+        )
         with context.stopwatch.stage("decode"):
-            return await while_connected(request, runtime.decoder.run(work, context.deadline))
+            return await while_connected(request, runtime.pool.run(work, context.deadline))
 
 
 def _window_answer(display: Display | None) -> WindowAnswer | None:

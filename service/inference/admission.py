@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Protocol
+from collections.abc import Sequence
 
 from service.deadline import Deadline
 from service.errors import QueueFullError
+from service.inference.load import Load
 
 MAX_RETRY_AFTER_S = 60
 RETRY_JITTER_S = 1
@@ -25,79 +24,60 @@ NOT_IN_TIME = (
 )
 
 
-class Backlog(Protocol):
-    """Work that was accepted and is not done."""
-
-    @property
-    def backlog_s(self) -> float:
-        """Seconds until it should be done."""
-
-    @property
-    def mean_item_s(self) -> float:
-        """Seconds of work for one image."""
-
-    @property
-    def concurrency(self) -> int:
-        """Images worked on at a time."""
-
-
 class Admission:
     """Predicts when a new request would be answered. Belongs to the event loop.
 
-    What counts is the work ahead: images whose bodies are being read, that wait for a decoder
-    or an engine, or are with one, each at its average duration. A queue that is bounded by
+    What counts is the work ahead: images whose bodies are being read, that wait for a core or
+    an engine, or are with one, each at its average duration. A queue that is bounded by
     number alone is too long for a slow model and too short for a quick one; and what is
     admitted beyond the patience of clients is computed for nobody.
 
     Args:
         max_wait_s: Longest wait of a new request before its own work begins.
+        cores: Images worked on at a time.
     """
 
-    def __init__(self, max_wait_s: float) -> None:
-        self._max_wait_s = max_wait_s
-        self._reading = 0
+    def __init__(self, max_wait_s: float, cores: int) -> None:
+        self.max_wait_s = max_wait_s
+        self._cores = cores
 
-    @property
-    def reading(self) -> int:
-        """Requests whose bodies are being read."""
-        return self._reading
+    def expected_wait_s(self, load: Load, others: Sequence[Load]) -> float:
+        """Give the seconds until work on a new request would begin.
 
-    def expected_wait_s(self, stages: Sequence[Backlog]) -> float:
-        """Seconds until work on a new request would begin.
+        The cores are shared fairly: another model's work is ahead only as far as its share goes
+        until the model's own is done.
 
         Args:
-            stages: What every image passes: the decoder, and the batchers of all models that
-                share the machine; the last is the one that would take the request.
+            load: Of the model it asks for.
+            others: Of the models beside it.
         """
-        read_s = sum(s.mean_item_s / s.concurrency for s in (stages[0], stages[-1]))
-        return sum(stage.backlog_s for stage in stages) + self._reading * read_s
+        own_s = load.core_s
+        share_s = own_s + load.core_item.value
+        cores_s = own_s + sum(min(other.core_s, share_s) for other in others)
+        return max(cores_s / self._cores, load.device_s)
 
-    def verify(self, stages: Sequence[Backlog], deadline: Deadline, images: int = 1) -> None:
+    def verify(
+        self, load: Load, others: Sequence[Load], deadline: Deadline, images: int = 1
+    ) -> None:
         """Refuse what would be answered too late.
 
         Args:
-            stages: As for :meth:`expected_wait_s`.
+            load: Of the model it asks for.
+            others: Of the models beside it.
             deadline: Of the request.
             images: How many it has, as far as is known.
 
         Raises:
             QueueFullError: The wait would be too long, or the deadline would be missed.
         """
-        wait_s = self.expected_wait_s(stages)
-        if wait_s > self._max_wait_s:
+        wait_s = self.expected_wait_s(load, others)
+        if wait_s > self.max_wait_s:
             raise QueueFullError(TOO_BUSY, retry_after_s(wait_s))
-        own_s = images * sum(s.mean_item_s / s.concurrency for s in (stages[0], stages[-1]))
-        if wait_s + own_s > deadline.remaining_s:
+        # An image needs a core and the device, one after the other; many need them side by side.
+        lone_s = load.core_item.value + load.device_item.value
+        many_s = images * max(load.core_item.value / self._cores, load.device_item.value)
+        if wait_s + max(lone_s, many_s) > deadline.remaining_s:
             raise QueueFullError(NOT_IN_TIME, retry_after_s(wait_s))
-
-    @contextmanager
-    def body_being_read(self) -> Iterator[None]:
-        """Count a request among the work ahead while its body arrives."""
-        self._reading += 1
-        try:
-            yield
-        finally:
-            self._reading -= 1
 
 
 def retry_after_s(wait_s: float) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,11 @@ P = TypeVar("P")
 
 R = TypeVar("R")
 """What it is answered: its row of the engine's output."""
+
+NOT_RUN = (
+    "The deadline passed before the image could be run; it was dropped. "
+    "Try again later or with fewer images."
+)
 
 
 @dataclass(frozen=True)
@@ -57,12 +61,7 @@ class Item(Generic[P, R]):
     def expire(self) -> None:
         """Tell the waiter that the item will not be run."""
         if not self.answer.done():
-            self.answer.set_exception(
-                DeadlineExceededError(
-                    "The deadline passed before the image could be run; it was dropped. "
-                    "Try again later or with fewer images."
-                )
-            )
+            self.answer.set_exception(DeadlineExceededError(NOT_RUN))
 
 
 class BatchQueue(Generic[P, R]):
@@ -105,13 +104,12 @@ class BatchQueue(Generic[P, R]):
         """Forget the items nobody waits for any more."""
         self._items = deque(item for item in self._items if not item.answer.done())
 
-    def due_in_s(self, now_s: float, *, engine_busy: bool, form_ahead: bool = True) -> float | None:
+    def due_in_s(self, now_s: float, *, engine_busy: bool) -> float | None:
         """Say when the next batch is to be formed.
 
         Args:
             now_s: The clock's time.
-            engine_busy: No further run can begin now.
-            form_ahead: A full batch is formed nevertheless, to be at hand.
+            engine_busy: No further run can begin now; a full batch is formed nevertheless.
 
         Returns:
             0 at once: it is full, or the engine was idle when the oldest item came, so that
@@ -119,8 +117,6 @@ class BatchQueue(Generic[P, R]):
             window; None while the engine runs or nothing waits.
         """
         if not self._items:
-            return None
-        if engine_busy and not form_ahead:
             return None
         if len(self._items) >= self.max_batch:
             return 0.0
@@ -131,16 +127,10 @@ class BatchQueue(Generic[P, R]):
             return 0.0
         return max(0.0, oldest.accepted_s + self._batch_window_s - now_s)
 
-    def take(self, shares: int = 1) -> list[Item[P, R]]:
-        """Take a batch of the oldest items; the cancelled and the late are dropped.
-
-        Args:
-            shares: Runs that go on side by side. Each takes its share of what waits: one that
-                took all would leave the others idle.
-        """
+    def take(self) -> list[Item[P, R]]:
+        """Take a batch of the oldest items; the cancelled and the late are dropped."""
         batch: list[Item[P, R]] = []
-        most = min(self.max_batch, math.ceil(len(self._items) / shares))
-        while self._items and len(batch) < most:
+        while self._items and len(batch) < self.max_batch:
             item = self._items.popleft()
             if item.deadline.is_over:
                 item.expire()

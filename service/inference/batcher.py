@@ -7,14 +7,13 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from service.deadline import Clock, Deadline
 from service.errors import InferenceFailedError, NotReadyError
 from service.inference.batch_queue import BatchQueue, Item, ItemOutput, P, R
-from service.inference.core_pool import CorePool, Urgency
 from service.inference.moving_mean import MovingMean
 from service.lifecycle import RETRY_DRAINING_S
 from service.telemetry.logs import log_event
@@ -47,17 +46,15 @@ class BatchRunner(Protocol[P_contra, R_co]):
 class Batcher(Generic[P, R]):
     """Collects items into batches and runs them.
 
-    With a thread of its own, one batch runs at a time, and while it runs the next one is
-    formed, so the runner never waits for the event loop to stack arrays. With a pool of cores
-    several small batches run side by side, each of its share of what waits; then nothing waits
-    for company, since a larger batch gains little on a CPU. All methods belong to the event loop.
+    One batch runs at a time, on a thread of its own, and while it runs the next one is formed,
+    so the runner never waits for the event loop to stack arrays. All methods belong to the event
+    loop.
 
     Args:
         runner: Runs the batches.
         max_batch: Most items of a batch.
         batch_window_s: Longest wait of the oldest item once the engine is free.
         queue_capacity: Most items that may wait.
-        pool: Where batches run; None for a thread of its own.
         clock: Gives seconds.
     """
 
@@ -68,22 +65,17 @@ class Batcher(Generic[P, R]):
         max_batch: int,
         batch_window_s: float,
         queue_capacity: int,
-        pool: CorePool | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
         self._runner = runner
-        window_s = batch_window_s if pool is None else 0.0
-        self._queue: BatchQueue[P, R] = BatchQueue(max_batch, window_s, queue_capacity)
+        self._queue: BatchQueue[P, R] = BatchQueue(max_batch, batch_window_s, queue_capacity)
         self._clock = clock
-        self._pool = pool
-        self._thread: ThreadPoolExecutor | None = None
-        if pool is None:
-            self._thread = ThreadPoolExecutor(
-                1, thread_name_prefix="engine", initializer=runner.prepare_thread
-            )
-        self.concurrency = 1 if pool is None else pool.threads
+        self._thread = ThreadPoolExecutor(
+            1, thread_name_prefix="engine", initializer=runner.prepare_thread
+        )
         self._changed = asyncio.Event()
-        self._running: dict[asyncio.Task[None], int] = {}
+        self._running: asyncio.Task[None] | None = None
+        self._running_count = 0
         self._forming: asyncio.Task[None] | None = None
         self._stopping = False
         self._item_s = MovingMean(SMOOTHING)
@@ -100,7 +92,7 @@ class Batcher(Generic[P, R]):
 
     @property
     def _is_busy(self) -> bool:
-        return len(self._running) >= self.concurrency
+        return self._running is not None
 
     @property
     def mean_item_s(self) -> float:
@@ -110,8 +102,7 @@ class Batcher(Generic[P, R]):
     @property
     def backlog_s(self) -> float:
         """Seconds until what waits and what runs should be done."""
-        items = len(self._queue) + sum(self._running.values())
-        return items * self.mean_item_s / self.concurrency
+        return (len(self._queue) + self._running_count) * self.mean_item_s
 
     @property
     def retry_after_s(self) -> int:
@@ -128,8 +119,7 @@ class Batcher(Generic[P, R]):
         self._changed.set()
         if self._forming is not None:
             await self._forming
-        if self._thread is not None:
-            self._thread.shutdown()
+        self._thread.shutdown()
 
     def verify_room(self, count: int) -> None:
         """Refuse early what :meth:`submit` would refuse.
@@ -189,9 +179,7 @@ class Batcher(Generic[P, R]):
     async def _form_batches(self) -> None:
         while self._queue or self._running or not self._stopping:
             self._changed.clear()
-            due_s = self._queue.due_in_s(
-                self._clock(), engine_busy=self._is_busy, form_ahead=self._pool is None
-            )
+            due_s = self._queue.due_in_s(self._clock(), engine_busy=self._is_busy)
             if due_s == 0.0:
                 await self._start_next()
                 continue
@@ -200,24 +188,24 @@ class Batcher(Generic[P, R]):
                     await self._changed.wait()
 
     async def _start_next(self) -> None:
-        items = self._queue.take(self.concurrency)
+        items = self._queue.take()
         if not items:
             return
         run = self._form(items)
-        if self._is_busy:  # formed ahead
-            await asyncio.wait(self._running)
+        if self._running is not None:  # formed ahead
+            await asyncio.wait([self._running])
         waited_for = [item for item in items if not item.answer.done()]
         if len(waited_for) < len(items):  # some left while the batch before was running
             items, run = waited_for, self._form(waited_for)
         if run is not None:
             for item in items:
                 item.is_running = True
-            task = asyncio.create_task(self._run(items, run))
-            self._running[task] = len(items)
-            task.add_done_callback(self._ended)
+            self._running_count = len(items)
+            self._running = asyncio.create_task(self._run(items, run))
+            self._running.add_done_callback(self._ended)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        del self._running[task]
+    def _ended(self, _: asyncio.Task[None]) -> None:
+        self._running, self._running_count = None, 0
         self._changed.set()
 
     def _form(self, items: list[Item[P, R]]) -> Run[R] | None:
@@ -230,7 +218,9 @@ class Batcher(Generic[P, R]):
     async def _run(self, items: list[Item[P, R]], run: Run[R]) -> None:
         """Run one batch and settle its items. Never raises."""
         try:
-            outcomes, started_s, ended_s = await asyncio.wrap_future(self._begin(run))
+            outcomes, started_s, ended_s = await asyncio.wrap_future(
+                self._thread.submit(self._timed, run)
+            )
             run_s = ended_s - started_s
             item_s = run_s / len(items)
             self._item_s.add(item_s)
@@ -238,18 +228,10 @@ class Batcher(Generic[P, R]):
         except Exception as error:  # whatever a runner raises, nobody is left waiting
             self._fail(items, error)
 
-    def _begin(
-        self, run: Run[R]
-    ) -> Future[tuple[Sequence[R | InferenceFailedError], float, float]]:
-        def timed() -> tuple[Sequence[R | InferenceFailedError], float, float]:
-            started_s = self._clock()
-            outcomes = run()
-            return outcomes, started_s, self._clock()
-
-        if self._pool is not None:
-            return self._pool.submit(Urgency.RUN, timed)
-        assert self._thread is not None
-        return self._thread.submit(timed)
+    def _timed(self, run: Run[R]) -> tuple[Sequence[R | InferenceFailedError], float, float]:
+        started_s = self._clock()
+        outcomes = run()
+        return outcomes, started_s, self._clock()
 
     def _settle(
         self,

@@ -1,32 +1,33 @@
-"""The threads that do the arithmetic on a CPU: as many as cores, and what is nearly done first."""
+"""The threads that do the arithmetic on a CPU: as many as cores, shared fairly."""
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import itertools
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from enum import IntEnum
 from typing import Any, TypeVar
+
+from service.deadline import Deadline
+from service.errors import DeadlineExceededError
 
 T = TypeVar("T")
 
-
-class Urgency(IntEnum):
-    """Which of two waiting jobs begins first; of equals, the older one."""
-
-    RUN = 0
-    DECODE = 1
-    """An image that is decoded should be answered before another one is begun: fewer are under
-    way at a time, and each of them is answered sooner."""
+NOT_BEGUN = (
+    "The deadline passed before the image was read; it was dropped. "
+    "Try again later or with fewer images."
+)
 
 
 class CorePool:
-    """Runs jobs on a fixed number of threads, the most urgent first.
+    """Runs jobs on a fixed number of threads, and shares these among flows.
 
     Decoding and inference share it on a CPU, so that there are never more busy threads than
-    cores: two pools of their own would take each other's cores in turns.
+    cores: two pools of their own would take each other's cores in turns. Among flows that wait
+    each gets the same share of the time, whatever the others have waiting: start-time fair
+    queueing (Goyal, Vin, Cheng, SIGCOMM 1996). Within a flow the older job begins first.
 
     Args:
         threads: How many jobs run at a time.
@@ -34,8 +35,10 @@ class CorePool:
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
-        self._waiting: list[tuple[int, int, Future[Any], Callable[[], Any]]] = []
+        self._waiting: list[tuple[float, int, Future[Any], Callable[[], Any]]] = []
         self._order = itertools.count()
+        self._now_s = 0.0  # of the virtual time in which every waiting flow has a pool of its own
+        self._free_at_s: dict[str, float] = {}
         self._changed = threading.Condition()
         self._closing = False
         self._workers = [
@@ -45,12 +48,13 @@ class CorePool:
         for worker in self._workers:
             worker.start()
 
-    def submit(self, urgency: Urgency, job: Callable[[], T]) -> Future[T]:
+    def submit(self, job: Callable[[], T], *, flow: str = "", cost_s: float = 0.0) -> Future[T]:
         """Queue a job. Any thread may call it.
 
         Args:
-            urgency: Which of the waiting ones begin first.
             job: Called without arguments.
+            flow: Among which jobs it belongs: a model's name.
+            cost_s: Seconds it will take, about. Small jobs that cost nothing hardly wait.
 
         Returns:
             Its result; cancelling it before it has begun drops it.
@@ -62,9 +66,39 @@ class CorePool:
         with self._changed:
             if self._closing:
                 raise RuntimeError("the pool is closed")
-            heapq.heappush(self._waiting, (urgency, next(self._order), future, job))
+            start_s = max(self._now_s, self._free_at_s.get(flow, 0.0))
+            self._free_at_s[flow] = start_s + cost_s
+            heapq.heappush(self._waiting, (start_s, next(self._order), future, job))
             self._changed.notify()
         return future
+
+    async def run(
+        self, job: Callable[[], T], deadline: Deadline, *, flow: str = "", cost_s: float = 0.0
+    ) -> T:
+        """Await a job; cancelled, it is dropped unless it has begun. Belongs to the event loop.
+
+        Args:
+            job: Called without arguments.
+            deadline: A job that has not begun by then is dropped.
+            flow: As for :meth:`submit`.
+            cost_s: As for :meth:`submit`.
+
+        Raises:
+            DeadlineExceededError: It was not done before the deadline.
+            Exception: What the job raises.
+        """
+
+        def job_in_time() -> T:
+            if deadline.is_over:
+                raise DeadlineExceededError(NOT_BEGUN)
+            return job()
+
+        future = self.submit(job_in_time, flow=flow, cost_s=cost_s)
+        try:
+            async with asyncio.timeout(deadline.remaining_s):
+                return await asyncio.wrap_future(future)
+        except TimeoutError:  # a thread cannot be stopped; its result is thrown away
+            raise DeadlineExceededError(NOT_BEGUN) from None
 
     def _work(self) -> None:
         while (taken := self._take()) is not None:
@@ -83,7 +117,7 @@ class CorePool:
                 self._changed.wait()
             if not self._waiting:
                 return None
-            _, _, future, job = heapq.heappop(self._waiting)
+            self._now_s, _, future, job = heapq.heappop(self._waiting)
             return future, job
 
     def close(self) -> None:

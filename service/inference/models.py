@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from cxr.decision import OperatingPoint
 from cxr.explain.methods import METHODS
-from cxr.image import ModelInput
 from cxr.manifest import Manifest
 from service.answers import ExplainOffer, ModelAnswer, ModelRef
 from service.errors import (
@@ -16,9 +15,9 @@ from service.errors import (
     StartupError,
     UnknownModelError,
 )
-from service.inference.batcher import Batcher
-from service.inference.engine import OutputRow
+from service.inference.admission import retry_after_s
 from service.inference.explaining import Explaining
+from service.inference.lane import Lane
 from service.inference.loading import LoadedModel
 from service.settings import Settings
 
@@ -28,16 +27,16 @@ PREFERRED_MODEL = "resnet18"
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A loaded model with the batcher in front of its engine.
+    """A loaded model with the lane that leads to its engine.
 
     Attributes:
         loaded: The model.
-        batcher: In front of its engine.
+        lane: Decodes and runs its images.
         explaining: Explains its answers, None where that is not served.
     """
 
     loaded: LoadedModel
-    batcher: Batcher[ModelInput, OutputRow]
+    lane: Lane
     explaining: Explaining | None = None
 
     @property
@@ -68,6 +67,15 @@ class ServedModel:
         if self.explaining is None:
             raise ExplainDisabledError("Explanations are not served here. Use /v1/predict.")
         return self.explaining
+
+    def verify_room(self, count: int) -> None:
+        """Refuse more images than may be under way.
+
+        Raises:
+            QueueFullError: Fewer than ``count`` places are free.
+        """
+        load = self.lane.load
+        load.verify_room(count, retry_after_s(load.core_s + load.device_s))
 
     def reference(self) -> ModelRef:
         """Say which model this is and on what it runs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from queue import SimpleQueue
 
 import numpy as np
@@ -24,13 +25,12 @@ would take bfloat16 on CPUs that have it."""
 
 
 class OpenVinoEngine:
-    """Runs a bundle's graph in OpenVINO, one request and one core per run.
+    """Runs a bundle's graph in OpenVINO, in the calling thread and on one core per run.
 
     Args:
-        compiled: The graph, compiled with as many streams as runs at a time.
+        compiled: The graph, compiled once for each run that may go on at a time.
         manifest: Names the graph's tensors.
         precision: Number format.
-        concurrency: Runs at a time.
     """
 
     name = "openvino"
@@ -39,18 +39,18 @@ class OpenVinoEngine:
     runs_on_cores = True
 
     def __init__(
-        self, compiled: openvino.CompiledModel, manifest: Manifest, precision: str, concurrency: int
+        self, compiled: Sequence[openvino.CompiledModel], manifest: Manifest, precision: str
     ) -> None:
         self.precision = precision
-        self.concurrency = concurrency
+        self.concurrency = len(compiled)
         names = manifest.tensors
         self._image = names.image
         self._outputs = (names.logits, names.probabilities, names.embedding)
         self._free: SimpleQueue[openvino.InferRequest] = SimpleQueue()
         size = manifest.preprocessing.size_px
         black = np.zeros((1, 1, size, size), dtype=np.uint8)
-        for _ in range(concurrency):
-            request = compiled.create_infer_request()
+        for one in compiled:
+            request = one.create_infer_request()
             # The very first conversion of an array, made by two threads at once, hangs both for
             # good (seen in OpenVINO 2026.4): it is made here, by one.
             request.infer({self._image: black}, share_inputs=True)
@@ -68,31 +68,39 @@ class OpenVinoEngine:
 
 
 def build_openvino_engine(bundle: Bundle, settings: Settings, precision: str) -> OpenVinoEngine:
-    """Compile a bundle's graph for the CPU.
+    """Compile a bundle's graph for the CPU, once for each core.
+
+    Without streams of OpenVINO's own a run stays in the thread that asks for it, which saves two
+    changes of thread; but then one compiled graph runs once at a time.
 
     Raises:
         StartupError: OpenVINO cannot load it, or computes otherwise than asked.
     """
     manifest = bundle.manifest
-    concurrency = settings.workers or usable_cores()
     options = {
         "INFERENCE_PRECISION_HINT": HINTS[precision],
-        "NUM_STREAMS": concurrency,
-        "INFERENCE_NUM_THREADS": concurrency,  # one each: runs side by side beat shared ones
+        "NUM_STREAMS": 0,
+        "INFERENCE_NUM_THREADS": 1,
+        # Pinned, the first thread of every process would share one core.
+        "ENABLE_CPU_PINNING": False,
     }
+    core = openvino.Core()
     try:
-        compiled = openvino.Core().compile_model(bundle.model_path_of(precision), DEVICE, options)
+        compiled = [
+            core.compile_model(bundle.model_path_of(precision), DEVICE, options)
+            for _ in range(settings.workers or usable_cores())
+        ]
     except RuntimeError as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
         raise StartupError(f"OpenVINO cannot load model {manifest.name}: {reason}") from None
-    given = compiled.get_property("INFERENCE_PRECISION_HINT")
+    given = compiled[0].get_property("INFERENCE_PRECISION_HINT")
     if given != HINTS[precision]:
         raise StartupError(
             f"OpenVINO was asked for {precision} and computes in {given.get_type_name()}. "
             "Use CXR_PRECISION=auto."
         )
-    _verify_graph(compiled, manifest)
-    return OpenVinoEngine(compiled, manifest, precision, concurrency)
+    _verify_graph(compiled[0], manifest)
+    return OpenVinoEngine(compiled, manifest, precision)
 
 
 def _verify_graph(compiled: openvino.CompiledModel, manifest: Manifest) -> None:

@@ -6,16 +6,16 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from functools import partial
 
 from cxr.decision import OperatingPoint
 from cxr.errors import CxrError, ImageOutOfScopeError
 from service.answers import ImageResult
 from service.deadline import Deadline
-from service.inference.batch_queue import ItemOutput
 from service.inference.engine import OutputRow
+from service.inference.lane import Passage, Prepare
 from service.inference.models import ServedModel
-from service.inference.preparation import Decoder, PreparedImage
+from service.inference.preparation import PreparedImage, prepare_image
 from service.inference.result import build_result
 from service.telemetry.logs import log_event
 from service.telemetry.stopwatch import Stopwatch
@@ -34,6 +34,22 @@ class EncodedImage:
     id: str
     data: bytes
     error: Exception | None = None
+
+    def preparing(self, model: ServedModel, max_pixels: int, *, keep_picture: bool) -> Prepare:
+        """Give what decodes it for a model, see :func:`prepare_image`."""
+        if self.error is not None:
+            return partial(_fail, self.error)
+        return partial(
+            prepare_image,
+            self.data,
+            model.manifest.preprocessing,
+            max_pixels,
+            keep_picture=keep_picture,
+        )
+
+
+def _fail(error: Exception) -> PreparedImage:
+    raise error
 
 
 @dataclass(frozen=True)
@@ -59,58 +75,38 @@ class Reading:
     row: OutputRow
 
 
-Prepared: TypeAlias = list[tuple[str, PreparedImage | Exception]]
-"""Ids with what was prepared of each image, or why it could not be."""
-
-T = TypeVar("T")
-
-
-async def prepare_images(
-    images: Sequence[EncodedImage],
+async def read_images(
+    images: Sequence[tuple[str, Prepare]],
     model: ServedModel,
-    decoder: Decoder,
     deadline: Deadline,
-    *,
-    keep_picture: bool = False,
-) -> Prepared:
-    """Decode all images of a request, several at a time."""
-    spec = model.manifest.preprocessing
-
-    async def prepare(image: EncodedImage) -> PreparedImage:
-        if image.error is not None:
-            raise image.error
-        return await decoder.prepare(image.data, spec, deadline, keep_picture=keep_picture)
-
-    outcomes = await asyncio.gather(*map(prepare, images), return_exceptions=True)
-    return [(image.id, _checked(one)) for image, one in zip(images, outcomes, strict=True)]
-
-
-async def run_prepared(
-    prepared: Prepared, model: ServedModel, deadline: Deadline, stopwatch: Stopwatch
+    stopwatch: Stopwatch,
 ) -> list[Reading | ImageFailure]:
-    """Run the images that could be prepared and give one outcome for each of all.
+    """Decode and run the images of a request and give one outcome for each, in their order.
 
-    If the caller is cancelled, its images are taken out of the queue.
+    If the caller is cancelled, what has not begun is dropped.
+
+    Args:
+        images: Ids with what decodes them.
+        model: Reads them.
+        deadline: Of the request.
+        stopwatch: Gets the stages of the image that took longest in each.
 
     Raises:
         QueueFullError: There is no room for all of them; nothing was queued.
         NotReadyError: The service is stopping.
     """
-    usable = [image for _, image in prepared if isinstance(image, PreparedImage)]
-    futures = model.batcher.submit([i.model_input for i in usable], deadline) if usable else []
-    # gather cancels its futures when it is cancelled itself.
-    outputs = iter([_checked(o) for o in await asyncio.gather(*futures, return_exceptions=True)])
+    model.verify_room(len(images))
+    with model.lane.load.hold(len(images)):
+        passages = await asyncio.gather(
+            *(model.lane.read(prepare, deadline) for _, prepare in images), return_exceptions=True
+        )
     outcomes: list[Reading | ImageFailure] = []
-    for image_id, image in prepared:
-        if isinstance(image, Exception):
-            outcomes.append(ImageFailure(image_id, image))
-            continue
-        output = next(outputs)
-        if isinstance(output, Exception):
-            outcomes.append(ImageFailure(image_id, output))
-            continue
-        _record_longest(stopwatch, output)
-        outcomes.append(Reading(image_id, image, output.row))
+    for (image_id, _), passage in zip(images, passages, strict=True):
+        if isinstance(passage, Passage):
+            _record_longest(stopwatch, passage)
+            outcomes.append(Reading(image_id, passage.image, passage.row))
+        else:
+            outcomes.append(ImageFailure(image_id, _checked(passage)))
     return outcomes
 
 
@@ -126,15 +122,20 @@ def result_of(
         return ImageFailure(outcome.id, error)
 
 
-def _checked(outcome: T | BaseException) -> T | Exception:
-    """Pass on what a gather gave; an error nobody foresaw is logged, a cancellation raised."""
-    if isinstance(outcome, BaseException) and not isinstance(outcome, Exception):
-        raise outcome
-    if isinstance(outcome, Exception) and not isinstance(outcome, CxrError):
-        log_event(logging.ERROR, "unexpected error", outcome)
-    return outcome
+def _checked(error: BaseException) -> Exception:
+    """Pass an error on; one nobody foresaw is logged, a cancellation raised."""
+    if not isinstance(error, Exception):
+        raise error
+    if not isinstance(error, CxrError):
+        log_event(logging.ERROR, "unexpected error", error)
+    return error
 
 
-def _record_longest(stopwatch: Stopwatch, output: ItemOutput[OutputRow]) -> None:
-    for stage, duration_ms in (("queue", output.queue_ms), ("inference", output.inference_ms)):
+def _record_longest(stopwatch: Stopwatch, passage: Passage) -> None:
+    stages = (
+        ("queue", passage.queue_ms),
+        ("decode", passage.decode_ms),
+        ("inference", passage.inference_ms),
+    )
+    for stage, duration_ms in stages:
         stopwatch.stages_ms[stage] = max(stopwatch.stages_ms.get(stage, 0.0), duration_ms)

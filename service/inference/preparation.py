@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import TypeVar
 
 from cxr.decoding import decode_image
 from cxr.explain.overlay import to_picture
@@ -16,15 +11,6 @@ from cxr.layout import Layout, describe_layout
 from cxr.preprocessing import Preprocessing, decode_options, to_model_input
 from cxr.scope import Scope, assess_scope
 from service.answers import DicomAnswer, ImageFacts
-from service.deadline import Deadline
-from service.errors import DeadlineExceededError
-from service.inference.core_pool import CorePool, Urgency
-from service.inference.moving_mean import MovingMean
-
-T = TypeVar("T")
-
-
-SMOOTHING = 0.1  # weight of the newest image in the mean duration: files differ in size
 
 
 @dataclass(frozen=True)
@@ -94,77 +80,3 @@ def _facts_of(image: DecodedImage) -> ImageFacts:
             transfer_syntax_uid=dicom.transfer_syntax_uid,
         ),
     )
-
-
-class Decoder:
-    """Prepares images on a pool of cores, so that the event loop turns on.
-
-    Args:
-        pool: Where images are decoded; its size also bounds the memory of decoded pixels.
-        max_pixels: Most pixels an image's header may declare.
-    """
-
-    def __init__(self, pool: CorePool, max_pixels: int) -> None:
-        self.max_pixels = max_pixels
-        self._pool = pool
-        self._pending = 0
-        self._item_s = MovingMean(SMOOTHING)
-
-    @property
-    def mean_item_s(self) -> float:
-        """Seconds of work on one image, a moving average; 0 before the first."""
-        return self._item_s.value
-
-    @property
-    def concurrency(self) -> int:
-        """Images worked on at a time."""
-        return self._pool.threads
-
-    @property
-    def backlog_s(self) -> float:
-        """Seconds until what waits and what is being worked on should be done."""
-        return self._pending * self.mean_item_s / self._pool.threads
-
-    async def prepare(
-        self, data: bytes, spec: Preprocessing, deadline: Deadline, *, keep_picture: bool = False
-    ) -> PreparedImage:
-        """Do what :func:`prepare_image` does. Belongs to the event loop.
-
-        Raises:
-            InputError: The image cannot be used.
-            DeadlineExceededError: It was not decoded before the deadline.
-        """
-        work = partial(prepare_image, data, spec, self.max_pixels, keep_picture=keep_picture)
-        return await self.run(work, deadline)
-
-    async def run(self, work: Callable[[], T], deadline: Deadline) -> T:
-        """Do some work on an image on a thread. Belongs to the event loop.
-
-        Raises:
-            DeadlineExceededError: It was not done before the deadline.
-            Exception: What the work raises.
-        """
-
-        def late() -> DeadlineExceededError:
-            return DeadlineExceededError(
-                "The deadline passed before the image was decoded; it was dropped. "
-                "Try again later or with fewer images."
-            )
-
-        def work_in_time() -> tuple[T, float]:
-            if deadline.is_over:
-                raise late()
-            started_s = time.perf_counter()
-            return work(), time.perf_counter() - started_s
-
-        self._pending += 1
-        future = self._pool.submit(Urgency.DECODE, work_in_time)
-        try:
-            async with asyncio.timeout(deadline.remaining_s):
-                done, spent_s = await asyncio.wrap_future(future)
-        except TimeoutError:  # a thread cannot be stopped; its result is thrown away
-            raise late() from None
-        finally:
-            self._pending -= 1
-        self._item_s.add(spent_s)
-        return done

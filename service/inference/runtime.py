@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+from contextlib import AbstractContextManager
 
 from service.deadline import Deadline
 from service.errors import NotReadyError
-from service.inference.admission import Admission, Backlog
+from service.inference.admission import Admission
 from service.inference.batcher import Batcher
 from service.inference.buckets import bucket_sizes
 from service.inference.core_pool import CorePool
@@ -19,9 +21,10 @@ from service.inference.explaining import (
     ExplainRunner,
     load_explainer,
 )
+from service.inference.lane import CoreLane, DeviceLane, Lane
+from service.inference.load import Load
 from service.inference.loading import LoadedModel, load_models
 from service.inference.models import Models, ServedModel, default_name
-from service.inference.preparation import Decoder
 from service.lifecycle import RETRY_STARTING_S, Lifecycle
 from service.settings import Settings
 from service.telemetry.stopwatch import MS_PER_S
@@ -45,8 +48,7 @@ class Runtime:
         self.settings = settings
         self.lifecycle = Lifecycle()
         self.pool = CorePool(settings.workers or usable_cores())
-        self.decoder = Decoder(self.pool, settings.max_image_pixels)
-        self.admission = Admission(settings.max_wait_ms / MS_PER_S)
+        self.admission = Admission(settings.max_wait_ms / MS_PER_S, self.pool.threads)
         self._build_engine = build_engine
         self._build_explainer = build_explainer
         self._models: Models | None = None
@@ -83,6 +85,9 @@ class Runtime:
             raise
         served = {name: self._serve(model, explainers.get(name)) for name, model in loaded.items()}
         self._models = Models(served, default)
+        # What is loaded now stays: without it the collector has little to look through.
+        gc.collect()
+        gc.freeze()
         self.lifecycle.become_ready()
 
     def _load_explainers(self, loaded: dict[str, LoadedModel]) -> dict[str, Explainer]:
@@ -95,17 +100,9 @@ class Runtime:
         }
 
     def _serve(self, model: LoadedModel, explainer: Explainer | None) -> ServedModel:
-        settings = self.settings
-        batcher = Batcher(
-            EngineRunner(model.engine, bucket_sizes(model.engine.max_batch)),
-            max_batch=model.engine.max_batch,
-            batch_window_s=settings.batch_window_ms / MS_PER_S,
-            queue_capacity=settings.queue_capacity,
-            pool=self.pool if model.engine.runs_on_cores else None,
-        )
-        batcher.start()
+        settings, lane = self.settings, self._lay(model)
         if explainer is None:
-            return ServedModel(model, batcher)
+            return ServedModel(model, lane)
         # A run takes tens of milliseconds: company gathers meanwhile, nobody need wait for it.
         explaining = Batcher(
             ExplainRunner(explainer),
@@ -116,10 +113,24 @@ class Runtime:
         explaining.start()
         rounding = model.bundle.manifest.rounding_of(model.engine.precision)
         tolerance = explainer.tolerance.widened(rounding)
-        return ServedModel(model, batcher, Explaining(explainer, explaining, tolerance))
+        return ServedModel(model, lane, Explaining(explainer, explaining, tolerance))
+
+    def _lay(self, model: LoadedModel) -> Lane:
+        settings, engine, name = self.settings, model.engine, model.bundle.manifest.name
+        load = Load(settings.queue_capacity + engine.concurrency * engine.max_batch)
+        if engine.runs_on_cores:
+            return CoreLane(engine, name, self.pool, load)
+        batcher = Batcher(
+            EngineRunner(engine, bucket_sizes(engine.max_batch)),
+            max_batch=engine.max_batch,
+            batch_window_s=settings.batch_window_ms / MS_PER_S,
+            queue_capacity=load.capacity,
+        )
+        batcher.start()
+        return DeviceLane(name, self.pool, batcher, load)
 
     def verify_admits(self, served: ServedModel, deadline: Deadline, images: int = 1) -> None:
-        """Refuse a request that would be answered too late.
+        """Refuse a request that has no room or would be answered too late.
 
         Args:
             served: The model it asks for.
@@ -127,19 +138,22 @@ class Runtime:
             images: How many it has, as far as is known.
 
         Raises:
-            QueueFullError: The wait would be too long, or the deadline would be missed.
+            QueueFullError: There is no room, the wait would be too long, or the deadline would
+                be missed.
         """
-        others: list[Backlog] = [
-            model.batcher for model in self.loaded_models if model is not served
-        ]
-        stages: list[Backlog] = [self.decoder, *others, served.batcher]
-        self.admission.verify(stages, deadline, images)
+        served.verify_room(images)
+        others = [model.lane.load for model in self.loaded_models if model is not served]
+        self.admission.verify(served.lane.load, others, deadline, images)
+
+    def arriving(self, served: ServedModel) -> AbstractContextManager[None]:
+        """Count a request among the work ahead while its body is read."""
+        return served.lane.load.expect(self.admission.max_wait_s)
 
     async def stop(self) -> None:
         """Accept nothing more, finish what was accepted, and end all threads."""
         self.lifecycle.drain()
         for model in self.loaded_models:
-            await model.batcher.stop()
+            await model.lane.stop()
             if model.explaining is not None:
                 await model.explaining.batcher.stop()
         self.pool.close()

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from functools import partial
-
-import numpy as np
-from numpy.typing import NDArray
 
 from cxr.image import DecodedImage, ModelInput
 from cxr.layout import describe_layout
 from cxr.scope import assess_scope
 from service.answers import ImageFacts
-from service.deadline import Deadline
-from service.inference.prediction import Prepared
-from service.inference.preparation import Decoder, PreparedImage
+from service.inference.preparation import PreparedImage
 
 FORMAT = "tensor"
 
@@ -39,23 +33,3 @@ def prepare_tensor(model_input: ModelInput) -> PreparedImage:
         dicom=None,
         warnings=(),
     )
-
-
-async def prepare_tensors(
-    images: NDArray[np.uint8], decoder: Decoder, deadline: Deadline
-) -> Prepared:
-    """Do what :func:`prepare_tensor` does for all images of a request, on a decoder's thread.
-
-    Args:
-        images: Shape (N, 1, S, S), uint8.
-        decoder: Whose thread.
-        deadline: Of the request.
-
-    Raises:
-        DeadlineExceededError: It was not done before the deadline.
-    """
-    return await decoder.run(partial(_prepare_all, images), deadline)
-
-
-def _prepare_all(images: NDArray[np.uint8]) -> Prepared:
-    return [(str(index), prepare_tensor(image)) for index, image in enumerate(images)]

@@ -8,16 +8,15 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.http.connection import while_connected
 from service.http.context import context_of, runtime_of
 from service.http.problems import problem_type_of
 from service.http.v2.answer import Answered, render_answer
 from service.http.v2.errors import PREFIX, answer_image_failure, error_responses
 from service.http.v2.examples import INFER_BODY
 from service.http.v2.lookup import find_model, verify_no_query
-from service.http.v2.receive import receive_call
+from service.http.v2.receive import read_call
 from service.http.v2.wire import InferAnswer
-from service.inference.prediction import ImageFailure, result_of, run_prepared
+from service.inference.prediction import ImageFailure, result_of
 
 router = APIRouter(prefix=PREFIX, tags=["open inference protocol"])
 
@@ -59,14 +58,10 @@ async def _infer(request: Request, name: str, version: str | None) -> Response:
     with runtime_of(request).lifecycle.accepted_request():
         served = find_model(request, name, version)
         context.log_fields["model"] = served.manifest.name
-        call, prepared = await receive_call(request, served)
+        call, outcomes = await read_call(request, served)
         point = served.operating_point(call.operating_point)
-        for index, (_, image) in enumerate(prepared):
-            if isinstance(image, Exception):  # the answer is known: run none of them
-                return _failed(request, index, image)
-        work = run_prepared(prepared, served, context.deadline, context.stopwatch)
         answered: list[Answered] = []
-        for index, outcome in enumerate(await while_connected(request, work)):
+        for index, outcome in enumerate(outcomes):
             result = result_of(outcome, served, point)
             if isinstance(result, ImageFailure):
                 return _failed(request, index, result.error)

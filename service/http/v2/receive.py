@@ -16,25 +16,27 @@ from service.http.context import context_of, runtime_of
 from service.http.v2.answer import HEADER_LENGTH
 from service.http.v2.call import Call, parse_call
 from service.http.v2.compression import content_encoding, decompress_chunks
+from service.inference.lane import Prepare
 from service.inference.models import ServedModel
-from service.inference.prediction import EncodedImage, Prepared, prepare_images
-from service.inference.tensor_preparation import prepare_tensors
+from service.inference.prediction import EncodedImage, ImageFailure, Reading, read_images
+from service.inference.tensor_preparation import prepare_tensor
 
 
-async def receive_call(request: Request, served: ServedModel) -> tuple[Call, Prepared]:
-    """Read a request and prepare its images; its body is let go at the end.
+async def read_call(
+    request: Request, served: ServedModel
+) -> tuple[Call, list[Reading | ImageFailure]]:
+    """Receive a request and read its images; its body is let go at the end.
 
     Raises:
         ServingError: The request cannot be read; the subclass says why.
         UnsupportedMediaError: Its body is compressed in a way not read here.
     """
-    served.batcher.verify_room(1)  # refused at the door, before the body is read
     header_length = _header_length(request)
     runtime, context = runtime_of(request), context_of(request)
-    runtime.verify_admits(served, context.deadline)
+    runtime.verify_admits(served, context.deadline)  # refused before the body is read
     budget = cast("BodyBudget", request.app.state.body_budget)
     with budget.lease() as lease:
-        with runtime.admission.body_being_read():
+        with runtime.arriving(served):
             body = b"".join([chunk async for chunk in _read_body(request, lease)])
         work = partial(
             parse_call,
@@ -43,19 +45,19 @@ async def receive_call(request: Request, served: ServedModel) -> tuple[Call, Pre
             served.manifest,
             runtime.settings.max_images_per_request,
         )
-        with context.stopwatch.stage("decode"):
-            call = await while_connected(request, runtime.decoder.run(work, context.deadline))
-            context.log_fields.update(images=len(call.images), body_bytes=lease.held_bytes)
-            served.operating_point(call.operating_point)  # refused before anything is decoded
-            return call, await while_connected(request, _prepare(request, call, served))
+        call = await while_connected(request, runtime.pool.run(work, context.deadline))
+        context.log_fields.update(images=len(call.images), body_bytes=lease.held_bytes)
+        served.operating_point(call.operating_point)  # refused before anything is decoded
+        preparing = _preparing(call, served, runtime.settings.max_image_pixels)
+        reading = read_images(preparing, served, context.deadline, context.stopwatch)
+        return call, await while_connected(request, reading)
 
 
-async def _prepare(request: Request, call: Call, served: ServedModel) -> Prepared:
-    decoder, deadline = runtime_of(request).decoder, context_of(request).deadline
+def _preparing(call: Call, served: ServedModel, max_pixels: int) -> list[tuple[str, Prepare]]:
     if isinstance(call.images, np.ndarray):
-        return await prepare_tensors(call.images, decoder, deadline)
+        return [(str(i), partial(prepare_tensor, image)) for i, image in enumerate(call.images)]
     files = [EncodedImage(str(i), data) for i, data in enumerate(call.images)]
-    return await prepare_images(files, served, decoder, deadline)
+    return [(file.id, file.preparing(served, max_pixels, keep_picture=False)) for file in files]
 
 
 def _header_length(request: Request) -> int | None:
@@ -77,6 +79,6 @@ def _read_body(request: Request, lease: Lease) -> AsyncIterator[bytes]:
         return chunks
 
     async def run(work: Callable[[], bytes]) -> bytes:
-        return await runtime.decoder.run(work, deadline)
+        return await runtime.pool.run(work, deadline)
 
     return decompress_chunks(chunks, encoding, limit_bytes, lease, run)

@@ -1,0 +1,190 @@
+"""The way of one model's images from their bytes to the engine's answer."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import numpy as np
+
+from cxr.image import ModelInput
+from service.deadline import Clock, Deadline
+from service.errors import DeadlineExceededError, InferenceFailedError
+from service.inference.batch_queue import NOT_RUN
+from service.inference.batcher import ENGINE_FAILED, NOT_FINITE, Batcher
+from service.inference.core_pool import CorePool
+from service.inference.engine import Engine, OutputRow
+from service.inference.load import Load
+from service.inference.preparation import PreparedImage
+from service.telemetry.logs import log_event
+from service.telemetry.stopwatch import MS_PER_S
+
+Prepare: TypeAlias = Callable[[], PreparedImage]
+"""Decodes one image, on any thread."""
+
+
+@dataclass(frozen=True)
+class Passage:
+    """What one image got on its way.
+
+    Attributes:
+        image: What was prepared of it.
+        row: The engine's answer.
+        queue_ms: How long it waited, for a core and for the engine.
+        decode_ms: How long it was decoded.
+        inference_ms: How long the run took that had it in its batch.
+    """
+
+    image: PreparedImage
+    row: OutputRow
+    queue_ms: float
+    decode_ms: float
+    inference_ms: float
+
+
+class Lane(Protocol):
+    """Decodes and runs images. Belongs to the event loop."""
+
+    @property
+    def load(self) -> Load:
+        """What is under way on it."""
+
+    async def read(self, prepare: Prepare, deadline: Deadline) -> Passage:
+        """Decode and run one image; cancelled, it is dropped unless its work has begun.
+
+        Raises:
+            InputError: It cannot be used.
+            DeadlineExceededError: Its run had not begun before the deadline.
+            InferenceFailedError: The engine failed, or gave no finite numbers.
+        """
+
+    async def stop(self) -> None:
+        """Accept nothing more and finish what was accepted."""
+
+
+class CoreLane:
+    """For engines that run on the cores: one job decodes an image and runs it.
+
+    Nothing is handed from thread to thread in between, and an image that is decoded is answered
+    before another one is begun. Runs side by side on all cores beat batches there.
+
+    Args:
+        engine: Runs on one core, on several at a time.
+        name: Of the model: its share of the pool.
+        pool: The cores.
+        load: Counts what is under way.
+        clock: Gives seconds.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        name: str,
+        pool: CorePool,
+        load: Load,
+        clock: Clock = time.perf_counter,
+    ) -> None:
+        self.load = load
+        self._engine = engine
+        self._name = name
+        self._pool = pool
+        self._clock = clock
+
+    async def read(self, prepare: Prepare, deadline: Deadline) -> Passage:
+        """Decode and run one image, see :class:`Lane`."""
+        accepted_s, is_waited_for = self._clock(), True
+
+        def work() -> tuple[Passage, float]:
+            begun_s = self._clock()
+            image = prepare()
+            decoded_s = self._clock()
+            if deadline.is_over or not is_waited_for:
+                raise DeadlineExceededError(NOT_RUN)
+            row = self._run(image.model_input)
+            done_s = self._clock()
+            passage = Passage(
+                image,
+                row,
+                queue_ms=(begun_s - accepted_s) * MS_PER_S,
+                decode_ms=(decoded_s - begun_s) * MS_PER_S,
+                inference_ms=(done_s - decoded_s) * MS_PER_S,
+            )
+            return passage, done_s - begun_s
+
+        cost_s = self.load.core_item.value
+        try:
+            passage, spent_s = await self._pool.run(work, deadline, flow=self._name, cost_s=cost_s)
+        finally:
+            is_waited_for = False
+        self.load.core_item.add(spent_s)
+        return passage
+
+    def _run(self, model_input: ModelInput) -> OutputRow:
+        try:
+            row = self._engine.run(model_input[np.newaxis]).row(0)
+        except Exception as error:  # an engine's own
+            log_event(logging.ERROR, "run failed", error, model=self._name)
+            raise InferenceFailedError(ENGINE_FAILED) from None
+        if not row.is_finite:
+            raise InferenceFailedError(NOT_FINITE)
+        return row
+
+    async def stop(self) -> None:
+        """Nothing to do: requests that are being answered are waited for elsewhere."""
+
+
+class DeviceLane:
+    """For an engine with a device of its own: the cores decode, and batches collect meanwhile.
+
+    Args:
+        name: Of the model: its share of the pool.
+        pool: The cores.
+        batcher: In front of the engine.
+        load: Counts what is under way.
+        clock: Gives seconds.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        pool: CorePool,
+        batcher: Batcher[ModelInput, OutputRow],
+        load: Load,
+        clock: Clock = time.perf_counter,
+    ) -> None:
+        self.load = load
+        self.batcher = batcher
+        self._name = name
+        self._pool = pool
+        self._clock = clock
+
+    async def read(self, prepare: Prepare, deadline: Deadline) -> Passage:
+        """Decode and run one image, see :class:`Lane`."""
+        accepted_s = self._clock()
+
+        def work() -> tuple[PreparedImage, float, float]:
+            begun_s = self._clock()
+            return prepare(), begun_s, self._clock()
+
+        cost_s = self.load.core_item.value
+        image, begun_s, decoded_s = await self._pool.run(
+            work, deadline, flow=self._name, cost_s=cost_s
+        )
+        self.load.core_item.add(decoded_s - begun_s)
+        [answer] = self.batcher.submit([image.model_input], deadline)
+        output = await answer
+        self.load.device_item.add(self.batcher.mean_item_s)
+        return Passage(
+            image,
+            output.row,
+            queue_ms=(begun_s - accepted_s) * MS_PER_S + output.queue_ms,
+            decode_ms=(decoded_s - begun_s) * MS_PER_S,
+            inference_ms=output.inference_ms,
+        )
+
+    async def stop(self) -> None:
+        """Run what waits, and end the engine's thread."""
+        await self.batcher.stop()
