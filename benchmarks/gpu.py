@@ -1,9 +1,10 @@
-"""A CUDA device: its limit by bucket, and how much of it arrives at clients."""
+"""A CUDA device: its limit by precision and bucket, and how much of it arrives at clients."""
 
 from __future__ import annotations
 
 import io
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ from benchmarks.engine import build_engine, bundle_of
 from benchmarks.files import Files
 from benchmarks.options import Options
 from benchmarks.server import start_service
+from cxr.bundle import Bundle
+from cxr.manifest import FP32
 from service.inference.buckets import bucket_sizes
-from service.inference.engine import Engine
+from service.inference.engine import Engine, StagingEngine
 from service.inference.provider import has_cuda_device
+from service.inference.tensorrt import has_tensorrt
 from service.settings import Settings
 
 ABSENT = "No CUDA device was found, so nothing was measured on one."
@@ -25,6 +29,40 @@ CONCURRENCY = 256
 WARM_UP = 3
 SMALL_SIDE_PX = 512
 SMALL_COUNT = 16
+ON_DEVICE = (FP32, "fp16")
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to run a model on the device.
+
+    Attributes:
+        name: For the table.
+        variables: The CXR_* variables that choose it.
+    """
+
+    name: str
+    variables: dict[str, str]
+
+
+def ways(offered: tuple[str, ...], with_tensorrt: bool) -> list[Way]:
+    """List the ways to run a bundle: each precision, with and without CUDA graphs, and TensorRT.
+
+    Args:
+        offered: Precisions of the bundle beside fp32.
+        with_tensorrt: Whether its libraries are there.
+    """
+    found = []
+    for precision in ON_DEVICE:
+        if precision not in (FP32, *offered):
+            continue
+        cuda = {"CXR_PROVIDER": "cuda", "CXR_PRECISION": precision}
+        found.append(Way(f"CUDA {precision}, graphs", cuda | {"CXR_CUDA_GRAPHS": "on"}))
+        found.append(Way(f"CUDA {precision}", cuda | {"CXR_CUDA_GRAPHS": "off"}))
+        if with_tensorrt:
+            tensorrt = {"CXR_PROVIDER": "tensorrt", "CXR_PRECISION": precision}
+            found.append(Way(f"TensorRT {precision}", tensorrt))
+    return found
 
 
 def measure_buckets(engine: Engine, size_px: int, max_batch: int, seconds: float) -> dict[str, Any]:
@@ -39,6 +77,8 @@ def measure_buckets(engine: Engine, size_px: int, max_batch: int, seconds: float
     rates = {}
     for bucket in bucket_sizes(max_batch):
         images = np.zeros((bucket, 1, size_px, size_px), dtype=np.uint8)
+        if isinstance(engine, StagingEngine):  # as the service stacks batches
+            images = engine.new_batch(bucket)
         for _ in range(WARM_UP):
             engine.run(images)
         runs, started_s = 0, time.perf_counter()
@@ -62,7 +102,13 @@ def measure_gpu(options: Options, files: Files) -> dict[str, Any]:
         name: _measure_model(name, options, settings, sources, files.typical.read_bytes())
         for name in options.models
     }
-    return {"device": device_name(), "models": models}
+    return {"device": device_name(settings_from(settings).device_id), "models": models}
+
+
+def settings_from(variables: dict[str, str]) -> Settings:
+    """Read settings from text, as the service reads them from its environment."""
+    values: dict[str, Any] = {k.removeprefix("CXR_").lower(): v for k, v in variables.items()}
+    return Settings(**values)
 
 
 def _measure_model(
@@ -73,13 +119,11 @@ def _measure_model(
     sample: bytes,
 ) -> dict[str, Any]:
     bundle = bundle_of(options.bundles, name)
-    # Values are read from text as the service reads them from its environment.
-    values: dict[str, Any] = {k.removeprefix("CXR_").lower(): v for k, v in variables.items()}
-    settings = Settings(**values)
-    engine = build_engine(bundle, settings)
-    size = bundle.manifest.preprocessing.size_px
-    rates = measure_buckets(engine, size, settings.max_batch, options.seconds / 2)
-    limit = max(rates.values())
+    rates = {
+        way.name: _measure_way(bundle, variables | way.variables, options.seconds / 2)
+        for way in ways(tuple(bundle.manifest.precisions), has_tensorrt())
+    }
+    limit = max(rate for by_bucket in rates.values() for rate in by_bucket.values())
     end_to_end = {}
     with start_service(options.bundles, name, sample, variables) as server:
         for kind, paths in sources.items():
@@ -90,7 +134,14 @@ def _measure_model(
                 "p99_ms": figures["summary"]["p99_ms"],
                 "cores": figures["cores"],
             }
-    return {"per_s_by_bucket": rates, "end_to_end": end_to_end}
+    return {"per_s_by_way": rates, "limit_per_s": limit, "end_to_end": end_to_end}
+
+
+def _measure_way(bundle: Bundle, variables: dict[str, str], seconds: float) -> dict[str, Any]:
+    settings = settings_from(variables)
+    engine = build_engine(bundle, settings)
+    size = bundle.manifest.preprocessing.size_px
+    return measure_buckets(engine, size, settings.max_batch, seconds)
 
 
 def small_files(files: Files, cache: Path) -> tuple[Path, ...]:
@@ -107,8 +158,8 @@ def small_files(files: Files, cache: Path) -> tuple[Path, ...]:
     return tuple(small)
 
 
-def device_name() -> str:
-    """Give the name of the first CUDA device."""
+def device_name(device_id: int) -> str:
+    """Give the name of a CUDA device."""
     import torch
 
-    return torch.cuda.get_device_name(0)
+    return torch.cuda.get_device_name(device_id)

@@ -173,12 +173,19 @@ def gpu_part(gpu: dict[str, Any]) -> str:
         return str(gpu["absent"])
     parts = [f"Device: {gpu['device']}."]
     for name, model in gpu["models"].items():
-        rows = [[size, number(rate)] for size, rate in model["per_s_by_bucket"].items()]
-        parts.append(f"{name} on the device alone, images/s by bucket:")
-        parts.append(markdown(["bucket", "images/s"], rows))
+        by_way = model["per_s_by_way"]
+        buckets = list(next(iter(by_way.values())))
+        rows = [[way, *(number(rates[size]) for size in buckets)] for way, rates in by_way.items()]
+        parts.append(f"{name} on the device alone, images/s by batch size:")
+        parts.append(markdown(["", *buckets], rows))
+        parts.append(
+            f"{name} over HTTP; the device's limit is the best of these, "
+            f"{number(model['limit_per_s'])} images/s:"
+        )
         ends = [
-            [kind, number(end["per_s"]), number(end["of_device"]), number(end["p99_ms"])]
+            [kind, *(number(end[key]) for key in ("per_s", "of_device", "p99_ms", "cores"))]
             for kind, end in model["end_to_end"].items()
         ]
-        parts.append(markdown(["end to end", "images/s", "of the device's limit", "p99 ms"], ends))
+        header = ["end to end", "images/s", "of the device's limit", "p99 ms", "cores busy"]
+        parts.append(markdown(header, ends))
     return "\n\n".join(parts)

@@ -17,6 +17,7 @@ from cxr.section import Section
 MANIFEST_NAME = "manifest.json"
 MODEL_NAME = "model.onnx"
 INT8_MODEL_NAME = "model.int8.onnx"
+HALF_MODEL_NAME = "model.fp16.onnx"
 WEIGHTS_NAME = "weights.safetensors"
 SCOPE_NAME = "scope.safetensors"
 GOLDEN_TENSORS_NAME = "golden.npz"
@@ -26,7 +27,8 @@ MODEL_CARD_NAME = "MODEL_CARD.md"
 
 FP32 = "fp32"
 Precision: TypeAlias = Literal["int8", "bf16", "fp16"]
-"""``int8``: convolutions in eight bits, a graph of its own. ``bf16``, ``fp16``: 16-bit floats."""
+"""``int8``, ``fp16``: convolutions in eight bits or 16-bit floats, graphs of their own. ``bf16``:
+another 16-bit float, to which engines round by themselves."""
 
 
 class TaskSection(Section):

@@ -20,7 +20,7 @@ FOREIGN_VARIABLES = frozenset({"CXR_SHARED_DATA"})
 
 MIB = 1024 * 1024
 
-Provider = Literal["auto", "cuda", "cpu"]
+Provider = Literal["auto", "cuda", "cpu", "tensorrt"]
 EngineName = Literal["auto", "onnxruntime", "openvino"]
 PrecisionName = Literal["auto", "fp32", "int8", "bf16", "fp16"]
 
@@ -39,7 +39,25 @@ class Settings(BaseSettings):
         description="Model of requests that name none; empty: resnet18 if loaded, else the first.",
     )
     provider: Provider = Field(
-        "auto", description="Where models run; auto takes CUDA if there is a device, else the CPU."
+        "auto",
+        description="Where models run; auto takes CUDA if there is a device, else the CPU. "
+        "TensorRT has to be asked for: its libraries are not among the dependencies.",
+    )
+    device_id: int = Field(
+        0,
+        ge=0,
+        le=127,
+        description="Number of the CUDA device; one process serves one device.",
+    )
+    cuda_graphs: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Whether runs on CUDA are captured once per batch size and replayed; auto goes "
+        "on without where that fails, and says so.",
+    )
+    tensorrt_cache_dir: str = Field(
+        "",
+        description="Folder where TensorRT keeps the engines it builds; empty: each start builds "
+        "them anew, which takes minutes.",
     )
     engine: EngineName = Field(
         "auto",

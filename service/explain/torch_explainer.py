@@ -21,7 +21,7 @@ from cxr.networks.served import served_network
 from service.errors import StartupError
 from service.explain.priority import lower_priority
 from service.inference.explaining import Explanation, Tolerance
-from service.inference.provider import CUDA
+from service.inference.provider import ON_CUDA_DEVICE
 from service.settings import Settings
 
 TOLERANCES = {"fp32": Tolerance(1e-3, 1e-3), "bf16": Tolerance(0.1, 0.05)}
@@ -83,8 +83,9 @@ def build_torch_explainer(bundle: Bundle, provider: str, settings: Settings) -> 
     layer = served.network.explain_layer
     if layer != manifest.explain_layer:
         raise _cannot(manifest.name, f"Its manifest names another layer than {layer}.")
-    device = "cuda" if provider == CUDA else "cpu"
-    if device == "cuda":
+    device = "cpu"
+    if provider in ON_CUDA_DEVICE:
+        device = f"cuda:{settings.device_id}"
         if not torch.cuda.is_available():
             raise _cannot(manifest.name, "PyTorch finds no CUDA device.")
         # TF32 would round what is compared with float32.

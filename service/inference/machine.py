@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from service.inference.provider import has_cuda_device
+from service.inference.provider import count_cuda_devices
 
 CPU_INFO = Path("/proc/cpuinfo")
 
@@ -23,13 +23,13 @@ class Machine:
     """What there is.
 
     Attributes:
-        has_cuda: A CUDA device.
+        cuda_devices: How many CUDA devices.
         has_openvino: OpenVINO is installed.
         has_int8: The CPU is fast, and exact, in eight bits.
         has_bf16: The CPU multiplies bfloat16 in hardware.
     """
 
-    has_cuda: bool
+    cuda_devices: int
     has_openvino: bool
     has_int8: bool
     has_bf16: bool
@@ -39,7 +39,7 @@ def look_at_machine() -> Machine:
     """Look at the machine this process runs on. Loads no engine."""
     flags = cpu_flags()
     return Machine(
-        has_cuda=has_cuda_device(),
+        cuda_devices=count_cuda_devices(),
         has_openvino=find_spec("openvino") is not None,
         has_int8=bool(INT8_FLAGS & flags),
         has_bf16=bool(BF16_FLAGS & flags),

@@ -8,11 +8,19 @@ from service.errors import StartupError
 from service.settings import Provider
 
 CUDA = "CUDAExecutionProvider"
+TENSORRT = "TensorrtExecutionProvider"
 CPU = "CPUExecutionProvider"
 
+ON_CUDA_DEVICE = frozenset({CUDA, TENSORRT})
+"""Providers whose runs take place on a CUDA device."""
 
-def has_cuda_device() -> bool:
-    """Ask the CUDA driver whether there is a device. Loads nothing else of CUDA.
+
+CUDA_HINT = "Check the CUDA and cuDNN libraries, or set CXR_PROVIDER=cpu."
+HINTS = {TENSORRT: "Check TensorRT's libraries, or set CXR_PROVIDER=cuda."}
+
+
+def count_cuda_devices() -> int:
+    """Ask the CUDA driver how many devices there are. Loads nothing else of CUDA.
 
     ONNX Runtime's list of available providers says what it was compiled with, not what the
     machine has.
@@ -20,13 +28,16 @@ def has_cuda_device() -> bool:
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
-        return False
+        return 0
     count = ctypes.c_int(0)
-    return (
-        driver.cuInit(0) == 0
-        and driver.cuDeviceGetCount(ctypes.byref(count)) == 0
-        and count.value > 0
-    )
+    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
+        return 0
+    return count.value
+
+
+def has_cuda_device() -> bool:
+    """Ask whether there is a CUDA device."""
+    return count_cuda_devices() > 0
 
 
 def choose_provider(wanted: Provider, compiled: list[str], has_device: bool) -> str:
@@ -38,16 +49,20 @@ def choose_provider(wanted: Provider, compiled: list[str], has_device: bool) -> 
         has_device: Whether the machine has a CUDA device.
 
     Raises:
-        StartupError: CUDA was asked for and cannot be had.
+        StartupError: CUDA or TensorRT was asked for and cannot be had.
     """
     if wanted == "cpu":
         return CPU
-    if CUDA in compiled and has_device:
-        return CUDA
+    provider = TENSORRT if wanted == "tensorrt" else CUDA
+    if provider in compiled and has_device:
+        return provider
     if wanted == "auto":
         return CPU
-    reason = "no CUDA device was found" if CUDA in compiled else "ONNX Runtime has no CUDA support"
-    raise StartupError(f"CXR_PROVIDER=cuda, but {reason}. Use auto or cpu here.")
+    name = "TensorRT" if wanted == "tensorrt" else "CUDA"
+    reason = f"ONNX Runtime has no {name} support"
+    if provider in compiled:
+        reason = "no CUDA device was found"
+    raise StartupError(f"CXR_PROVIDER={wanted}, but {reason}. Use auto or cpu here.")
 
 
 def verify_provider(chosen: str, actual: list[str]) -> None:
@@ -63,5 +78,5 @@ def verify_provider(chosen: str, actual: list[str]) -> None:
         got = actual[0] if actual else "nothing"
         raise StartupError(
             f"ONNX Runtime was asked for {chosen} and fell back to {got}. "
-            "Check the CUDA and cuDNN libraries, or set CXR_PROVIDER=cpu."
+            f"{HINTS.get(chosen, CUDA_HINT)}"
         )

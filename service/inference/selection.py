@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from cxr.manifest import FP32
 from service.errors import StartupError
@@ -14,14 +14,17 @@ from service.settings import Settings
 ONNX_RUNTIME: Literal["onnxruntime"] = "onnxruntime"
 OPENVINO: Literal["openvino"] = "openvino"
 
+Device: TypeAlias = Literal["cuda", "tensorrt", "cpu"]
+
 COMPUTES = {
     (ONNX_RUNTIME, "cuda"): (FP32, "fp16"),
+    (ONNX_RUNTIME, "tensorrt"): (FP32, "fp16"),
     (ONNX_RUNTIME, "cpu"): (FP32, "int8"),
     (OPENVINO, "cpu"): (FP32, "bf16", "int8"),
 }
 """Precisions by engine and device."""
 
-FASTEST = {"cuda": "fp16", "cpu": "int8"}
+FASTEST = {"cuda": "fp16", "tensorrt": "fp16", "cpu": "int8"}
 """What auto takes where the bundle and the machine have it. bf16 on CPUs is not faster than int8
 and cannot be measured where a bundle is built."""
 
@@ -32,13 +35,13 @@ class Choice:
 
     Attributes:
         engine: ``onnxruntime`` or ``openvino``.
-        device: ``cuda`` or ``cpu``.
+        device: ``cuda``, ``tensorrt`` (on a CUDA device, too) or ``cpu``.
         precision: Number format.
         reason: Why, in words, for the log.
     """
 
     engine: Literal["onnxruntime", "openvino"]
-    device: Literal["cuda", "cpu"]
+    device: Device
     precision: str
     reason: str
 
@@ -60,19 +63,32 @@ def choose(settings: Settings, machine: Machine, offered: Collection[str]) -> Ch
     return Choice(engine, device, precision, f"{why}; {why_precision}")
 
 
-def _device(settings: Settings, machine: Machine) -> Literal["cuda", "cpu"]:
-    if settings.provider == "cuda":
+def _device(settings: Settings, machine: Machine) -> Device:
+    device = _wanted_device(settings, machine)
+    number, count = settings.device_id, machine.cuda_devices
+    if device == "cpu" and number:
+        raise StartupError(f"CXR_DEVICE_ID={number} names a CUDA device, but models run on a CPU.")
+    if device != "cpu" and count and number >= count:
+        there = "the only CUDA device is 0" if count == 1 else f"CUDA devices are 0 to {count - 1}"
+        raise StartupError(f"CXR_DEVICE_ID={number}, but {there}.")
+    return device
+
+
+def _wanted_device(settings: Settings, machine: Machine) -> Device:
+    if settings.provider in ("cuda", "tensorrt"):
         if settings.engine == OPENVINO:
-            raise StartupError("CXR_ENGINE=openvino runs on CPUs, not with CXR_PROVIDER=cuda.")
-        return "cuda"  # if there is none, the engine says so
+            raise StartupError(
+                f"CXR_ENGINE=openvino runs on CPUs, not with CXR_PROVIDER={settings.provider}."
+            )
+        return settings.provider  # if there is no device, the engine says so
     on_cpu = settings.provider == "cpu" or settings.engine == OPENVINO
     # Formats that only CPUs have say where to run, too.
     on_cpu = on_cpu or settings.precision in ("int8", "bf16")
-    return "cuda" if machine.has_cuda and not on_cpu else "cpu"
+    return "cuda" if machine.cuda_devices and not on_cpu else "cpu"
 
 
 def _engine(
-    settings: Settings, machine: Machine, device: str
+    settings: Settings, machine: Machine, device: Device
 ) -> tuple[Literal["onnxruntime", "openvino"], str]:
     if settings.engine == OPENVINO:
         if not machine.has_openvino:
@@ -83,6 +99,8 @@ def _engine(
         return OPENVINO, "openvino was asked for"
     if settings.engine == ONNX_RUNTIME:
         return ONNX_RUNTIME, "onnxruntime was asked for"
+    if device == "tensorrt":
+        return ONNX_RUNTIME, "TensorRT was asked for"
     if device == "cuda":
         return ONNX_RUNTIME, "there is a CUDA device"
     if machine.has_openvino:
@@ -91,7 +109,7 @@ def _engine(
 
 
 def _precision(
-    settings: Settings, machine: Machine, engine: str, device: str, offered: Collection[str]
+    settings: Settings, machine: Machine, engine: str, device: Device, offered: Collection[str]
 ) -> tuple[str, str]:
     fast = {"int8": machine.has_int8, "bf16": machine.has_bf16}
     if settings.precision == "auto":

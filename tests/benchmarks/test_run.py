@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from benchmarks import gpu
 from benchmarks import run as run_module
 from benchmarks.__main__ import build_parser
 from benchmarks.contest import Figures, LimitFigures, Way, measure_limit, ways
-from benchmarks.files import PHANTOM_COUNT, PHANTOMS, default_originals, find_files
+from benchmarks.files import PHANTOM_COUNT, PHANTOMS, Files, default_originals, find_files
 from benchmarks.limit import LimitPlan
 from benchmarks.options import options_of
 from benchmarks.peers.environment import PEERS, SHARED, requirements
 from benchmarks.rounds import Rounds
+from benchmarks.table import gpu_part
 from benchmarks.tally import OK, Record, summarise
 from cxr.decoding import decode_image
 from tests.service.fake_engine import FakeEngine
@@ -154,3 +156,63 @@ def test_no_device_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "has_cuda_device", lambda: False)
     options: Any = None
     assert gpu.measure_gpu(options, options) == {"absent": gpu.ABSENT}
+
+
+def test_gpu_is_measured_in_every_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each precision with and without graphs, the settings' own way over HTTP, and the table."""
+    make_bundle(tmp_path, "resnet18", precisions={"fp16": fp16_section()})
+    given = ["--bundles", str(tmp_path), "--cache", str(tmp_path / "cache")]
+    given += ["--model", "resnet18", "--seconds", "0.02", "--set", "CXR_MAX_BATCH=4"]
+    options = options_of(build_parser().parse_args(["run", *given]))
+    asked: list[dict[str, Any]] = []
+    served: list[dict[str, str]] = []
+
+    def build(bundle: Any, settings: Any) -> FakeEngine:
+        asked.append(settings.model_dump(include={"provider", "precision", "cuda_graphs"}))
+        return FakeEngine()
+
+    def start(*arguments: Any) -> Any:
+        served.append(arguments[-1])
+        return nullcontext()
+
+    monkeypatch.setattr(gpu, "has_cuda_device", lambda: True)
+    monkeypatch.setattr(gpu, "has_tensorrt", lambda: False)
+    monkeypatch.setattr(gpu, "device_name", lambda number: f"device {number}")
+    monkeypatch.setattr(gpu, "build_engine", build)
+    monkeypatch.setattr(gpu, "start_service", start)
+    monkeypatch.setattr(gpu, "measure_server", lambda *_: server(100.0, 1.0))
+    path = tmp_path / "a.jpeg"
+    path.write_bytes(make_jpeg(90))
+    results = gpu.measure_gpu(options, Files((path,), "phantoms"))
+
+    assert [(one["precision"], one["cuda_graphs"]) for one in asked] == [
+        ("fp32", "on"),
+        ("fp32", "off"),
+        ("fp16", "on"),
+        ("fp16", "off"),
+    ]
+    assert {one["provider"] for one in asked} == {"cuda"}
+    [variables] = served
+    assert variables["CXR_PROVIDER"] == "cuda"
+    assert "CXR_PRECISION" not in variables
+    model = results["models"]["resnet18"]
+    limit = max(rate for rates in model["per_s_by_way"].values() for rate in rates.values())
+    assert all(one["of_device"] == 100.0 / limit for one in model["end_to_end"].values())
+    table = gpu_part(results)
+    assert "device 0" in table
+    assert "|  | 1 | 2 | 4 |" in table
+    assert "| CUDA fp16, graphs | " in table
+
+
+def fp16_section() -> dict[str, Any]:
+    rounding = {"logits": 1.0, "probabilities": 1.0, "embedding": 1.0}
+    tolerance = {"tensors": 0.1, "files": 0.1}
+    shared = {"goldens": None, "figures": None, "file": "model.onnx"}
+    return {"golden_tolerance": tolerance, "tolerance": rounding} | shared
+
+
+def test_tensorrt_is_measured_where_it_is_installed() -> None:
+    """In both precisions; a bundle without fp16 is measured in fp32 only."""
+    names = [way.name for way in gpu.ways(("fp16",), with_tensorrt=True)]
+    assert [name for name in names if "TensorRT" in name] == ["TensorRT fp32", "TensorRT fp16"]
+    assert [way.name for way in gpu.ways((), False)] == ["CUDA fp32, graphs", "CUDA fp32"]

@@ -29,14 +29,16 @@ from tests.service.conftest import make_settings
 from tests.service.fake_engine import FakeEngine
 from tests.service.make_bundle import make_bundle, write_manifest
 
-BARE = Machine(has_cuda=False, has_openvino=False, has_int8=False, has_bf16=False)
-FULL = Machine(has_cuda=True, has_openvino=True, has_int8=True, has_bf16=True)
-CPU_ONLY = Machine(has_cuda=False, has_openvino=True, has_int8=True, has_bf16=True)
-NO_OPENVINO = Machine(has_cuda=True, has_openvino=False, has_int8=True, has_bf16=True)
-OLD_CPU = Machine(has_cuda=False, has_openvino=True, has_int8=False, has_bf16=False)
+BARE = Machine(cuda_devices=0, has_openvino=False, has_int8=False, has_bf16=False)
+FULL = Machine(cuda_devices=2, has_openvino=True, has_int8=True, has_bf16=True)
+CPU_ONLY = Machine(cuda_devices=0, has_openvino=True, has_int8=True, has_bf16=True)
+NO_OPENVINO = Machine(cuda_devices=2, has_openvino=False, has_int8=True, has_bf16=True)
+ONE_DEVICE = Machine(cuda_devices=1, has_openvino=True, has_int8=True, has_bf16=True)
+OLD_CPU = Machine(cuda_devices=0, has_openvino=True, has_int8=False, has_bf16=False)
 
 ORT, OV = "onnxruntime", "openvino"
 BOTH = ("int8", "bf16")
+HALF = (*BOTH, "fp16")
 
 
 @pytest.mark.parametrize(
@@ -56,6 +58,11 @@ BOTH = ("int8", "bf16")
         ({"precision": "fp32"}, CPU_ONLY, BOTH, (OV, "cpu", "fp32")),
         ({"precision": "bf16"}, FULL, BOTH, (OV, "cpu", "bf16")),
         ({"precision": "int8"}, NO_OPENVINO, BOTH, (ORT, "cpu", "int8")),
+        ({"device_id": 1}, FULL, HALF, (ORT, "cuda", "fp16")),
+        ({"provider": "tensorrt"}, FULL, HALF, (ORT, "tensorrt", "fp16")),
+        ({"provider": "tensorrt"}, FULL, BOTH, (ORT, "tensorrt", "fp32")),
+        ({"provider": "tensorrt", "precision": "fp32"}, FULL, HALF, (ORT, "tensorrt", "fp32")),
+        ({"provider": "tensorrt"}, CPU_ONLY, HALF, (ORT, "tensorrt", "fp16")),
     ],
 )
 def test_engine_is_chosen_openly(
@@ -79,6 +86,12 @@ def test_engine_is_chosen_openly(
         ({"precision": "fp16"}, CPU_ONLY, ("fp16",), "fp16 needs a CUDA device"),
         ({"precision": "fp16"}, FULL, BOTH, "the bundle has only"),
         ({"precision": "int8", "provider": "cuda"}, FULL, BOTH, "computes in fp32, fp16"),
+        ({"engine": OV, "provider": "tensorrt"}, FULL, HALF, "not with CXR_PROVIDER=tensorrt"),
+        ({"precision": "int8", "provider": "tensorrt"}, FULL, HALF, "computes in fp32, fp16"),
+        ({"device_id": 2}, FULL, HALF, "CXR_DEVICE_ID=2, but CUDA devices are 0 to 1"),
+        ({"device_id": 1, "provider": "cuda"}, ONE_DEVICE, HALF, "the only CUDA device is 0"),
+        ({"device_id": 1}, CPU_ONLY, HALF, "models run on a CPU"),
+        ({"device_id": 1, "provider": "cpu"}, FULL, HALF, "models run on a CPU"),
     ],
 )
 def test_what_cannot_be_had_is_one_clear_line(

@@ -12,12 +12,19 @@ import pytest
 
 from cxr.errors import BundleError, CxrError
 from service.errors import StartupError
-from service.inference import ort_engine
+from service.inference import device_engine, ort_session
 from service.inference.cores import usable_cores
 from service.inference.engines import build_engine
 from service.inference.loading import load_models
 from service.inference.models import default_name
-from service.inference.provider import CPU, CUDA, choose_provider, has_cuda_device, verify_provider
+from service.inference.provider import (
+    CPU,
+    CUDA,
+    TENSORRT,
+    choose_provider,
+    has_cuda_device,
+    verify_provider,
+)
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import FakeEngine
 from tests.service.make_bundle import make_bundle, make_graph, write_manifest
@@ -162,6 +169,8 @@ def test_file_that_is_no_graph_is_refused(tmp_path: Path) -> None:
         ("auto", [CPU], True, CPU),
         ("cpu", [CUDA, CPU], True, CPU),
         ("cuda", [CUDA, CPU], True, CUDA),
+        ("tensorrt", [TENSORRT, CUDA, CPU], True, TENSORRT),
+        ("auto", [TENSORRT, CUDA, CPU], True, CUDA),
     ],
 )
 def test_provider_is_chosen_openly(
@@ -171,11 +180,21 @@ def test_provider_is_chosen_openly(
     assert choose_provider(wanted, compiled, has_device) == chosen
 
 
-@pytest.mark.parametrize(("compiled", "has_device"), [([CUDA, CPU], False), ([CPU], True)])
-def test_cuda_that_cannot_be_had_is_an_error(compiled: list[str], has_device: bool) -> None:
-    """Asking for CUDA never gives the CPU."""
-    with pytest.raises(StartupError, match="CXR_PROVIDER=cuda"):
-        choose_provider("cuda", compiled, has_device)
+@pytest.mark.parametrize(
+    ("wanted", "compiled", "has_device", "says"),
+    [
+        ("cuda", [CUDA, CPU], False, "CXR_PROVIDER=cuda, but no CUDA device"),
+        ("cuda", [CPU], True, "CXR_PROVIDER=cuda, but ONNX Runtime has no CUDA support"),
+        ("tensorrt", [TENSORRT, CUDA, CPU], False, "CXR_PROVIDER=tensorrt, but no CUDA device"),
+        ("tensorrt", [CUDA, CPU], True, "ONNX Runtime has no TensorRT support"),
+    ],
+)
+def test_device_that_cannot_be_had_is_an_error(
+    wanted: Any, compiled: list[str], has_device: bool, says: str
+) -> None:
+    """Asking for CUDA or TensorRT never gives the CPU, nor TensorRT CUDA."""
+    with pytest.raises(StartupError, match=says):
+        choose_provider(wanted, compiled, has_device)
 
 
 @pytest.mark.skipif(has_cuda_device(), reason="the machine has a CUDA device")
@@ -197,10 +216,10 @@ def test_device_is_used(bundles: Path, wanted: str) -> None:
 @pytest.mark.skipif(has_cuda_device(), reason="the machine has a CUDA device")
 def test_silent_fallback_is_found(bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """ONNX Runtime falls back to the CPU without an error; the service does not follow."""
-    monkeypatch.setattr(ort_engine, "choose_provider", lambda *_: CUDA)
-    monkeypatch.setattr(ort_engine.ort, "preload_dlls", lambda directory: None)
+    monkeypatch.setattr(device_engine, "choose_provider", lambda *_: CUDA)
+    monkeypatch.setattr(ort_session.ort, "preload_dlls", lambda directory: None)
     with pytest.raises(StartupError, match=r"fell back to CPUExecutionProvider"):
-        load(bundles)
+        load(bundles, provider="cuda")
 
 
 @pytest.mark.parametrize("actual", [[], [CPU], [CPU, CUDA]])
