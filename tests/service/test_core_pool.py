@@ -99,6 +99,21 @@ async def test_nothing_begins_after_its_deadline(pool: CorePool) -> None:
 
 
 @pytest.mark.anyio
+async def test_job_that_is_taken_late_does_not_begin(pool: CorePool) -> None:
+    """Also before its waiter's own timer has told it."""
+    now_s, gate, done = [0.0], threading.Event(), []
+    held = pool.submit(gate.wait)
+    await until(held.running)
+    late = asyncio.create_task(pool.run(partial(done.append, 1), Deadline(9.0, lambda: now_s[0])))
+    await until(lambda: pool.waiting == 1)
+    now_s[0] = 9.0
+    gate.set()
+    with pytest.raises(DeadlineExceededError):
+        await late
+    assert not done
+
+
+@pytest.mark.anyio
 async def test_waiter_is_told_at_its_deadline(pool: CorePool) -> None:
     """Though the core is held and the job has not begun."""
     gate, done = threading.Event(), []

@@ -111,7 +111,7 @@ def test_newcomer_neither_waits_nor_catches_up(core: Core, was_there_before: boo
 async def flood(cores: int, floods: int, ended_between: list[int]) -> None:
     """Flood some flows, give a quiet one single jobs, and count whom each of these waits for."""
     log: list[str] = []
-    pool, allowed, released = CorePool(cores), threading.Semaphore(0), 0
+    pool, allowed, ended = CorePool(cores), threading.Semaphore(0), 0
 
     def submit(name: str) -> Future[None]:
         def job() -> None:
@@ -121,16 +121,19 @@ async def flood(cores: int, floods: int, ended_between: list[int]) -> None:
         return pool.submit(job, flow=name, cost_s=1.0)
 
     jobs = [submit(str(number)) for number in range(floods) for _ in range(FLOOD * cores)]
-    for ended in ended_between:
-        allowed.release(ended)
-        released += ended
-        await until(lambda: len(log) == cores + released)
+
+    async def end(count: int) -> None:
+        nonlocal ended
+        allowed.release(count)
+        ended += count
+        await until(lambda: len(log) == cores + ended)
+
+    for count in ended_between:
+        await end(count)
         begun = len(log)
         jobs.append(submit("quiet"))
         while "quiet" not in log[begun:]:
-            allowed.release()
-            released += 1
-            await until(lambda: len(log) == cores + released)
+            await end(1)
         # What began before it in the same instant of virtual time, and one that was just in turn.
         assert log[begun:].index("quiet") <= 2 * floods
     allowed.release(len(jobs))

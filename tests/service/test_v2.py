@@ -15,7 +15,6 @@ import httpx
 import numpy as np
 import pytest
 
-from service.errors import QueueFullError
 from service.http.v2.wire import InferAnswer
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import POISON, FakeEngine
