@@ -61,6 +61,11 @@ PROBLEM_TYPES: Mapping[type[Exception], ProblemType] = {
     ),
     errors.NotAcceptableError: ProblemType(406, "not-acceptable", "Not acceptable"),
     errors.ExplainDisabledError: ProblemType(501, "explain-disabled", "Explanations disabled"),
+    errors.DicomResultsDisabledError: ProblemType(
+        501, "dicom-results-disabled", "DICOM results disabled"
+    ),
+    errors.DicomResultError: ProblemType(500, "dicom-result-failed", "DICOM result failed"),
+    errors.SomeImagesFailedError: ProblemType(422, "some-images-failed", "Some images failed"),
     errors.NotReadyError: ProblemType(503, "not-ready", "Not ready"),
     errors.DeadlineExceededError: ProblemType(504, "deadline-exceeded", "Deadline exceeded"),
 }
