@@ -15,6 +15,9 @@ MEDIA_TYPE = "application/problem+json"
 TYPE_BASE = "/docs/problems#"
 """Problem types are relative references: the service does not know its own public name."""
 
+SERVER_FAULT = 500
+"""From this status on a problem is not the fault of an image."""
+
 CLIENT_CLOSED_REQUEST = 499
 """For log and metrics only, as nginx has it: nobody is left to read the response."""
 

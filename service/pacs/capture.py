@@ -18,6 +18,7 @@ from service.pacs.source import SourceHeader
 
 SERIES_NUMBER = 9002
 SERIES_DESCRIPTION = "AI heatmaps, research use only"
+UNPAIRED = "CHEST"
 JPEG_QUALITY = 90  # text stays sharp; a tenth of a megabyte
 
 
@@ -64,8 +65,11 @@ def _add_series(ds: Dataset, source: SourceHeader, capture: Capture) -> None:
     ds.InstanceNumber, ds.SeriesDescription = 1, SERIES_DESCRIPTION
     ds.SeriesDate = ds.ContentDate = source.date
     ds.SeriesTime = ds.ContentTime = source.time
-    if "BodyPartExamined" in source.ds:
-        ds.BodyPartExamined = source.ds.BodyPartExamined
+    # Laterality is required unless the part is known to be one of which there are no two.
+    if source.ds.get("BodyPartExamined") == UNPAIRED:
+        ds.BodyPartExamined = UNPAIRED
+    else:
+        ds.Laterality = ""
     ds.Manufacturer, ds.ManufacturerModelName = equipment.MANUFACTURER, model.name
     ds.DeviceSerialNumber = model.sha256
     ds.SoftwareVersions = [model.version, equipment.SOFTWARE_VERSION]

@@ -23,7 +23,11 @@ SYSTEMS = {
     "DCM": "http://dicom.nema.org/resources/ontology/DCM",
     "UCUM": "http://unitsofmeasure.org",
 }
-IMAGING_STUDY = {"system": "http://loinc.org", "code": "18748-4", "display": "Diagnostic imaging study"}
+IMAGING_STUDY = {
+    "system": "http://loinc.org",
+    "code": "18748-4",
+    "display": "Diagnostic imaging study",
+}
 RADIOLOGY = {
     "system": "http://terminology.hl7.org/CodeSystem/v2-0074",
     "code": "RAD",
@@ -75,10 +79,9 @@ def build_diagnostic_report(
         "performer": [{"display": f"{equipment.MANUFACTURER}. {equipment.NOT_A_DEVICE}"}],
         "result": [{"reference": "#finding"}, {"reference": "#probability"}],
         "conclusion": _conclusion(result),
-        "conclusionCode": [_concept(concepts.PNEUMONIA)] if result.decision == "positive" else [],
     }
-    if not report["conclusionCode"]:
-        del report["conclusionCode"]
+    if result.decision == "positive":
+        report["conclusionCode"] = [_concept(concepts.PNEUMONIA)]
     if source is not None:
         uid = derive_uid("SR", source.sop_instance_uid, model.sha256, result.operating_point.name)
         report["identifier"] = [{"system": DICOM_UID, "value": f"urn:oid:{uid}"}]

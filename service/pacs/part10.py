@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID
 
 from service.pacs.uids import derive_uid
 
-IMPLEMENTATION_CLASS_UID = derive_uid("device", "implementation")
+IMPLEMENTATION_CLASS_UID = UID(derive_uid("device", "implementation"))
 IMPLEMENTATION_VERSION = "CXR_INFERENCE"
 
 
@@ -22,7 +23,7 @@ def encode_part10(ds: Dataset, transfer_syntax_uid: str) -> bytes:
     ds.file_meta = FileMetaDataset()
     ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
     ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
-    ds.file_meta.TransferSyntaxUID = transfer_syntax_uid
+    ds.file_meta.TransferSyntaxUID = UID(transfer_syntax_uid)
     ds.file_meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
     ds.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION
     buffer = io.BytesIO()

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import TypeAlias
 
+from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit
+
 from service.answers import ImageResult, ModelRef
 from service.errors import DicomResultError
 from service.pacs import equipment
@@ -31,6 +33,10 @@ from service.telemetry.logs import log_event
 
 Source: TypeAlias = bytes | SourceHeader
 """A DICOM Part 10 file, or the header read of one."""
+
+REPORT_SYNTAX = str(ExplicitVRLittleEndian)
+CAPTURE_SYNTAX = str(JPEGBaseline8Bit)
+"""Transfer syntaxes of what is built here."""
 
 DIGITS = 6  # of probabilities: a decimal string has 16 characters
 MAX_DESCRIPTION = 1024  # value representation ST

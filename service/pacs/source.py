@@ -107,8 +107,9 @@ def read_source(data: bytes) -> SourceHeader:
         warnings.simplefilter("ignore")  # their texts quote attribute values
         try:
             verify_inflated_size(data)
-            tags = list[int | str | tuple[int, int]](READ)
-            ds = pydicom.dcmread(io.BytesIO(data), stop_before_pixels=True, specific_tags=tags)
+            ds = pydicom.dcmread(
+                io.BytesIO(data), stop_before_pixels=True, specific_tags=list[str](READ)
+            )
             return _sanitise(ds, hashlib.sha256(data).hexdigest())
         except InputError:
             raise

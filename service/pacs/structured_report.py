@@ -99,10 +99,11 @@ def render_report(source: SourceHeader, statement: Statement) -> bytes:
         content_date=source.date,
         content_time=source.time,
     )
-    report.update(source.shared())
     del report.InstanceCreationDate, report.InstanceCreationTime  # now, and a repeat's is another
-    report.SeriesDate, report.SeriesTime = source.date, source.time
-    report.ContributingEquipmentSequence = [equipment.equipment_item(model)]
+    shared = source.shared()
+    shared.SeriesDate, shared.SeriesTime = source.date, source.time
+    shared.ContributingEquipmentSequence = [equipment.equipment_item(model)]
+    report.update(shared)
     return encode_part10(report, ExplicitVRLittleEndian)
 
 
