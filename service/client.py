@@ -20,12 +20,14 @@ import httpx
 from cxr.explain.methods import Method
 from service.answers import ExplainAnswer, ModelAnswer, ModelsAnswer, PredictAnswer
 from service.exchange import (
+    DICOM_OBJECTS,
     RETRIED_ERRORS,
     ImageSource,
     Retry,
     ServiceError,
     build_explain_request,
     build_predict_request,
+    split_dicom,
     verify_success,
 )
 
@@ -131,6 +133,42 @@ class Client:
             alpha=alpha,
         )
         return ExplainAnswer.model_validate_json(self._send(**request).content)
+
+    def predict_dicom(
+        self,
+        images: ImageSource | list[ImageSource],
+        *,
+        model: str | None = None,
+        operating_point: str | None = None,
+    ) -> list[bytes]:
+        """Read DICOM images and give their structured reports, Part 10 files in the same order."""
+        request = build_predict_request(images, model, operating_point, DICOM_OBJECTS)
+        return split_dicom(self._send(**request))
+
+    def explain_dicom(
+        self,
+        image: ImageSource,
+        *,
+        model: str | None = None,
+        operating_point: str | None = None,
+        target: str | None = None,
+        method: Method | None = None,
+        alpha: float | None = None,
+    ) -> list[bytes]:
+        """Explain a DICOM image: give its structured report and the overlay's Secondary Capture.
+
+        The arguments are those of :meth:`explain`.
+        """
+        request = build_explain_request(
+            image,
+            DICOM_OBJECTS,
+            model=model,
+            operating_point=operating_point,
+            target=target,
+            method=method,
+            alpha=alpha,
+        )
+        return split_dicom(self._send(**request))
 
     def models(self) -> tuple[ModelAnswer, ...]:
         """List the loaded models."""
@@ -241,6 +279,45 @@ class AsyncClient:
         )
         response = await self._send(**request)
         return ExplainAnswer.model_validate_json(response.content)
+
+    async def predict_dicom(
+        self,
+        images: ImageSource | list[ImageSource],
+        *,
+        model: str | None = None,
+        operating_point: str | None = None,
+    ) -> list[bytes]:
+        """Read DICOM images and give their structured reports, Part 10 files in the same order."""
+        request = await asyncio.to_thread(
+            build_predict_request, images, model, operating_point, DICOM_OBJECTS
+        )
+        return split_dicom(await self._send(**request))
+
+    async def explain_dicom(
+        self,
+        image: ImageSource,
+        *,
+        model: str | None = None,
+        operating_point: str | None = None,
+        target: str | None = None,
+        method: Method | None = None,
+        alpha: float | None = None,
+    ) -> list[bytes]:
+        """Explain a DICOM image: give its structured report and the overlay's Secondary Capture.
+
+        The arguments are those of :meth:`explain`.
+        """
+        request = await asyncio.to_thread(
+            build_explain_request,
+            image,
+            DICOM_OBJECTS,
+            model=model,
+            operating_point=operating_point,
+            target=target,
+            method=method,
+            alpha=alpha,
+        )
+        return split_dicom(await self._send(**request))
 
     async def models(self) -> tuple[ModelAnswer, ...]:
         """List the loaded models."""

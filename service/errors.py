@@ -15,6 +15,9 @@
         ├── InferenceFailedError        the engine failed, or its answer was not finite
         ├── ExplainDisabledError        explanations are not served here
         ├── ExplanationMismatchError    what was explained is not what was answered
+        ├── DicomResultsDisabledError   reports are not served here, or not for this model
+        ├── DicomResultError            no DICOM object could be made of a result
+        ├── SomeImagesFailedError       an answer in which no failure can stand
         ├── NotAcceptableError          the client accepts no form an answer can have
         ├── ClientDisconnectedError     nobody is left to answer
         └── StartupError                the service cannot start; one line for its operator
@@ -78,6 +81,18 @@ class ExplainDisabledError(ServingError):
 
 class ExplanationMismatchError(ServingError):
     """What was explained is not what was answered; no picture of it is given."""
+
+
+class DicomResultsDisabledError(ServingError):
+    """This service makes no DICOM reports, or has no codes for what the model finds."""
+
+
+class DicomResultError(ServingError):
+    """No DICOM object could be made of a result."""
+
+
+class SomeImagesFailedError(ServingError):
+    """Some images of many failed, and the form of the answer has no place for failures."""
 
 
 class NotAcceptableError(ServingError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from email.message import Message
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,6 +12,9 @@ import httpx
 from pydantic import ValidationError
 
 from service.answers import Problem
+
+JSON = "application/json"
+DICOM_OBJECTS = 'multipart/related; type="application/dicom"'
 
 ImageSource: TypeAlias = bytes | str | Path
 """The bytes of a file, or its path."""
@@ -77,9 +81,18 @@ class Retry:
 
 
 def build_predict_request(
-    images: ImageSource | list[ImageSource], model: str | None, operating_point: str | None
+    images: ImageSource | list[ImageSource],
+    model: str | None,
+    operating_point: str | None,
+    accept: str = JSON,
 ) -> dict[str, Any]:
     """Give httpx's arguments of a prediction. Reads the files, so it may block.
+
+    Args:
+        images: One image, or several.
+        model: Name of the model; the service's default.
+        operating_point: Name of an operating point; the model's default.
+        accept: Media type of the answer.
 
     Raises:
         OSError: A file cannot be read.
@@ -92,16 +105,27 @@ def build_predict_request(
         ]
     else:
         request |= _raw_body(images)
-    return request
+    return _accepting(request, accept)
 
 
-def build_explain_request(image: ImageSource, **query: str | float | None) -> dict[str, Any]:
+def build_explain_request(
+    image: ImageSource, accept: str = JSON, **query: str | float | None
+) -> dict[str, Any]:
     """Give httpx's arguments of an explanation. Reads the file, so it may block.
+
+    Args:
+        image: The image.
+        accept: Media type of the answer.
+        **query: Of the URL; None is left out.
 
     Raises:
         OSError: The file cannot be read.
     """
-    return _post("/v1/explain", **query) | _raw_body(image)
+    return _accepting(_post("/v1/explain", **query) | _raw_body(image), accept)
+
+
+def _accepting(request: dict[str, Any], accept: str) -> dict[str, Any]:
+    return request | {"headers": {**request.get("headers", {}), "Accept": accept}}
 
 
 def _post(url: str, **query: str | float | None) -> dict[str, Any]:
@@ -115,6 +139,22 @@ def _raw_body(image: ImageSource) -> dict[str, Any]:
 
 def _read(image: ImageSource) -> bytes:
     return image if isinstance(image, bytes) else Path(image).read_bytes()
+
+
+def split_dicom(response: httpx.Response) -> list[bytes]:
+    """Give the DICOM objects of an answer, Part 10 files, in their order (RFC 2046, 5.1.1).
+
+    Raises:
+        ServiceError: The answer is no multipart.
+    """
+    head = Message()
+    head["Content-Type"] = response.headers.get("content-type", "")
+    boundary = head.get_param("boundary")
+    if head.get_content_type() != "multipart/related" or not isinstance(boundary, str):
+        raise ServiceError(response.status_code, "about:blank", "The answer is no multipart.")
+    delimiter = b"\r\n--" + boundary.encode()
+    _, *parts, _ = (b"\r\n" + response.content).split(delimiter)
+    return [part.partition(b"\r\n\r\n")[2] for part in parts]
 
 
 def verify_success(response: httpx.Response) -> httpx.Response:

@@ -104,6 +104,11 @@ class Settings(BaseSettings):
     explain_queue_capacity: int = Field(
         32, ge=1, le=10_000, description="Explanations that may wait for one model; more get 429."
     )
+    dicom_results: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Whether answers can be had as DICOM objects; auto: those for which the "
+        "libraries are installed (extra pacs); on refuses to start without.",
+    )
     max_wait_ms: float = Field(
         150,
         ge=1,

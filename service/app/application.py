@@ -11,15 +11,18 @@ from typing import Any
 from fastapi import FastAPI
 
 from cxr import __version__
+from service.errors import StartupError
 from service.explain.pictures import Renderer
 from service.http import catalogue, explain, health, metrics, pages, predict, render
 from service.http.body import BodyBudget
 from service.http.error_handlers import install_error_handlers
+from service.http.forms import offers_dicom
 from service.http.middleware import HeadMiddleware, RequestMiddleware
 from service.http.openapi import DESCRIPTION, TAGS, TITLE, drop_validation_errors
 from service.http.v2 import infer as v2_infer
 from service.http.v2 import metadata as v2_metadata
 from service.inference.runtime import Runtime
+from service.pacs.results import warm_up
 from service.telemetry.prometheus import Metrics
 
 
@@ -31,6 +34,23 @@ class Application(FastAPI):
         if self.openapi_schema is None:
             drop_validation_errors(super().openapi())
         return super().openapi()
+
+
+async def _start(runtime: Runtime) -> None:
+    """Load what DICOM answers need, then the models: ready is ready for both.
+
+    Raises:
+        CxrError: The service cannot start; the message is for its operator.
+    """
+    settings = runtime.settings
+    if offers_dicom(settings, reports=True):
+        await asyncio.to_thread(warm_up)
+    elif settings.dicom_results == "on":
+        runtime.lifecycle.fail()
+        raise StartupError(
+            "CXR_DICOM_RESULTS is on, but highdicom is not installed. Install the extra pacs."
+        )
+    await runtime.start()
 
 
 def build_app(
@@ -52,7 +72,7 @@ def build_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        loading = asyncio.create_task(runtime.start())
+        loading = asyncio.create_task(_start(runtime))
 
         def finished(task: asyncio.Task[None]) -> None:
             # Asking for the exception also marks it as seen.

@@ -9,12 +9,24 @@ from starlette.requests import Request
 from service.errors import NotAcceptableError
 
 
+def _normalise(media_type: str) -> str:
+    """Give a media type as it is compared: of parameters, only what multiparts consist of."""
+    name, *parameters = (part.strip().lower() for part in media_type.split(";"))
+    for parameter in parameters:
+        key, _, value = parameter.partition("=")
+        if name.startswith("multipart/") and key.strip() == "type":
+            value = value.strip().strip('"')
+            return f"{name};type={value}"
+    return name
+
+
 def choose_media_type(request: Request, offered: Sequence[str]) -> str:
     """Choose what the client likes best.
 
     Args:
         request: Its Accept header, if there is one, decides.
         offered: Media types an answer can have; the first is given to who has no preference.
+            That of a multipart names its ``type`` (RFC 2387).
 
     Raises:
         NotAcceptableError: The client accepts none of them.
@@ -35,8 +47,9 @@ def choose_media_type(request: Request, offered: Sequence[str]) -> str:
 
 def _parse_range(text: str) -> tuple[str, float] | None:
     """Give a media range and its quality; None for what is not well-formed and so ignored."""
-    name, *parameters = (part.strip().lower() for part in text.split(";"))
-    if name.count("/") != 1:
+    name = _normalise(text)
+    parameters = text.lower().split(";")[1:]
+    if name.partition(";")[0].count("/") != 1:
         return None
     for parameter in parameters:
         key, _, value = parameter.partition("=")
@@ -54,8 +67,9 @@ def _with_quality(name: str, value: str) -> tuple[str, float] | None:
 
 def _rate(media_type: str, ranges: Sequence[tuple[str, float]]) -> tuple[float, int]:
     """Give the quality the most specific matching range has, and how specific that is."""
-    patterns = ("*/*", media_type.partition("/")[0] + "/*", media_type)
-    for precision in (2, 1, 0):
+    exact = _normalise(media_type)
+    patterns = ("*/*", exact.partition("/")[0] + "/*", exact.partition(";")[0], exact)
+    for precision in (3, 2, 1, 0):
         matching = [quality for name, quality in ranges if name == patterns[precision]]
         if matching:
             return max(matching), precision

@@ -23,6 +23,15 @@ from service.explain.pictures import PictureOrder, Renderer
 from service.http.accept import choose_media_type
 from service.http.connection import while_connected
 from service.http.context import RequestContext, context_of, runtime_of
+from service.http.forms import (
+    DICOM,
+    JSON,
+    MULTIPART_DICOM,
+    VARY,
+    Sources,
+    choose_sources,
+    respond_with_objects,
+)
 from service.http.metrics import record_result
 from service.http.openapi import EXPLAIN_BODY, EXPLAIN_CONTENT, problem_responses
 from service.http.predict import ModelQuery, PointQuery, respond
@@ -31,10 +40,12 @@ from service.http.receive import read_request
 from service.inference.explaining import Explaining
 from service.inference.models import ServedModel
 from service.inference.prediction import ImageFailure, Reading, result_of
+from service.pacs.results import CAPTURE_SYNTAX, REPORT_SYNTAX, build_capture, build_report
+from service.pacs.source import SourceHeader
 
 router = APIRouter(prefix="/v1", tags=["inference"])
 
-JSON, PNG = "application/json", "image/png"
+PNG = "image/png"
 
 
 def _restore_plus(given: object) -> object:
@@ -68,6 +79,7 @@ class Wish:
         method: How.
         alpha: Opacity of the overlay.
         media_type: Of the answer.
+        sources: For an answer in DICOM, gets the image's header.
     """
 
     served: ServedModel
@@ -77,6 +89,7 @@ class Wish:
     method: Method
     alpha: float
     media_type: str
+    sources: Sources | None
 
 
 @router.post(
@@ -98,13 +111,16 @@ async def explain(
     """The prediction for one image, and a heatmap of what speaks for a class.
 
     With `Accept: image/png` the answer is the overlay: the radiograph with the heatmap over it,
-    legend and caption below it. A heatmap shows what the network looked at, not where a disease
+    legend and caption below it; with `application/dicom` it is a Secondary Capture of that, with
+    `multipart/related; type="application/dicom"` the SR of /v1/predict and the capture, both for
+    DICOM images. A heatmap shows what the network looked at, not where a disease
     is. Research use only, not a medical device.
     """
     verify_query(request, "model", "operating_point", "target", "method", "alpha")
     runtime, context = runtime_of(request), context_of(request)
     with runtime.lifecycle.accepted_request():
         served = runtime.models.get(model)
+        form = choose_media_type(request, (JSON, PNG, DICOM, MULTIPART_DICOM))
         wish = Wish(
             served,
             served.verify_explains(),
@@ -112,14 +128,21 @@ async def explain(
             _known_class(served, target),
             method,
             alpha,
-            choose_media_type(request, (JSON, PNG)),
+            form,
+            _sources_of(request, form, served),
         )
         context.log_fields.update(model=served.manifest.name, explained_by=method)
         renderer = cast("Renderer", request.app.state.renderer)
         wish.explaining.batcher.verify_room(1)  # refused at the door, before the body is read
         renderer.verify_room()
-        [outcome] = await read_request(request, served, to_explain=True)
+        [outcome] = await read_request(request, served, to_explain=True, sources=wish.sources)
         return await while_connected(request, _answer(outcome, wish, renderer, context))
+
+
+def _sources_of(request: Request, form: str, served: ServedModel) -> Sources | None:
+    if form in (JSON, PNG):
+        return None
+    return choose_sources(request, form, served, reports=form == MULTIPART_DICOM)
 
 
 def _known_class(served: ServedModel, target: str | None) -> str:
@@ -150,7 +173,13 @@ async def _answer(
         order = _order(outcome, result, explanation.heatmap, wish)
         if wish.media_type == PNG:
             overlay = await renderer.render(order.render_overlay, context.deadline)
-            return Response(overlay, media_type=PNG, headers={"Vary": "Accept"})
+            return Response(overlay, media_type=PNG, headers=VARY)
+        if wish.sources is not None:
+            header = wish.sources.header_of(result)
+            assert header is not None, "a DICOM answer has a DICOM source"
+            work = partial(_render_objects, order, wish, result, header)
+            objects = await renderer.render(work, context.deadline)
+            return respond_with_objects(objects, wish.media_type)
         layer = wish.explaining.explainer.layer
         drawn = await renderer.render(partial(order.render_answer, layer), context.deadline)
     warnings = (*result.warnings, *heatmap_warnings(explanation.heatmap))
@@ -161,7 +190,27 @@ async def _answer(
         results=(ExplainedResult.model_validate(explained),),
         timings_ms=ExplainTimingsMs(**context.stopwatch.as_ms()),
     )
-    return Response(answer.model_dump_json(), media_type=JSON, headers={"Vary": "Accept"})
+    return Response(answer.model_dump_json(), media_type=JSON, headers=VARY)
+
+
+def _render_objects(
+    order: PictureOrder, wish: Wish, result: ImageResult, header: SourceHeader
+) -> list[tuple[bytes, str]]:
+    """Render the Secondary Capture of an overlay and, as a multipart, the report before it."""
+    model = wish.served.reference()
+    capture = build_capture(
+        header,
+        result,
+        model,
+        order.render_overlay(),
+        target=wish.target,
+        method=wish.method,
+        alpha=wish.alpha,
+    )
+    objects = [(capture, CAPTURE_SYNTAX)]
+    if wish.media_type == MULTIPART_DICOM:
+        objects.insert(0, (build_report(header, result, model), REPORT_SYNTAX))
+    return objects
 
 
 def _order(

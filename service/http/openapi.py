@@ -93,10 +93,55 @@ EXPLAIN_BODY: dict[str, Any] = {
     },
 }
 
+_FHIR_EXAMPLE = {
+    "resourceType": "DiagnosticReport",
+    "contained": [
+        {"resourceType": "Device", "id": "device", "manufacturer": "cxr-inference"},
+        {
+            "resourceType": "Observation",
+            "id": "finding",
+            "status": "preliminary",
+            "code": {"coding": [{"system": "http://snomed.info/sct", "code": "233604007"}]},
+            "valueCodeableConcept": {
+                "coding": [{"system": "http://snomed.info/sct", "code": "52101004"}]
+            },
+            "device": {"reference": "#device"},
+        },
+    ],
+    "status": "preliminary",
+    "code": {"coding": [{"system": "http://loinc.org", "code": "18748-4"}]},
+    "imagingStudy": [
+        {
+            "type": "ImagingStudy",
+            "identifier": {"system": "urn:dicom:uid", "value": "urn:oid:1.2.826.0.1"},
+        }
+    ],
+    "result": [{"reference": "#finding"}],
+    "conclusion": "Pneumonia present: probability 0.973, operating point balanced.",
+}
+
+PREDICT_CONTENT: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "A result for each image, in the form the Accept header asks for. No image "
+        "may fail where it is DICOM or FHIR: one that does is 422, one of many "
+        "`some-images-failed`. 406 if an image is no DICOM and the answer would be.",
+        "content": {
+            "application/dicom": _BINARY,
+            'multipart/related; type="application/dicom"': _BINARY,
+            "application/fhir+json": {"schema": {"type": "object"}, "example": _FHIR_EXAMPLE},
+        },
+    }
+}
+
 EXPLAIN_CONTENT: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "The prediction with its explanation, or the overlay alone",
-        "content": {"image/png": _BINARY},
+        "description": "The prediction with its explanation; the overlay alone; as DICOM, a "
+        "Secondary Capture of it, or a structured report and that",
+        "content": {
+            "image/png": _BINARY,
+            "application/dicom": _BINARY,
+            'multipart/related; type="application/dicom"': _BINARY,
+        },
     }
 }
 

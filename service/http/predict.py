@@ -9,19 +9,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.answers import AnyResult, ImageError, ImageResult, PredictAnswer, TimingsMs
+from service.http.accept import choose_media_type
+from service.http.connection import while_connected
 from service.http.context import RequestContext, context_of, runtime_of
+from service.http.forms import DICOM, FHIR, JSON, MULTIPART_DICOM, choose_sources, respond_in_form
 from service.http.metrics import record_result
-from service.http.openapi import PREDICT_BODY, problem_responses
-from service.http.problems import error_response, problem_of, problem_type_of
+from service.http.openapi import PREDICT_BODY, PREDICT_CONTENT, problem_responses
+from service.http.problems import SERVER_FAULT, error_response, problem_of, problem_type_of
 from service.http.query import verify_query
 from service.http.receive import read_request
 from service.inference.models import ServedModel
 from service.inference.prediction import ImageFailure, result_of
 
 router = APIRouter(prefix="/v1", tags=["inference"])
-
-SERVER_FAULT = 500
-"""From this status on a problem is not the fault of an image."""
 
 ModelQuery = Annotated[
     str | None, Query(description="Name of a loaded model; see /v1/models.", max_length=64)
@@ -36,7 +36,8 @@ PointQuery = Annotated[
     "/predict",
     summary="Read one or many radiographs",
     response_model=PredictAnswer,
-    responses=problem_responses(400, 404, 413, 415, 422, 429, 500, 503, 504),
+    responses=PREDICT_CONTENT
+    | problem_responses(400, 404, 406, 413, 415, 422, 429, 500, 501, 503, 504),
     openapi_extra={"requestBody": PREDICT_BODY},
 )
 async def predict(
@@ -47,27 +48,33 @@ async def predict(
     One bad image of many fails alone: its result has the status `error` and the problem. A
     request of one image is answered with that problem and its status. The type of an image
     is taken from its content. Research use only, not a medical device.
+
+    With `Accept: application/dicom` a DICOM image is answered with a Comprehensive 3D SR
+    (TID 1500); with `multipart/related; type="application/dicom"` several are, in their order;
+    with `application/fhir+json` images of any kind are with a FHIR R4 DiagnosticReport, or a Bundle
+    of them. No failure can stand in these: if one image of many fails, the request does.
     """
     verify_query(request, "model", "operating_point")
     runtime = runtime_of(request)
     with runtime.lifecycle.accepted_request():
         served = runtime.models.get(model)
         point = served.operating_point(operating_point)
+        form = choose_media_type(request, (JSON, DICOM, MULTIPART_DICOM, FHIR))
+        sources = None if form == JSON else choose_sources(request, form, served)
         context_of(request).log_fields["model"] = served.manifest.name
-        outcomes = await read_request(request, served)
+        outcomes = await read_request(request, served, sources=sources)
         results = [result_of(outcome, served, point) for outcome in outcomes]
-        return respond(results, served, context_of(request))
+        if sources is None:
+            return respond(results, served, context_of(request))
+        record_outcomes(results, served, context_of(request))
+        return await while_connected(request, respond_in_form(request, results, sources, served))
 
 
 def respond(
     results: list[ImageResult | ImageFailure], served: ServedModel, context: RequestContext
 ) -> Response:
     """Answer with the results, or with the problem if nothing else is left to tell."""
-    for result in results:
-        record_result(result, served, context)
-    failures = [result for result in results if isinstance(result, ImageFailure)]
-    if failures:
-        context.log_fields["problems"] = sorted({problem_type_of(f.error).slug for f in failures})
+    failures = record_outcomes(results, served, context)
     if len(failures) == len(results) and _is_common_fault(failures):
         return error_response(failures[0].error, context.request_id)
     answer = PredictAnswer(
@@ -76,7 +83,19 @@ def respond(
         results=tuple(_as_result(result, context.request_id) for result in results),
         timings_ms=TimingsMs(**context.stopwatch.as_ms()),
     )
-    return Response(answer.model_dump_json(), media_type="application/json")
+    return Response(answer.model_dump_json(), media_type=JSON, headers={"Vary": "Accept"})
+
+
+def record_outcomes(
+    results: list[ImageResult | ImageFailure], served: ServedModel, context: RequestContext
+) -> list[ImageFailure]:
+    """Count every image's outcome, note the problems for the log line and give the failures."""
+    for result in results:
+        record_result(result, served, context)
+    failures = [result for result in results if isinstance(result, ImageFailure)]
+    if failures:
+        context.log_fields["problems"] = sorted({problem_type_of(f.error).slug for f in failures})
+    return failures
 
 
 def _is_common_fault(failures: list[ImageFailure]) -> bool:

@@ -15,6 +15,9 @@ MEDIA_TYPE = "application/problem+json"
 TYPE_BASE = "/docs/problems#"
 """Problem types are relative references: the service does not know its own public name."""
 
+SERVER_FAULT = 500
+"""From this status on a problem is not the fault of an image."""
+
 CLIENT_CLOSED_REQUEST = 499
 """For log and metrics only, as nginx has it: nobody is left to read the response."""
 
@@ -61,6 +64,11 @@ PROBLEM_TYPES: Mapping[type[Exception], ProblemType] = {
     ),
     errors.NotAcceptableError: ProblemType(406, "not-acceptable", "Not acceptable"),
     errors.ExplainDisabledError: ProblemType(501, "explain-disabled", "Explanations disabled"),
+    errors.DicomResultsDisabledError: ProblemType(
+        501, "dicom-results-disabled", "DICOM results disabled"
+    ),
+    errors.DicomResultError: ProblemType(500, "dicom-result-failed", "DICOM result failed"),
+    errors.SomeImagesFailedError: ProblemType(422, "some-images-failed", "Some images failed"),
     errors.NotReadyError: ProblemType(503, "not-ready", "Not ready"),
     errors.DeadlineExceededError: ProblemType(504, "deadline-exceeded", "Deadline exceeded"),
 }

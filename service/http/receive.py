@@ -10,13 +10,18 @@ from service.errors import InvalidRequestError
 from service.http.body import BodyBudget
 from service.http.connection import while_connected
 from service.http.context import context_of, runtime_of
+from service.http.forms import Sources
 from service.http.images import read_images as receive_images
 from service.inference.models import ServedModel
 from service.inference.prediction import ImageFailure, Reading, read_images
 
 
 async def read_request(
-    request: Request, served: ServedModel, *, to_explain: bool = False
+    request: Request,
+    served: ServedModel,
+    *,
+    to_explain: bool = False,
+    sources: Sources | None = None,
 ) -> list[Reading | ImageFailure]:
     """Receive, decode and run the images; their encoded bytes are let go at the end.
 
@@ -24,9 +29,11 @@ async def read_request(
         request: Its body holds them.
         served: The model that reads them.
         to_explain: Accept one image only, and keep what its explanation is drawn on.
+        sources: Gets the DICOM headers that the answer needs.
 
     Raises:
         ServingError: The request cannot be read; the subclass says why.
+        NotAcceptableError: The answer needs other images than these.
         UnsupportedMediaError: A raw body is not a JPEG, PNG or DICOM file.
     """
     context, runtime = context_of(request), runtime_of(request)
@@ -40,6 +47,8 @@ async def read_request(
                 f"The request holds {len(images)} images, but one is explained at a time. "
                 "Send each by itself."
             )
+        if sources is not None:
+            await sources.read(images, runtime.pool, context.deadline)
         max_pixels = runtime.settings.max_image_pixels
         work = read_images(
             [

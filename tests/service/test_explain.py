@@ -453,14 +453,15 @@ async def test_client_explains(explaining: Running, tmp_path: Path) -> None:
 
 
 async def test_openapi_example_runs(explaining: Running) -> None:
-    """Whoever copies it gets an explanation; both forms of the answer are documented."""
+    """Whoever copies it gets an explanation; all forms of the answer are documented."""
     document = (await explaining.client.get("/openapi.json")).json()
     post = document["paths"][EXPLAIN]["post"]
     [example] = post["requestBody"]["content"]["application/json"]["examples"].values()
     response = await explaining.client.post(EXPLAIN, json=example["value"])
     assert response.status_code == 200
     ExplainAnswer.model_validate_json(response.content)
-    assert set(post["responses"]["200"]["content"]) == {"application/json", "image/png"}
+    forms = {"application/json", "image/png", "application/dicom", MULTIPART_DICOM}
+    assert set(post["responses"]["200"]["content"]) == forms
     assert {"406", "501"} <= set(post["responses"])
     query = {parameter["name"]: parameter["schema"] for parameter in post["parameters"]}
     assert query["method"]["enum"] == [*METHODS]

@@ -1,0 +1,214 @@
+"""What DICOM objects a result becomes. Each is a Part 10 file, the same bytes for the same result.
+
+Pure functions for any thread. highdicom, needed for reports, is loaded by the first of them or by
+:func:`warm_up`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import warnings
+from collections.abc import Callable
+from functools import cache
+from typing import TypeAlias
+
+from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit
+
+from service.answers import ImageResult, ModelRef
+from service.errors import DicomResultError
+from service.pacs import equipment
+from service.pacs.capture import Capture, render_capture
+from service.pacs.concepts import (
+    FINDINGS,
+    PNEUMONIA,
+    PRESENCE,
+    PROBABILITY,
+    THRESHOLD,
+    UNDETERMINED,
+)
+from service.pacs.source import SourceHeader, read_source
+from service.pacs.uids import Kind, derive_uid
+from service.telemetry.logs import log_event
+
+Source: TypeAlias = bytes | SourceHeader
+"""A DICOM Part 10 file, or the header read of one."""
+
+REPORT_SYNTAX = str(ExplicitVRLittleEndian)
+CAPTURE_SYNTAX = str(JPEGBaseline8Bit)
+"""Transfer syntaxes of what is built here."""
+
+DIGITS = 6  # of probabilities: a decimal string has 16 characters
+MAX_DESCRIPTION = 1024  # value representation ST
+
+
+def can_build_reports() -> bool:
+    """Tell whether highdicom is installed. Loads nothing."""
+    return importlib.util.find_spec("highdicom") is not None
+
+
+def can_code(positive_class: str) -> bool:
+    """Tell whether there are codes for a model's positive class."""
+    return positive_class in FINDINGS
+
+
+@cache
+def warm_up() -> None:
+    """Load highdicom and build a first report, which takes up to a second.
+
+    Raises:
+        ImportError: highdicom is not installed.
+    """
+    from pydicom.dataset import Dataset
+
+    from service.pacs.source import NO_DATE, NO_TIME
+
+    ds = Dataset()
+    for keyword in ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID"):
+        setattr(ds, keyword, "")
+    for keyword in ("AccessionNumber", "StudyDate", "StudyTime", "ReferringPhysicianName"):
+        setattr(ds, keyword, "")
+    for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
+        setattr(ds, keyword, derive_uid("finding", keyword))
+    model = ModelRef(name="", version="", sha256="", engine="", provider="", precision="")
+    build_not_analysed(SourceHeader(ds, (), NO_DATE, NO_TIME), "Warm-up.", model)
+
+
+def build_report(source: Source, result: ImageResult, model: ModelRef) -> bytes:
+    """Build the Comprehensive 3D SR (TID 1500) of one image's result.
+
+    Args:
+        source: The image that was read.
+        result: What was answered for it.
+        model: Which model answered.
+
+    Raises:
+        UnreadableImageError: The source's header cannot be read.
+        DicomResultError: No object can be made of it.
+        ImportError: highdicom is not installed.
+    """
+    from service.pacs.structured_report import Statement, render_report
+
+    header, point = _header_of(source), result.operating_point
+    origin = (header.sop_instance_uid, model.sha256, point.name)
+    scope = result.scope
+    statement = Statement(
+        sop_instance_uid=derive_uid("SR", *origin),
+        series_instance_uid=derive_uid("SR series", *origin),
+        tracking_uid=derive_uid("finding", *origin),
+        model=model,
+        parameters=(
+            *_parameters(model),
+            f"operating_point: {point.name}",
+            f"threshold: {round(point.threshold, DIGITS)}",
+            f"sensitivity_on_validation: {round(point.sensitivity, DIGITS)}",
+            f"specificity_on_validation: {round(point.specificity, DIGITS)}",
+        ),
+        finding=PNEUMONIA,
+        presence=PRESENCE[result.decision],
+        numbers=(
+            (PROBABILITY, round(result.probability, DIGITS)),
+            (THRESHOLD, round(point.threshold, DIGITS)),
+        ),
+        comments=(
+            f"Scope: {'in scope' if scope.in_scope else 'out of scope'}.",
+            *(f"Out of scope: {reason}" for reason in scope.reasons),
+            *result.warnings,
+        ),
+    )
+    return _guarded(lambda: render_report(header, statement))
+
+
+def build_not_analysed(source: Source, reason: str, model: ModelRef) -> bytes:
+    """Build the SR that says that an image was not analysed, and why.
+
+    Args:
+        source: The image, as far as its header goes.
+        reason: A sentence without anything of the patient, a problem's ``detail`` for instance.
+        model: Which model should have answered.
+
+    Raises:
+        UnreadableImageError: The source's header cannot be read.
+        DicomResultError: No object can be made of it.
+        ImportError: highdicom is not installed.
+    """
+    from service.pacs.structured_report import Statement, render_report
+
+    header = _header_of(source)
+    origin = (header.sop_instance_uid, model.sha256, "not analysed")
+    statement = Statement(
+        sop_instance_uid=derive_uid("not analysed", *origin),
+        series_instance_uid=derive_uid("SR series", *origin),
+        tracking_uid=derive_uid("finding", *origin),
+        model=model,
+        parameters=_parameters(model),
+        finding=PNEUMONIA,
+        presence=UNDETERMINED,
+        numbers=(),
+        comments=(f"Not analysed: {reason}",),
+    )
+    return _guarded(lambda: render_report(header, statement))
+
+
+def build_capture(
+    source: Source,
+    result: ImageResult,
+    model: ModelRef,
+    overlay: bytes,
+    *,
+    target: str,
+    method: str,
+    alpha: float,
+) -> bytes:
+    """Build the Secondary Capture of an overlay. Does without highdicom.
+
+    Args:
+        source: The image that was explained.
+        result: What was answered for it.
+        model: Which model answered.
+        overlay: The picture, an encoded image; shown at 512 to 1,024 px.
+        target: The explained class.
+        method: How it was explained.
+        alpha: Opacity of the heatmap's 1.
+
+    Raises:
+        UnreadableImageError: The source's header cannot be read.
+        DicomResultError: No object can be made of it.
+    """
+    header, point = _header_of(source), result.operating_point
+    origin = (header.sop_instance_uid, model.sha256, point.name, target, method, repr(alpha))
+    kinds: tuple[Kind, Kind] = ("SC", "SC series")
+    uid, series_uid = (derive_uid(kind, *origin) for kind in kinds)
+    description = (
+        f"{method} heatmap of class {target}, {equipment.model_title(model)}, "
+        f"probability {result.probabilities[target]:.3f}. {equipment.NOT_A_DEVICE}"
+    )
+    capture = Capture(uid, series_uid, model, overlay, method, description[:MAX_DESCRIPTION])
+    return _guarded(lambda: render_capture(header, capture))
+
+
+def _header_of(source: Source) -> SourceHeader:
+    return source if isinstance(source, SourceHeader) else read_source(source)
+
+
+def _parameters(model: ModelRef) -> tuple[str, ...]:
+    return (
+        f"model_sha256: {model.sha256}",
+        f"engine: {model.engine}",
+        f"provider: {model.provider}",
+        f"precision: {model.precision}",
+    )
+
+
+def _guarded(render: Callable[[], bytes]) -> bytes:
+    """Render, and tell of a failure nothing but that there was one."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # their texts quote attribute values
+        try:
+            return render()
+        except Exception as error:  # libraries' own, whose texts quote values, too
+            log_event(logging.ERROR, "DICOM result failed", error)
+            raise DicomResultError(
+                "No DICOM object could be made for this image. The result can be had as JSON. "
+                "Report the request id."
+            ) from None

@@ -1,0 +1,158 @@
+"""The header of the image a result is about, made fit to be written into other objects."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from dataclasses import dataclass, field
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.uid import SecondaryCaptureImageStorage
+
+from cxr.dicom_size import verify_inflated_size
+from cxr.errors import InputError, UnreadableImageError
+from service.pacs import values
+from service.pacs.uids import derive_uid
+
+TEXTS = {
+    "PatientName": "PN",
+    "PatientID": "LO",
+    "IssuerOfPatientID": "LO",
+    "AccessionNumber": "SH",
+    "StudyID": "SH",
+    "StudyDescription": "LO",
+    "ReferringPhysicianName": "PN",
+    "BodyPartExamined": "CS",
+}
+OPTIONAL = ("IssuerOfPatientID", "StudyDescription", "PatientAge", "BodyPartExamined")
+"""Type 3: left out when empty. The others are type 2: present, perhaps without a value."""
+
+OF_THE_IMAGE = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "BodyPartExamined")
+"""Not part of what another object of the study has in common with the image."""
+
+MOMENTS = ("Content", "Acquisition", "Series", "Study")
+"""Where the time of results is taken from: the first date the source has."""
+
+READ = (
+    *TEXTS,
+    *OF_THE_IMAGE,
+    "StudyInstanceUID",
+    "PatientBirthDate",
+    "PatientSex",
+    "PatientAge",
+    "PatientOrientation",
+    *(f"{moment}{part}" for moment in MOMENTS for part in ("Date", "Time")),
+)
+NO_DATE, NO_TIME = "19000101", "000000"
+"""Of results whose source has no date at all: required, and a repeat must give the same."""
+
+UNICODE = "ISO_IR 192"
+
+
+@dataclass(frozen=True)
+class SourceHeader:
+    """What results take over from the image they are about.
+
+    Attributes:
+        ds: Patient, study and references, sanitised: whatever is in it may be written. All of
+            type 1 and 2 that results need is present. Never logged, shown or kept.
+        orientation: PatientOrientation, row and column; empty if unknown.
+        date: Of the image, YYYYMMDD, see ``MOMENTS``.
+        time: Of the image, HHMMSS.FFFFFF or shorter.
+    """
+
+    ds: Dataset = field(repr=False)
+    orientation: tuple[str, ...] = field(repr=False)
+    date: str = field(repr=False)
+    time: str = field(repr=False)
+
+    @property
+    def sop_instance_uid(self) -> str:
+        """UID of the image."""
+        return str(self.ds.SOPInstanceUID)
+
+    @property
+    def sop_class_uid(self) -> str:
+        """UID of its SOP class."""
+        return str(self.ds.SOPClassUID)
+
+    @property
+    def study_instance_uid(self) -> str:
+        """UID of its study."""
+        return str(self.ds.StudyInstanceUID)
+
+    def shared(self) -> Dataset:
+        """Give what every object of the study has in common: patient and study."""
+        ds = Dataset()
+        for element in self.ds:
+            if element.keyword not in OF_THE_IMAGE:
+                ds.add(element)
+        return ds
+
+
+def read_source(data: bytes) -> SourceHeader:
+    """Read the header of a DICOM Part 10 file; its pixels are not touched. Any thread.
+
+    Missing UIDs are derived from the bytes, malformed values become empty.
+
+    Args:
+        data: The whole file, or its beginning as far as the pixels.
+
+    Raises:
+        UnreadableImageError: It is no DICOM file, or its header is truncated or corrupt.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # their texts quote attribute values
+        try:
+            verify_inflated_size(data)
+            ds = pydicom.dcmread(
+                io.BytesIO(data), stop_before_pixels=True, specific_tags=list[str](READ)
+            )
+            return _sanitise(ds, hashlib.sha256(data).hexdigest())
+        except InputError:
+            raise
+        except Exception:  # elements are parsed when touched, and raise in a hundred ways
+            raise UnreadableImageError(
+                "The header of the DICOM file is truncated or corrupt. Send the complete Part 10 "
+                "file."
+            ) from None
+
+
+def _sanitise(received: pydicom.FileDataset, sha256: str) -> SourceHeader:
+    ds = Dataset()
+    ds.SpecificCharacterSet = UNICODE  # whatever it was: texts are decoded by now
+    for keyword, vr in TEXTS.items():
+        setattr(ds, keyword, values.text_of(received, keyword, vr))
+    ds.PatientSex = values.sex_of(received)
+    ds.PatientAge = values.age_of(received)
+    ds.PatientBirthDate = values.date_of(received, "PatientBirthDate")
+    ds.StudyDate = values.date_of(received, "StudyDate")
+    ds.StudyTime = values.time_of(received, "StudyTime")
+    for keyword in OPTIONAL:
+        if not ds.get(keyword):
+            delattr(ds, keyword)
+    meta = received.file_meta
+    ds.SOPInstanceUID = (
+        values.uid_of(received, "SOPInstanceUID")
+        or values.uid_of(meta, "MediaStorageSOPInstanceUID")
+        or derive_uid("finding", sha256)
+    )
+    ds.SOPClassUID = (
+        values.uid_of(received, "SOPClassUID")
+        or values.uid_of(meta, "MediaStorageSOPClassUID")
+        or SecondaryCaptureImageStorage
+    )
+    for keyword, level in (("StudyInstanceUID", "study"), ("SeriesInstanceUID", "series")):
+        uid = values.uid_of(received, keyword)
+        setattr(ds, keyword, uid or derive_uid(level, ds.SOPInstanceUID))  # type: ignore[arg-type]
+    date, time = _moment_of(received)
+    return SourceHeader(ds, tuple(values.orientation_of(received)), date, time)
+
+
+def _moment_of(received: Dataset) -> tuple[str, str]:
+    for moment in MOMENTS:
+        if date := values.date_of(received, f"{moment}Date"):
+            return date, values.time_of(received, f"{moment}Time") or NO_TIME
+    return NO_DATE, NO_TIME
