@@ -44,7 +44,8 @@ def stored_values(ds: Dataset) -> Stored:
     codec = BY_UID[ds.file_meta.TransferSyntaxUID].codec
     try:
         if codec is None:
-            raw = pixel_array(ds, raw=True, decoding_plugin="pydicom" if _is_rle(ds) else "")
+            plugin = "pydicom" if ds.file_meta.TransferSyntaxUID.is_encapsulated else ""
+            raw = pixel_array(ds, raw=True, decoding_plugin=plugin, correct_unused_bits=False)
             values = _in_rgb(ds, raw)
             return Stored(values, _native_bits(ds, values))
         frame = get_frame(ds.PixelData, 0, number_of_frames=1)
@@ -60,10 +61,6 @@ def _native_bits(ds: Dataset, values: NDArray[Any]) -> int:
     if values.ndim == 3 and ds.PhotometricInterpretation != PALETTE:
         return int(ds.BitsStored)
     return values.dtype.itemsize * 8 if values.ndim == 3 else int(ds.BitsAllocated)
-
-
-def _is_rle(ds: Dataset) -> bool:
-    return bool(ds.file_meta.TransferSyntaxUID.is_encapsulated)
 
 
 def _decode_frame(ds: Dataset, codec: Codec, frame: bytes) -> tuple[NDArray[Any], Header]:

@@ -76,14 +76,15 @@ def compressed(uid: str, encode: Callable[[np.ndarray[Any, Any]], bytes]) -> Edi
 
 def run_length(ds: Dataset) -> None:
     """RLE Lossless."""
+    cells = pixels_of(ds)
     frame = RLELosslessEncoder.encode(
-        pixels_of(ds),
+        cells,
         rows=ds.Rows,
         columns=ds.Columns,
         samples_per_pixel=1,
         bits_allocated=ds.BitsAllocated,
-        bits_stored=ds.BitsStored,
-        pixel_representation=ds.PixelRepresentation,
+        bits_stored=ds.BitsAllocated,
+        pixel_representation=0,
         number_of_frames=1,
         photometric_interpretation=ds.PhotometricInterpretation,
         encoding_plugin="pydicom",
@@ -237,7 +238,9 @@ def palette(ds: Dataset) -> None:
     ds.PhotometricInterpretation = "PALETTE COLOR"
     ramp = (np.arange(256) * 257).astype(np.uint16).tobytes()
     for name in ("Red", "Green", "Blue"):
-        setattr(ds, f"{name}PaletteColorLookupTableDescriptor", [256, 0, 16])
+        keyword = f"{name}PaletteColorLookupTableDescriptor"
+        setattr(ds, keyword, [256, 0, 16])
+        ds[keyword].VR = "US"
         setattr(ds, f"{name}PaletteColorLookupTableData", ramp)
 
 
