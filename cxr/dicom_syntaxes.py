@@ -1,7 +1,8 @@
 """The DICOM transfer syntaxes that are read, and the library that reads each.
 
 One permissively licensed package decodes all compressed ones. It is called by name and never
-looked up, so a decoder that happens to be installed beside it is not used.
+looked up, so a decoder that happens to be installed beside it is not used. OpenJPEG reads HTJ2K
+too: the package's OpenJPH is quicker, but its errors are lost and leave memory unwritten.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from imagecodecs import htj2k_decode, jpeg2k_decode, jpeg8_decode, jpegls_decode
+from imagecodecs import jpeg2k_decode, jpeg8_decode, jpegls_decode
 from numpy.typing import NDArray
 
 JPEG, JPEG_LOSSLESS, JPEG_LS, JPEG_2000 = "jpeg", "jpeg-lossless", "jpeg-ls", "jpeg-2000"
@@ -50,7 +51,6 @@ _JPEG = Codec(JPEG, jpeg8_decode, "libjpeg-turbo (IJG, BSD-3-Clause)")
 _LOSSLESS = Codec(JPEG_LOSSLESS, jpeg8_decode, "libjpeg-turbo (IJG, BSD-3-Clause)")
 _JPEG_LS = Codec(JPEG_LS, jpegls_decode, "CharLS (BSD-3-Clause)")
 _JPEG_2000 = Codec(JPEG_2000, jpeg2k_decode, "OpenJPEG (BSD-2-Clause)")
-_HTJ2K = Codec(JPEG_2000, htj2k_decode, "OpenJPH (BSD-2-Clause)")
 
 RLE = "1.2.840.10008.1.2.5"
 
@@ -70,9 +70,9 @@ READ = (
     Syntax("1.2.840.10008.1.2.4.81", "JPEG-LS Near-lossless", _JPEG_LS),
     Syntax("1.2.840.10008.1.2.4.90", "JPEG 2000 Lossless Only", _JPEG_2000),
     Syntax("1.2.840.10008.1.2.4.91", "JPEG 2000", _JPEG_2000),
-    Syntax("1.2.840.10008.1.2.4.201", "HTJ2K Lossless Only", _HTJ2K),
-    Syntax("1.2.840.10008.1.2.4.202", "HTJ2K Lossless with RPCL order", _HTJ2K),
-    Syntax("1.2.840.10008.1.2.4.203", "HTJ2K", _HTJ2K),
+    Syntax("1.2.840.10008.1.2.4.201", "HTJ2K Lossless Only", _JPEG_2000),
+    Syntax("1.2.840.10008.1.2.4.202", "HTJ2K Lossless with RPCL order", _JPEG_2000),
+    Syntax("1.2.840.10008.1.2.4.203", "HTJ2K", _JPEG_2000),
 )
 
 BY_UID = {syntax.uid: syntax for syntax in READ}

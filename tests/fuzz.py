@@ -91,7 +91,7 @@ def read_damaged(seeds: list[bytes], count: int, start: int, last: Path | None =
 def _work(batch: int, total: int, taken: Synchronized[int], done: Synchronized[int], last: Path) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     warnings.simplefilter("error")
-    logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     import cxr.dicom  # noqa: F401  # its filters come after the line above
 
     warnings.filterwarnings("ignore", module="pydicom|PIL")
