@@ -6,17 +6,16 @@ import io
 import logging
 import warnings
 from collections.abc import Callable
-from typing import Any
 
+import numpy as np
 import pydicom
-from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
-from pydicom.pixels.decoders.base import get_decoder
-from pydicom.pixels.utils import pixel_array
-from pydicom.uid import JPEGExtended12Bit
 
-from cxr.dicom_age import age_years_of
-from cxr.dicom_size import verify_codestream_size, verify_inflated_size
+from cxr.codestream import CUT
+from cxr.dicom_header import facts_of, header_warnings
+from cxr.dicom_pixels import PALETTE, stored_values
+from cxr.dicom_size import verify_inflated_size
+from cxr.dicom_syntaxes import BY_UID
 from cxr.errors import (
     InputError,
     UnreadableImageError,
@@ -24,17 +23,19 @@ from cxr.errors import (
     UnsupportedMediaError,
 )
 from cxr.grayscale import chroma_of, integer_of, render_gray
-from cxr.image import DecodedImage, DicomFacts, Window
+from cxr.image import DecodedImage, Window
 
-# pydicom logs and warns with the values of attributes, which may be a patient's.
+# pydicom logs and warns with the values of attributes, which may be a patient's. A filter for
+# good, because one set and reset around a call would be lifted by another thread's.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
+warnings.filterwarnings("ignore", module="pydicom")
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+CELL_BITS = (1, 8, 16)  # PS3.5 8.1.1: more are not used by any radiograph's IOD
 PIXEL_DATA_TAG = b"\xe0\x7f\x10\x00"  # as it stands in little endian files
-CUT_PIXELS = "The DICOM pixel data are truncated or corrupt. Send the complete original object."
-MAX_TABLE_BITS = 16  # PS3.5 8.1.1: more bits are not used by any radiograph's IOD
+UNCOMPRESSED = "Send the image uncompressed (1.2.840.10008.1.2.1)."
 
 
 def decode_dicom(
@@ -57,16 +58,14 @@ def decode_dicom(
         UnsupportedDicomError: No pixels, several frames, or a pixel format no radiograph has.
         UnsupportedMediaError: A transfer syntax that no decoder here reads.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # their texts quote attribute values
-        try:
-            return _decode(data, sha256, verify_pixels, window)
-        except (InputError, MemoryError):
-            raise
-        except Exception:  # elements are parsed when touched, and raise in a hundred ways
-            raise UnreadableImageError(
-                "The DICOM file is truncated or corrupt. Send the complete Part 10 file."
-            ) from None
+    try:
+        return _decode(data, sha256, verify_pixels, window)
+    except (InputError, MemoryError):
+        raise
+    except Exception:  # elements are parsed when touched, and raise in a hundred ways
+        raise UnreadableImageError(
+            "The DICOM file is truncated or corrupt. Send the complete Part 10 file."
+        ) from None
 
 
 def _decode(
@@ -78,10 +77,12 @@ def _decode(
     verify_inflated_size(data)
     ds = pydicom.dcmread(io.BytesIO(data))
     if "PixelData" not in ds and PIXEL_DATA_TAG in data:
-        raise UnreadableImageError(CUT_PIXELS)
+        raise UnreadableImageError(CUT)
     rows, columns = _verify_header(ds, verify_pixels)
-    stored = _stored_values(ds)
-    rendering = render_gray(ds, stored, window)
+    facts = facts_of(ds)
+    stored = stored_values(ds)
+    with np.errstate(all="ignore"):  # absurd slopes and windows overflow, and are clipped
+        rendering = render_gray(ds, stored, window)
     return DecodedImage(
         pixels=rendering.pixels,
         format="dicom",
@@ -89,8 +90,8 @@ def _decode(
         height=rows,
         sha256=sha256,
         chroma=chroma_of(stored),
-        warnings=rendering.notes,
-        dicom=_facts(ds),
+        warnings=(*rendering.notes, *header_warnings(facts)),
+        dicom=facts,
         display=rendering.display,
     )
 
@@ -111,62 +112,38 @@ def _verify_header(
         raise UnsupportedDicomError(
             f"The DICOM object has {frames} frames. Send a single-frame radiograph."
         )
-    bits = integer_of(ds, "BitsAllocated")
-    if not 1 <= bits <= MAX_TABLE_BITS:
-        raise UnsupportedDicomError("Pixels of 1 to 16 allocated bits are supported.")
-    if not 1 <= integer_of(ds, "BitsStored", default=bits) <= bits:
-        raise UnreadableImageError("The DICOM attribute BitsStored contradicts BitsAllocated.")
-    if ds.get("PhotometricInterpretation", "") not in (*MONOCHROME, *COLOUR):
-        raise UnsupportedDicomError("The DICOM photometric interpretation is not supported.")
-    syntax = _transfer_syntax(ds)
-    # Pillow, the decoder behind it, reads JPEG of 8 bits only.
-    beyond = syntax == JPEGExtended12Bit and integer_of(ds, "BitsStored") > 8
-    if syntax.is_compressed and (beyond or not _has_decoder(syntax)):
-        raise UnsupportedMediaError(
-            f"No decoder is installed for the DICOM transfer syntax {syntax}. "
-            "Send the image uncompressed (1.2.840.10008.1.2.1)."
-        )
+    _verify_samples(ds)
+    _verify_syntax(ds)
     return rows, columns
 
 
-def _transfer_syntax(ds: FileDataset) -> Any:
+def _verify_samples(ds: FileDataset) -> None:
+    bits = integer_of(ds, "BitsAllocated")
+    if bits not in CELL_BITS:
+        raise UnsupportedDicomError("Pixels of 1, 8 or 16 allocated bits are supported.")
+    stored = integer_of(ds, "BitsStored", default=bits)
+    if not 1 <= stored <= bits:
+        raise UnreadableImageError("The DICOM attribute BitsStored contradicts BitsAllocated.")
+    if not stored - 1 <= integer_of(ds, "HighBit", default=stored - 1) < bits:
+        raise UnreadableImageError("The DICOM attribute HighBit contradicts BitsStored.")
+    photometric = ds.get("PhotometricInterpretation", "")
+    if photometric not in (*MONOCHROME, *COLOUR, PALETTE):
+        raise UnsupportedDicomError("The DICOM photometric interpretation is not supported.")
+    if integer_of(ds, "SamplesPerPixel", default=1) != (3 if photometric in COLOUR else 1):
+        raise UnreadableImageError(
+            "The DICOM attribute SamplesPerPixel contradicts PhotometricInterpretation."
+        )
+
+
+def _verify_syntax(ds: FileDataset) -> None:
     syntax = getattr(ds.file_meta, "TransferSyntaxUID", None)
     if syntax is None:
         raise UnreadableImageError("The DICOM file names no transfer syntax.")
     if not syntax.is_transfer_syntax:
         raise UnsupportedMediaError(
-            "The DICOM file's transfer syntax is not one of the standard's. "
-            "Send the image uncompressed (1.2.840.10008.1.2.1)."
+            f"The DICOM file's transfer syntax is not one of the standard's. {UNCOMPRESSED}"
         )
-    return syntax
-
-
-def _has_decoder(syntax: Any) -> bool:
-    try:
-        return bool(get_decoder(syntax).is_available)
-    except NotImplementedError:
-        return False
-
-
-def _stored_values(ds: FileDataset) -> NDArray[Any]:
-    if _transfer_syntax(ds).is_encapsulated:
-        verify_codestream_size(ds)
-    try:
-        return pixel_array(ds, raw=False)
-    except Exception:  # each decoder plugin has its own exceptions
-        raise UnreadableImageError(CUT_PIXELS) from None
-
-
-def _facts(ds: FileDataset) -> DicomFacts:
-    def code(keyword: str) -> str:
-        value = ds.get(keyword)
-        return "" if value is None else str(value).strip().upper()
-
-    return DicomFacts(
-        modality=code("Modality"),
-        view_position=code("ViewPosition"),
-        body_part=code("BodyPartExamined"),
-        photometric_interpretation=code("PhotometricInterpretation"),
-        transfer_syntax_uid=str(ds.file_meta.TransferSyntaxUID),
-        age_years=age_years_of(ds),
-    )
+    if syntax not in BY_UID:
+        raise UnsupportedMediaError(
+            f"The DICOM transfer syntax {syntax} is not read here. {UNCOMPRESSED}"
+        )

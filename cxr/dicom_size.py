@@ -5,13 +5,10 @@ from __future__ import annotations
 import io
 import zlib
 
-from PIL import Image
-from pydicom.dataset import Dataset
-from pydicom.encaps import get_frame
 from pydicom.filereader import _read_file_meta_info, read_preamble
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from cxr.errors import ImageTooLargeError, UnreadableImageError
+from cxr.errors import ImageTooLargeError
 
 MAX_INFLATED_BYTES = 160_000_000  # 64 million pixels of two bytes, and a generous header
 _STEP_BYTES = 1 << 20
@@ -42,21 +39,3 @@ def verify_inflated_size(data: bytes) -> None:
                 "Send a smaller image."
             )
 
-
-def verify_codestream_size(ds: Dataset) -> None:
-    """Refuse a compressed frame whose own header declares another size than the dataset.
-
-    The dataset's size was checked against the limit; decoders go by the frame's.
-
-    Raises:
-        UnreadableImageError: The sizes differ.
-    """
-    frame = get_frame(ds.PixelData, 0, number_of_frames=1)
-    if not frame.startswith((b"\xff\xd8", b"\xff\x4f", b"\0\0\0\x0cjP")):
-        return  # run-length encoding declares no size
-    with Image.open(io.BytesIO(frame), formats=("JPEG", "JPEG2000")) as picture:
-        if picture.size != (ds.Columns, ds.Rows):
-            raise UnreadableImageError(
-                "The compressed frame declares another size than the DICOM attributes Rows and "
-                "Columns. Send the original object."
-            )

@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
+from cxr.dicom_pixels import Stored
 from cxr.errors import UnreadableImageError
 from cxr.image import Display, GrayImage, Window
 
@@ -48,12 +49,12 @@ def integer_of(ds: Dataset, keyword: str, default: int = 0) -> int:
         raise UnreadableImageError(f"The DICOM attribute {keyword} is not a number.") from None
 
 
-def render_gray(ds: Dataset, stored: NDArray[Any], window: Window | None = None) -> Rendering:
+def render_gray(ds: Dataset, stored: Stored, window: Window | None = None) -> Rendering:
     """Give the grey levels a viewer shows for stored pixel values.
 
     Args:
         ds: The dataset with its modality, VOI and photometric attributes.
-        stored: Shape (H, W) of any integer type, or (H, W, 3) for colour.
+        stored: Its pixel data.
         window: Applied instead of the dataset's own VOI; its function is the dataset's. Colour
             has none, so it is ignored there.
 
@@ -61,14 +62,18 @@ def render_gray(ds: Dataset, stored: NDArray[Any], window: Window | None = None)
         UnreadableImageError: An attribute is not a number.
         Exception: Whatever pydicom raises for a LUT that contradicts itself.
     """
-    if stored.ndim == 3:  # colour: a secondary capture, or a radiograph exported as one
+    if stored.values.ndim == 3:  # colour: a secondary capture, or a radiograph exported as one
         note = "The DICOM object is in colour; it was converted to grey."
         return Rendering(_luma(stored), (note,), None)
     bits_stored = integer_of(ds, "BitsStored", default=integer_of(ds, "BitsAllocated"))
     signed = integer_of(ds, "PixelRepresentation") == 1
     size = 1 << bits_stored
+    codes = stored.values.astype(np.int32)
+    high_bit = integer_of(ds, "HighBit", default=bits_stored - 1)
+    if high_bit < stored.bits:  # else the frame holds values and not cells
+        codes >>= high_bit + 1 - bits_stored
     # Bits above HighBit may hold overlays (PS3.5 8.1.1, retired but met).
-    codes = stored.astype(np.int32) & (size - 1)
+    codes &= size - 1
     lowest = -(size >> 1) if signed else 0
     if signed:
         codes = np.where(codes >= size >> 1, codes - size, codes)
@@ -80,20 +85,19 @@ def render_gray(ds: Dataset, stored: NDArray[Any], window: Window | None = None)
     return Rendering(table[codes - lowest], (), display)
 
 
-def chroma_of(stored: NDArray[Any]) -> float:
+def chroma_of(stored: Stored) -> float:
     """Mean spread of the colour channels in grey levels of 255; 0 for a grey image."""
-    if stored.ndim != 3:
+    if stored.values.ndim != 3:
         return 0.0
-    channels = stored[::4, ::4, :3].astype(np.float32)
+    channels = stored.values[::4, ::4].astype(np.float32)
     spread = float((channels.max(axis=2) - channels.min(axis=2)).mean())
-    return spread / 257.0 if stored.dtype.itemsize > 1 else spread
+    return spread * 255.0 / (2.0**stored.bits - 1.0)
 
 
-def _luma(rgb: NDArray[Any]) -> GrayImage:
+def _luma(stored: Stored) -> GrayImage:
     weights = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R 601-2, as Pillow's
-    gray = rgb[..., :3].astype(np.float32) @ weights
-    if rgb.dtype.itemsize > 1:
-        gray /= 257.0
+    gray = stored.values.astype(np.float32) @ weights
+    gray *= 255.0 / (2.0**stored.bits - 1.0)
     return np.clip(gray + 0.5, 0.0, 255.0).astype(np.uint8)
 
 
@@ -191,8 +195,12 @@ def _value_range(
     ds: Dataset, stored: NDArray[np.int32], values: NDArray[np.float64], present: NDArray[Any]
 ) -> tuple[float, float]:
     """Range of the values that occur, padding left out: the display of an image without VOI."""
-    padding = ds.get("PixelPaddingValue")
-    if isinstance(padding, int):
-        kept = present & (stored != padding)
+    first = ds.get("PixelPaddingValue")
+    last = ds.get("PixelPaddingRangeLimit", first)
+    if isinstance(first, int) and isinstance(last, int):
+        # Implicit VR carries no sign of its own: it is the pixels'.
+        wrap = 1 << 16 if stored[0] < 0 else 0
+        ends = [end - wrap if end >= 1 << 15 else end for end in (first, last)]
+        kept = present & ~((stored >= min(ends)) & (stored <= max(ends)))
         present = kept if kept.any() else present
     return float(values[present].min()), float(values[present].max())

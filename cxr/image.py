@@ -21,11 +21,13 @@ class DicomFacts:
 
     Attributes:
         modality: (0008,0060), upper case, empty if absent.
-        view_position: (0018,5101), upper case, empty if absent.
+        view_position: (0018,5101), else from the view code (0054,0220); upper case, empty if absent.
         body_part: (0018,0015), upper case, empty if absent.
         photometric_interpretation: (0028,0004).
         transfer_syntax_uid: (0002,0010).
         age_years: Of the patient; compared with the ages trained on and told to nobody.
+        presentation_intent: (0008,0068), upper case, empty if absent.
+        burned_in_annotation: (0028,0301), upper case, empty if absent.
     """
 
     modality: str
@@ -34,6 +36,8 @@ class DicomFacts:
     photometric_interpretation: str
     transfer_syntax_uid: str
     age_years: float | None = field(default=None, repr=False)
+    presentation_intent: str = ""
+    burned_in_annotation: str = ""
 
 
 @dataclass(frozen=True)

@@ -285,19 +285,10 @@ def test_colour_object_becomes_luma_and_is_out_of_scope() -> None:
     assert not assess_scope(image).in_scope
 
 
-def test_palette_is_not_taken_for_grey() -> None:
-    """Indices into a palette are no grey levels; the object is refused."""
-
-    def edit(ds: Dataset) -> None:
-        ds.PhotometricInterpretation = "PALETTE COLOR"
-
-    with pytest.raises(UnsupportedDicomError, match="photometric"):
-        decode_image(edited(edit))
-
-
 READABLE_CHEST = {
     "1.3.6.1.4.1.11129.5.5.110503645592756492463169821050252582267888.dcm": (182, 49),
     "Monochrome1-Jpeg.dcm": (90, 74),
+    "RG1_JLSN.dcm": (192, 39),
     "XRJPEGProcess1.dcm": (114, 42),
     "gdcm-CR-MONO1-10-chest.dcm": (139, 40),
     "ms_cr_chest_4248x3480_j2k.dcm": (77, 59),
