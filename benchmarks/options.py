@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.child import ROOT
 
-PARTS = ("generator", "rounds", "peers", "overload", "start", "explain", "gpu")
+PARTS = ("generator", "rounds", "peers", "overload", "processes", "start", "explain", "gpu")
 MODELS = ("resnet18", "small_cnn")
 SERVING = {"CXR_EXPLAIN": "off", "CXR_PROVIDER": "cpu"}
 """What predictions are measured with, besides the defaults."""

@@ -28,6 +28,7 @@ from benchmarks.options import Options
 from benchmarks.overload import overload
 from benchmarks.peers.environment import PEERS
 from benchmarks.peers.start import start_peer
+from benchmarks.processes import measure_processes
 from benchmarks.rounds import FULL, SERVICE, Rounds
 from benchmarks.server import Server, start_service
 from benchmarks.start import measure_starts
@@ -77,6 +78,14 @@ class Run:
             results["overload"] = ours = results["overloads"][SERVICE]
             results["ratios"]["overload_good"] = ours["good_per_s"] / beside
         settings = self._options.settings
+        if "processes" in parts:
+            results["processes"] = measure_processes(
+                self._options.bundles,
+                self._model,
+                self._files.paths,
+                settings,
+                self._options.seconds,
+            )
         if "start" in parts:
             results["start"] = measure_starts(
                 self._options.bundles, self._model, self._sample, settings, self._options.rounds

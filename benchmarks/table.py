@@ -108,6 +108,27 @@ def overload_table(overloads: dict[str, dict[str, Any]]) -> str:
     return markdown(OVERLOAD_COLUMNS, rows)
 
 
+PROCESS_COLUMNS = (
+    "processes",
+    "cores each",
+    "images/s",
+    "p99 ms",
+    "CPU s per 1,000",
+    "RSS MiB",
+    "PSS MiB",
+)
+
+
+def processes_table(processes: Iterable[dict[str, Any]]) -> str:
+    """Give what one process and several do with the same cores and clients."""
+    keys = ("per_s", "p99_ms", "cpu_s_per_1000", "rss_mib", "pss_mib")
+    rows = [
+        [str(one["processes"]), str(one["workers"]), *(number(one[key]) for key in keys)]
+        for one in processes
+    ]
+    return markdown(PROCESS_COLUMNS, rows)
+
+
 def machine_lines(results: dict[str, Any]) -> str:
     """Say where, when and with what the run was made."""
     machine, options = results["machine"], results["options"]
@@ -160,6 +181,8 @@ def render(results: dict[str, Any]) -> str:
         parts += [f"### {name}", bars_table(judge(name, model)), servers_table(model)]
         if overloads := model.get("overloads"):
             parts.append(overload_table(overloads))
+        if processes := model.get("processes"):
+            parts.append(processes_table(processes))
         if notes := model.get("notes"):
             parts.append("\n".join(f"- {note}" for note in notes))
     if "gpu" in results:

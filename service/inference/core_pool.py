@@ -108,12 +108,11 @@ class CorePool:
     def _work(self) -> None:
         while (taken := self._take()) is not None:
             future, job = taken
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                future.set_result(job())
-            except BaseException as error:  # whoever waits for it is told
-                future.set_exception(error)
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(job())
+                except BaseException as error:  # whoever waits for it is told
+                    future.set_exception(error)
             del taken, future, job  # a worker that waits must not hold what it worked on
 
     def _take(self) -> tuple[Future[Any], Callable[[], Any]] | None:

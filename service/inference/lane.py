@@ -119,9 +119,10 @@ class CoreLane:
             )
             return passage, done_s - begun_s
 
-        cost_s = self.load.core_item.value
         try:
-            passage, spent_s = await self._pool.run(work, deadline, flow=self._name, cost_s=cost_s)
+            passage, spent_s = await self._pool.run(
+                work, deadline, flow=self._name, cost_s=self.load.charged_s
+            )
         finally:
             is_waited_for = False
         self.load.core_item.add(spent_s)
@@ -179,9 +180,8 @@ class DeviceLane:
             begun_s = self._clock()
             return prepare(), begun_s, self._clock()
 
-        cost_s = self.load.core_item.value
         image, begun_s, decoded_s = await self._pool.run(
-            work, deadline, flow=self._name, cost_s=cost_s
+            work, deadline, flow=self._name, cost_s=self.load.charged_s
         )
         self.load.core_item.add(decoded_s - begun_s)
         self._observer.image_decoded(decoded_s - begun_s)

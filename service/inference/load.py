@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from service.errors import QueueFullError
 from service.inference.moving_mean import MovingMean
 
+UNKNOWN_ITEM_S = 0.01
+"""What an image costs before one was measured: at no cost a first flood would pass everybody."""
+
 SMOOTHING = 0.1  # weight of the newest image in the means: files differ in size
 
 
@@ -41,6 +44,11 @@ class Load:
     def device_s(self) -> float:
         """Seconds of the device until everything under way is done."""
         return (self.under_way + self.arriving) * self.device_item.value
+
+    @property
+    def charged_s(self) -> float:
+        """Seconds of a core that an image is expected to take of the model's share."""
+        return self.core_item.value or UNKNOWN_ITEM_S
 
     def verify_room(self, count: int, retry_after_s: int) -> None:
         """Refuse what would be too many images.

@@ -28,12 +28,12 @@ class FakeEngine:
         fails: Raise instead of answering.
         poisoned: Answer NaN for inputs of the grey level ``POISON``.
         batches: Sizes of the batches run.
+        runs_on_cores: Run on the pool's threads instead of one of its own.
     """
 
     name = "fake"
     provider = "FakeProvider"
     precision = "fp32"
-    runs_on_cores = False
     concurrency = 1
 
     max_batch: int = 4
@@ -42,6 +42,7 @@ class FakeEngine:
     fails: bool = False
     poisoned: bool = False
     batches: list[int] = field(default_factory=list)
+    runs_on_cores: bool = False
 
     def __post_init__(self) -> None:
         self.gate.set()

@@ -13,6 +13,8 @@ from fastapi import FastAPI
 from service.app.application import build_app
 from service.inference.engine import EngineBuilder
 from service.inference.explaining import ExplainerBuilder
+from service.inference.lane import DeviceLane
+from service.inference.load import Load
 from service.inference.runtime import Runtime
 from service.settings import Settings
 
@@ -47,6 +49,18 @@ async def running(
             error = await started
             assert error is None, error
         yield Running(client, app, runtime)
+
+
+def load_of(service: Running, model: str | None = None) -> Load:
+    """Give what a model has under way, of the default one for None."""
+    return service.runtime.models.get(model).lane.load
+
+
+def waiting_for_run(service: Running) -> int:
+    """Give how many decoded images of the default model wait for its device."""
+    lane = service.runtime.models.get(None).lane
+    assert isinstance(lane, DeviceLane)
+    return lane.batcher.depth
 
 
 async def until(condition: Callable[[], bool]) -> None:

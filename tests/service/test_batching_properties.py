@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from service.deadline import Deadline
 from service.errors import DeadlineExceededError, InferenceFailedError, QueueFullError
 from service.inference.batcher import Batcher
-from service.inference.core_pool import CorePool
 
 CAPACITY = 6
 FAILING = 13  # items of this number, modulo, fail alone
@@ -49,12 +48,11 @@ class CountingRunner:
         return [InferenceFailedError("x") if p % FAILING == 0 else 2 * p for p in payloads]
 
 
-async def play(script: list[tuple[str, int]], max_batch: int, cores: int) -> None:
+async def play(script: list[tuple[str, int]], max_batch: int) -> None:
     """Play one script and check what must hold at every step and at the end."""
     runner, number = CountingRunner(), 0
-    pool = CorePool(cores) if cores else None
     batcher: Batcher[int, int] = Batcher(
-        runner, max_batch=max_batch, batch_window_s=0.0, queue_capacity=CAPACITY, pool=pool
+        runner, max_batch=max_batch, batch_window_s=0.0, queue_capacity=CAPACITY
     )
     batcher.start()
     futures: dict[int, asyncio.Future] = {}
@@ -84,16 +82,13 @@ async def play(script: list[tuple[str, int]], max_batch: int, cores: int) -> Non
     async with asyncio.timeout(20):
         outcomes = await asyncio.gather(*futures.values(), return_exceptions=True)
         await batcher.stop()
-    if pool is not None:
-        pool.close()
     ran = [payload for batch in runner.ran for payload in batch]
     assert batcher.depth == 0
     assert not refused_with_room
     assert len(ran) == len(set(ran)), "something ran twice"
     assert all(1 <= len(batch) <= max_batch for batch in runner.ran)
     assert all(batch == sorted(batch) for batch in runner.ran), "a batch is out of order"
-    if pool is None:
-        assert ran == sorted(ran), "somebody was overtaken"
+    assert ran == sorted(ran), "somebody was overtaken"
     for payload, outcome in zip(futures, outcomes, strict=True):
         if isinstance(outcome, asyncio.CancelledError):
             assert payload in cancelled
@@ -109,13 +104,9 @@ async def play(script: list[tuple[str, int]], max_batch: int, cores: int) -> Non
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    script=st.lists(steps, max_size=25),
-    max_batch=st.integers(1, 4),
-    cores=st.sampled_from([0, 1, 2, 3]),
-)
+@given(script=st.lists(steps, max_size=25), max_batch=st.integers(1, 4))
 def test_nothing_is_lost_swapped_or_run_twice(
-    script: list[tuple[str, int]], max_batch: int, cores: int
+    script: list[tuple[str, int]], max_batch: int
 ) -> None:
     """Each accepted item is answered once with its own answer, or told why not; in order."""
-    asyncio.run(play(script, max_batch, cores))
+    asyncio.run(play(script, max_batch))

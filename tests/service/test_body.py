@@ -11,15 +11,13 @@ from typing import Any
 
 import pytest
 
-from service.deadline import Deadline
 from service.errors import QueueFullError
 from service.http.body import BodyBudget
-from service.inference import preparation
+from service.inference import prediction
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import FakeEngine
-from tests.service.harness import Running, running, until
-from tests.service.make_bundle import SIZE_PX
-from tests.service.make_images import make_pixels, make_png
+from tests.service.harness import Running, load_of, running, until
+from tests.service.make_images import make_png
 
 pytestmark = pytest.mark.anyio
 
@@ -120,12 +118,11 @@ async def test_ids_may_hold_what_json_is_made_of(service: Running) -> None:
 
 async def test_full_queue_refuses_before_reading(service: Running) -> None:
     """What cannot be queued is not received first."""
-    service.runtime.models.get(None).batcher.submit(
-        [make_pixels(width=SIZE_PX, height=SIZE_PX)[None]] * 8, Deadline.after_ms(20_000)
-    )
+    load = load_of(service)
     messages: asyncio.Queue[Any] = asyncio.Queue()  # a read would wait forever
-    async with asyncio.timeout(5):
-        assert await call(service.app, make_scope(), messages) == 429
+    with load.hold(load.capacity):
+        async with asyncio.timeout(5):
+            assert await call(service.app, make_scope(), messages) == 429
 
 
 async def test_what_is_no_image_is_refused_early(service: Running) -> None:
@@ -183,7 +180,7 @@ async def test_decoding_that_takes_too_long_is_answered_at_the_deadline(
 ) -> None:
     """The client is told at its deadline, though the thread cannot be stopped."""
     released = threading.Event()
-    monkeypatch.setattr(preparation, "prepare_image", lambda *_, **__: released.wait(20))
+    monkeypatch.setattr(prediction, "prepare_image", lambda *_, **__: released.wait(20))
     try:
         async with running(make_settings(bundles, deadline_ms=100), engine.build) as service:
             response = await service.client.post(PREDICT, content=make_png())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ CPU_ONLY = Machine(cuda_devices=0, has_openvino=True, has_int8=True, has_bf16=Tr
 NO_OPENVINO = Machine(cuda_devices=2, has_openvino=False, has_int8=True, has_bf16=True)
 ONE_DEVICE = Machine(cuda_devices=1, has_openvino=True, has_int8=True, has_bf16=True)
 OLD_CPU = Machine(cuda_devices=0, has_openvino=True, has_int8=False, has_bf16=False)
+
+THREADS = Path("/proc/self/task")
 
 ORT, OV = "onnxruntime", "openvino"
 BOTH = ("int8", "bf16")
@@ -213,6 +216,33 @@ def test_runs_from_many_threads_do_not_mix(real_engine: Engine) -> None:
     for one, other in zip(alone, together, strict=True):
         np.testing.assert_array_equal(one.embedding, other.embedding)
         np.testing.assert_array_equal(one.logits, other.logits)
+
+
+@pytest.mark.skipif(not THREADS.exists(), reason="threads are counted as Linux shows them")
+def test_openvino_runs_in_the_calling_thread(int8_bundle: Path) -> None:
+    """However many call, no thread of its own works for them: none would share the cores fairly."""
+    chosen = {"engine": OV, "precision": "fp32", "workers": 2}
+    settings, bundle = settings_for(int8_bundle, **chosen), open_bundle(int8_bundle)
+    build_engine(bundle, settings)  # whatever a library begins once has begun
+    threads = len(list(THREADS.iterdir()))
+    engine, images = build_engine(bundle, settings), inputs(1)
+    engine.run(images)
+    assert len(list(THREADS.iterdir())) <= threads
+
+    def run_often(_: int) -> float:
+        before_s = time.thread_time()
+        for _ in range(200):
+            engine.run(images)
+        return time.thread_time() - before_s
+
+    for callers in (1, 2):
+        threads = len(list(THREADS.iterdir()))
+        with ThreadPoolExecutor(callers) as pool:
+            before_s = time.process_time()
+            own_s = sum(pool.map(run_often, range(callers)))
+            whole_s = time.process_time() - before_s
+            assert whole_s <= 1.25 * own_s + 0.01, "another thread computed"
+            assert len(list(THREADS.iterdir())) <= threads + callers
 
 
 def test_answers_outlive_the_next_run(real_engine: Engine) -> None:

@@ -20,7 +20,7 @@ from cxr.explain.overlay import EMPTY, FLAT
 from service.answers import ExplainAnswer
 from service.client import AsyncClient
 from service.explain import pictures
-from service.inference import preparation
+from service.inference import prediction
 from service.inference.engines import build_engine
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import POISON, FakeEngine
@@ -333,14 +333,14 @@ async def test_pixels_are_kept_for_explanations_only(
     explaining: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A prediction lets the decoded image go; an explanation keeps it at the size shown."""
-    kept, prepare = [], preparation.prepare_image
+    kept, prepare = [], prediction.prepare_image
 
     def watched(*arguments: Any, **options: Any) -> Any:
         image = prepare(*arguments, **options)
         kept.append(image.picture)
         return image
 
-    monkeypatch.setattr(preparation, "prepare_image", watched)
+    monkeypatch.setattr(prediction, "prepare_image", watched)
     large = make_png(width=990, height=900)
     await explaining.client.post(PREDICT, content=large)
     await explaining.client.post(EXPLAIN, content=make_png(width=90, height=60 + 4))

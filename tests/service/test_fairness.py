@@ -4,181 +4,194 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.deadline import Deadline
-from service.inference import preparation
-from service.inference.batcher import Batcher
-from service.inference.core_pool import CorePool, Urgency
+from service.inference import prediction
+from service.inference.core_pool import CorePool
 from service.inference.preparation import PreparedImage
-from service.inference.turns import Turns
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import FakeEngine
-from tests.service.harness import running, until
+from tests.service.harness import load_of, running, until
 from tests.service.make_images import make_png
 
 FLOOD = 12
 
 
-class LoggingRunner:
-    """Notes in a common log when it begins, and ends only when let."""
+class Core:
+    """A pool of one core that is held until all is queued, and remembers what it ran."""
 
-    def __init__(self, name: str, log: list[str], allowed: threading.Semaphore) -> None:
-        self.name, self.log, self.allowed = name, log, allowed
+    def __init__(self) -> None:
+        self.pool = CorePool(1)
+        self.order: list[str] = []
+        self.gate = threading.Event()
+        self.jobs: list[Future[Any]] = [self.pool.submit(self.gate.wait)]
 
-    def form(self, payloads: Sequence[int]) -> partial[list[int]]:
-        """Give what runs them."""
-        return partial(self._run, list(payloads))
+    def queue(self, flows: str, cost_s: float = 1.0) -> None:
+        """Queue a job for each letter."""
+        for flow in flows:
+            job = partial(self.order.append, flow)
+            self.jobs.append(self.pool.submit(job, flow=flow, cost_s=cost_s))
 
-    def prepare_thread(self) -> None:
-        """Nothing to prepare."""
+    def finish(self) -> str:
+        """Run everything and give the order."""
+        self.gate.set()
+        for job in self.jobs:
+            job.result(timeout=10)
+        return "".join(self.order)
 
-    def _run(self, payloads: list[int]) -> list[int]:
-        self.log.append(self.name)
-        assert self.allowed.acquire(timeout=20)
-        return payloads
+
+@pytest.fixture
+def core() -> Iterator[Core]:
+    """A held core."""
+    one = Core()
+    yield one
+    one.gate.set()
+    one.pool.close()
 
 
-async def flood(cores: int, max_batch: int, floods: int, runs_between: list[int]) -> None:
-    """Flood some models, give a quiet one single items, and count whom each of these waits for."""
+def test_flows_of_equal_cost_alternate(core: Core) -> None:
+    """However many of one wait before the others come."""
+    core.queue("aaaaaabbbc")
+    assert core.finish() == "abcababaaa"
+
+
+def test_dear_and_cheap_jobs_get_the_same_time(core: Core) -> None:
+    """Ten jobs of a tenth of a second for each of one second."""
+    core.queue("s" * 4, cost_s=1.0)
+    core.queue("q" * 40, cost_s=0.1)
+    order = core.finish()
+    for end in range(len(order)):
+        slow_s, quick_s = order[:end].count("s"), order[:end].count("q") / 10
+        if slow_s < 4 and quick_s < 4:  # both still have some waiting
+            assert abs(slow_s - quick_s) <= 1.1
+    assert order[:22].count("s") == 2
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    costs_s=st.lists(st.floats(0.01, 2.0), min_size=2, max_size=4),
+    counts=st.lists(st.integers(1, 30), min_size=4, max_size=4),
+)
+def test_shares_of_time_differ_by_a_job_at_most(costs_s: list[float], counts: list[int]) -> None:
+    """While two flows wait, neither gets more than a job of each ahead of the other."""
+    core = Core()
+    jobs = dict(zip("abcd", zip(costs_s, counts, strict=False), strict=False))
+    for flow, (cost_s, count) in jobs.items():
+        core.queue(flow * count, cost_s)
+    order = core.finish()
+    core.pool.close()
+    for end in range(len(order)):
+        done = {flow: order[:end].count(flow) for flow in jobs}
+        backlogged = [flow for flow, (_, count) in jobs.items() if done[flow] < count]
+        spent_s = [done[flow] * jobs[flow][0] for flow in backlogged]
+        dearest_s = sum(sorted(jobs[flow][0] for flow in backlogged)[-2:])
+        assert max(spent_s) - min(spent_s) <= dearest_s + 1e-6
+
+
+@pytest.mark.parametrize("was_there_before", [False, True])
+def test_newcomer_neither_waits_nor_catches_up(core: Core, was_there_before: bool) -> None:
+    """From when it comes, it alternates with who has been served all the time."""
+    core.queue("c" * was_there_before + "aaa")
+    brings = core.pool.submit(partial(core.queue, "ccc"), flow="a", cost_s=1.0)
+    core.queue("aaa")
+    core.gate.set()
+    brings.result(timeout=10)
+    tail = core.finish().removeprefix("c" * was_there_before).removeprefix("aaa")
+    assert tail in ("cacaca", "acacac")
+
+
+async def flood(cores: int, floods: int, ended_between: list[int]) -> None:
+    """Flood some flows, give a quiet one single jobs, and count whom each of these waits for."""
     log: list[str] = []
-    allowed = threading.Semaphore(0)
-    pool = CorePool(cores)
-    batchers: dict[str, Batcher[int, int]] = {
-        name: Batcher(
-            LoggingRunner(name, log, allowed),
-            max_batch=max_batch,
-            batch_window_s=0.0,
-            queue_capacity=FLOOD * max_batch,
-            pool=pool,
-        )
-        for name in [*map(str, range(floods)), "quiet"]
-    }
-    futures = []
-    for name, batcher in batchers.items():
-        batcher.start()
-        if name != "quiet":
-            futures += batcher.submit(list(range(FLOOD * max_batch)), Deadline.after_ms(60_000))
-    await until(lambda: len(log) == cores)
-    for runs in runs_between:
-        allowed.release(runs)
-        await asyncio.sleep(0.001)
-        [quiet] = batchers["quiet"].submit([0], Deadline.after_ms(60_000))
-        for _ in range(5):  # its run is formed and handed over
-            await asyncio.sleep(0)
+    pool, allowed, ended = CorePool(cores), threading.Semaphore(0), 0
+
+    def submit(name: str) -> Future[None]:
+        def job() -> None:
+            log.append(name)
+            assert allowed.acquire(timeout=20)
+
+        return pool.submit(job, flow=name, cost_s=1.0)
+
+    jobs = [submit(str(number)) for number in range(floods) for _ in range(FLOOD * cores)]
+
+    async def end(count: int) -> None:
+        nonlocal ended
+        allowed.release(count)
+        ended += count
+        await until(lambda: len(log) == cores + ended)
+
+    for count in ended_between:
+        await end(count)
         begun = len(log)
-        async with asyncio.timeout(20):
-            while "quiet" not in log[begun:] and not quiet.done():
-                allowed.release()
-                await asyncio.sleep(0.001)
-            others = log[begun:].index("quiet") if "quiet" in log[begun:] else 0
-            assert others <= floods * cores, "it waited for more than one run a core of each"
-            while not quiet.done():
-                allowed.release()
-                await asyncio.sleep(0.001)
-    allowed.release(len(futures) + len(runs_between))
-    await asyncio.gather(*futures)
-    for batcher in batchers.values():
-        await batcher.stop()
+        jobs.append(submit("quiet"))
+        while "quiet" not in log[begun:]:
+            await end(1)
+        # What began before it in the same instant of virtual time, and one that was just in turn.
+        assert log[begun:].index("quiet") <= 2 * floods
+    allowed.release(len(jobs))
+    for job in jobs:
+        job.result(timeout=10)
     pool.close()
 
 
 @settings(max_examples=25, deadline=None)
 @given(
     cores=st.integers(1, 3),
-    max_batch=st.integers(1, 3),
-    floods=st.integers(1, 2),
-    runs_between=st.lists(st.integers(1, 4), min_size=1, max_size=4),
+    floods=st.integers(1, 3),
+    ended_between=st.lists(st.integers(1, 3), min_size=1, max_size=3),
 )
-def test_quiet_model_waits_for_one_run_a_core(
-    cores: int, max_batch: int, floods: int, runs_between: list[int]
-) -> None:
-    """Of each flooded model at most as many runs as cores are ahead of it, however many wait."""
-    asyncio.run(flood(cores, max_batch, floods, runs_between))
-
-
-@settings(max_examples=300)
-@given(steps=st.lists(st.one_of(st.sampled_from("abc"), st.none()), max_size=60))
-def test_nobody_is_passed_more_often_than_there_are_turns(steps: list[str | None]) -> None:
-    """With k of its owner's jobs before it, a job sees at most k + 2 of any other begin first."""
-    turns, waiting, begun = Turns(), [], []
-    passed: dict[int, tuple[str, int, int]] = {}
-    for number, owner in enumerate([*steps, *[None] * len(steps)]):
-        if owner is not None:
-            own = sum(1 for _, _, other in waiting if other == owner)
-            waiting.append((turns.give(owner), number, owner))
-            passed[number] = (owner, own, len(begun))
-        elif waiting:
-            turn, first, name = min(waiting)
-            waiting.remove((turn, first, name))
-            turns.begin(turn)
-            mine, own, since = passed[first]
-            assert mine == name
-            between = begun[since:]
-            assert between.count(name) == own, "an owner's jobs changed their order"
-            for other in set("abc") - {name}:
-                assert between.count(other) <= own + 2
-            begun.append(name)
-    assert not waiting
-
-
-def test_pool_gives_owners_turns() -> None:
-    """Of equal urgency; who comes late neither waits for a backlog nor makes up for lost turns."""
-    pool, gate, order = CorePool(1), threading.Event(), []
-
-    def submit(owners: str) -> None:
-        for name in owners:
-            jobs.append(pool.submit(Urgency.DECODE, partial(order.append, name), name))
-
-    jobs = [pool.submit(Urgency.RUN, gate.wait)]
-    submit("aaaaaabbbc")
-    gate.set()
-    for job in jobs:
-        job.result(timeout=10)
-    assert "".join(order) == "abcababaaa"
-    gate.clear()
-    order.clear()
-    jobs = [pool.submit(Urgency.RUN, gate.wait)]
-    submit("aaaccc")
-    gate.set()
-    for job in jobs:
-        job.result(timeout=10)
-    assert "".join(order) in ("acacac", "cacaca")
-    pool.close()
+def test_quiet_flow_is_next(cores: int, floods: int, ended_between: list[int]) -> None:
+    """At most two jobs of each flooded flow begin before its own, however many wait."""
+    asyncio.run(flood(cores, floods, ended_between))
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("runs_on_cores", [False, True], ids=["device", "cores"])
+@pytest.mark.parametrize("known_s", [0.0, 0.02], ids=["never measured", "measured"])
 async def test_image_of_a_quiet_model_is_decoded_in_its_turn(
-    bundles: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+    bundles: Path,
+    engine: FakeEngine,
+    monkeypatch: pytest.MonkeyPatch,
+    runs_on_cores: bool,
+    known_s: float,
 ) -> None:
     """Not after all that waits for another model."""
     decoded: list[bytes] = []
 
-    def prepare(data: bytes, *given: object, **named: object) -> PreparedImage:
+    def prepare(data: bytes, *given: Any, **named: Any) -> PreparedImage:
         decoded.append(data)
-        return original(data, *given, **named)  # type: ignore[arg-type]
+        return original(data, *given, **named)
 
-    original = preparation.prepare_image
+    original = prediction.prepare_image
+    monkeypatch.setattr(prediction, "prepare_image", prepare)
+    engine.runs_on_cores = runs_on_cores
     flooding, quiet = make_png(200), make_png(60)
-    async with running(make_settings(bundles, models="", workers=1), engine.build) as service:
-        monkeypatch.setattr(preparation, "prepare_image", prepare)
+    limits = {"models": "", "workers": 1, "max_wait_ms": 10_000}
+    async with running(make_settings(bundles, **limits), engine.build) as service:
         gate = threading.Event()
-        service.runtime.pool.submit(Urgency.RUN, gate.wait)
+        pool = service.runtime.pool
+        held = pool.submit(gate.wait)
+        await until(held.running)
+        for model in ("resnet18", "cnn"):
+            load_of(service, model).core_item.value = known_s
 
-        def post(data: bytes, model: str) -> asyncio.Task[object]:
+        def post(data: bytes, model: str) -> asyncio.Task[Any]:
             url = f"/v1/predict?model={model}"
             return asyncio.create_task(service.client.post(url, content=data))
 
         answers = [post(flooding, "resnet18") for _ in range(6)]
-        await until(lambda: service.runtime.decoder.pending == 6)
+        await until(lambda: pool.waiting == 6)
         answers.append(post(quiet, "cnn"))
-        await until(lambda: service.runtime.decoder.pending == 7)
+        await until(lambda: pool.waiting == 7)
         gate.set()
-        await asyncio.gather(*answers)
+        statuses = [answer.status_code for answer in await asyncio.gather(*answers)]
+    assert statuses == [200] * 7
     assert decoded.index(quiet) <= 1

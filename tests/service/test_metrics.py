@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.inference.core_pool import Urgency
 from service.telemetry.metrics import METRICS
 from service.telemetry.prometheus import Metrics
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import FakeEngine
 from tests.service.fake_explainer import FakeExplainer
-from tests.service.harness import Running, running, until
+from tests.service.harness import Running, load_of, running, until
 from tests.service.make_images import make_dicom, make_png
 
 pytestmark = pytest.mark.anyio
@@ -91,15 +90,15 @@ async def test_protocol_images_are_counted_too(service: Running) -> None:
 async def test_refusals_are_counted(service: Running, engine: FakeEngine) -> None:
     """What is refused at the door, what is no request, and what is no route."""
     engine.gate.clear()
-    batcher = service.runtime.models.get(None).batcher
+    load = load_of(service)
     first = asyncio.create_task(service.client.post("/v1/predict", content=make_png()))
     await until(lambda: engine.entered.acquire(blocking=False))
     waiting = [
         asyncio.create_task(service.client.post("/v1/predict", content=make_png()))
         for _ in range(12)
     ]
-    await until(lambda: batcher.depth == batcher.capacity)
-    assert (await scrape(service))["cxr_queue_depth", "resnet18", "predict"] == batcher.depth
+    await until(lambda: load.under_way == load.capacity)
+    assert (await scrape(service))["cxr_queue_depth", "resnet18", "predict"] == load.capacity
     refused = await service.client.post("/v1/predict", content=make_png())
     engine.gate.set()
     answers = [refused, await first, *await asyncio.gather(*waiting)]
@@ -145,15 +144,15 @@ async def test_explanations_are_told_apart(bundles: Path, engine: FakeEngine) ->
 
 
 async def test_page_comes_while_every_core_works(service: Running, engine: FakeEngine) -> None:
-    """While all decoders and the engine are held; it tells of what waits for them."""
+    """While all cores and the engine are held; it tells of what waits for them."""
     engine.gate.clear()
-    held = service.runtime.pool.submit(Urgency.RUN, engine.gate.wait)
+    held = service.runtime.pool.submit(engine.gate.wait)
     await until(held.running)
     answers = [
         asyncio.create_task(service.client.post("/v1/predict", content=make_png()))
         for _ in range(3)
     ]
-    await until(lambda: service.runtime.decoder.pending == 3)
+    await until(lambda: service.runtime.pool.waiting == 3)
     assert (await scrape(service))["cxr_waiting_for_core",] == 3
     engine.gate.set()
     assert [(await answer).status_code for answer in answers] == [200] * 3

@@ -14,7 +14,7 @@ from cxr.preprocessing import Preprocessing
 from service.answers import PredictAnswer
 from service.inference.preparation import prepare_image
 from tests.service.fake_engine import FakeEngine
-from tests.service.harness import Running, until
+from tests.service.harness import Running, load_of, until, waiting_for_run
 from tests.service.make_bundle import MAX_PIXELS, MIN_SIDE_PX, SIZE_PX, THRESHOLD, probabilities_of
 from tests.service.make_images import make_dicom, make_flat_png, make_jpeg, make_png
 from tests.service.test_problems import verify_problem
@@ -230,7 +230,7 @@ async def test_server_timing(real_service: Running) -> None:
 async def test_disconnected_client_is_not_run(service: Running, engine: FakeEngine) -> None:
     """An image whose client went away leaves the queue unseen by the engine."""
     engine.gate.clear()
-    batcher = service.runtime.models.get(None).batcher
+    load = load_of(service)
     first = asyncio.create_task(service.client.post(PREDICT, content=make_png()))
     await until(lambda: engine.entered.acquire(blocking=False))
     messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -242,13 +242,14 @@ async def test_disconnected_client_is_not_run(service: Running, engine: FakeEngi
 
     scope = {"type": "http", "method": "POST", "path": PREDICT, "headers": [], "query_string": b""}
     gone = asyncio.create_task(service.app(scope, messages.get, send))
-    await until(lambda: batcher.depth == 1)
+    await until(lambda: waiting_for_run(service) == 1)
     messages.put_nowait({"type": "http.disconnect"})
     async with asyncio.timeout(5):  # long before its deadline
         await gone
     engine.gate.set()
     assert (await first).status_code == 200
     assert engine.batches == [1]
+    assert load.under_way == 0
     assert service.runtime.lifecycle.active_requests == 0
 
 

@@ -20,7 +20,7 @@ from service.inference import preparation
 from service.settings import Settings
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import POISON, FakeEngine
-from tests.service.harness import Running, running, until
+from tests.service.harness import Running, load_of, running, until
 from tests.service.make_images import make_dicom, make_flat_png, make_jpeg, make_png, make_png_bomb
 
 pytestmark = pytest.mark.anyio
@@ -187,13 +187,13 @@ async def test_unknown_path_and_method(service: Running) -> None:
 async def test_full_queue_refuses_the_whole_request(service: Running, engine: FakeEngine) -> None:
     """A request that does not fit as a whole gets 429 and leaves nothing in the queue."""
     engine.gate.clear()
-    client, batcher = service.client, service.runtime.models.get(None).batcher
+    client, load = service.client, load_of(service)
     first = asyncio.create_task(client.post(PREDICT, content=make_png()))
     await until(lambda: engine.entered.acquire(blocking=False))
-    waiting = asyncio.create_task(client.post(PREDICT, files=[("files", make_png())] * 3))
-    await until(lambda: batcher.depth == 3)
+    waiting = asyncio.create_task(client.post(PREDICT, files=[("files", make_png())] * 6))
+    await until(lambda: load.under_way == 7)
     refused = await client.post(PREDICT, files=[("files", make_png())] * 6)
-    assert batcher.depth == 3
+    assert load.under_way == 7
     verify_problem(refused, 429, "queue-full")
     assert int(refused.headers["retry-after"]) >= 1
     engine.gate.set()
@@ -238,9 +238,7 @@ async def test_unforeseen_error_says_nothing_of_itself(
     service: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A bug answers 500 with a generic detail; the log has its place but not its text."""
-    monkeypatch.setattr(
-        service.runtime.models.get(None).batcher, "verify_room", lambda _: 1 / int("0")
-    )
+    monkeypatch.setattr(load_of(service), "verify_room", lambda *_: 1 / int("0"))
     with caplog.at_level(logging.INFO):
         response = await service.client.post(PREDICT, content=make_png())
     verify_problem(response, 500, "internal")

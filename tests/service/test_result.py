@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,18 +13,13 @@ from cxr.decision import OperatingPoint
 from cxr.errors import ImageTooLargeError
 from cxr.manifest import Manifest
 from cxr.preprocessing import Preprocessing
-from service.deadline import Deadline
-from service.errors import DeadlineExceededError
-from service.inference.core_pool import CorePool
 from service.inference.engine import OutputRow
 from service.inference.loading import LoadedModel
-from service.inference.preparation import Decoder, prepare_image
+from service.inference.preparation import prepare_image
 from service.inference.result import build_result
 from tests.service.fake_engine import FakeEngine
 from tests.service.make_bundle import MAX_PIXELS, MIN_SIDE_PX, SIZE_PX, make_gate
 from tests.service.make_images import make_jpeg, make_png
-
-pytestmark = pytest.mark.anyio
 
 SPEC = Preprocessing(size_px=SIZE_PX, min_side_px=MIN_SIDE_PX)
 
@@ -38,14 +32,6 @@ def model(bundles: Path) -> LoadedModel:
     content["referral"]["least_probability"] = {"NORMAL": 0.3, "PNEUMONIA": 0.45, "OTHER": 0.3}
     bundle = Bundle(bundles / "cnn", Manifest.model_validate(content), "0" * 64)
     return LoadedModel(bundle, FakeEngine(), make_gate())
-
-
-@pytest.fixture
-def decoder() -> Iterator[Decoder]:
-    """A decoder with one thread."""
-    pool = CorePool(1)
-    yield Decoder(pool, MAX_PIXELS)
-    pool.close()
 
 
 @pytest.mark.parametrize(
@@ -95,10 +81,3 @@ def test_pixels_are_bounded() -> None:
     with pytest.raises(ImageTooLargeError):
         prepare_image(make_png(), SPEC, max_pixels=96 * 96 - 1)
     prepare_image(make_png(), SPEC, max_pixels=96 * 96)
-
-
-async def test_nothing_is_decoded_after_the_deadline(decoder: Decoder) -> None:
-    """Images that waited too long for a thread cost no more time."""
-    with pytest.raises(DeadlineExceededError):
-        await decoder.prepare(make_png(), SPEC, Deadline.after_ms(0))
-    assert await decoder.prepare(make_png(), SPEC, Deadline.after_ms(20_000))

@@ -15,11 +15,10 @@ import httpx
 import numpy as np
 import pytest
 
-from service.errors import QueueFullError
 from service.http.v2.wire import InferAnswer
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import POISON, FakeEngine
-from tests.service.harness import Running, running, until
+from tests.service.harness import Running, load_of, running, until, waiting_for_run
 from tests.service.make_bundle import SIZE_PX, probabilities_of
 from tests.service.make_images import make_dicom, make_flat_png, make_png, make_png_bomb
 
@@ -426,43 +425,50 @@ async def test_problems_elsewhere_keep_their_form(service: Running) -> None:
 async def test_full_queue(service: Running, engine: FakeEngine) -> None:
     """429 with Retry-After, and nothing of the request is queued."""
     engine.gate.clear()
-    batcher = service.runtime.models.get(None).batcher
+    load = load_of(service)
     first = asyncio.create_task(service.client.post(INFER, json=make_request(make_png())))
     await until(lambda: engine.entered.acquire(blocking=False))
-    waiting = make_request(*[make_png()] * 3)
+    waiting = make_request(*[make_png()] * 6)
     second = asyncio.create_task(service.client.post(INFER, json=waiting))
-    await until(lambda: batcher.depth == 3)
+    await until(lambda: load.under_way == 7)
     refused = await service.client.post(INFER, json=make_request(*[make_png()] * 6))
     verify_error(refused, 429, "Queue full")
     assert int(refused.headers["retry-after"]) >= 1
-    assert batcher.depth == 3
+    assert load.under_way == 7
     engine.gate.set()
     assert [(await one).status_code for one in (first, second)] == [200, 200]
 
 
-async def test_full_queue_refuses_before_the_body_is_read(
-    service: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_full_queue_refuses_before_the_body_is_read(service: Running) -> None:
     """Of a request that cannot be taken no byte is received."""
-    batcher = service.runtime.models.get(None).batcher
-
-    def full(count: int) -> None:
-        raise QueueFullError("The queue is full.", 1)
-
-    monkeypatch.setattr(batcher, "verify_room", full)
 
     async def never() -> Any:
         raise AssertionError("the body was read")
         yield b""
 
-    verify_error(await service.client.post(INFER, content=never()), 429)
+    load = load_of(service)
+    with load.hold(load.capacity):
+        verify_error(await service.client.post(INFER, content=never()), 429)
 
 
-async def test_one_bad_image_fails_the_request(service: Running, engine: FakeEngine) -> None:
-    """Images are run all or not at all; the message tells which one was bad."""
-    request = make_request(make_png(), b"junk", make_png()[:-40])
-    verify_error(await service.client.post(INFER, json=request), 415, "Image 1: ")
-    assert engine.batches == []
+@pytest.mark.parametrize(
+    ("images", "status", "says"),
+    [
+        ((make_png(), b"junk", make_png()[:-40]), 415, "Image 1: "),
+        ((make_png(), make_png()[:-40], b"junk"), 422, "Image 1: "),
+        ((b"junk", make_png(), make_png()), 415, "Image 0: "),
+        ((make_png(), make_png(), make_png()[:-40]), 422, "Image 2: "),
+    ],
+    ids=["unknown, then cut", "cut, then unknown", "the first", "the last"],
+)
+async def test_one_bad_image_fails_the_request(
+    service: Running, images: tuple[bytes, ...], status: int, says: str
+) -> None:
+    """The first bad one gives status and message, and nothing is told of the others."""
+    response = await service.client.post(INFER, json=make_request(*images))
+    verify_error(response, status, says)
+    assert response.json().keys() == {"error"}
+    assert load_of(service).under_way == 0
 
 
 async def test_not_finite_answer_fails_the_request(service: Running, engine: FakeEngine) -> None:
@@ -484,8 +490,7 @@ async def test_bug_says_nothing_of_itself(
     service: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last resort has this protocol's form, too."""
-    batcher = service.runtime.models.get(None).batcher
-    monkeypatch.setattr(batcher, "verify_room", lambda _: 1 / int("0"))
+    monkeypatch.setattr(load_of(service), "verify_room", lambda *_: 1 / int("0"))
     response = await service.client.post(INFER, json=make_request(make_png()))
     verify_error(response, 500, "Internal error")
     assert "zero" not in response.text
@@ -536,7 +541,6 @@ async def test_deadline(bundles: Any, engine: FakeEngine) -> None:
 async def test_disconnected_client_is_not_run(service: Running, engine: FakeEngine) -> None:
     """A client that goes away takes its images out of the queue."""
     engine.gate.clear()
-    batcher = service.runtime.models.get(None).batcher
     first = asyncio.create_task(service.client.post(INFER, content=GOOD))
     await until(lambda: engine.entered.acquire(blocking=False))
     messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -547,13 +551,14 @@ async def test_disconnected_client_is_not_run(service: Running, engine: FakeEngi
 
     scope = {"type": "http", "method": "POST", "path": INFER, "headers": [], "query_string": b""}
     gone = asyncio.create_task(service.app(scope, messages.get, send))
-    await until(lambda: batcher.depth == 1)
+    await until(lambda: waiting_for_run(service) == 1)
     messages.put_nowait({"type": "http.disconnect"})
     async with asyncio.timeout(5):
         await gone
     engine.gate.set()
     assert (await first).status_code == 200
     assert engine.batches == [1]
+    assert load_of(service).under_way == 0
 
 
 async def test_log_line(service: Running, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,244 @@
+"""The way of an image through decoding and engine, on one core and over a device's queue."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cxr.errors import UnreadableImageError
+from service.deadline import Deadline
+from service.errors import DeadlineExceededError, InferenceFailedError
+from service.inference.batcher import Batcher
+from service.inference.buckets import bucket_sizes
+from service.inference.core_pool import CorePool
+from service.inference.engine import EngineRunner
+from service.inference.lane import DeviceLane, Passage
+from service.inference.load import Load
+from service.inference.prediction import read_images
+from service.inference.preparation import PreparedImage
+from service.telemetry.stopwatch import Stopwatch
+from tests.service.conftest import make_settings
+from tests.service.fake_engine import POISON, FakeEngine
+from tests.service.harness import load_of, running, until
+from tests.service.lane_work import make_core_lane, make_prepared, number_of, served_by
+from tests.service.make_bundle import probabilities_of
+from tests.service.make_images import make_png
+
+pytestmark = pytest.mark.anyio
+
+POISONED = 257 * POISON  # both of its pixels
+
+
+class Decoding:
+    """What decodes an image, held until let go."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.began, self.gate = threading.Event(), threading.Event()
+
+    def __call__(self) -> PreparedImage:
+        """Decode."""
+        self.began.set()
+        assert self.gate.wait(timeout=10)
+        return make_prepared(self.number)
+
+
+@pytest.fixture
+def pool() -> Iterator[CorePool]:
+    """One core."""
+    one = CorePool(1)
+    yield one
+    one.close()
+
+
+def soon() -> Deadline:
+    """Give a deadline no test reaches."""
+    return Deadline.after_ms(20_000)
+
+
+def verify_own_answer(passage: Passage, number: int) -> None:
+    """See that an image got the answer its pixels have."""
+    assert number_of(passage.image) == number
+    [expected] = probabilities_of(passage.image.model_input[np.newaxis])
+    np.testing.assert_allclose(passage.row.probabilities, expected, atol=1e-6)
+
+
+async def test_image_is_decoded_and_run(engine: FakeEngine, pool: CorePool) -> None:
+    """In one job, and its durations are told and remembered."""
+    lane = make_core_lane(engine, pool)
+    passage = await lane.read(lambda: make_prepared(300), soon())
+    verify_own_answer(passage, 300)
+    assert min(passage.queue_ms, passage.decode_ms, passage.inference_ms) > 0
+    spent_s = (passage.decode_ms + passage.inference_ms) / 1000
+    assert lane.load.core_item.value == pytest.approx(spent_s)
+    assert engine.batches == [1]
+
+
+async def test_image_is_answered_before_the_next_is_begun(
+    engine: FakeEngine, pool: CorePool
+) -> None:
+    """On one core there is one image at a time between its bytes and its answer."""
+    events: list[str] = []
+    lane, run = make_core_lane(engine, pool), engine.run
+
+    def noted(images: Any) -> Any:
+        events.append("run")
+        return run(images)
+
+    def decode() -> PreparedImage:
+        events.append("decode")
+        return make_prepared(1)
+
+    engine.run = noted  # type: ignore[method-assign]
+    await asyncio.gather(*(lane.read(decode, soon()) for _ in range(3)))
+    assert events == ["decode", "run"] * 3
+
+
+async def test_failing_engine_says_nothing_of_itself(
+    engine: FakeEngine, pool: CorePool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The image fails without the exception's text, and the next one is answered."""
+    lane = make_core_lane(engine, pool)
+    engine.fails = True
+    with (
+        caplog.at_level(logging.ERROR),
+        pytest.raises(InferenceFailedError) as caught,
+    ):
+        await lane.read(lambda: make_prepared(1), soon())
+    assert "secret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert [record.getMessage() for record in caplog.records] == ["run failed"]
+    engine.fails = False
+    verify_own_answer(await lane.read(lambda: make_prepared(2), soon()), 2)
+
+
+async def test_bad_and_not_finite_images_fail_alone(engine: FakeEngine, pool: CorePool) -> None:
+    """Of one request, each in its place."""
+    engine.poisoned = True
+    lane = make_core_lane(engine, pool)
+
+    def cut() -> PreparedImage:
+        raise UnreadableImageError("It is cut.")
+
+    decoding = [lambda: make_prepared(1), lambda: make_prepared(POISONED), cut]
+    outcomes = await asyncio.gather(
+        *(lane.read(one, soon()) for one in [*decoding, lambda: make_prepared(2)]),
+        return_exceptions=True,
+    )
+    kinds = [Passage, InferenceFailedError, UnreadableImageError, Passage]
+    assert [type(outcome) for outcome in outcomes] == kinds
+    assert len(engine.batches) == 3
+
+
+async def test_client_gone_during_decoding_is_not_run(engine: FakeEngine, pool: CorePool) -> None:
+    """Decoding cannot be stopped, but no run follows it."""
+    lane, decoding = make_core_lane(engine, pool), Decoding(1)
+    reading = asyncio.create_task(lane.read(decoding, soon()))
+    await until(decoding.began.is_set)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    decoding.gate.set()
+    await lane.read(lambda: make_prepared(2), soon())
+    assert engine.batches == [1]
+
+
+async def test_deadline_during_decoding_is_not_run(engine: FakeEngine, pool: CorePool) -> None:
+    """The client is told at its deadline, and nothing is computed for it any more."""
+    lane, decoding = make_core_lane(engine, pool), Decoding(1)
+    async with asyncio.timeout(10):
+        with pytest.raises(DeadlineExceededError):
+            await lane.read(decoding, Deadline.after_ms(30))
+    assert decoding.began.is_set()
+    decoding.gate.set()
+    await lane.read(lambda: make_prepared(2), soon())
+    assert engine.batches == [1]
+
+
+async def test_request_holds_its_places_until_it_is_done(
+    engine: FakeEngine, pool: CorePool
+) -> None:
+    """All its images count from the beginning; cancelled, none does."""
+    lane, decoding = make_core_lane(engine, pool), Decoding(1)
+    images = [("a", decoding), ("b", lambda: make_prepared(2))]
+    stopwatch = Stopwatch()
+    reading = asyncio.create_task(read_images(images, served_by(lane), soon(), stopwatch))
+    await until(decoding.began.is_set)
+    assert lane.load.under_way == 2
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert lane.load.under_way == 0
+    decoding.gate.set()
+    await lane.read(lambda: make_prepared(3), soon())
+    assert engine.batches == [1]
+
+
+async def test_stages_told_are_those_of_the_longest_image(
+    engine: FakeEngine, pool: CorePool
+) -> None:
+    """Decoding on its thread, and the wait of the image that waited longest."""
+    lane, slow = make_core_lane(engine, pool), Decoding(1)
+    stopwatch = Stopwatch()
+    images = [("a", slow), ("b", lambda: make_prepared(2))]
+    reading = asyncio.create_task(read_images(images, served_by(lane), soon(), stopwatch))
+    await until(slow.began.is_set)
+    await asyncio.sleep(0.05)
+    slow.gate.set()
+    await reading
+    assert stopwatch.stages_ms["decode"] >= 50
+    assert stopwatch.stages_ms["queue"] >= 50
+    assert stopwatch.stages_ms["inference"] < 50
+
+
+async def test_device_gets_batches_of_what_was_decoded_meanwhile(
+    engine: FakeEngine, pool: CorePool
+) -> None:
+    """Images that come during a run share the next, each with its own answer."""
+    batcher = Batcher(
+        EngineRunner(engine, bucket_sizes(4)), max_batch=4, batch_window_s=0.0, queue_capacity=8
+    )
+    batcher.start()
+    lane = DeviceLane("model", pool, batcher, Load(12))
+    engine.gate.clear()
+
+    def reading(number: int) -> asyncio.Task[Passage]:
+        return asyncio.create_task(lane.read(lambda: make_prepared(number), soon()))
+
+    readings = [reading(1)]
+    await until(lambda: engine.entered.acquire(blocking=False))
+    readings += [reading(number) for number in (300, 40, 500)]
+    await until(lambda: batcher.depth == 3)
+    engine.gate.set()
+    for passage, number in zip(await asyncio.gather(*readings), (1, 300, 40, 500), strict=True):
+        verify_own_answer(passage, number)
+    assert engine.batches == [1, 4]
+    assert lane.load.device_item.value > 0
+    await lane.stop()
+
+
+async def test_image_of_a_gone_client_leaves_the_core(engine: FakeEngine, bundles: Any) -> None:
+    """Through the whole service, for an engine that runs on the cores."""
+    engine.runs_on_cores = True
+    async with running(make_settings(bundles), engine.build) as service:
+        engine.forget()
+        engine.gate.clear()
+        pool, load = service.runtime.pool, load_of(service)
+        first = asyncio.create_task(service.client.post("/v1/predict", content=make_png()))
+        await until(lambda: engine.entered.acquire(blocking=False))
+        gone = asyncio.create_task(service.client.post("/v1/predict", content=make_png()))
+        await until(lambda: pool.waiting == 1)
+        assert load.under_way == 2
+        gone.cancel()
+        await until(lambda: load.under_way == 1)
+        engine.gate.set()
+        assert (await first).status_code == 200
+        assert (await service.client.post("/v1/predict", content=make_png())).status_code == 200
+        assert load.under_way == 0
+    assert engine.batches == [1, 1]
