@@ -31,9 +31,10 @@ class TryAgain:
     response: httpx.Response | None = None
 
     @property
-    def asks_for_a_wait(self) -> bool:
-        """Whether the answer has a Retry-After."""
-        return self.response is not None and "retry-after" in self.response.headers
+    def asked_s(self) -> float:
+        """The answer's Retry-After, 0 without one; a date (RFC 9110, 10.2.3) is not read."""
+        wanted = self.response.headers.get("retry-after", "") if self.response is not None else ""
+        return float(wanted) if wanted.isdigit() and len(wanted) < 9 else 0.0
 
 
 @dataclass(frozen=True)

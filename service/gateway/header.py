@@ -21,7 +21,7 @@ PREFIX = b"DICM"
 MAX_META_BYTES = 65_536  # a dozen short elements
 MAX_INFLATED_BYTES = 4 * 1024 * 1024  # of a deflated object, for what precedes its series
 LAST_TAG = 0x0020000E
-TAGS: list[BaseTag | int] = [0x00080016, 0x00080018, 0x0008103E, 0x0020000D]
+TAGS: list[BaseTag | int] = [0x00080016, 0x00080018, 0x00080070, 0x0020000D]
 UID_FORM = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 UNREADABLE = "The object is no DICOM that can be filed. Send Part 10 files with their UIDs."
@@ -36,7 +36,7 @@ class ObjectHeader:
         sop_instance_uid: SOP Instance UID.
         study_instance_uid: Study Instance UID.
         transfer_syntax_uid: Transfer Syntax UID.
-        series_description: Series Description; compared with our own, never shown.
+        manufacturer: Manufacturer; compared with our own, never shown.
         digest: SHA-256 of transfer syntax and data set. The file meta group is left out: it
             tells of the last hop, and a repeat may come by another.
     """
@@ -45,7 +45,7 @@ class ObjectHeader:
     sop_instance_uid: str
     study_instance_uid: str
     transfer_syntax_uid: str
-    series_description: str
+    manufacturer: str
     digest: str
 
 
@@ -107,7 +107,7 @@ def _read(file: BinaryIO) -> ObjectHeader:
         sop_instance_uid=_uid(ds, "SOPInstanceUID"),
         study_instance_uid=_uid(ds, "StudyInstanceUID"),
         transfer_syntax_uid=str(syntax),
-        series_description=str(ds.get("SeriesDescription", "")),
+        manufacturer=str(ds.get("Manufacturer", "")),
         digest=digest.hexdigest(),
     )
 

@@ -24,8 +24,8 @@ ANALYSED_CLASSES = frozenset(
 )
 """Others are taken, so that whole studies can be sent, and not kept."""
 
-OWN_SERIES_MARK = "CXR AI"
-"""Series descriptions of ours begin with it."""
+OWN_MANUFACTURER = "cxr-inference"
+"""Manufacturer of every object we make; also of those another gateway made."""
 
 
 def is_analysed(header: ObjectHeader, was_made_here: Callable[[str], bool]) -> bool:
@@ -37,6 +37,6 @@ def is_analysed(header: ObjectHeader, was_made_here: Callable[[str], bool]) -> b
     """
     if header.sop_class_uid not in ANALYSED_CLASSES:
         return False
-    if header.series_description.startswith(OWN_SERIES_MARK):
+    if header.manufacturer == OWN_MANUFACTURER:
         return False
     return not was_made_here(header.sop_instance_uid)

@@ -40,10 +40,8 @@ class Sender(Protocol):
 
 def delay_s(retry: Retry, attempt: int, again: TryAgain) -> float:
     """Give the wait before the next try: exponential with jitter, and no less than asked for."""
-    attempt = min(attempt, MOST_DOUBLINGS)
-    own_s = retry.delay_s(attempt, None)
-    asked_s = retry.delay_s(attempt, again.response) if again.asks_for_a_wait else None
-    return max(own_s or 0.0, asked_s or 0.0)
+    own_s = retry.delay_s(min(attempt, MOST_DOUBLINGS), None) or retry.longest_s
+    return min(max(own_s, again.asked_s), retry.longest_s)
 
 
 def endless_retry(base_s: float, longest_s: float) -> Retry:

@@ -1,4 +1,4 @@
-"""Fixtures: an inbox in a folder, a fake service and archive, a gateway as a process, PostgreSQL."""
+"""Fixtures: an inbox, a fake service and archive, a gateway as a process, PostgreSQL."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         pytest.skip("PostgreSQL is absent (Debian: apt-get install postgresql)")
     programs, folder = found[-1], Path("/tmp") / f"cxr-pg-{os.getpid()}"  # it wants a short path
     folder.mkdir(mode=0o700)
-    run: dict[str, Any] = {"check": True, "capture_output": True, "cwd": "/", "timeout": 120}
+    run: dict[str, Any] = {"capture_output": True, "cwd": "/", "timeout": 120}
     if os.getuid() == 0:  # which it refuses to be
         try:
             user = pwd.getpwnam("postgres")
@@ -133,11 +133,12 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     options = f"-h 127.0.0.1 -p {port} -k {folder}"
     initdb = [str(programs / "initdb"), "-D", str(data), "-U", "cxr", "-A", "trust", "-E", "UTF8"]
     try:
-        subprocess.run(initdb, **run)
+        subprocess.run(initdb, **run, check=True)
         # Not captured: the server would hold the pipe open.
         quiet = {**run, "capture_output": False, "stdout": subprocess.DEVNULL}
-        subprocess.run([*control, "-l", str(folder / "log"), "-o", options, "start"], **quiet)
+        start = [*control, "-l", str(folder / "log"), "-o", options, "start"]
+        subprocess.run(start, **quiet, check=True)
         yield f"postgresql://cxr@127.0.0.1:{port}/postgres"
-        subprocess.run([*control, "-m", "immediate", "stop"], **quiet)
+        subprocess.run([*control, "-m", "immediate", "stop"], **quiet, check=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

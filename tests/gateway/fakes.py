@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import socket
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -26,6 +28,7 @@ class FakeServer:
         self.requests = 0
         self.script: Callable[[int], Answer | None] = lambda number: None
         self._lock = threading.Lock()
+        self._connections: list[socket.socket] = []
         self._server: ThreadingHTTPServer | None = None
         self.port = 0
         self.start()
@@ -41,6 +44,10 @@ class FakeServer:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                super().setup()
+                fake._connections.append(self.connection)
 
             def do_POST(self) -> None:
                 self._answer(self.rfile.read(int(self.headers.get("content-length", "0"))))
@@ -82,6 +89,10 @@ class FakeServer:
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
+            for connection in self._connections:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+            self._connections.clear()
             self._server = None
 
     def answer(self, path: str, headers: Any, body: bytes) -> Answer:

@@ -77,7 +77,9 @@ class GatewayProcess:
             if "Jobs:" in line:
                 break
         else:
-            raise AssertionError(f"the gateway ended with {self.process.wait()}: {told}")
+            code = self.process.wait()
+            self.process.stderr.close()
+            raise AssertionError(f"the gateway ended with {code}: {told}")
         # Later starts take the same ports, as in life.
         self._environment["CXR_GATEWAY_PORT"] = self.url.rpartition(":")[2]
         self._environment["CXR_GATEWAY_DIMSE_PORT"] = str(self.dimse_port)

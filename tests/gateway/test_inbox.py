@@ -216,11 +216,13 @@ class InboxMachine(RuleBasedStateMachine):
         self.ever_dead: set[str] = set()
 
     def teardown(self) -> None:
+        """Close what a run opened."""
         self.database.close()
         self._folder.cleanup()
 
     @rule(study=st.sampled_from(["1.1", "1.2"]), number=st.integers(1, 6))
     def send(self, study: str, number: int) -> None:
+        """An object comes, perhaps again."""
         job_id, is_new = self.box.receive(make_object(study, instance=f"{study}.{number}"))
         assert is_new == (job_id not in self.order or job_id in self.dead)
         self.dead.discard(job_id)
@@ -228,6 +230,7 @@ class InboxMachine(RuleBasedStateMachine):
 
     @rule()
     def lease(self) -> None:
+        """A worker takes what is due."""
         if (job := self.box.inbox.lease()) is not None:
             assert job.id not in {one.id for one in self.jobs}
             self.jobs.append(job)
@@ -235,6 +238,7 @@ class InboxMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.jobs)
     @rule(outcome=st.sampled_from(["analysed", "postponed", "buried"]))
     def end_analysis(self, outcome: str) -> None:
+        """The worker that waits longest ends."""
         job = self.jobs.pop(0)
         if outcome == "analysed":
             name = self.box.spool.write(b"made")
@@ -248,6 +252,7 @@ class InboxMachine(RuleBasedStateMachine):
 
     @rule()
     def lease_delivery(self) -> None:
+        """A worker takes a delivery that is due."""
         if (way := self.box.outbox.lease()) is not None:
             assert (way.job_id, way.destination) not in self.arrived
             self.ways.append(way)
@@ -255,6 +260,7 @@ class InboxMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.ways)
     @rule(is_good=st.booleans())
     def end_delivery(self, is_good: bool) -> None:
+        """The delivery that waits longest ends."""
         way = self.ways.pop(0)
         if is_good:
             if self.box.outbox.delivered(way):
@@ -265,6 +271,7 @@ class InboxMachine(RuleBasedStateMachine):
 
     @rule()
     def crash(self) -> None:
+        """All workers are gone; a new life begins."""
         self.jobs.clear()
         self.ways.clear()
         self.database.close()
@@ -274,6 +281,7 @@ class InboxMachine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_lost(self) -> None:
+        """Every object has a job, and every open job its bytes."""
         backlog = self.box.ledger.backlog().counts
         assert sum(backlog.values()) == len(self.order)
         assert backlog["dead"] == len(self.dead)
@@ -287,6 +295,7 @@ class InboxMachine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_doubled_and_studies_keep_their_order(self) -> None:
+        """Each result arrives once, behind those before it."""
         assert len(set(self.arrived)) == len(self.arrived)
         for destination in ("pacs", "archive"):
             for study in ("1.1", "1.2"):
