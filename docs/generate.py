@@ -14,9 +14,11 @@ sys.path.insert(0, str(DOCS.parent))
 
 from docs.problems_page import render_problems_page  # noqa: E402
 from service.app.application import build_app  # noqa: E402
+from service.gateway.settings import GatewaySettings  # noqa: E402
 from service.inference.engines import build_engine  # noqa: E402
 from service.inference.runtime import Runtime  # noqa: E402
 from service.settings import Settings, settings_table  # noqa: E402
+from service.telemetry.gateway import GATEWAY_METRICS  # noqa: E402
 from service.telemetry.metrics import metrics_table  # noqa: E402
 
 PROBLEMS_PAGE = DOCS.parent / "service" / "http" / "page" / "problems.html"
@@ -29,6 +31,21 @@ a model (thresholds, sizes, calibration) lies in its bundle and cannot be set; a
 among the bundle's operating points by name.
 
 This page is made from the code by `make docs`.
+
+"""
+
+GATEWAY_CONFIGURATION = """
+## The gateway
+
+`python -m service gateway` and `python -m service jobs` read `CXR_GATEWAY_*`, and refuse one they
+do not know; see [gateway.md](gateway.md).
+
+"""
+
+GATEWAY_METRICS_TEXT = """
+## The gateway
+
+Its own `GET /metrics`, beside the process's.
 
 """
 
@@ -52,8 +69,14 @@ def render_documents() -> dict[Path, str]:
     settings = Settings.model_construct()
     document = build_app(Runtime(settings, build_engine)).openapi()
     return {
-        DOCS / "configuration.md": CONFIGURATION + settings_table(),
-        DOCS / "metrics.md": METRICS + metrics_table(),
+        DOCS / "configuration.md": CONFIGURATION
+        + settings_table()
+        + GATEWAY_CONFIGURATION
+        + settings_table(GatewaySettings),
+        DOCS / "metrics.md": METRICS
+        + metrics_table()
+        + GATEWAY_METRICS_TEXT
+        + metrics_table(GATEWAY_METRICS),
         DOCS / "openapi.json": json.dumps(document, indent=2, ensure_ascii=False) + "\n",
         PROBLEMS_PAGE: render_problems_page((DOCS / "problems.md").read_text()),
     }

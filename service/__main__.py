@@ -1,4 +1,4 @@
-"""Command line: ``python -m service [serve]`` and ``python -m service predict``."""
+"""Command line: ``python -m service [serve] | predict | gateway | jobs``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from cxr.command import FAILED, OK, run_command
+from service.gateway.jobs_parser import add_jobs_parser
 from service.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 USAGE = 2  # argparse's own exit code
 
-COMMANDS = ("serve", "predict")
+COMMANDS = ("serve", "predict", "gateway", "jobs")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -39,6 +40,10 @@ def build_parser() -> argparse.ArgumentParser:
     predict.add_argument("--bundles", metavar="DIR", help="folder of bundles, or one bundle")
     predict.add_argument("--operating-point", metavar="P", help="named operating point")
     predict.add_argument("--out", type=Path, metavar="CSV", help="also write the results here")
+    gateway = commands.add_parser("gateway", help="take DICOM, have it read, deliver the results")
+    gateway.add_argument("--host", help="address to listen on")
+    gateway.add_argument("--port", type=int, help="port of HTTP; 0 picks a free one")
+    add_jobs_parser(commands)
     return parser
 
 
@@ -48,16 +53,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not given or (given[0] not in COMMANDS and given[0] not in ("-h", "--help")):
         given.insert(0, "serve")
     args = build_parser().parse_args(given)
-    return run_command(
-        lambda: _predict(args) if args.command == "predict" else _serve(args),
-        when_interrupted="interrupted; nothing was written",
-    )
+    run = {"serve": _serve, "predict": _predict, "gateway": _gateway, "jobs": _jobs}[args.command]
+    return run_command(lambda: run(args), when_interrupted="interrupted; nothing was written")
 
 
 def _serve(args: argparse.Namespace) -> None:
     from service.app.server import serve  # the predict command needs no HTTP at all
 
     serve(load_settings(host=args.host, port=args.port, bundles_dir=args.bundles))
+
+
+def _gateway(args: argparse.Namespace) -> None:
+    from service.gateway.server import serve_gateway
+    from service.gateway.settings import load_gateway_settings
+
+    serve_gateway(load_gateway_settings(host=args.host, port=args.port))
+
+
+def _jobs(args: argparse.Namespace) -> int:
+    from service.gateway.jobs_command import run_jobs
+    from service.gateway.settings import load_gateway_settings
+
+    return run_jobs(args, load_gateway_settings())
 
 
 def _predict(args: argparse.Namespace) -> int:

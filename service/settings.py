@@ -6,7 +6,7 @@ What belongs to a model lives in its manifest and cannot be set here.
 from __future__ import annotations
 
 import os
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -17,6 +17,9 @@ from service.errors import StartupError
 PREFIX = "CXR_"
 FOREIGN_VARIABLES = frozenset({"CXR_SHARED_DATA"})
 """Variables of our prefix that belong to the tests' data, not to the service."""
+
+GATEWAY_PREFIX = "CXR_GATEWAY_"
+"""Read by the gateway, which may share its environment with a service."""
 
 MIB = 1024 * 1024
 
@@ -158,8 +161,11 @@ class Settings(BaseSettings):
         return tuple(name.strip() for name in self.models.split(",") if name.strip())
 
 
+SomeSettings = TypeVar("SomeSettings", bound=BaseSettings)
+
+
 def load_settings(**overrides: Any) -> Settings:
-    """Read the settings from the environment.
+    """Read the service's settings from the environment.
 
     Args:
         **overrides: Settings given on the command line; None leaves a setting as it is.
@@ -167,27 +173,51 @@ def load_settings(**overrides: Any) -> Settings:
     Raises:
         StartupError: A variable is unknown or a value is not allowed.
     """
-    known = {PREFIX + name.upper() for name in Settings.model_fields} | FOREIGN_VARIABLES
-    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    return read_settings(Settings, overrides, foreign=(GATEWAY_PREFIX,))
+
+
+def read_settings(
+    kind: type[SomeSettings], overrides: dict[str, Any], foreign: tuple[str, ...] = ()
+) -> SomeSettings:
+    """Read settings of one kind from the environment.
+
+    Args:
+        kind: Their class; its prefix says which variables are its own.
+        overrides: Settings given on the command line; None leaves a setting as it is.
+        foreign: Longer prefixes of variables that others read.
+
+    Raises:
+        StartupError: A variable is unknown or a value is not allowed.
+    """
+    prefix = prefix_of(kind)
+    known = {prefix + name.upper() for name in kind.model_fields} | FOREIGN_VARIABLES
+    ours = (name for name in os.environ if name.startswith(prefix))
+    unknown = sorted(n for n in ours if n not in known and not n.startswith(foreign))
     if unknown:
         raise StartupError(f"Unknown settings: {', '.join(unknown)}. See the configuration page.")
     try:
-        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+        return kind(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
-        name = PREFIX + "_".join(str(part) for part in first["loc"]).upper()
+        name = prefix + "_".join(str(part) for part in first["loc"]).upper()
         where = name if first["loc"] else "The settings"
         raise StartupError(f"{where}: {first['msg']}.") from None
 
 
-def settings_table() -> str:
+def prefix_of(kind: type[BaseSettings]) -> str:
+    """Give the prefix of a kind's variables."""
+    return str(kind.model_config.get("env_prefix", ""))
+
+
+def settings_table(kind: type[BaseSettings] = Settings) -> str:
     """Give the settings as a Markdown table: variable, default, allowed values, meaning."""
+    prefix = prefix_of(kind)
     lines = ["| variable | default | allowed | meaning |", "|---|---|---|---|"]
-    for name, schema in Settings.model_json_schema()["properties"].items():
+    for name, schema in kind.model_json_schema()["properties"].items():
         default = schema["default"]
         shown = "(empty)" if default == "" else f"`{default}`"
         lines.append(
-            f"| `{PREFIX}{name.upper()}` | {shown} | {_allowed(schema)} | {schema['description']} |"
+            f"| `{prefix}{name.upper()}` | {shown} | {_allowed(schema)} | {schema['description']} |"
         )
     return "\n".join(lines) + "\n"
 

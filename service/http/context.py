@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import secrets
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -16,8 +14,6 @@ from service.telemetry.prometheus import Metrics
 from service.telemetry.stopwatch import Stopwatch
 
 SCOPE_KEY = "cxr_service.context"
-REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-"""What a client's X-Request-ID must look like to be used: it is logged and echoed."""
 
 
 @dataclass
@@ -37,13 +33,6 @@ class RequestContext:
     stopwatch: Stopwatch
     metrics: Metrics
     log_fields: dict[str, Any] = field(default_factory=dict)
-
-
-def choose_request_id(given: str | None) -> str:
-    """Take the client's request id if it is harmless, else make one."""
-    if given is not None and REQUEST_ID.fullmatch(given):
-        return given
-    return secrets.token_hex(8)
 
 
 def attach_context(scope: Scope, context: RequestContext) -> None:

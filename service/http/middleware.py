@@ -12,8 +12,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.deadline import Deadline
 from service.errors import InvalidRequestError, NotReadyError
-from service.http.context import RequestContext, attach_context, choose_request_id
+from service.http.context import RequestContext, attach_context
 from service.http.problems import CLIENT_CLOSED_REQUEST, problem_type_of
+from service.http.request_id import choose_request_id
 from service.http.v2.errors import answer_error
 from service.lifecycle import RETRY_DRAINING_S
 from service.telemetry.logs import log_event

@@ -6,6 +6,7 @@ file name or anything of a patient: a label is kept for as long as the process l
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -130,10 +131,10 @@ METRICS = (
 """All of them, in the order of the documentation."""
 
 
-def metrics_table() -> str:
-    """Give the metrics as a Markdown table: name, kind, labels, meaning."""
+def metrics_table(metrics: Iterable[Metric] = METRICS) -> str:
+    """Give metrics as a Markdown table: name, kind, labels, meaning."""
     lines = ["| metric | kind | labels | meaning |", "|---|---|---|---|"]
-    for metric in METRICS:
+    for metric in metrics:
         labels = ", ".join(f"`{label}`" for label in metric.labels) or "none"
         lines.append(f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help} |")
     return "\n".join(lines) + "\n"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from prometheus_client import (
     CollectorRegistry,
@@ -74,28 +75,23 @@ class BatchMetrics:
             self._waits.observe(wait_s)
 
 
-class Metrics:
-    """What one application counts and measures, in a registry of its own.
+GaugeValues: TypeAlias = tuple[Metric, Sequence[tuple[Sequence[str], float]]]
+"""A gauge with its values, each under its labels."""
 
-    Recording takes microseconds and belongs to the event loop, as does rendering: the page
-    comes however busy the cores are.
+
+class MetricsPage:
+    """Metrics of one application in a registry of its own, beside the process's.
 
     Args:
-        read_state: Gives what is read only when the page is asked for.
+        gauges: What is read only when the page is asked for.
+        read_gauges: Reads them.
     """
 
-    def __init__(self, read_state: Callable[[], ServiceState] = ServiceState) -> None:
+    def __init__(
+        self, gauges: Sequence[Metric], read_gauges: Callable[[], Iterable[GaugeValues]]
+    ) -> None:
         self._registry = CollectorRegistry()
-        self._requests = self._counter(declared.REQUESTS)
-        self._request_s = self._histogram(declared.REQUEST_SECONDS)
-        self._problems = self._counter(declared.REQUEST_PROBLEMS)
-        self._images = self._counter(declared.IMAGES)
-        self._failures = self._counter(declared.IMAGE_FAILURES)
-        self._decode_s = self._histogram(declared.DECODE_SECONDS)
-        self._waits_s = self._histogram(declared.QUEUE_WAIT_SECONDS)
-        self._batch_sizes = self._histogram(declared.BATCH_SIZE)
-        self._run_s = self._histogram(declared.RUN_SECONDS)
-        self._registry.register(_StateCollector(read_state))
+        self._registry.register(_GaugeCollector(gauges, read_gauges))
         ProcessCollector(registry=self._registry)
 
     def _counter(self, metric: Metric) -> Counter:
@@ -109,6 +105,34 @@ class Metrics:
             buckets=metric.buckets,
             registry=self._registry,
         )
+
+    def render(self) -> bytes:
+        """Give all of them as text of type ``CONTENT_TYPE``."""
+        return generate_latest(self._registry)
+
+
+class Metrics(MetricsPage):
+    """What the service counts and measures.
+
+    Recording takes microseconds and belongs to the event loop, as does rendering: the page
+    comes however busy the cores are.
+
+    Args:
+        read_state: Gives what is read only when the page is asked for.
+    """
+
+    def __init__(self, read_state: Callable[[], ServiceState] = ServiceState) -> None:
+        gauges = [metric for metric in declared.METRICS if metric.kind == "gauge"]
+        super().__init__(gauges, lambda: _gauges_of(read_state()))
+        self._requests = self._counter(declared.REQUESTS)
+        self._request_s = self._histogram(declared.REQUEST_SECONDS)
+        self._problems = self._counter(declared.REQUEST_PROBLEMS)
+        self._images = self._counter(declared.IMAGES)
+        self._failures = self._counter(declared.IMAGE_FAILURES)
+        self._decode_s = self._histogram(declared.DECODE_SECONDS)
+        self._waits_s = self._histogram(declared.QUEUE_WAIT_SECONDS)
+        self._batch_sizes = self._histogram(declared.BATCH_SIZE)
+        self._run_s = self._histogram(declared.RUN_SECONDS)
 
     def request_ended(self, route: str, status: int, duration_s: float) -> None:
         """Record one request.
@@ -147,33 +171,34 @@ class Metrics:
         histograms = (self._waits_s, self._batch_sizes, self._run_s)
         return BatchMetrics(*(histogram.labels(model, work) for histogram in histograms))
 
-    def render(self) -> bytes:
-        """Give all of them as text of type ``CONTENT_TYPE``."""
-        return generate_latest(self._registry)
 
-
-class _StateCollector(Collector):
+class _GaugeCollector(Collector):
     """Reads the gauges when they are asked for, so that keeping them costs nothing."""
 
-    def __init__(self, read_state: Callable[[], ServiceState]) -> None:
-        self._read_state = read_state
+    def __init__(
+        self, gauges: Sequence[Metric], read_gauges: Callable[[], Iterable[GaugeValues]]
+    ) -> None:
+        self._gauges = gauges
+        self._read_gauges = read_gauges
 
     def describe(self) -> list[GaugeMetricFamily]:
-        """Give their names, without reading a service that is not yet whole."""
-        gauges = (metric for metric in declared.METRICS if metric.kind == "gauge")
-        return [_gauge(metric) for metric in gauges]
+        """Give their names, without reading an application that is not yet whole."""
+        return [_family((metric, ())) for metric in self._gauges]
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Read the service."""
-        state = self._read_state()
-        yield _gauge(declared.READY, ((), state.is_ready))
-        yield _gauge(declared.WAITING_FOR_CORE, ((), state.waiting_for_core))
-        depths = [((queue.model, queue.work), queue.depth) for queue in state.queues]
-        yield _gauge(declared.QUEUE_DEPTH, *depths)
-        yield _gauge(declared.BUNDLE, *((_labels_of(one), 1) for one in state.bundles))
+        """Read the application."""
+        return map(_family, self._read_gauges())
 
 
-def _gauge(metric: Metric, *values: tuple[Sequence[str], float]) -> GaugeMetricFamily:
+def _gauges_of(state: ServiceState) -> Iterator[GaugeValues]:
+    yield declared.READY, [((), state.is_ready)]
+    yield declared.WAITING_FOR_CORE, [((), state.waiting_for_core)]
+    yield declared.QUEUE_DEPTH, [((one.model, one.work), one.depth) for one in state.queues]
+    yield declared.BUNDLE, [(_labels_of(one), 1) for one in state.bundles]
+
+
+def _family(gauge: GaugeValues) -> GaugeMetricFamily:
+    metric, values = gauge
     family = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
     for labels, value in values:
         family.add_metric(labels, value)

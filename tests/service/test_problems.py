@@ -13,6 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
+from service.gateway.http.problems import GATEWAY_PROBLEM_TYPES
+from service.gateway.settings import GatewaySettings
 from service.http.problems import ALL_PROBLEM_TYPES, MEDIA_TYPE, PROBLEM_TYPES, problem_type_of
 from service.inference import preparation
 from service.settings import Settings
@@ -301,7 +303,10 @@ async def test_deadline_drops_what_was_not_run(bundles: Path, engine: FakeEngine
 def test_table_and_document_agree() -> None:
     """Each problem type has a heading with its status in docs/problems.md, and no other has."""
     sections = dict(re.findall(r"^## (\S+)\n\nStatus (\d+)", DOCUMENT.read_text(), re.MULTILINE))
-    assert sections == {kind.slug: str(kind.status) for kind in ALL_PROBLEM_TYPES}
+    assert sections == {
+        kind.slug: str(kind.status)
+        for kind in {*ALL_PROBLEM_TYPES, *GATEWAY_PROBLEM_TYPES.values()}
+    }
     headings = re.findall(r"^## (.+)$", DOCUMENT.read_text(), re.MULTILINE)
     assert len(headings) == len(sections)
 
@@ -310,7 +315,8 @@ def test_documented_settings_exist() -> None:
     """The settings the document names are real ones."""
     named = set(re.findall(r"CXR_([A-Z_]+)", DOCUMENT.read_text()))
     assert named
-    assert named <= {name.upper() for name in Settings.model_fields}
+    gateways = {f"GATEWAY_{name.upper()}" for name in GatewaySettings.model_fields}
+    assert named <= {name.upper() for name in Settings.model_fields} | gateways
 
 
 def test_subclass_of_a_mapped_error_is_mapped() -> None:

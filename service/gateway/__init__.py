@@ -1,0 +1,1 @@
+"""DICOM in, results out: a durable inbox between modalities, the service and archives."""

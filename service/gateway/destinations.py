@@ -1,0 +1,99 @@
+"""Where results go, as the operator names it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import urlsplit
+
+NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
+AE_TITLE = re.compile(r"[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?")
+"""PS3.5, 6.2: 16 characters without backslash."""
+
+DIMSE_PORT = 104
+
+
+@dataclass(frozen=True)
+class Destination:
+    """One archive.
+
+    Attributes:
+        name: Stands in rows, metrics and logs.
+        kind: ``stow`` (DICOMweb) or ``dimse`` (C-STORE).
+        url: Base of the DICOMweb services; may carry a user and password. Empty for DIMSE.
+        ae_title: Called AE title; empty for STOW.
+        host: Of a DIMSE node.
+        port: Of a DIMSE node.
+    """
+
+    name: str
+    kind: Literal["stow", "dimse"]
+    url: str = field(default="", repr=False)
+    ae_title: str = ""
+    host: str = ""
+    port: int = 0
+
+
+def parse_destinations(text: str) -> tuple[Destination, ...]:
+    """Read ``pacs=https://host/dicom-web archive=dicom://AETITLE@host:104``.
+
+    Args:
+        text: Entries divided by blanks.
+
+    Raises:
+        ValueError: An entry is malformed, or two have one name.
+    """
+    found = tuple(_parse_one(entry) for entry in text.split())
+    if len({one.name for one in found}) < len(found):
+        raise ValueError("two destinations have the same name")
+    return found
+
+
+def _parse_one(entry: str) -> Destination:
+    name, _, url = entry.partition("=")
+    if not NAME.fullmatch(name):
+        raise ValueError("a destination is written name=url; names are letters, digits, - and _")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError(f"the address of destination {name} is malformed") from None
+    if parts.scheme in ("http", "https") and host:
+        return Destination(name, "stow", url=url.rstrip("/"))
+    if parts.scheme == "dicom" and host and parts.username and AE_TITLE.fullmatch(parts.username):
+        return Destination(
+            name, "dimse", ae_title=parts.username, host=host, port=port or DIMSE_PORT
+        )
+    raise ValueError(f"destination {name} is neither https://host/path nor dicom://AETITLE@host")
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Who may send by DIMSE.
+
+    Attributes:
+        ae_title: Calling AE title.
+        host: Address it must come from; empty for any.
+        port: Where it takes reports of storage commitment; 0 if it takes none.
+    """
+
+    ae_title: str
+    host: str = ""
+    port: int = 0
+
+
+def parse_peers(text: str) -> tuple[Peer, ...]:
+    """Read ``MODALITY1 MODALITY2@10.0.0.5 PACS@10.0.0.9:11112``.
+
+    Raises:
+        ValueError: An entry is malformed.
+    """
+    peers = []
+    for entry in text.split():
+        title, _, address = entry.partition("@")
+        host, _, port = address.partition(":")
+        if not AE_TITLE.fullmatch(title) or (port and not port.isdigit()):
+            raise ValueError("a peer is written AETITLE, AETITLE@address or AETITLE@address:port")
+        peers.append(Peer(title, host, int(port or 0)))
+    return tuple(peers)

@@ -1,0 +1,144 @@
+"""C-STORE, C-ECHO and storage commitment, as their provider (PS3.4, Annexes A, B and J)."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+from io import BytesIO
+from typing import Any, cast
+
+from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run time
+    StorageCommitmentPushModel,
+    Verification,
+)
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.errors import StartupError
+from service.gateway.commitment import Commitment
+from service.gateway.destinations import Peer
+from service.gateway.errors import InsufficientStorageError, UnreadableObjectError
+from service.gateway.intake import Intake
+from service.gateway.settings import GatewaySettings
+from service.gateway.stow_answer import CANNOT_UNDERSTAND, OUT_OF_RESOURCES
+
+SUCCESS = 0x0000
+MISMATCH = 0xA900
+
+MAX_PDU_BYTES = 262_144
+ACSE_TIMEOUT_S = 30
+NETWORK_TIMEOUT_S = 120
+
+REJECT_CALLING = (0x01, 0x01, 0x03)
+"""Rejected for good, by the service user: calling AE title not recognised (PS3.8, 9.3.4)."""
+
+
+class DimseServer:
+    """Takes objects by DIMSE. Has threads of its own.
+
+    Args:
+        settings: The operator's.
+        intake: Where objects go.
+        commitment: Answers requests to commit to them.
+    """
+
+    def __init__(self, settings: GatewaySettings, intake: Intake, commitment: Commitment) -> None:
+        self._intake = intake
+        self._commitment = commitment
+        self._peers = settings.peer_list
+        self._settings = settings
+        entity = AE(settings.ae_title)
+        entity.require_called_aet = True
+        entity.require_calling_aet = sorted({peer.ae_title for peer in self._peers})
+        entity.maximum_associations = settings.dimse_max_associations
+        entity.maximum_pdu_size = MAX_PDU_BYTES
+        entity.acse_timeout = ACSE_TIMEOUT_S
+        entity.network_timeout = entity.dimse_timeout = NETWORK_TIMEOUT_S
+        for context in AllStoragePresentationContexts:
+            assert context.abstract_syntax is not None
+            entity.add_supported_context(context.abstract_syntax, list(ALL_TRANSFER_SYNTAXES))
+        entity.add_supported_context(Verification)
+        entity.add_supported_context(StorageCommitmentPushModel)
+        self._entity = entity
+        self.port = 0
+
+    def start(self) -> None:
+        """Listen.
+
+        Raises:
+            StartupError: The port cannot be had, or a certificate not be read.
+        """
+        settings = self._settings
+        handlers: list[Any] = [
+            (evt.EVT_REQUESTED, self._on_requested),
+            (evt.EVT_C_STORE, self._on_store),
+            (evt.EVT_N_ACTION, self._commitment.on_action),
+        ]
+        try:
+            server = self._entity.start_server(
+                (settings.host, settings.dimse_port),
+                block=False,
+                evt_handlers=handlers,
+                ssl_context=_tls(settings),
+            )
+        except ssl.SSLError:
+            raise StartupError("The DIMSE certificate, key or authorities are no PEM.") from None
+        except OSError as error:
+            raise StartupError(
+                f"Cannot listen for DIMSE on {settings.host}:{settings.dimse_port}: "
+                f"{error.strerror}."
+            ) from None
+        assert server is not None
+        assert server.socket is not None
+        self.port = server.socket.getsockname()[1]
+
+    def stop(self) -> None:
+        """Abort what is being sent: who was not told of success sends again."""
+        self._entity.shutdown()
+
+    def _on_requested(self, event: evt.Event) -> None:
+        request = event.assoc.requestor.primitive
+        assert request is not None
+        calling = str(request.calling_ae_title).strip()
+        if not is_allowed(self._peers, calling, str(event.assoc.requestor.address)):
+            event.assoc.acse.send_reject(*REJECT_CALLING)
+            event.assoc.kill()
+
+    def _on_store(self, event: evt.Event) -> int:
+        try:
+            return self._store(event)
+        except InsufficientStorageError:
+            return OUT_OF_RESOURCES
+        except UnreadableObjectError:
+            return CANNOT_UNDERSTAND
+        except (OSError, SQLAlchemyError):  # logged where it happened; the sender shall try again
+            return OUT_OF_RESOURCES
+
+    def _store(self, event: evt.Event) -> int:
+        request = cast("C_STORE", event.request)
+        spool = self._intake.spool
+        spool.verify_room(cast("BytesIO", request.DataSet).getbuffer().nbytes)
+        with spool.stage() as staged:
+            staged.write(event.encoded_dataset())
+            taken = self._intake.take(staged, "dimse")
+        is_same = taken.header.sop_instance_uid == str(request.AffectedSOPInstanceUID)
+        return SUCCESS if is_same else MISMATCH
+
+
+def is_allowed(peers: Sequence[Peer], ae_title: str, address: str) -> bool:
+    """Whether somebody may send: everybody if no peer is named."""
+    return not peers or any(
+        peer.ae_title == ae_title and peer.host in ("", address) for peer in peers
+    )
+
+
+def _tls(settings: GatewaySettings) -> ssl.SSLContext | None:
+    if not settings.dimse_tls_certificate:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(settings.dimse_tls_certificate, settings.dimse_tls_key)
+    if settings.dimse_tls_ca:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(settings.dimse_tls_ca)
+    return context

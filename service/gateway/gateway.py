@@ -1,0 +1,229 @@
+"""One gateway: inbox, workers and DIMSE, started and stopped together."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from service.errors import NotReadyError, StartupError
+from service.gateway.analysis import Analysis
+from service.gateway.commitment import Commitment
+from service.gateway.database import Database
+from service.gateway.destinations import Destination
+from service.gateway.dimse import DimseServer
+from service.gateway.dimse_sender import DimseSender
+from service.gateway.errors import InsufficientStorageError
+from service.gateway.inbox import Inbox
+from service.gateway.intake import Intake
+from service.gateway.leases import Leasing
+from service.gateway.ledger import Ledger
+from service.gateway.outbox import Outbox
+from service.gateway.settings import GatewaySettings
+from service.gateway.signals import Signals
+from service.gateway.spool import Spool
+from service.gateway.stow_sender import StowSender
+from service.gateway.workers import (
+    S_PER_H,
+    Analyst,
+    BuildNotAnalysed,
+    Courier,
+    Sender,
+    endless_retry,
+)
+from service.lifecycle import Lifecycle
+from service.telemetry.gateway import GatewayMetrics, GatewayState
+from service.telemetry.logs import log_event
+
+LOCK_FILE = "gateway.lock"
+HOUSEKEEPING_S = 60.0
+STRAY_AGE_S = 3600.0  # far longer than the way from a file to its row
+S_PER_D = 86_400.0
+LAST_WORDS_S = 2.0  # for workers whose time to finish is over
+
+
+class Gateway:
+    """What runs behind the HTTP of a gateway.
+
+    Args:
+        settings: The operator's.
+        build_not_analysed: Makes the report of an object that is refused for good; None if
+            such an object is a dead letter.
+
+    Raises:
+        StartupError: The settings do not make a gateway, or the spool cannot be used.
+    """
+
+    def __init__(
+        self, settings: GatewaySettings, build_not_analysed: BuildNotAnalysed | None = None
+    ) -> None:
+        if not settings.destinations:
+            raise StartupError("CXR_GATEWAY_DESTINATIONS: name at least one archive for results.")
+        self.settings = settings
+        self.lifecycle = Lifecycle()
+        self._lock: IO[str] | None = None
+        try:
+            self.spool = Spool(Path(settings.spool_dir), settings.min_free_bytes)
+        except OSError as error:
+            raise StartupError(f"The spool folder cannot be used: {error.strerror}.") from None
+        self.database = Database(settings.sqlalchemy_url)
+        owner = f"{socket.gethostname()[:24]}-{os.getpid()}-{secrets.token_hex(4)}"
+        leasing = Leasing(owner, settings.lease_s)
+        names = [destination.name for destination in settings.destination_list]
+        self.signals = Signals()
+        self.metrics = GatewayMetrics(self._read_state)
+        self._inbox = Inbox(self.database, self.spool, leasing, names)
+        self.ledger = Ledger(self.database, self.spool)
+        self.intake = Intake(self._inbox, self.spool, self.signals, self.metrics)
+        self._analysis = Analysis(
+            settings.service_url,
+            settings.analysis_timeout_s,
+            model=settings.model,
+            operating_point=settings.operating_point,
+            connections=settings.analysis_workers,
+        )
+        self._senders = {one.name: self._sender(one) for one in settings.destination_list}
+        retry = endless_retry(settings.retry_base_s, settings.retry_longest_s)
+        self._analyst = Analyst(
+            self._inbox,
+            self.spool,
+            self._analysis,
+            self.signals,
+            self.metrics,
+            retry=retry,
+            longest_h=settings.analysis_max_h,
+            build_not_analysed=build_not_analysed,
+        )
+        self._courier = Courier(
+            Outbox(self.database, leasing),
+            self.spool,
+            self._senders,
+            self.signals,
+            self.metrics,
+            retry=retry,
+            longest_h=settings.delivery_max_h,
+            on_done=self._on_done,
+        )
+        commitment = Commitment(self._inbox, settings.ae_title, settings.peer_list)
+        self._dimse = (
+            DimseServer(settings, self.intake, commitment) if settings.dimse == "on" else None
+        )
+        self._threads: list[threading.Thread] = []
+
+    @property
+    def dimse_port(self) -> int | None:
+        """Port of DIMSE, None if it is off."""
+        return self._dimse.port if self._dimse is not None else None
+
+    def start(self) -> None:
+        """Take up what an earlier life left, then begin to work and to listen.
+
+        Raises:
+            StartupError: The inbox is not to be had.
+        """
+        is_alone = not self.settings.is_shared
+        if is_alone:
+            self._take_lock()
+        self.database.migrate()
+        if is_alone:
+            # Nobody else is alive: whatever is leased was ours, whatever is half there is dead.
+            self._inbox.release_all(of_everybody=True)
+            self.ledger.sweep_strays(0.0)
+        settings = self.settings
+        self._spawn("analyst", self._analyst.run, settings.analysis_workers)
+        self._spawn("courier", self._courier.run, settings.delivery_workers)
+        self._spawn("housekeeper", self._keep_house, 1)
+        if self._dimse is not None:
+            self._dimse.start()
+        self.lifecycle.become_ready()
+        log_event(logging.INFO, "gateway ready", destinations=sorted(self._senders))
+
+    def stop(self) -> None:
+        """Finish what is under way for a while, and give the rest back to the inbox."""
+        self.lifecycle.drain()
+        self.signals.stop()
+        if self._dimse is not None:
+            self._dimse.stop()
+        deadline_s = time.monotonic() + self.settings.drain_s
+        for thread in self._threads:
+            thread.join(max(0.0, deadline_s - time.monotonic()))
+        self._analysis.close()
+        for sender in self._senders.values():
+            sender.close()
+        for thread in self._threads:
+            thread.join(LAST_WORDS_S)
+        self._inbox.release_all(of_everybody=False)
+        self.database.close()
+        if self._lock is not None:
+            self._lock.close()
+        log_event(logging.INFO, "gateway stopped")
+
+    def verify_accepting(self) -> None:
+        """Refuse unless objects are taken.
+
+        Raises:
+            NotReadyError: Starting or stopping.
+            InsufficientStorageError: The disk is as full as it may be.
+        """
+        if not self.lifecycle.is_ready:
+            raise NotReadyError("The gateway is starting or stopping. Try again.", 2)
+        self.spool.verify_room()
+
+    def _take_lock(self) -> None:
+        self._lock = (self.spool.folder / LOCK_FILE).open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StartupError(
+                "Another gateway uses this spool folder. Several share one only with "
+                "CXR_GATEWAY_DATABASE_URL."
+            ) from None
+
+    def _sender(self, destination: Destination) -> Sender:
+        timeout_s = self.settings.delivery_timeout_s
+        if destination.kind == "stow":
+            return StowSender(destination, timeout_s)
+        return DimseSender(destination, self.settings.ae_title, timeout_s)
+
+    def _spawn(self, name: str, run: Callable[[], None], count: int) -> None:
+        for i in range(count):
+            thread = threading.Thread(target=run, name=f"{name}-{i}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def _on_done(self, job_seq: int) -> None:
+        if self.settings.keep_done_h == 0:
+            self.ledger.forget_bytes(job_seq)
+
+    def _keep_house(self) -> None:
+        while not self.signals.wait_until_stopping(HOUSEKEEPING_S):
+            try:
+                self.tidy()
+            except Exception as error:  # the database or the disk is away
+                log_event(logging.ERROR, "housekeeping failed", error)
+
+    def tidy(self) -> None:
+        """Delete what is kept no longer."""
+        settings, ledger = self.settings, self.ledger
+        ledger.purge("done", settings.keep_done_h * S_PER_H)
+        ledger.purge("dead", settings.keep_dead_h * S_PER_H)
+        rows_s = settings.keep_rows_d * S_PER_D
+        ledger.purge("done", max(rows_s, settings.keep_done_h * S_PER_H), rows=True)
+        ledger.purge("dead", max(rows_s, settings.keep_dead_h * S_PER_H), rows=True)
+        ledger.sweep_strays(STRAY_AGE_S)
+
+    def _read_state(self) -> GatewayState:
+        backlog = self.ledger.backlog()
+        try:
+            self.spool.verify_room()
+            is_accepting = True
+        except InsufficientStorageError:
+            is_accepting = False
+        return GatewayState(backlog.counts, backlog.oldest_s, self.spool.free_bytes, is_accepting)

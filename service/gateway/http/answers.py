@@ -1,0 +1,91 @@
+"""The gateway's JSON answers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from pydantic import BaseModel, Field
+
+from service.gateway.ledger import JobEntry
+from service.gateway.states import State
+
+
+class DeliveryAnswer(BaseModel):
+    """The results of a job on their way to one destination."""
+
+    destination: str
+    state: str = Field(description="waiting, delivered or dead.")
+    reason: str | None = Field(description="Of the last try that failed.")
+    attempts: int
+    next_attempt: datetime | None = Field(description="Not before this; null for at once.")
+    updated: datetime
+
+
+class JobAnswer(BaseModel):
+    """One received object. It has no UIDs: they identify a study."""
+
+    id: str
+    study: str = Field(description="First 12 digits of the SHA-256 of the Study Instance UID.")
+    state: State
+    reason: str | None = Field(description="Of the last try that failed.")
+    attempts: int = Field(description="Tries of the analysis.")
+    next_attempt: datetime | None = Field(description="Not before this; null for at once.")
+    channel: str = Field(description="dimse, stow or wado.")
+    size_bytes: int
+    received: datetime
+    updated: datetime
+    has_bytes: bool = Field(description="Whether the object is still kept.")
+    deliveries: tuple[DeliveryAnswer, ...] = ()
+
+
+class JobsAnswer(BaseModel):
+    """One page of jobs, the newest first."""
+
+    jobs: tuple[JobAnswer, ...]
+    next: str | None = Field(description="`before` of the next page; null on the last.")
+
+
+class PulledAnswer(BaseModel):
+    """What a pulled study gave."""
+
+    jobs: tuple[str, ...] = Field(description="Ids of the jobs of its radiographs.")
+    known: int = Field(description="How many of them had been received before.")
+    ignored: int = Field(description="Objects that are not analysed, our own results among them.")
+    unreadable: int = Field(description="Objects that are no DICOM that can be filed.")
+
+
+def job_answer(entry: JobEntry) -> JobAnswer:
+    """Give a job as it is answered."""
+    return JobAnswer(
+        id=entry.id,
+        study=entry.study,
+        state=entry.state,
+        reason=entry.reason,
+        attempts=entry.attempts,
+        next_attempt=_moment(entry.next_attempt_s),
+        channel=entry.channel,
+        size_bytes=entry.size_bytes,
+        received=to_datetime(entry.received_s),
+        updated=to_datetime(entry.updated_s),
+        has_bytes=entry.has_bytes,
+        deliveries=tuple(
+            DeliveryAnswer(
+                destination=way.destination,
+                state=way.state,
+                reason=way.reason,
+                attempts=way.attempts,
+                next_attempt=_moment(way.next_attempt_s),
+                updated=to_datetime(way.updated_s),
+            )
+            for way in entry.deliveries
+        ),
+    )
+
+
+def to_datetime(moment_s: float) -> datetime:
+    """Give a moment in UTC, to the millisecond."""
+    return datetime.fromtimestamp(round(moment_s, 3), UTC)
+
+
+def _moment(moment_s: float) -> datetime | None:
+    return to_datetime(moment_s) if moment_s else None

@@ -1,0 +1,102 @@
+"""The gateway's ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import cast
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cxr import __version__
+from cxr.errors import CxrError
+from service.errors import ClientDisconnectedError
+from service.gateway.gateway import Gateway
+from service.gateway.http import health, jobs, stow, studies
+from service.gateway.http.middleware import GatewayMiddleware, request_id_of
+from service.gateway.http.problems import answer_error
+from service.http.problems import (
+    CLIENT_CLOSED_REQUEST,
+    INVALID_REQUEST,
+    METHOD_NOT_ALLOWED,
+    NOT_FOUND,
+    build_problem,
+    problem_response,
+)
+
+TITLE = "Chest radiograph gateway"
+_BY_STATUS = {
+    404: (NOT_FOUND, "There is nothing at this path. /openapi.json lists what there is."),
+    405: (METHOD_NOT_ALLOWED, "This path takes other methods; the Allow header names them."),
+}
+
+
+def build_gateway_app(
+    gateway: Gateway, on_started: Callable[[BaseException | None], None]
+) -> FastAPI:
+    """Build the application around a gateway, which starts and stops with it.
+
+    Args:
+        gateway: Not yet started.
+        on_started: Called once, with the error if the gateway did not start.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        try:
+            await asyncio.to_thread(gateway.start)
+        except Exception as error:
+            gateway.lifecycle.fail()
+            on_started(error)
+        else:
+            on_started(None)
+        yield
+        await asyncio.to_thread(gateway.stop)
+
+    app = FastAPI(
+        title=TITLE,
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
+    app.state.gateway = gateway
+    for module in (stow, studies, jobs, health):
+        app.include_router(module.router)
+    app.add_exception_handler(CxrError, _on_domain_error)
+    app.add_exception_handler(ClientDisconnectedError, _on_disconnect)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_middleware(GatewayMiddleware, metrics=gateway.metrics)
+    return app
+
+
+async def _on_domain_error(request: Request, error: Exception) -> Response:
+    return answer_error(error, request_id_of(request))
+
+
+async def _on_disconnect(request: Request, error: Exception) -> Response:
+    return Response(status_code=CLIENT_CLOSED_REQUEST)
+
+
+async def _on_validation_error(request: Request, error: Exception) -> Response:
+    first = cast("RequestValidationError", error).errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    detail = f"The request is not valid at {where}: {first['msg']}."
+    return problem_response(build_problem(INVALID_REQUEST, detail, request_id_of(request)))
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    given = cast("HTTPException", error)
+    kind, detail = _BY_STATUS.get(
+        given.status_code, (INVALID_REQUEST, "The request cannot be served.")
+    )
+    return problem_response(
+        build_problem(kind, detail, request_id_of(request)), dict(given.headers or {})
+    )

@@ -1,0 +1,72 @@
+"""GET /health, /metrics and the page of problems."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+import service.http
+from cxr import __version__
+from service.answers import StatusAnswer
+from service.gateway.http.context import gateway_of
+from service.lifecycle import State as LifecycleState
+from service.telemetry.prometheus import CONTENT_TYPE
+
+router = APIRouter(tags=["health"])
+
+PAGES = Path(service.http.__file__).parent / "page"
+
+
+class GatewayHealth(BaseModel):
+    """State and backlog."""
+
+    status: LifecycleState
+    version: str
+    uptime_s: float
+    jobs: dict[str, int]
+    oldest_job_s: float
+    free_bytes: int
+
+
+@router.get("/health", summary="Summarise the state")
+def health(request: Request) -> GatewayHealth:
+    """State and backlog, of all gateways that share the inbox."""
+    gateway = gateway_of(request)
+    backlog = gateway.ledger.backlog()
+    return GatewayHealth(
+        status=gateway.lifecycle.state,
+        version=__version__,
+        uptime_s=round(gateway.lifecycle.uptime_s, 3),
+        jobs=backlog.counts,
+        oldest_job_s=round(backlog.oldest_s, 3),
+        free_bytes=gateway.spool.free_bytes,
+    )
+
+
+@router.get("/health/live", summary="Is the event loop turning?")
+async def live() -> StatusAnswer:
+    """200 from the first moment to the last."""
+    return StatusAnswer(status="live")
+
+
+@router.get("/health/ready", summary="Are objects accepted?")
+async def ready(request: Request) -> StatusAnswer:
+    """200 while objects are taken; 503 while starting or stopping. A full disk is no reason."""
+    gateway_of(request).lifecycle.verify_ready()
+    return StatusAnswer(status="ready")
+
+
+@router.get("/metrics", summary="Counts and durations for Prometheus", response_class=Response)
+def metrics(request: Request) -> Response:
+    """Prometheus text."""
+    return Response(gateway_of(request).metrics.render(), media_type=CONTENT_TYPE)
+
+
+@router.get("/docs/problems", include_in_schema=False)
+async def problems() -> Response:
+    """Show what the types of problems mean: their ``type`` leads here."""
+    return Response((PAGES / "problems.html").read_bytes(), media_type="text/html")

@@ -1,0 +1,35 @@
+"""The gateway's errors as RFC 9457 problems; those it shares with the service are the service's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from starlette.responses import Response
+
+from service.gateway import errors
+from service.http.problems import (
+    INTERNAL,
+    INTERNAL_DETAIL,
+    ProblemType,
+    build_problem,
+    problem_response,
+    problem_type_of,
+    retry_headers,
+)
+
+GATEWAY_PROBLEM_TYPES: Mapping[type[Exception], ProblemType] = {
+    errors.InsufficientStorageError: ProblemType(
+        507, "insufficient-storage", "Insufficient storage"
+    ),
+    errors.UnknownJobError: ProblemType(404, "unknown-job", "Unknown job"),
+    errors.JobNotRetryableError: ProblemType(409, "job-not-retryable", "Job not retryable"),
+    errors.UnknownStudyError: ProblemType(404, "unknown-study", "Unknown study"),
+    errors.SourceUnavailableError: ProblemType(502, "source-unavailable", "Source unavailable"),
+}
+
+
+def answer_error(error: Exception, request_id: str) -> Response:
+    """Give the response to a request that failed."""
+    kind = GATEWAY_PROBLEM_TYPES.get(type(error)) or problem_type_of(error)
+    detail = INTERNAL_DETAIL if kind is INTERNAL else str(error)
+    return problem_response(build_problem(kind, detail, request_id), retry_headers(error))

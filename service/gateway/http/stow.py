@@ -1,0 +1,107 @@
+"""POST /dicomweb/studies: STOW-RS (PS3.18, 10.5)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from fastapi import APIRouter
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+
+from service.errors import (
+    ClientDisconnectedError,
+    DeadlineExceededError,
+    InvalidRequestError,
+)
+from service.gateway import stow_answer
+from service.gateway.errors import InsufficientStorageError, UnreadableObjectError
+from service.gateway.gateway import Gateway
+from service.gateway.header import read_header
+from service.gateway.http.context import gateway_of
+from service.gateway.receiving import ReceivedParts
+from service.gateway.spool import Staged
+from service.gateway.stow_answer import Failed, Stored
+from service.http.body import declared_length, too_large
+
+router = APIRouter(prefix="/dicomweb", tags=["DICOMweb"])
+
+CHUNK_TIMEOUT_S = 60.0  # a sender that stalls longer is cut off
+
+
+@router.post("/studies", summary="Store objects (STOW-RS)")
+async def store(request: Request) -> Response:
+    """Objects in; the answer lists each that is stored, and each that is not with its reason."""
+    return await _store(request, None)
+
+
+@router.post("/studies/{study_instance_uid}", summary="Store objects of one study (STOW-RS)")
+async def store_study(study_instance_uid: str, request: Request) -> Response:
+    """As above; objects of other studies are refused."""
+    return await _store(request, study_instance_uid)
+
+
+async def _store(request: Request, study: str | None) -> Response:
+    gateway = gateway_of(request)
+    gateway.verify_accepting()
+    settings = gateway.settings
+    stored: list[Stored] = []
+    failed: list[Failed] = []
+    content_type = request.headers.get("content-type", "")
+    with ReceivedParts(gateway.spool, content_type, settings.max_instance_bytes) as parts:
+        async for chunk in _chunks(request, settings.max_body_bytes):
+            for staged in parts.write(chunk):
+                with staged:
+                    one = await asyncio.to_thread(_take, gateway, staged, study)
+                if isinstance(one, Stored):
+                    stored.append(one)
+                else:
+                    failed.append(one)
+        parts.finish()
+    if not stored and not failed:
+        raise InvalidRequestError("The body holds no object.")
+    if not stored and all(one.reason == stow_answer.OUT_OF_RESOURCES for one in failed):
+        raise InsufficientStorageError("The gateway has no room for the objects.", 60)
+    status = 200 if not failed else 202 if stored else 409
+    answer = stow_answer.build_stow_answer(stored, failed)
+    return JSONResponse(answer, status, media_type=stow_answer.MEDIA_TYPE)
+
+
+def _take(gateway: Gateway, staged: Staged, study: str | None) -> Stored | Failed:
+    try:
+        if study is not None:
+            with staged.reading() as file:
+                header = read_header(file)
+            if header.study_instance_uid != study:
+                return Failed(
+                    stow_answer.STUDY_MISMATCH, header.sop_class_uid, header.sop_instance_uid
+                )
+        taken = gateway.intake.take(staged, "stow")
+    except UnreadableObjectError:
+        return Failed(stow_answer.CANNOT_UNDERSTAND)
+    except InsufficientStorageError:
+        return Failed(stow_answer.OUT_OF_RESOURCES)
+    except (OSError, SQLAlchemyError):  # logged where it happened
+        return Failed(stow_answer.PROCESSING_FAILURE)
+    return Stored(taken.header.sop_class_uid, taken.header.sop_instance_uid)
+
+
+async def _chunks(request: Request, limit_bytes: int) -> AsyncIterator[bytes]:
+    declared_length(request, limit_bytes)
+    received = 0
+    stream = request.stream()
+    try:
+        while True:
+            async with asyncio.timeout(CHUNK_TIMEOUT_S):
+                chunk = await anext(stream, None)
+            if chunk is None:
+                return
+            received += len(chunk)
+            if received > limit_bytes:
+                raise too_large(limit_bytes)
+            yield chunk
+    except TimeoutError:
+        raise DeadlineExceededError("The body stalled. Send it faster.") from None
+    except ClientDisconnect:
+        raise ClientDisconnectedError("The client went away while it was sending.") from None

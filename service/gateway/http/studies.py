@@ -1,0 +1,44 @@
+"""POST /v1/studies/{uid}:analyze: pull a study and analyse it."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.requests import Request
+
+from service.errors import InvalidRequestError
+from service.gateway.errors import SourceUnavailableError
+from service.gateway.header import UID_FORM
+from service.gateway.http.answers import PulledAnswer
+from service.gateway.http.context import gateway_of
+from service.gateway.pull import pull_study
+
+router = APIRouter(prefix="/v1/studies", tags=["studies"])
+
+
+@router.post("/{study_instance_uid}:analyze", status_code=202, summary="Pull and analyse a study")
+def analyze(study_instance_uid: str, request: Request) -> PulledAnswer:
+    """Fetch the study by WADO-RS. Answered once its objects are safely in the inbox."""
+    gateway = gateway_of(request)
+    gateway.verify_accepting()
+    settings = gateway.settings
+    if not settings.wado_url:
+        raise SourceUnavailableError("No source is configured: set CXR_GATEWAY_WADO_URL.")
+    if len(study_instance_uid) > 64 or not UID_FORM.fullmatch(study_instance_uid):
+        raise InvalidRequestError("The Study Instance UID is malformed.")
+    taken = list(
+        pull_study(
+            settings.wado_url,
+            study_instance_uid,
+            gateway.intake,
+            timeout_s=settings.delivery_timeout_s,
+            max_instance_bytes=settings.max_instance_bytes,
+            max_body_bytes=settings.max_body_bytes,
+        )
+    )
+    outcomes = [one.outcome for one in taken if one is not None]
+    return PulledAnswer(
+        jobs=tuple(one.job_id for one in taken if one is not None and one.job_id is not None),
+        known=outcomes.count("known"),
+        ignored=outcomes.count("ignored"),
+        unreadable=taken.count(None),
+    )

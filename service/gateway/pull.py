@@ -1,0 +1,90 @@
+"""A study from an archive by WADO-RS (PS3.18, 10.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx
+
+from service.errors import InvalidRequestError, PayloadTooLargeError
+from service.gateway.errors import (
+    SourceUnavailableError,
+    UnknownStudyError,
+    UnreadableObjectError,
+)
+from service.gateway.intake import Intake, Taken
+from service.gateway.receiving import ReceivedParts
+
+ACCEPT = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+"""Without the asterisk an archive would decompress everything."""
+
+
+def pull_study(
+    base_url: str,
+    study_instance_uid: str,
+    intake: Intake,
+    *,
+    timeout_s: float,
+    max_instance_bytes: int,
+    max_body_bytes: int,
+) -> Iterator[Taken | None]:
+    """Fetch a study and take each of its objects, one after the other.
+
+    Args:
+        base_url: Of the DICOMweb services.
+        study_instance_uid: Which; digits and dots only.
+        intake: Where the objects go.
+        timeout_s: Longest silence of the archive.
+        max_instance_bytes: Largest object.
+        max_body_bytes: Largest answer.
+
+    Yields:
+        What became of each; None for one that cannot be filed.
+
+    Raises:
+        UnknownStudyError: The archive has no such study.
+        SourceUnavailableError: It does not answer, or not with objects.
+        InsufficientStorageError: There is no room.
+    """
+    url = httpx.URL(base_url)
+    auth = (url.username, url.password) if url.username else None
+    place = f"{url.copy_with(username=None, password=None)}".rstrip("/")
+    try:
+        with (
+            httpx.Client(timeout=timeout_s, trust_env=False, auth=auth) as client,
+            client.stream(
+                "GET", f"{place}/studies/{study_instance_uid}", headers={"Accept": ACCEPT}
+            ) as response,
+        ):
+            if response.status_code in (204, 404):
+                raise UnknownStudyError("The source has no such study.")
+            if not response.is_success:
+                raise SourceUnavailableError(
+                    f"The source answered with status {response.status_code}."
+                )
+            yield from _take_parts(response, intake, max_instance_bytes, max_body_bytes)
+    except httpx.HTTPError:
+        raise SourceUnavailableError("The source was not reached, or broke off.") from None
+    except (InvalidRequestError, PayloadTooLargeError):
+        raise SourceUnavailableError(
+            "The source's answer is malformed or larger than accepted."
+        ) from None
+
+
+def _take_parts(
+    response: httpx.Response, intake: Intake, max_instance_bytes: int, max_body_bytes: int
+) -> Iterator[Taken | None]:
+    content_type = response.headers.get("content-type", "")
+    received = 0
+    with ReceivedParts(intake.spool, content_type, max_instance_bytes) as parts:
+        for chunk in response.iter_bytes():
+            received += len(chunk)
+            if received > max_body_bytes:
+                raise PayloadTooLargeError("The answer is too large.")
+            for staged in parts.write(chunk):
+                with staged:
+                    try:
+                        yield intake.take(staged, "wado")
+                    except UnreadableObjectError:
+                        yield None
+        parts.finish()

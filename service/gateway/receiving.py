@@ -1,0 +1,82 @@
+"""A multipart body of objects, each to a file of its own as it comes."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from service.gateway.related import RelatedParser
+from service.gateway.spool import Spool, Staged
+
+
+class ReceivedParts:
+    """Parts of one body. What is not taken over is removed at the end.
+
+    Args:
+        spool: Where they are staged.
+        content_type: The body's.
+        max_part_bytes: Largest object.
+
+    Raises:
+        InvalidRequestError: The body is no multipart/related of application/dicom.
+    """
+
+    def __init__(self, spool: Spool, content_type: str, max_part_bytes: int) -> None:
+        self._spool = spool
+        self._open: Staged | None = None
+        self._whole: list[Staged] = []
+        self._parser = RelatedParser(
+            content_type,
+            on_begin=self._begin,
+            on_data=self._data,
+            on_end=self._end,
+            max_part_bytes=max_part_bytes,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for staged in self._whole:
+            staged.discard()
+        if self._open is not None:
+            self._open.discard()
+
+    def write(self, chunk: bytes) -> list[Staged]:
+        """Take the next piece of the body and give the parts it completes, for the caller to end.
+
+        Raises:
+            InvalidRequestError: It is malformed.
+            PayloadTooLargeError: A part is too large.
+            InsufficientStorageError: The disk is as full as it may be.
+            OSError: The disk does not take it.
+        """
+        self._parser.write(chunk)
+        whole, self._whole = self._whole, []
+        return whole
+
+    def finish(self) -> None:
+        """End the body.
+
+        Raises:
+            InvalidRequestError: It ended before its last boundary.
+        """
+        self._parser.finish()
+
+    def _begin(self) -> None:
+        self._spool.verify_room()
+        self._open = self._spool.stage()
+
+    def _data(self, data: bytes) -> None:
+        assert self._open is not None
+        self._open.write(data)
+
+    def _end(self) -> None:
+        assert self._open is not None
+        self._whole.append(self._open)
+        self._open = None

@@ -1,0 +1,132 @@
+"""multipart/related (RFC 2387) as DICOMweb has it: parsed as it arrives, and built."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from service.errors import InvalidRequestError, PayloadTooLargeError
+
+MAX_PART_HEADERS = 16
+MAX_PART_HEADER_BYTES = 4096
+DICOM = "application/dicom"
+
+MALFORMED = (
+    "The multipart body is malformed. Send parts of application/dicom, closed by the boundary."
+)
+
+
+class RelatedParser:
+    """Hands the contents of parts on as they come; holds none of them.
+
+    Args:
+        content_type: The header, with type and boundary.
+        on_begin: A part begins.
+        on_data: Bytes of the part.
+        on_end: The part is whole.
+        max_part_bytes: Largest part.
+
+    Raises:
+        InvalidRequestError: It is no multipart/related of application/dicom.
+    """
+
+    def __init__(
+        self,
+        content_type: str,
+        *,
+        on_begin: Callable[[], object],
+        on_data: Callable[[bytes], object],
+        on_end: Callable[[], object],
+        max_part_bytes: int,
+    ) -> None:
+        kind, options = parse_options_header(content_type)
+        boundary = options.get(b"boundary")
+        part_type = options.get(b"type", DICOM.encode()).decode("latin-1").lower()
+        if kind != b"multipart/related" or not boundary or part_type != DICOM:
+            raise InvalidRequestError(
+                'The Content-Type must be multipart/related; type="application/dicom"; boundary=...'
+            )
+        self._on_begin, self._on_data, self._on_end = on_begin, on_data, on_end
+        self._max_part_bytes = max_part_bytes
+        self._part_bytes = 0
+        self.is_whole = False
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._begin,
+                "on_part_data": self._data,
+                "on_part_end": self._end,
+                "on_end": self._whole,
+            },
+            max_header_count=MAX_PART_HEADERS,
+            max_header_size=MAX_PART_HEADER_BYTES,
+        )
+
+    def write(self, chunk: bytes) -> None:
+        """Take the next piece of the body.
+
+        Raises:
+            InvalidRequestError: It is malformed.
+            PayloadTooLargeError: A part is too large.
+        """
+        try:
+            self._parser.write(chunk)
+        except FormParserError:
+            raise InvalidRequestError(MALFORMED) from None
+
+    def finish(self) -> None:
+        """End the body.
+
+        Raises:
+            InvalidRequestError: It ended before its last boundary.
+        """
+        if not self.is_whole:
+            raise InvalidRequestError(MALFORMED)
+
+    def _begin(self) -> None:
+        self._part_bytes = 0
+        self._on_begin()
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        self._part_bytes += end - start
+        if self._part_bytes > self._max_part_bytes:
+            raise PayloadTooLargeError(f"A part is larger than {self._max_part_bytes} bytes.")
+        self._on_data(data[start:end])
+
+    def _end(self) -> None:
+        self._on_end()
+
+    def _whole(self) -> None:
+        self.is_whole = True
+
+
+def split_related(content_type: str, body: bytes) -> list[bytes]:
+    """Give the parts of a body that is held already.
+
+    Raises:
+        InvalidRequestError: It is malformed.
+    """
+    parts: list[list[bytes]] = []
+    parser = RelatedParser(
+        content_type,
+        on_begin=lambda: parts.append([]),
+        on_data=lambda data: parts[-1].append(data),  # noqa: PLW0108 - of the part at that time
+        on_end=lambda: None,
+        max_part_bytes=len(body),
+    )
+    parser.write(body)
+    parser.finish()
+    return [b"".join(part) for part in parts]
+
+
+def build_related(parts: Iterable[bytes]) -> tuple[str, bytes]:
+    """Give the Content-Type and the body of Part 10 files."""
+    boundary = secrets.token_hex(16)
+    pieces = []
+    for part in parts:
+        pieces += [f"--{boundary}\r\nContent-Type: {DICOM}\r\n\r\n".encode(), part, b"\r\n"]
+    pieces.append(f"--{boundary}--\r\n".encode())
+    return f'multipart/related; type="{DICOM}"; boundary={boundary}', b"".join(pieces)

@@ -1,0 +1,114 @@
+"""The gateway as a process."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+from types import FrameType
+
+import uvicorn
+
+from cxr.errors import CxrError
+from service.app.protocol import GuardedProtocol
+from service.errors import StartupError
+from service.gateway.gateway import Gateway
+from service.gateway.http.application import build_gateway_app
+from service.gateway.settings import GatewaySettings
+from service.gateway.silence import silence_libraries
+from service.gateway.workers import BuildNotAnalysed
+from service.telemetry.logs import configure_logging, log_event
+
+CLOSE_CONNECTIONS_S = 10
+KEEP_ALIVE_S = 15
+
+
+class GatewayServer(uvicorn.Server):
+    """uvicorn around a gateway.
+
+    Args:
+        gateway: Not yet started.
+        address: To tell when it is ready.
+    """
+
+    def __init__(self, gateway: Gateway, address: str) -> None:
+        self._gateway = gateway
+        self._address = address
+        self.failure: BaseException | None = None
+        super().__init__(
+            uvicorn.Config(
+                build_gateway_app(gateway, self._on_started),
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                ws="none",
+                lifespan="on",
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=CLOSE_CONNECTIONS_S,
+                http=GuardedProtocol,
+            )
+        )
+
+    def _on_started(self, error: BaseException | None) -> None:
+        self.failure = error
+        if error is not None:
+            self.should_exit = True
+            return
+        dimse = self._gateway.dimse_port
+        settings = self._gateway.settings
+        print(
+            f"\nGateway ready. Research use only, not a medical device.\n"
+            f"  STOW-RS: {self._address}/dicomweb/studies\n"
+            + (f"  DIMSE:   {settings.ae_title}@{settings.host}:{dimse}\n" if dimse else "")
+            + f"  Jobs:    {self._address}/v1/jobs\n",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop; at the second signal at once. Nothing is lost either way.
+
+        The signal is not kept: uvicorn would raise it again, and the exit code be its.
+        """
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+def serve_gateway(
+    settings: GatewaySettings, build_not_analysed: BuildNotAnalysed | None = None
+) -> None:
+    """Run a gateway until told to stop.
+
+    Args:
+        settings: The operator's.
+        build_not_analysed: Makes the report of an object that is refused for good.
+
+    Raises:
+        CxrError: It cannot start; the message is for its operator.
+    """
+    configure_logging(settings.log_level)
+    silence_libraries()
+    if settings.not_analysed == "report" and build_not_analysed is None:
+        raise StartupError("CXR_GATEWAY_NOT_ANALYSED: this build makes no such reports.")
+    gateway = Gateway(settings, build_not_analysed if settings.not_analysed == "report" else None)
+    try:
+        listener = socket.create_server(
+            (settings.host, settings.port),
+            family=socket.AF_INET6 if ":" in settings.host else socket.AF_INET,
+            backlog=1024,
+        )
+    except OSError as error:
+        raise StartupError(
+            f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}. "
+            "Choose another with --host and --port."
+        ) from None
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    server = GatewayServer(gateway, f"http://{host}:{listener.getsockname()[1]}")
+    with listener:
+        server.run(sockets=[listener])
+    if isinstance(server.failure, CxrError):
+        raise server.failure
+    if server.failure is not None:
+        log_event(logging.ERROR, "start failed", server.failure)
+        raise StartupError(f"The gateway cannot start ({type(server.failure).__name__}).")

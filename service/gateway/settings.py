@@ -1,0 +1,196 @@
+"""What the operator of a gateway may set. Read from ``CXR_GATEWAY_*``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.gateway.destinations import (
+    AE_TITLE,
+    Destination,
+    Peer,
+    parse_destinations,
+    parse_peers,
+)
+from service.settings import GATEWAY_PREFIX, MIB, read_settings
+
+DATABASE_FILE = "inbox.sqlite3"
+POSTGRESQL = ("postgresql://", "postgresql+pg8000://")
+
+
+class GatewaySettings(BaseSettings):
+    """The gateway's settings, immutable. Each is read from ``CXR_GATEWAY_<NAME>``."""
+
+    model_config = SettingsConfigDict(env_prefix=GATEWAY_PREFIX, frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
+    port: int = Field(
+        8080, ge=0, le=65535, description="Port of HTTP (STOW-RS, jobs); 0 picks a free one."
+    )
+    dimse: Literal["on", "off"] = Field("on", description="Whether C-STORE and C-ECHO are served.")
+    dimse_port: int = Field(11112, ge=0, le=65535, description="Port of DIMSE; 0 picks a free one.")
+    ae_title: str = Field("CXRGATEWAY", description="AE title of the gateway, called and calling.")
+    dimse_peers: str = Field(
+        "",
+        description="Who may send by DIMSE, with blanks: AETITLE, AETITLE@address, or "
+        "AETITLE@address:port to report storage commitment to; empty for anyone.",
+    )
+    dimse_max_associations: int = Field(
+        16, ge=1, le=1000, description="Associations at a time; more are rejected."
+    )
+    dimse_tls_certificate: str = Field(
+        "", description="PEM file of the DIMSE server's certificate; empty for no TLS."
+    )
+    dimse_tls_key: str = Field("", description="PEM file of its key.")
+    dimse_tls_ca: str = Field(
+        "", description="PEM file of the authorities that must have signed the senders' own."
+    )
+    spool_dir: str = Field(
+        "spool", description="Folder of received and made objects; several gateways share one."
+    )
+    database_url: str = Field(
+        "",
+        description="postgresql://user:password@host/name for several gateways; empty: SQLite in "
+        "the spool folder.",
+    )
+    min_free_bytes: int = Field(
+        2048 * MIB,
+        ge=0,
+        description="Free bytes of the spool's disk below which objects are refused.",
+    )
+    max_instance_bytes: int = Field(
+        256 * MIB, ge=1024, le=2048 * MIB, description="Largest object accepted."
+    )
+    max_body_bytes: int = Field(
+        2048 * MIB, ge=1024, description="Largest body of a STOW-RS request or WADO-RS answer."
+    )
+    service_url: str = Field("http://127.0.0.1:8000", description="Where the service is.")
+    model: str = Field("", description="Name of the model; empty: the service's default.")
+    operating_point: str = Field("", description="Name of the operating point; empty: the model's.")
+    analysis_workers: int = Field(4, ge=1, le=256, description="Objects analysed at a time.")
+    analysis_timeout_s: float = Field(
+        60, ge=0.1, le=3600, description="Longest wait for the service's answer."
+    )
+    analysis_max_h: float = Field(
+        24, ge=0, le=8760, description="How long an object is tried before it is a dead letter."
+    )
+    not_analysed: Literal["dead", "report"] = Field(
+        "dead",
+        description="An object the service refuses for good: dead makes it a dead letter, report "
+        "delivers a report with the reason.",
+    )
+    destinations: str = Field(
+        "",
+        description="Where results go, with blanks: name=https://host/dicom-web for STOW-RS, "
+        "name=dicom://AETITLE@host:port for C-STORE. At least one.",
+    )
+    delivery_workers: int = Field(2, ge=1, le=256, description="Deliveries at a time.")
+    delivery_timeout_s: float = Field(
+        60, ge=0.1, le=3600, description="Longest wait for an archive's answer."
+    )
+    delivery_max_h: float = Field(
+        72, ge=0, le=8760, description="How long a delivery is tried before it is a dead letter."
+    )
+    retry_base_s: float = Field(
+        1.0, gt=0, le=600, description="Mean wait before the second try; doubles from try to try."
+    )
+    retry_longest_s: float = Field(
+        300, gt=0, le=86_400, description="Longest wait between tries, also of one asked for."
+    )
+    lease_s: float = Field(
+        300,
+        ge=0.2,
+        le=86_400,
+        description="Time after which work of a gateway that died is taken over by another.",
+    )
+    keep_done_h: float = Field(
+        0, ge=0, le=8760, description="How long bytes are kept once all results are delivered."
+    )
+    keep_dead_h: float = Field(
+        720, ge=0, le=87_600, description="How long bytes of dead letters are kept."
+    )
+    keep_rows_d: float = Field(
+        90,
+        ge=0,
+        le=36_500,
+        description="How long finished jobs are listed and repeats of them recognised.",
+    )
+    wado_url: str = Field(
+        "", description="DICOMweb base that POST /v1/studies/{uid}:analyze pulls from."
+    )
+    drain_s: float = Field(
+        10, ge=0, le=600, description="Longest time to finish begun work when stopping."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe log lines that are written."
+    )
+
+    @field_validator("destinations")
+    @classmethod
+    def _destinations_are_readable(cls, text: str) -> str:
+        parse_destinations(text)
+        return text
+
+    @field_validator("dimse_peers")
+    @classmethod
+    def _peers_are_readable(cls, text: str) -> str:
+        parse_peers(text)
+        return text
+
+    @field_validator("ae_title")
+    @classmethod
+    def _title_is_one(cls, title: str) -> str:
+        if not AE_TITLE.fullmatch(title):
+            raise ValueError("an AE title has 1 to 16 characters without backslash")
+        return title
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_is_known(cls, url: str) -> str:
+        if url and not url.startswith(POSTGRESQL):
+            raise ValueError("only postgresql:// is read")
+        return url
+
+    @model_validator(mode="after")
+    def _values_agree(self) -> GatewaySettings:
+        if self.lease_s < 1.5 * max(self.analysis_timeout_s, self.delivery_timeout_s):
+            raise ValueError("lease_s is below 1.5 times the longest timeout")
+        if self.max_body_bytes < self.max_instance_bytes:
+            raise ValueError("max_body_bytes is below max_instance_bytes")
+        if bool(self.dimse_tls_certificate) != bool(self.dimse_tls_key):
+            raise ValueError("dimse_tls_certificate and dimse_tls_key go together")
+        return self
+
+    @property
+    def destination_list(self) -> tuple[Destination, ...]:
+        """Where results go."""
+        return parse_destinations(self.destinations)
+
+    @property
+    def peer_list(self) -> tuple[Peer, ...]:
+        """Who may send by DIMSE; empty for anyone."""
+        return parse_peers(self.dimse_peers)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several gateways may share the inbox."""
+        return bool(self.database_url)
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The database's address as SQLAlchemy reads it; never to be shown, it holds a password."""
+        if not self.database_url:
+            return f"sqlite:///{Path(self.spool_dir).absolute() / DATABASE_FILE}"
+        return "postgresql+pg8000://" + self.database_url.partition("://")[2]
+
+
+def load_gateway_settings(**overrides: Any) -> GatewaySettings:
+    """Read the gateway's settings from the environment.
+
+    Raises:
+        StartupError: A variable is unknown or a value is not allowed.
+    """
+    return read_settings(GatewaySettings, overrides)

@@ -1,0 +1,162 @@
+"""Bytes on disk: what was received and what was made, each durable before anybody relies on it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from service.gateway.errors import InsufficientStorageError
+
+RETRY_FULL_S = 60  # a disk is emptied by deliveries, or by its operator
+
+
+class Staged:
+    """A file being received; gone at the end unless it was kept."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: BinaryIO = path.open("xb")
+        self.size_bytes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.discard()
+
+    def write(self, data: bytes) -> None:
+        """Add bytes."""
+        self._file.write(data)
+        self.size_bytes += len(data)
+
+    @contextmanager
+    def reading(self) -> Iterator[BinaryIO]:
+        """Give what was written so far, from its beginning."""
+        self._file.flush()
+        with self.path.open("rb") as file:
+            yield file
+
+    def sync(self) -> None:
+        """Have the bytes on disk."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def discard(self) -> None:
+        """Remove the file; harmless if it was kept."""
+        self._file.close()
+        self.path.unlink(missing_ok=True)
+
+
+class Spool:
+    """The folder of received and made objects. Any thread, any number of gateways.
+
+    Args:
+        folder: Made if it does not exist; readable by its owner only.
+        min_free_bytes: Free bytes of the disk that are left alone.
+    """
+
+    def __init__(self, folder: Path, min_free_bytes: int) -> None:
+        self._min_free_bytes = min_free_bytes
+        self.folder = folder
+        self._incoming = folder / "incoming"
+        self._objects = folder / "objects"
+        for one in (folder, self._incoming, self._objects):
+            one.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _sync_folder(folder)
+
+    def verify_room(self, size_bytes: int = 0) -> None:
+        """Refuse while the disk is as full as it may be.
+
+        Raises:
+            InsufficientStorageError: That many bytes would not leave enough free.
+        """
+        if self.free_bytes - size_bytes < self._min_free_bytes:
+            raise InsufficientStorageError(
+                "The gateway has no room for the object and kept nothing of it. Send it later.",
+                RETRY_FULL_S,
+            )
+
+    @property
+    def free_bytes(self) -> int:
+        """Free bytes of the disk."""
+        return shutil.disk_usage(self.folder).free
+
+    def stage(self) -> Staged:
+        """Begin to receive a file."""
+        return Staged(self._incoming / secrets.token_hex(16))
+
+    def keep(self, staged: Staged) -> str:
+        """Make a received file durable and give its name.
+
+        Raises:
+            OSError: The disk does not take it.
+        """
+        staged.sync()
+        kept = staged.path.rename(self._objects / staged.path.name)
+        _sync_folder(self._objects)
+        return kept.name
+
+    def write(self, data: bytes) -> str:
+        """Make bytes durable and give the name of their file.
+
+        Raises:
+            OSError: The disk does not take them.
+        """
+        with self.stage() as staged:
+            staged.write(data)
+            return self.keep(staged)
+
+    def read(self, name: str) -> bytes:
+        """Give the bytes of a file.
+
+        Raises:
+            FileNotFoundError: It is gone.
+        """
+        return (self._objects / name).read_bytes()
+
+    def remove(self, name: str) -> None:
+        """Remove a file if it is there."""
+        (self._objects / name).unlink(missing_ok=True)
+
+    def names(self, older_than_s: float) -> set[str]:
+        """Give the names of files last written at least so long ago."""
+        return {path.name for path in _older(self._objects, older_than_s)}
+
+    def sweep_incoming(self, older_than_s: float) -> int:
+        """Remove what senders that died left half received, and give how many there were."""
+        left = list(_older(self._incoming, older_than_s))
+        for path in left:
+            path.unlink(missing_ok=True)
+        return len(left)
+
+
+def _older(folder: Path, age_s: float) -> Iterator[Path]:
+    before_s = time.time() - age_s
+    for path in folder.iterdir():
+        try:
+            if path.stat().st_mtime <= before_s:
+                yield path
+        except FileNotFoundError:  # another thread removed it
+            continue
+
+
+def _sync_folder(folder: Path) -> None:
+    # A file's name is durable only once its folder is.
+    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

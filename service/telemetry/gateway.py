@@ -1,0 +1,142 @@
+"""The gateway's metrics: declared here once, and recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from service.telemetry.metrics import Metric
+from service.telemetry.prometheus import GaugeValues, MetricsPage
+
+_HTTP_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_JOB_S = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0)
+
+REQUESTS = Metric(
+    "cxr_gateway_requests_total",
+    "counter",
+    "HTTP requests answered, by route and status.",
+    ("route", "status"),
+)
+REQUEST_SECONDS = Metric(
+    "cxr_gateway_request_duration_seconds",
+    "histogram",
+    "Time from the head of an HTTP request to the end of its answer.",
+    ("route",),
+    _HTTP_S,
+)
+OBJECTS = Metric(
+    "cxr_gateway_objects_total",
+    "counter",
+    "Objects that came, by channel (`dimse`, `stow`, `wado`) and outcome: `stored`, `known` (a "
+    "repeat), `ignored` (not analysed, or our own), `refused`.",
+    ("channel", "outcome"),
+)
+ANALYSES = Metric(
+    "cxr_gateway_analyses_total",
+    "counter",
+    "Tries of an analysis, by outcome: `analysed`, `reported` (a report that it was not), "
+    "`retried`, `dead`.",
+    ("outcome",),
+)
+DELIVERIES = Metric(
+    "cxr_gateway_deliveries_total",
+    "counter",
+    "Tries of a delivery, by destination and outcome: `delivered`, `retried`, `dead`.",
+    ("destination", "outcome"),
+)
+JOB_SECONDS = Metric(
+    "cxr_gateway_job_duration_seconds",
+    "histogram",
+    "Time from the arrival of an object to the last delivery of its results.",
+    (),
+    _JOB_S,
+)
+JOBS = Metric("cxr_gateway_jobs", "gauge", "Jobs by state, of all gateways together.", ("state",))
+OLDEST_JOB = Metric(
+    "cxr_gateway_oldest_job_seconds",
+    "gauge",
+    "Age of the oldest job that is not finished; 0 if there is none.",
+)
+SPOOL_FREE = Metric(
+    "cxr_gateway_spool_free_bytes", "gauge", "Free bytes of the disk the spool lies on."
+)
+SPOOL_IS_OPEN = Metric(
+    "cxr_gateway_accepting", "gauge", "1 if objects are accepted, 0 while the disk is too full."
+)
+
+GATEWAY_METRICS = (
+    REQUESTS,
+    REQUEST_SECONDS,
+    OBJECTS,
+    ANALYSES,
+    DELIVERIES,
+    JOB_SECONDS,
+    JOBS,
+    OLDEST_JOB,
+    SPOOL_FREE,
+    SPOOL_IS_OPEN,
+)
+"""All of them, in the order of the documentation."""
+
+
+@dataclass(frozen=True)
+class GatewayState:
+    """What is read from a gateway when its metrics are asked for.
+
+    Attributes:
+        jobs: How many, by state.
+        oldest_s: Age of the oldest unfinished one.
+        free_bytes: Of the spool's disk.
+        is_accepting: Whether that is enough.
+    """
+
+    jobs: Mapping[str, int] = field(default_factory=dict)
+    oldest_s: float = 0.0
+    free_bytes: int = 0
+    is_accepting: bool = True
+
+
+class GatewayMetrics(MetricsPage):
+    """What a gateway counts and measures. Any thread.
+
+    Args:
+        read_state: Gives what is read only when the page is asked for.
+    """
+
+    def __init__(self, read_state: Callable[[], GatewayState] = GatewayState) -> None:
+        gauges = [metric for metric in GATEWAY_METRICS if metric.kind == "gauge"]
+        super().__init__(gauges, lambda: _gauges_of(read_state()))
+        self._requests = self._counter(REQUESTS)
+        self._request_s = self._histogram(REQUEST_SECONDS)
+        self._objects = self._counter(OBJECTS)
+        self._analyses = self._counter(ANALYSES)
+        self._deliveries = self._counter(DELIVERIES)
+        self._job_s = self._histogram(JOB_SECONDS)
+
+    def request_ended(self, route: str, status: int, duration_s: float) -> None:
+        """Record one HTTP request, by the template of its route."""
+        self._requests.labels(route, str(status)).inc()
+        self._request_s.labels(route).observe(duration_s)
+
+    def object_taken(self, channel: str, outcome: str) -> None:
+        """Record one object that came."""
+        self._objects.labels(channel, outcome).inc()
+
+    def analysis_ended(self, outcome: str) -> None:
+        """Record one try of an analysis."""
+        self._analyses.labels(outcome).inc()
+
+    def delivery_ended(self, destination: str, outcome: str) -> None:
+        """Record one try of a delivery."""
+        self._deliveries.labels(destination, outcome).inc()
+
+    def job_done(self, duration_s: float) -> None:
+        """Record a job whose results have all arrived."""
+        self._job_s.observe(duration_s)
+
+
+def _gauges_of(state: GatewayState) -> Iterator[GaugeValues]:
+    yield JOBS, [((name,), count) for name, count in state.jobs.items()]
+    yield OLDEST_JOB, [((), state.oldest_s)]
+    yield SPOOL_FREE, [((), state.free_bytes)]
+    yield SPOOL_IS_OPEN, [((), state.is_accepting)]

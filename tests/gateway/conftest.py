@@ -1,0 +1,144 @@
+"""Fixtures: an inbox, a fake service and archive, a gateway as a process, PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.gateway.database import Database
+from service.gateway.header import read_header
+from service.gateway.inbox import Inbox, Result
+from service.gateway.leases import Leasing
+from service.gateway.ledger import Ledger
+from service.gateway.outbox import Outbox
+from service.gateway.spool import Spool
+from tests.gateway.fakes import FakeArchive, FakeService
+from tests.gateway.process import GatewayProcess, gateway_environment
+
+
+@dataclass
+class Box:
+    """An inbox with all that belongs to it, without workers."""
+
+    spool: Spool
+    inbox: Inbox
+    outbox: Outbox
+    ledger: Ledger
+
+    def receive(self, data: bytes) -> tuple[str, bool]:
+        """Receive one object."""
+        with self.spool.stage() as staged:
+            staged.write(data)
+            with staged.reading() as file:
+                header = read_header(file)
+            return self.inbox.receive(staged, header, "stow")
+
+    def analyse_next(self) -> str:
+        """Analyse the next object into one result, and give its job's id."""
+        job = self.inbox.lease()
+        assert job is not None
+        self.inbox.analysed(job, [Result(self.spool.write(b"made"), f"9.{job.seq}", "1.2")])
+        return job.id
+
+
+def open_box(
+    folder: Path, url: str | None = None, *, owner: str = "me", lease_s: float = 60
+) -> tuple[Box, Database]:
+    """Open an inbox in a folder."""
+    spool = Spool(folder / "spool", 0)
+    database = Database(url or f"sqlite:///{folder / 'inbox.sqlite3'}")
+    database.migrate()
+    leasing = Leasing(owner, lease_s)
+    inbox = Inbox(database, spool, leasing, ("pacs", "archive"))
+    return Box(spool, inbox, Outbox(database, leasing), Ledger(database, spool)), database
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[Box]:
+    """An inbox on SQLite with two destinations."""
+    opened, database = open_box(tmp_path)
+    yield opened
+    database.close()
+
+
+@pytest.fixture
+def fake_service() -> Iterator[FakeService]:
+    """A service that makes an SR and an SC of everything."""
+    fake = FakeService()
+    yield fake
+    fake.stop()
+
+
+@pytest.fixture
+def archive() -> Iterator[FakeArchive]:
+    """An archive that takes everything."""
+    fake = FakeArchive()
+    yield fake
+    fake.stop()
+
+
+@pytest.fixture
+def start_gateway(
+    tmp_path: Path, fake_service: FakeService, archive: FakeArchive
+) -> Iterator[Callable[..., GatewayProcess]]:
+    """Start gateways between the fakes; all end with the test."""
+    running: list[GatewayProcess] = []
+
+    def start(**settings: Any) -> GatewayProcess:
+        chosen = {
+            "service_url": fake_service.url,
+            "destinations": f"pacs={archive.url}",
+            **settings,
+        }
+        environment = gateway_environment(tmp_path / "spool", **chosen)
+        gateway = GatewayProcess(environment, tmp_path / f"log{len(running)}")
+        gateway.start()
+        running.append(gateway)
+        return gateway
+
+    yield start
+    for gateway in running:
+        gateway.kill()
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a PostgreSQL of our own on loopback."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not found:
+        pytest.skip("PostgreSQL is absent (Debian: apt-get install postgresql)")
+    programs, folder = found[-1], Path("/tmp") / f"cxr-pg-{os.getpid()}"  # it wants a short path
+    folder.mkdir(mode=0o700)
+    run: dict[str, Any] = {"capture_output": True, "cwd": "/", "timeout": 120}
+    if os.getuid() == 0:  # which it refuses to be
+        try:
+            user = pwd.getpwnam("postgres")
+        except KeyError:
+            pytest.skip("there is no unprivileged user postgres to run PostgreSQL as")
+        os.chown(folder, user.pw_uid, user.pw_gid)
+        run |= {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    data = folder / "data"
+    control = [str(programs / "pg_ctl"), "-D", str(data), "-w"]
+    options = f"-h 127.0.0.1 -p {port} -k {folder}"
+    initdb = [str(programs / "initdb"), "-D", str(data), "-U", "cxr", "-A", "trust", "-E", "UTF8"]
+    try:
+        subprocess.run(initdb, **run, check=True)
+        # Not captured: the server would hold the pipe open.
+        quiet = {**run, "capture_output": False, "stdout": subprocess.DEVNULL}
+        start = [*control, "-l", str(folder / "log"), "-o", options, "start"]
+        subprocess.run(start, **quiet, check=True)
+        yield f"postgresql://cxr@127.0.0.1:{port}/postgres"
+        subprocess.run([*control, "-m", "immediate", "stop"], **quiet, check=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
