@@ -21,7 +21,7 @@ class DicomFacts:
 
     Attributes:
         modality: (0008,0060), upper case, empty if absent.
-        view_position: (0018,5101), else from the view code (0054,0220); upper case, empty if absent.
+        view_position: (0018,5101), else from its code (0054,0220); upper case, empty if absent.
         body_part: (0018,0015), upper case, empty if absent.
         photometric_interpretation: (0028,0004).
         transfer_syntax_uid: (0002,0010).

@@ -76,7 +76,10 @@ class Analysis:
             limits=httpx.Limits(max_connections=connections),
             trust_env=False,  # no proxy shall see a patient's object unless it is configured here
         )
-        self._query = {"model": model or None, "operating_point": operating_point or None}
+        self._query: dict[str, str | float | None] = {
+            "model": model or None,
+            "operating_point": operating_point or None,
+        }
 
     def close(self) -> None:
         """Close the connections; calls under way fail."""
@@ -84,8 +87,8 @@ class Analysis:
 
     def analyse(self, data: bytes) -> list[bytes] | TryAgain | GiveUp:
         """Send one Part 10 file and give the objects made of it."""
-        request: dict[str, Any] = build_explain_request(data, **self._query)
-        request["headers"] = {"Content-Type": DICOM, "Accept": ACCEPT}
+        request: dict[str, Any] = build_explain_request(data, ACCEPT, **self._query)
+        request["headers"]["Content-Type"] = DICOM
         try:
             response = self._http.request(**request)
         except httpx.TimeoutException:
