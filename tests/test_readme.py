@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from cxr.decoding import sniff_format
 from export.phantom import draw_phantom, encode_dicom, encode_jpeg, encode_png
 from tests.conftest import REPOSITORY
 from tests.live import LiveServer
@@ -60,13 +61,18 @@ def test_shell_examples(block: str, folder: Path, live: LiveServer, shipped_bund
     output = run_example(command, folder, shipped_bundles)
     pictures = re.findall(r"-o (\S+)", block) if "curl" in block else []
     for name in pictures:
-        assert (folder / name).read_bytes().startswith(b"\x89PNG")
+        kind = "dicom" if name.endswith(".dcm") else "png"
+        assert sniff_format((folder / name).read_bytes()) == kind
     if "curl" in block:
         answers = re.sub(r"\}\s*\{\"request_id", '}\n{"request_id', output).splitlines()
         asked = len(re.findall(r"^\s*curl", block, re.MULTILINE))
         assert len(answers) == asked - len(pictures)
         for answer in answers:
-            assert all(result["status"] == "ok" for result in json.loads(answer)["results"])
+            told = json.loads(answer)
+            if "resourceType" in told:
+                assert told["resourceType"] == "DiagnosticReport"
+            else:
+                assert all(result["status"] == "ok" for result in told["results"])
     else:
         assert (folder / "results.csv").read_text().count("\n") == 3
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import warnings
 from dataclasses import dataclass, field
@@ -95,13 +94,14 @@ class SourceHeader:
 def read_source(data: bytes) -> SourceHeader:
     """Read the header of a DICOM Part 10 file; its pixels are not touched. Any thread.
 
-    Missing UIDs are derived from the bytes, malformed values become empty.
+    Missing UIDs of study and series are derived from the image's, malformed values become empty.
 
     Args:
         data: The whole file, or its beginning as far as the pixels.
 
     Raises:
-        UnreadableImageError: It is no DICOM file, or its header is truncated or corrupt.
+        UnreadableImageError: It is no DICOM file, its header is truncated or corrupt, or it has
+            no SOP Instance UID by which results could refer to it.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # their texts quote attribute values
@@ -110,7 +110,7 @@ def read_source(data: bytes) -> SourceHeader:
             ds = pydicom.dcmread(
                 io.BytesIO(data), stop_before_pixels=True, specific_tags=list[str](READ)
             )
-            return _sanitise(ds, hashlib.sha256(data).hexdigest())
+            return _sanitise(ds)
         except InputError:
             raise
         except Exception:  # elements are parsed when touched, and raise in a hundred ways
@@ -120,7 +120,7 @@ def read_source(data: bytes) -> SourceHeader:
             ) from None
 
 
-def _sanitise(received: pydicom.FileDataset, sha256: str) -> SourceHeader:
+def _sanitise(received: pydicom.FileDataset) -> SourceHeader:
     ds = Dataset()
     ds.SpecificCharacterSet = UNICODE  # whatever it was: texts are decoded by now
     for keyword, vr in TEXTS.items():
@@ -134,11 +134,14 @@ def _sanitise(received: pydicom.FileDataset, sha256: str) -> SourceHeader:
         if not ds.get(keyword):
             delattr(ds, keyword)
     meta = received.file_meta
-    ds.SOPInstanceUID = (
-        values.uid_of(received, "SOPInstanceUID")
-        or values.uid_of(meta, "MediaStorageSOPInstanceUID")
-        or derive_uid("finding", sha256)
+    ds.SOPInstanceUID = values.uid_of(received, "SOPInstanceUID") or values.uid_of(
+        meta, "MediaStorageSOPInstanceUID"
     )
+    if not ds.SOPInstanceUID:
+        raise UnreadableImageError(
+            "The DICOM file has no SOP Instance UID, so no result can refer to it. Send the "
+            "complete Part 10 file."
+        )
     ds.SOPClassUID = (
         values.uid_of(received, "SOPClassUID")
         or values.uid_of(meta, "MediaStorageSOPClassUID")

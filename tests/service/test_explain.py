@@ -20,6 +20,7 @@ from cxr.explain.overlay import EMPTY, FLAT
 from service.answers import ExplainAnswer
 from service.client import AsyncClient
 from service.explain import pictures
+from service.http.forms import MULTIPART_DICOM
 from service.inference import prediction
 from service.inference.engines import build_engine
 from tests.service.conftest import make_settings
