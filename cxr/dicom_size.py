@@ -38,4 +38,3 @@ def verify_inflated_size(data: bytes) -> None:
                 f"The deflated DICOM file inflates to more than {MAX_INFLATED_BYTES} bytes. "
                 "Send a smaller image."
             )
-

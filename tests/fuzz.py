@@ -88,7 +88,9 @@ def read_damaged(seeds: list[bytes], count: int, start: int, last: Path | None =
     return read
 
 
-def _work(batch: int, total: int, taken: Synchronized[int], done: Synchronized[int], last: Path) -> None:
+def _work(
+    batch: int, total: int, taken: Synchronized[int], done: Synchronized[int], last: Path
+) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     warnings.simplefilter("error")
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)

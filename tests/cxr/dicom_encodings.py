@@ -300,9 +300,7 @@ LOSSY: dict[str, tuple[Edit, ...]] = {
     ),
     "jpeg-ls near": (compressed(f"{ROOT}.4.81", lambda c: jpegls_encode(c, 8)),),
     "jpeg 2000": (LOSSY_J2K,),
-    "htj2k": (
-        compressed(f"{ROOT}.4.203", lambda c: htj2k_encode(c, 0.0005, reversible=False)),
-    ),
+    "htj2k": (compressed(f"{ROOT}.4.203", lambda c: htj2k_encode(c, 0.0005, reversible=False)),),
 }
 PIXELS: dict[str, tuple[Edit, ...]] = {
     **{f"{bits} bits": (in_bits(bits),) for bits in (9, 10, 13, 14, 15, 16)},
@@ -356,7 +354,10 @@ ENCODINGS = (
     *(Encoding(f"{name}, signed", (signed, edit)) for name, edit in CODECS.items()),
     *(Encoding(f"{name}, 16 bits", (in_bits(16), in_syntax(uid))) for name, uid in NATIVE.items()),
     *(Encoding(f"{name}, signed", (signed, in_syntax(uid))) for name, uid in NATIVE.items()),
-    Encoding("jpeg lossless of high bit 15", (in_bits(12, 15), CODECS["jpeg lossless sv1 of whole cells"])),
+    Encoding(
+        "jpeg lossless of high bit 15",
+        (in_bits(12, 15), CODECS["jpeg lossless sv1 of whole cells"]),
+    ),
     Encoding("jpeg baseline in colour", (COLOUR_JPEG,), 0.03),
     Encoding("jpeg baseline in rgb", (RGB_JPEG,), 0.03),
 )
