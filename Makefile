@@ -13,7 +13,7 @@ MODELS := resnet18 small_cnn
 BUNDLES := $(MODELS:%=bundles/%/manifest.json)
 PACKAGES := cxr training export service
 
-.PHONY: help serve test kserve check docs format bench soak install bundles lock clean
+.PHONY: help serve test kserve check docs format bench soak fuzz install bundles lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -24,6 +24,7 @@ help:
 	@echo 'make format             format the code'
 	@echo 'make bench              measure beside the in-process limit and two peers (about an hour)'
 	@echo 'make soak               ten minutes at capacity among misbehaving clients'
+	@echo 'make fuzz               100,000 damaged files through the readers'
 	@echo 'make lock               choose the newest versions and write requirements.lock'
 	@echo 'make clean              remove the environments and the bundles'
 
@@ -64,6 +65,9 @@ bench: install bundles
 
 soak: install bundles
 	$(BIN)/python -m benchmarks soak $(SOAK)
+
+fuzz: install
+	$(BIN)/python -m tests.fuzz $(FUZZ)
 
 install: $(STAMP)
 

@@ -14,7 +14,7 @@ from pydicom.pixels.utils import pixel_array
 
 from cxr.codestream import CUT, JPEG_2000_START, Header, read_jpeg, read_jpeg_2000
 from cxr.dicom_syntaxes import BY_UID, JPEG, JPEG_2000, Codec
-from cxr.errors import UnreadableImageError, UnsupportedDicomError
+from cxr.errors import InputError, UnreadableImageError, UnsupportedDicomError
 
 PALETTE = "PALETTE COLOR"
 _SUBSAMPLED = ("YBR_FULL", "YBR_FULL_422")
@@ -39,6 +39,7 @@ def stored_values(ds: Dataset) -> Stored:
 
     Raises:
         UnreadableImageError: Truncated, corrupt, or another size than the dataset's.
+        ImageTooLargeError: JPEG 2000 of too many tiles or blocks.
         UnsupportedDicomError: A segmented palette.
     """
     codec = BY_UID[ds.file_meta.TransferSyntaxUID].codec
@@ -50,7 +51,7 @@ def stored_values(ds: Dataset) -> Stored:
             return Stored(values, _native_bits(ds, values))
         frame = get_frame(ds.PixelData, 0, number_of_frames=1)
         values, header = _decode_frame(ds, codec, frame)
-    except (UnreadableImageError, UnsupportedDicomError, MemoryError):
+    except (InputError, MemoryError):
         raise
     except Exception:  # each decoder has its own exceptions
         raise UnreadableImageError(CUT) from None

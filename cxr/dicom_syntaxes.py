@@ -76,3 +76,12 @@ READ = (
 )
 
 BY_UID = {syntax.uid: syntax for syntax in READ}
+
+
+def syntaxes_table() -> str:
+    """Give the transfer syntaxes as a table in Markdown."""
+    rows = [
+        f"| `{s.uid}` | {s.name} | {s.codec.library if s.codec else 'pydicom (MIT)'} |\n"
+        for s in READ
+    ]
+    return "| UID | transfer syntax | read by |\n|---|---|---|\n" + "".join(rows)

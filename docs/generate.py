@@ -12,6 +12,7 @@ from pathlib import Path
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent))
 
+from cxr.dicom_syntaxes import syntaxes_table  # noqa: E402
 from docs.problems_page import render_problems_page  # noqa: E402
 from service.app.application import build_app  # noqa: E402
 from service.gateway.settings import GatewaySettings  # noqa: E402
@@ -46,6 +47,25 @@ GATEWAY_METRICS_TEXT = """
 ## The gateway
 
 Its own `GET /metrics`, beside the process's.
+"""
+
+DICOM = """# DICOM that is read
+
+One chest radiograph per object, single-frame, of 8 to 16 bits stored in 8 or 16 (or 1 of 1),
+signed or not, MONOCHROME1 or 2, or colour converted to grey: RGB, YBR (full, 422, RCT, ICT), an
+unsegmented palette. Applied in the standard's order: bits outside BitsStored and HighBit masked
+(overlays in them are ignored, as separate ones are); modality LUT sequence or rescale; VOI LUT
+sequence, else the first window (LINEAR, LINEAR_EXACT, SIGMOID), else the range of the values
+without padding; inversion of MONOCHROME1. A frame must be complete and of the dataset's size, or
+the object is refused.
+
+Compressed pixels are read by [imagecodecs](https://github.com/cgohlke/imagecodecs)
+(BSD-3-Clause) with the libraries named below, uncompressed and run-length encoded ones by
+pydicom (MIT). No other decoder is used, even if it is installed. **Not read (415):** MPEG, HEVC,
+JPIP, JPEG XL, JPEG 2000 part 2, and files without the preamble of Part 10. **Refused (422):**
+several frames, 32-bit and float pixels, segmented palettes, objects without pixels.
+
+This page is made from the code by `make docs`.
 
 """
 
@@ -73,6 +93,7 @@ def render_documents() -> dict[Path, str]:
         + settings_table()
         + GATEWAY_CONFIGURATION
         + settings_table(GatewaySettings),
+        DOCS / "dicom.md": DICOM + syntaxes_table(),
         DOCS / "metrics.md": METRICS
         + metrics_table()
         + GATEWAY_METRICS_TEXT
