@@ -72,7 +72,9 @@ class Inbox:
         self._leasing = leasing
         self._destinations = tuple(destinations)
 
-    def receive(self, staged: Staged, header: ObjectHeader, channel: str) -> tuple[str, bool]:
+    def receive(
+        self, staged: Staged, header: ObjectHeader, channel: str
+    ) -> tuple[str | None, bool]:
         """Keep an object for good. When this returns, the sender may be told of success.
 
         The same object, sent again, is the same job; a dead one starts anew.
@@ -83,13 +85,16 @@ class Inbox:
             channel: ``dimse``, ``stow`` or ``wado``.
 
         Returns:
-            The job's id, and whether there is work that was not there before.
+            The job's id, None for a result of ours that came back; and whether there is work
+            that was not there before.
 
         Raises:
             OSError: The disk does not take it.
             SQLAlchemyError: The database does not take it.
         """
-        known = self._find(header)
+        is_ours, known = self._find(header)
+        if is_ours:
+            return None, False
         if known is not None and known.state != "dead":
             return known.id, False
         if known is not None:
@@ -103,19 +108,23 @@ class Inbox:
         except IntegrityError:
             # The same object came on another association in the meantime.
             self._spool.remove(file)
-            if (known := self._find(header)) is None:
+            _, known = self._find(header)
+            if known is None:
                 raise
             return known.id, False
         return job_id, True
 
-    def _find(self, header: ObjectHeader) -> Row[int, str, str, str] | None:
+    def _find(self, header: ObjectHeader) -> tuple[bool, Row[int, str, str, str] | None]:
+        """Tell whether an object is a result of ours, and give the job of one that is known."""
         same = (jobs.c.sop_instance_uid == header.sop_instance_uid) & (
             jobs.c.digest == header.digest
         )
+        made = exists().where(results.c.sop_instance_uid == header.sop_instance_uid)
         with self._database.transaction() as connection:
-            return connection.execute(
+            row = connection.execute(
                 select(jobs.c.seq, jobs.c.id, jobs.c.file, jobs.c.state).where(same)
             ).first()
+            return bool(connection.execute(select(made)).scalar()), row
 
     def _revive(self, known: Row[int, str, str, str], staged: Staged) -> bool:
         file = self._spool.keep(staged)
@@ -134,12 +143,6 @@ class Inbox:
         same = (jobs.c.sop_instance_uid == sop_instance_uid) & (
             jobs.c.sop_class_uid == sop_class_uid
         )
-        with self._database.transaction() as connection:
-            return bool(connection.execute(select(exists().where(same))).scalar())
-
-    def made(self, sop_instance_uid: str) -> bool:
-        """Whether an object is a result of ours that came back."""
-        same = results.c.sop_instance_uid == sop_instance_uid
         with self._database.transaction() as connection:
             return bool(connection.execute(select(exists().where(same))).scalar())
 

@@ -92,9 +92,11 @@ class Intake:
         self.spool.verify_room()
         with staged.reading() as file:
             header = read_header(file)
-        if not is_analysed(header, self._inbox.made):
+        if not is_analysed(header):
             return Taken(header, "ignored", None)
         job_id, is_new = self._inbox.receive(staged, header, channel)
+        if job_id is None:
+            return Taken(header, "ignored", None)
         if is_new:
             self._signals.analysis.ring()
         return Taken(header, "stored" if is_new else "known", job_id)

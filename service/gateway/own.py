@@ -5,8 +5,6 @@ A study is stable again whenever our results arrive in it: an archive's rule the
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from pydicom import uid
 
 from service.gateway.header import ObjectHeader
@@ -28,15 +26,6 @@ OWN_MANUFACTURER = "cxr-inference"
 """Manufacturer of every object we make; also of those another gateway made."""
 
 
-def is_analysed(header: ObjectHeader, was_made_here: Callable[[str], bool]) -> bool:
-    """Whether an object is a radiograph to read, and none of our results.
-
-    Args:
-        header: What it says of itself.
-        was_made_here: Whether a SOP Instance UID is one of a result.
-    """
-    if header.sop_class_uid not in ANALYSED_CLASSES:
-        return False
-    if header.manufacturer == OWN_MANUFACTURER:
-        return False
-    return not was_made_here(header.sop_instance_uid)
+def is_analysed(header: ObjectHeader) -> bool:
+    """Whether an object is a radiograph to read, and by what it says none of our results."""
+    return header.sop_class_uid in ANALYSED_CLASSES and header.manufacturer != OWN_MANUFACTURER

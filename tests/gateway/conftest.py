@@ -40,7 +40,9 @@ class Box:
             staged.write(data)
             with staged.reading() as file:
                 header = read_header(file)
-            return self.inbox.receive(staged, header, "stow")
+            job_id, is_new = self.inbox.receive(staged, header, "stow")
+            assert job_id is not None
+            return job_id, is_new
 
     def analyse_next(self) -> str:
         """Analyse the next object into one result, and give its job's id."""

@@ -130,6 +130,21 @@ def test_sigterm_gives_work_back(start_gateway: Start, fake_service: FakeService
     until(lambda: gateway.jobs(state="done"))
 
 
+def test_killed_gateway_takes_its_own_work_up_at_once(
+    start_gateway: Start, fake_service: FakeService
+) -> None:
+    """On SQLite nobody else can hold a lease, however long it would still run."""
+    fake_service.script = lambda number: time.sleep(5 if number < 2 else 0)
+    gateway = start_gateway(lease_s=600)
+    content_type, body = build_related([make_object()])
+    headers = {"Content-Type": content_type}
+    httpx.post(f"{gateway.url}/dicomweb/studies", content=body, headers=headers)
+    until(lambda: fake_service.requests == 1)
+    gateway.kill()
+    gateway.start()
+    until(lambda: gateway.jobs(state="done"), 20)
+
+
 @pytest.fixture
 def two_boxes(tmp_path: Path, postgresql: str) -> Iterator[tuple[Box, Box]]:
     """One inbox opened twice, as two gateways do."""

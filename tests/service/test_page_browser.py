@@ -231,6 +231,8 @@ def test_window_changes_the_picture_of_a_dicom(visit: Visit) -> None:
 def test_keyboard_is_enough(visit: Visit) -> None:
     """Choose, look, dim and remove without a mouse; focus is never lost."""
     keyboard = visit.page.keyboard
+    # The first listener makes the browser hand over its file choosers, which takes a moment.
+    visit.page.on("filechooser", lambda _: None)
     tab_to(visit, "#files")
     with visit.page.expect_file_chooser() as chooser:
         keyboard.press("Enter")
