@@ -14,9 +14,9 @@ from service.app.protocol import GuardedProtocol
 from service.errors import StartupError
 from service.gateway.gateway import Gateway
 from service.gateway.http.application import build_gateway_app
+from service.gateway.refusal_reports import RefusalReports
 from service.gateway.settings import GatewaySettings
 from service.gateway.silence import silence_libraries
-from service.gateway.workers import BuildNotAnalysed
 from service.telemetry.logs import configure_logging, log_event
 
 CLOSE_CONNECTIONS_S = 10
@@ -75,23 +75,18 @@ class GatewayServer(uvicorn.Server):
         self.should_exit = True
 
 
-def serve_gateway(
-    settings: GatewaySettings, build_not_analysed: BuildNotAnalysed | None = None
-) -> None:
+def serve_gateway(settings: GatewaySettings) -> None:
     """Run a gateway until told to stop.
-
-    Args:
-        settings: The operator's.
-        build_not_analysed: Makes the report of an object that is refused for good.
 
     Raises:
         CxrError: It cannot start; the message is for its operator.
     """
     configure_logging(settings.log_level)
     silence_libraries()
-    if settings.not_analysed == "report" and build_not_analysed is None:
-        raise StartupError("CXR_GATEWAY_NOT_ANALYSED: this build makes no such reports.")
-    gateway = Gateway(settings, build_not_analysed if settings.not_analysed == "report" else None)
+    reports = None
+    if settings.not_analysed == "report":
+        reports = RefusalReports(settings.service_url, settings.analysis_timeout_s, settings.model)
+    gateway = Gateway(settings, reports)
     try:
         listener = socket.create_server(
             (settings.host, settings.port),

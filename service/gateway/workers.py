@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from service.exchange import Retry
+import httpx
+
+from service.exchange import Retry, ServiceError
 from service.gateway.analysis import Analysis, GiveUp, TryAgain
 from service.gateway.errors import LeaseLostError, UnreadableObjectError
 from service.gateway.header import read_header_of
@@ -128,6 +130,9 @@ class Analyst:
         assert self._build_not_analysed is not None
         try:
             report = self._build_not_analysed(data, reason)
+        except (httpx.TransportError, ServiceError):
+            self._try_again(job, TryAgain("service-unreachable"))
+            return
         except Exception as error:  # of whatever object: it must not stop the worker
             log_event(logging.ERROR, "report failed", error, job=job.id)
             self._bury(job, reason)

@@ -118,6 +118,7 @@ class FakeArchive(FakeServer):
 
     def __init__(self) -> None:
         self.arrivals: list[str] = []
+        self.objects: list[bytes] = []
         self.studies: dict[str, list[bytes]] = {}
         super().__init__()
 
@@ -135,12 +136,13 @@ class FakeArchive(FakeServer):
                 return 404, {}, b""
             content_type, content = build_related(found)
             return 200, {"Content-Type": content_type}, content
-        stored = []
-        for part in split_related(headers["content-type"], body):
+        stored, parts = [], split_related(headers["content-type"], body)
+        for part in parts:
             ds = dcmread(io.BytesIO(part), stop_before_pixels=True)
             stored.append(Stored(str(ds.SOPClassUID), str(ds.SOPInstanceUID)))
         with self._lock:
             self.arrivals += [one.sop_instance_uid for one in stored]
+            self.objects += parts
         content = json.dumps(build_stow_answer(stored, [])).encode()
         return 200, {"Content-Type": MEDIA_TYPE}, content
 
