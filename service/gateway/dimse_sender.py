@@ -43,6 +43,7 @@ class DimseSender:
         to = self._destination
         association = entity.associate(to.host, to.port, ae_title=to.ae_title)
         if not association.is_established:
+            close_rejected(association)
             return TryAgain(
                 "archive-rejected" if association.is_rejected else "archive-unreachable"
             )
@@ -54,6 +55,12 @@ class DimseSender:
             if association.is_established:
                 association.release()
         return None
+
+
+def close_rejected(association: Association) -> None:
+    """Close the socket of an association that was not had; the library leaves it open."""
+    if (connection := association.dul.socket) is not None:
+        connection.close()
 
 
 def _store(association: Association, ds: Dataset) -> TryAgain | GiveUp | None:

@@ -30,6 +30,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run 
     StorageCommitmentPushModelInstance,
 )
 
+from service.gateway.dimse_sender import close_rejected
 from service.gateway.related import build_related
 from tests.conftest import REPOSITORY
 from tests.gateway.fakes import FakeArchive, FakeService, problem
@@ -57,6 +58,7 @@ def c_store(
         entity.add_requested_context(ds.SOPClassUID, ds.file_meta.TransferSyntaxUID)
     association = entity.associate("127.0.0.1", gateway.dimse_port, ae_title=called)
     if not association.is_established:
+        close_rejected(association)
         return []
     statuses = [association.send_c_store(ds).Status for ds in sets]
     association.release()
