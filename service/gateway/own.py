@@ -8,6 +8,7 @@ from __future__ import annotations
 from pydicom import uid
 
 from service.gateway.header import ObjectHeader
+from service.pacs.equipment import MANUFACTURER
 
 ANALYSED_CLASSES = frozenset(
     {
@@ -22,10 +23,10 @@ ANALYSED_CLASSES = frozenset(
 )
 """Others are taken, so that whole studies can be sent, and not kept."""
 
-OWN_MANUFACTURER = "cxr-inference"
-"""Manufacturer of every object we make; also of those another gateway made."""
-
 
 def is_analysed(header: ObjectHeader) -> bool:
-    """Whether an object is a radiograph to read, and by what it says none of our results."""
-    return header.sop_class_uid in ANALYSED_CLASSES and header.manufacturer != OWN_MANUFACTURER
+    """Whether an object is a radiograph to read, and by what it says none of our results.
+
+    Every object we make names us as its manufacturer, also those of another gateway.
+    """
+    return header.sop_class_uid in ANALYSED_CLASSES and header.manufacturer != MANUFACTURER
