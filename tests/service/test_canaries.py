@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from tests.service.harness import Running
+from tests.service.conftest import make_settings
+from tests.service.fake_engine import FakeEngine
+from tests.service.fake_explainer import FakeExplainer
+from tests.service.harness import Running, running
 from tests.service.make_images import make_dicom
 
 pytestmark = pytest.mark.anyio
@@ -77,22 +81,32 @@ DAMAGES = {
 }
 
 
+@pytest.fixture
+async def explaining(bundles: Path, engine: FakeEngine) -> AsyncIterator[Running]:
+    """The application with explanations."""
+    settings = make_settings(bundles)
+    async with running(settings, engine.build, FakeExplainer().build) as ready:
+        yield ready
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("path", ["/v1/predict", "/v1/explain", "/v1/render"])
 async def test_no_canary_is_told(
     path: str,
     damage: str,
-    real_service: Running,
+    explaining: Running,
+    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     """Not in answers, headers, logs, standard streams or metrics."""
-    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    lenient = pydicom.config.IGNORE
+    monkeypatch.setattr(pydicom.config.settings, "reading_validation_mode", lenient)
     file = DAMAGES[damage](make_dicom(170, **canary_attributes()))
     assert CANARY.encode() in file
     with caplog.at_level(logging.DEBUG):
-        response = await real_service.client.post(path, content=file)
-    metrics = await real_service.client.get("/metrics")
+        response = await explaining.client.post(path, content=file)
+    metrics = await explaining.client.get("/metrics")
     streams = capfd.readouterr()
     told = [str(response.headers), response.text, metrics.text, streams.out, streams.err]
     assert (response.status_code < 400) == (damage == "good")
