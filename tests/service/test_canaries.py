@@ -11,11 +11,12 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
+from service.inference.engines import build_engine
 from tests.service.conftest import make_settings
-from tests.service.fake_engine import FakeEngine
 from tests.service.fake_explainer import FakeExplainer
 from tests.service.harness import Running, running
 from tests.service.make_images import make_dicom
+from tests.service.test_v2 import INFER, make_request
 
 pytestmark = pytest.mark.anyio
 
@@ -82,15 +83,15 @@ DAMAGES = {
 
 
 @pytest.fixture
-async def explaining(bundles: Path, engine: FakeEngine) -> AsyncIterator[Running]:
-    """The application with explanations."""
-    settings = make_settings(bundles)
-    async with running(settings, engine.build, FakeExplainer().build) as ready:
+async def explaining(bundles: Path) -> AsyncIterator[Running]:
+    """The application with a real engine and an explainer."""
+    settings = make_settings(bundles, models="")
+    async with running(settings, build_engine, FakeExplainer().build) as ready:
         yield ready
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("path", ["/v1/predict", "/v1/explain", "/v1/render"])
+@pytest.mark.parametrize("path", ["/v1/predict", "/v1/explain", "/v1/render", INFER])
 async def test_no_canary_is_told(
     path: str,
     damage: str,
@@ -105,7 +106,8 @@ async def test_no_canary_is_told(
     file = DAMAGES[damage](make_dicom(170, **canary_attributes()))
     assert CANARY.encode() in file
     with caplog.at_level(logging.DEBUG):
-        response = await explaining.client.post(path, content=file)
+        body = {"json": make_request(file)} if path == INFER else {"content": file}
+        response = await explaining.client.post(path, **body)
     metrics = await explaining.client.get("/metrics")
     streams = capfd.readouterr()
     told = [str(response.headers), response.text, metrics.text, streams.out, streams.err]
