@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from service.gateway.database import Database
 from service.gateway.header import ObjectHeader
-from service.gateway.leases import Leasing, free, is_free, settle
+from service.gateway.leases import Leasing, free, is_free, settle, take
 from service.gateway.schema import WAITING, deliveries, jobs, results
 from service.gateway.spool import Spool, Staged
 
@@ -161,17 +161,8 @@ class Inbox:
             row = connection.execute(due).first()
             if row is None:
                 return None
-            # A token for each lease: what the process itself took again later is not this.
-            owner = f"{self._leasing.owner}.{secrets.token_hex(4)}"
-            connection.execute(
-                update(jobs)
-                .where(jobs.c.seq == row.seq)
-                .values(
-                    state="analysing",
-                    lease_owner=owner,
-                    lease_until_s=now_s + self._leasing.lease_s,
-                    updated_s=now_s,
-                )
+            owner = take(
+                connection, jobs, row.seq, self._leasing, now_s, state="analysing", updated_s=now_s
             )
         return Job(row.seq, row.id, row.file, row.attempts, row.begun_s, owner)
 
@@ -191,11 +182,9 @@ class Inbox:
             settle(
                 connection,
                 jobs,
-                job.seq,
-                job.owner,
+                job,
                 state="delivering",
                 reason=reason,
-                attempts=job.attempts + 1,
                 next_attempt_s=0.0,
             )
             connection.execute(
@@ -238,11 +227,9 @@ class Inbox:
             settle(
                 connection,
                 jobs,
-                job.seq,
-                job.owner,
+                job,
                 state="received",
                 reason=reason,
-                attempts=job.attempts + 1,
                 next_attempt_s=time.time() + delay_s,
             )
 
@@ -256,11 +243,9 @@ class Inbox:
             settle(
                 connection,
                 jobs,
-                job.seq,
-                job.owner,
+                job,
                 state="dead",
                 reason=reason,
-                attempts=job.attempts + 1,
             )
 
     def release_all(self, *, of_everybody: bool) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, Table, update
 from sqlalchemy.sql.elements import ColumnElement
@@ -30,16 +31,45 @@ def is_free(table: Table, now_s: float) -> ColumnElement[bool]:
     return (table.c.next_attempt_s <= now_s) & (table.c.lease_until_s <= now_s)
 
 
-def settle(connection: Connection, table: Table, seq: int, owner: str, **values: Any) -> None:
-    """Write what became of leased work, and give the lease back.
+class Leased(Protocol):
+    """Work that somebody has."""
+
+    @property
+    def seq(self) -> int:
+        """Its row."""
+
+    @property
+    def owner(self) -> str:
+        """The token of its lease."""
+
+    @property
+    def attempts(self) -> int:
+        """How often it was settled before."""
+
+
+def take(
+    connection: Connection, table: Table, seq: int, leasing: Leasing, now_s: float, **values: Any
+) -> str:
+    """Lease a row that is free, and give the lease's token.
+
+    Each lease has one: what the process itself took again later is not this.
+    """
+    owner = f"{leasing.owner}.{secrets.token_hex(4)}"
+    until_s = now_s + leasing.lease_s
+    change = update(table).where(table.c.seq == seq)
+    connection.execute(change.values(**values, lease_owner=owner, lease_until_s=until_s))
+    return owner
+
+
+def settle(connection: Connection, table: Table, work: Leased, **values: Any) -> None:
+    """Write what became of leased work, count the attempt, and give the lease back.
 
     Raises:
         LeaseLostError: Another has it now; nothing was written.
     """
-    held = (table.c.seq == seq) & (table.c.lease_owner == owner)
-    now_s = time.time()
-    change = update(table).where(held).values(**values, **free(), updated_s=now_s)
-    if connection.execute(change).rowcount != 1:
+    held = (table.c.seq == work.seq) & (table.c.lease_owner == work.owner)
+    known = {**values, **free(), "attempts": work.attempts + 1, "updated_s": time.time()}
+    if connection.execute(update(table).where(held).values(**known)).rowcount != 1:
         raise LeaseLostError("The work took longer than its lease.")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ from sqlalchemy import Connection, exists, select, update
 
 from service.gateway.database import Database
 from service.gateway.inbox import Result
-from service.gateway.leases import Leasing, is_free, settle
+from service.gateway.leases import Leasing, is_free, settle, take
 from service.gateway.schema import DEAD, DELIVERED, WAITING, deliveries, jobs, results
 
 
@@ -92,12 +91,7 @@ class Outbox:
             row = connection.execute(due).first()
             if row is None:
                 return None
-            owner = f"{self._leasing.owner}.{secrets.token_hex(4)}"
-            connection.execute(
-                update(deliveries)
-                .where(deliveries.c.seq == row.seq)
-                .values(lease_owner=owner, lease_until_s=now_s + self._leasing.lease_s)
-            )
+            owner = take(connection, deliveries, row.seq, self._leasing, now_s)
             made = connection.execute(
                 select(results).where(results.c.job_seq == row.job_seq).order_by(results.c.position)
             ).all()
@@ -143,10 +137,8 @@ class Outbox:
             settle(
                 connection,
                 deliveries,
-                delivery.seq,
-                delivery.owner,
+                delivery,
                 reason=reason,
-                attempts=delivery.attempts + 1,
                 next_attempt_s=time.time() + delay_s,
             )
 
@@ -159,11 +151,9 @@ class Outbox:
             settle(
                 connection,
                 deliveries,
-                delivery.seq,
-                delivery.owner,
+                delivery,
                 state=state,
                 reason=reason,
-                attempts=delivery.attempts + 1,
             )
             return _close_job(connection, delivery.job_seq)
 
