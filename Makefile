@@ -13,7 +13,7 @@ MODELS := resnet18 small_cnn
 BUNDLES := $(MODELS:%=bundles/%/manifest.json)
 PACKAGES := cxr training export service
 
-.PHONY: help serve test kserve check docs format bench soak fuzz install bundles lock clean
+.PHONY: help serve test kserve check docs format bench bench-gateway soak fuzz install bundles lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo 'make docs               write the generated documents anew'
 	@echo 'make format             format the code'
 	@echo 'make bench              measure beside the in-process limit and two peers (about an hour)'
+	@echo 'make bench-gateway      measure the gateway beside other receivers (about ten minutes)'
 	@echo 'make soak               ten minutes at capacity among misbehaving clients'
 	@echo 'make fuzz               100,000 damaged files through the readers'
 	@echo 'make lock               choose the newest versions and write requirements.lock'
@@ -62,6 +63,9 @@ format: install
 # BENCH='--quick --model resnet18', for instance; see python -m benchmarks run --help
 bench: install bundles
 	$(BIN)/python -m benchmarks run $(BENCH)
+
+bench-gateway: install bundles
+	$(BIN)/python -m benchmarks gateway $(BENCH)
 
 soak: install bundles
 	$(BIN)/python -m benchmarks soak $(SOAK)

@@ -1,4 +1,4 @@
-"""``python -m benchmarks run``, ``soak`` and ``report``."""
+"""``python -m benchmarks run``, ``gateway``, ``soak`` and ``report``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.child import MeasureError
-from benchmarks.options import SERVING, add_common, add_run, options_of
+from benchmarks.options import SERVING, add_common, add_rounds, add_run, options_of
 
 OK, UNCLEAN, FAILED = 0, 1, 2
 PRECISE = frozenset({"", "auto", "fp32"})
@@ -20,6 +20,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     add_run(commands.add_parser("run", help="measure, print the tables, write the JSON"))
+    add_rounds(commands.add_parser("gateway", help="measure the gateway, print, write the JSON"))
     soak = commands.add_parser("soak", help="minutes at capacity among misbehaving clients")
     add_common(soak)
     soak.add_argument("--minutes", type=float, default=10.0)
@@ -33,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and give its exit code."""
     given = build_parser().parse_args(arguments)
     try:
-        return {"run": _run, "soak": _soak, "report": _report}[given.command](given)
+        return {"run": _run, "gateway": _gateway, "soak": _soak, "report": _report}[given.command](
+            given
+        )
     except (MeasureError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
@@ -47,6 +50,16 @@ def _run(given: argparse.Namespace) -> int:
     given.out.write_text(json.dumps(results, indent=1) + "\n")
     print(render(json.loads(given.out.read_text())))
     return OK if results["is_whole"] else FAILED
+
+
+def _gateway(given: argparse.Namespace) -> int:
+    from benchmarks.gateway.page import render_gateway
+    from benchmarks.gateway.run import run_gateway
+
+    results = run_gateway(options_of(given, {}))
+    given.out.write_text(json.dumps(results, indent=1) + "\n")
+    print(render_gateway(results))
+    return OK
 
 
 def _soak(given: argparse.Namespace) -> int:

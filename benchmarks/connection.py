@@ -23,11 +23,13 @@ class Target:
         host: Address.
         port: Port.
         path: Path and query.
+        accept: What to accept; empty for anything.
     """
 
     host: str
     port: int
     path: str = "/"
+    accept: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ def header(head: bytes, name: bytes) -> bytes | None:
 def build_request(target: Target, body: bytes | None) -> bytes:
     """Give the bytes of a POST of ``body``, or of a GET."""
     head = f"{'GET' if body is None else 'POST'} {target.path} HTTP/1.1\r\nHost: {target.host}\r\n"
+    if target.accept:
+        head += f"Accept: {target.accept}\r\n"
     if body is not None:
         head += f"Content-Type: application/octet-stream\r\nContent-Length: {len(body)}\r\n"
     return head.encode() + b"\r\n" + (body or b"")

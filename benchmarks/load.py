@@ -34,6 +34,7 @@ class Plan:
         port: Its port.
         path: Path and query of every request.
         files: Paths of the files, sent in turn.
+        accept: What every request accepts; empty for anything.
         mode: ``closed`` or ``open``.
         seconds: How long.
         ramp_s: How long a closed loop runs before that: its clients begin together, and are
@@ -53,6 +54,7 @@ class Plan:
     port: int
     path: str
     files: tuple[str, ...]
+    accept: str = ""
     mode: str = CLOSED
     seconds: float = 5.0
     ramp_s: float = 0.0
@@ -118,7 +120,7 @@ class Generator:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._target = Target(plan.host, plan.port, plan.path)
+        self._target = Target(plan.host, plan.port, plan.path, plan.accept)
         self._requests = build_requests(self._target, tuple(map(Path, plan.files)))
         self.pool = Pool(self._target)
         self.answers: dict[int, str] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,28 +65,39 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_run(parser: argparse.ArgumentParser) -> None:
-    """Add what the command ``run`` takes."""
+def add_rounds(parser: argparse.ArgumentParser) -> None:
+    """Add what measuring in rounds takes."""
     add_common(parser)
     parser.add_argument("--model", action="append", choices=MODELS, help="both if not given")
-    parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--quick", action="store_true", help="one short round; to try things")
     parser.add_argument("--rounds", type=int, help="3, or 1 if quick")
     parser.add_argument("--seconds", type=float, help="of each measurement; 10, or 4 if quick")
+    parser.add_argument("--out", type=Path, default=Path("results.json"), metavar="JSON")
+    parser.set_defaults(only=None, peer_capacity=0, int8=None)
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Add what the command ``run`` takes."""
+    add_rounds(parser)
+    parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--peer-capacity", type=int, default=32, metavar="N")
     parser.add_argument("--int8", type=Path, metavar="ONNX", help="graph the peers get as int8")
-    parser.add_argument("--out", type=Path, default=Path("results.json"), metavar="JSON")
 
 
-def options_of(given: argparse.Namespace) -> Options:
-    """Give the options of the command ``run``."""
+def options_of(given: argparse.Namespace, serving: Mapping[str, str] = SERVING) -> Options:
+    """Give the options of a command that measures in rounds.
+
+    Args:
+        given: What was given.
+        serving: Settings that hold where none is given.
+    """
     return Options(
         models=tuple(given.model or MODELS),
         parts=frozenset(given.only or PARTS),
         bundles=given.bundles.resolve(),
         data=given.data,
         cache=given.cache.resolve(),
-        settings=SERVING | dict(given.set),
+        settings={**serving, **dict(given.set)},
         rounds=given.rounds or (1 if given.quick else 3),
         seconds=given.seconds or (4.0 if given.quick else 10.0),
         peer_capacity=given.peer_capacity,

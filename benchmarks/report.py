@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 
 from benchmarks.child import ROOT, MeasureError
+from benchmarks.gateway.page import render_gateway
 from benchmarks.table import render
 
 PAGE = ROOT / "docs" / "performance.md"
-BEGIN = "<!-- results: written by `python -m benchmarks report`, not by hand -->"
-END = "<!-- end of results -->"
+BEGIN = "<!-- {what}: written by `python -m benchmarks report`, not by hand -->"
+END = "<!-- end of {what} -->"
 
 
 def write_report(results: Path, page: Path = PAGE) -> None:
@@ -19,17 +20,21 @@ def write_report(results: Path, page: Path = PAGE) -> None:
     Raises:
         MeasureError: The page has no such marks.
     """
-    page.write_text(insert(page.read_text(), render(json.loads(results.read_text()))))
+    found = json.loads(results.read_text())
+    is_gateway = found.get("kind") == "gateway"
+    tables = (render_gateway if is_gateway else render)(found)
+    page.write_text(insert(page.read_text(), tables, "gateway" if is_gateway else "results"))
 
 
-def insert(page: str, tables: str) -> str:
+def insert(page: str, tables: str, what: str = "results") -> str:
     """Replace what lies between the marks.
 
     Raises:
         MeasureError: The marks are missing.
     """
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    first, last = BEGIN.format(what=what), END.format(what=what)
+    before, begin, rest = page.partition(first)
+    _, end, after = rest.partition(last)
     if not (begin and end):
         raise MeasureError("the page has no marks to write results between")
-    return f"{before}{BEGIN}\n\n{tables.strip()}\n\n{END}{after}"
+    return f"{before}{first}\n\n{tables.strip()}\n\n{last}{after}"

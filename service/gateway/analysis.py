@@ -14,6 +14,8 @@ from service.gateway.related import DICOM, split_related
 ACCEPT = f'multipart/related; type="{DICOM}"'
 
 TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+BUSY_STATUSES = frozenset({429, 503})
+UNREACHABLE = "service-unreachable"
 OBJECT_STATUSES = frozenset({400, 413, 415, 422})
 """The object itself is refused, not the way it was asked about."""
 
@@ -29,6 +31,13 @@ class TryAgain:
 
     reason: str
     response: httpx.Response | None = None
+
+    @property
+    def is_of_service(self) -> bool:
+        """Whether the service is busy or away, whatever the object."""
+        if self.response is None:
+            return self.reason == UNREACHABLE
+        return self.response.status_code in BUSY_STATUSES
 
     @property
     def asked_s(self) -> float:
@@ -94,7 +103,7 @@ class Analysis:
         except httpx.TimeoutException:
             return TryAgain("service-timeout")
         except (httpx.TransportError, RuntimeError):  # RuntimeError: the client was closed
-            return TryAgain("service-unreachable")
+            return TryAgain(UNREACHABLE)
         try:
             return _objects_of(verify_success(response))
         except InvalidRequestError:

@@ -26,6 +26,7 @@ from service.gateway.intake import Intake
 from service.gateway.leases import Leasing
 from service.gateway.ledger import Ledger
 from service.gateway.outbox import Outbox
+from service.gateway.pace import PacedAnalysis
 from service.gateway.settings import GatewaySettings
 from service.gateway.signals import Signals
 from service.gateway.spool import Spool
@@ -44,6 +45,7 @@ from service.telemetry.logs import log_event
 
 LOCK_FILE = "gateway.lock"
 HOUSEKEEPING_S = 60.0
+PATIENCE = 0.25  # of the timeout: a lease is one and a half of it
 STRAY_AGE_S = 3600.0  # far longer than the way from a file to its row
 S_PER_D = 86_400.0
 LAST_WORDS_S = 2.0  # for workers whose time to finish is over
@@ -94,7 +96,12 @@ class Gateway:
         self._analyst = Analyst(
             self._inbox,
             self.spool,
-            self._analysis,
+            PacedAnalysis(
+                self._analysis,
+                self.signals,
+                most=settings.analysis_workers,
+                patience_s=PATIENCE * settings.analysis_timeout_s,
+            ),
             self.signals,
             self.metrics,
             retry=retry,

@@ -10,11 +10,12 @@ from typing import Any, Protocol
 import httpx
 
 from service.exchange import Retry, ServiceError
-from service.gateway.analysis import Analysis, GiveUp, TryAgain
+from service.gateway.analysis import UNREACHABLE, GiveUp, TryAgain
 from service.gateway.errors import LeaseLostError, UnreadableObjectError
 from service.gateway.header import read_header_of
 from service.gateway.inbox import Inbox, Job, Result
 from service.gateway.outbox import Delivery, Outbox
+from service.gateway.pace import Analyses
 from service.gateway.signals import Signals
 from service.gateway.spool import Spool
 from service.telemetry.gateway import GatewayMetrics
@@ -58,7 +59,7 @@ class Analyst:
         self,
         inbox: Inbox,
         spool: Spool,
-        analysis: Analysis,
+        analysis: Analyses,
         signals: Signals,
         metrics: GatewayMetrics,
         *,
@@ -131,7 +132,7 @@ class Analyst:
         try:
             report = self._build_not_analysed(data, reason)
         except (httpx.TransportError, ServiceError):
-            self._try_again(job, TryAgain("service-unreachable"))
+            self._try_again(job, TryAgain(UNREACHABLE))
             return
         except Exception as error:  # of whatever object: it must not stop the worker
             log_event(logging.ERROR, "report failed", error, job=job.id)

@@ -92,8 +92,9 @@ def test_the_generator_is_compared_with_the_quickest_server() -> None:
 
 def test_results_replace_what_was_between_the_marks() -> None:
     """The method around them stays, and doing it twice changes nothing."""
-    once = insert(f"before\n{BEGIN}\nold\n{END}\nafter\n", "new\n")
-    assert once == f"before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"
+    first, last = BEGIN.format(what="results"), END.format(what="results")
+    once = insert(f"before\n{first}\nold\n{last}\nafter\n", "new\n")
+    assert once == f"before\n{first}\n\nnew\n\n{last}\nafter\n"
     assert insert(once, "new\n") == once
 
 
@@ -105,4 +106,6 @@ def test_a_page_without_marks_is_refused() -> None:
 
 def test_the_shipped_page_has_the_marks() -> None:
     """The report command can write into it."""
-    assert f"{BEGIN}\n\na table\n\n{END}" in insert(PAGE.read_text(), "a table")
+    for what in ("results", "gateway"):
+        whole = f"{BEGIN}\n\na table\n\n{END}".format(what=what)
+        assert whole in insert(PAGE.read_text(), "a table", what)
