@@ -20,6 +20,8 @@ from cxr.dicom_pixels import Stored
 from cxr.errors import UnreadableImageError
 from cxr.image import Display, GrayImage, Window
 
+FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
+
 
 @dataclass(frozen=True)
 class Rendering:
@@ -154,14 +156,16 @@ def _has_voi_lut(ds: Dataset) -> bool:
 
 
 def _function_of(ds: Dataset) -> str:
-    return str(ds.get("VOILUTFunction") or "LINEAR").upper()
+    """Give the dataset's VOI LUT Function, LINEAR for whatever is none (PS3.3 C.11.2.1.3)."""
+    stated = str(ds.get("VOILUTFunction") or "").strip().upper()
+    return stated if stated in FUNCTIONS else "LINEAR"
 
 
 def _with_function_of(ds: Dataset, window: Window) -> Window:
     """Give a chosen window the dataset's function, or the exact one where LINEAR has no such."""
     function = _function_of(ds)
-    if function not in ("SIGMOID", "LINEAR_EXACT"):
-        function = "LINEAR" if window.width >= 1 else "LINEAR_EXACT"
+    if function == "LINEAR" and window.width < 1:
+        function = "LINEAR_EXACT"
     return replace(window, function=function)
 
 
