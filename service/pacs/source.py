@@ -15,7 +15,7 @@ from cxr.silence import silence
 from service.pacs import values
 from service.pacs.uids import derive_uid
 
-# highdicom lays its warnings at the door of whoever calls it.
+# highdicom logs UIDs and, where it doubts them, names; its warnings count as its callers'.
 silence("pydicom", "highdicom", "service.pacs")
 
 TEXTS = {
@@ -48,7 +48,7 @@ READ = (
     *(f"{moment}{part}" for moment in MOMENTS for part in ("Date", "Time")),
 )
 NO_DATE, NO_TIME = "19000101", "000000"
-"""Of results whose source has no date at all: required, and a repeat must give the same."""
+"""Of reports whose source has no date at all: one is required, and a repeat must give the same."""
 
 UNICODE = "ISO_IR 192"
 
@@ -84,6 +84,11 @@ class SourceHeader:
     def study_instance_uid(self) -> str:
         """UID of its study."""
         return str(self.ds.StudyInstanceUID)
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether the image has a date at all."""
+        return self.date != NO_DATE
 
     def shared(self) -> Dataset:
         """Give what every object of the study has in common: patient and study."""
