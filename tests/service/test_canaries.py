@@ -17,16 +17,18 @@ from typing import Any
 import httpx
 import pydicom
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from service.inference.engines import build_engine
 from service.telemetry.logs import JsonFormatter
 from tests.canaries import PLAN, found_in, planted
 from tests.conftest import REPOSITORY
-from tests.damages import BROKEN, NAME, SOUND
+from tests.damages import BROKEN, NAME, SOUND, cut
 from tests.service.conftest import make_settings
 from tests.service.fake_explainer import FakeExplainer
 from tests.service.harness import Running, running
-from tests.service.make_images import make_dicom
+from tests.service.make_images import make_dicom, make_pixels
 from tests.service.test_v2 import INFER, make_request
 
 pytestmark = pytest.mark.anyio
@@ -42,6 +44,8 @@ TAKEN_OVER = {
     "SOPInstanceUID", "SeriesInstanceUID", "ContentDate", "ContentTime",
 }  # fmt: skip
 """By objects, docs/dicom-results.md; no canary can be a sex or an orientation."""
+
+EXIF_DESCRIPTION, EXIF_ARTIST = 0x010E, 0x013B
 
 Send = Callable[[httpx.AsyncClient, bytes], Any]
 
@@ -163,6 +167,33 @@ async def test_no_canary_is_told(
     streams = capfd.readouterr()
     assert lines
     assert not found_in("\n".join([metrics.text, streams.out, streams.err, *lines]))
+
+
+def picture_of(kind: str, mean: int = 170) -> bytes:
+    """A plain picture whose metadata name the patient."""
+    exif, text, buffer = Image.Exif(), PngInfo(), io.BytesIO()
+    exif[EXIF_DESCRIPTION] = exif[EXIF_ARTIST] = NAME
+    text.add_text("Description", NAME)
+    Image.fromarray(make_pixels(mean)).save(buffer, kind, exif=exif, pnginfo=text, comment=NAME)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("share", [1, 0.9, 0.3])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+async def test_no_canary_of_a_plain_picture_is_told(
+    kind: str, share: float, explaining: Running, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Not what Exif, comments and text chunks say."""
+    file = cut(share)(picture_of(kind))
+    assert NAME in file.decode("latin-1")
+    with every_line() as lines:
+        for way, (send, _) in WAYS.items():
+            if way not in ("report", "capture", "report and capture"):
+                response = await send(explaining.client, file)
+                assert (response.status_code < 400) == (share == 1 or "form" in way), way
+                assert not found_in(response.content), way
+    streams = capfd.readouterr()
+    assert not found_in("\n".join([streams.out, streams.err, *lines]))
 
 
 @pytest.fixture(scope="module")
