@@ -58,7 +58,7 @@ LOSSLESS = {
     "implicit": by("dcmconv", "+ti"),
     "big endian": by("dcmconv", "+tb"),
     "deflated": by("dcmconv", "+td"),
-    "undefined lengths": by("dcmconv", "+te", "-e"),
+    "undefined lengths": by("dcmconv", "--write-xfer-little", "-e"),
     "rle": by("dcmcrle"),
     "rle in fragments": by("dcmcrle", "+fs", "20"),
     "jpeg lossless sv1": by("dcmcjpeg", "+e1"),
