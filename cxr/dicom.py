@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
-import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -24,11 +22,9 @@ from cxr.errors import (
 )
 from cxr.grayscale import chroma_of, integer_of, render_gray
 from cxr.image import DecodedImage, Window
+from cxr.silence import silence
 
-# pydicom logs and warns with the values of attributes, which may be a patient's. A filter for
-# good, because one set and reset around a call would be lifted by another thread's.
-logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
-warnings.filterwarnings("ignore", module="pydicom")
+silence("pydicom")
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 MONOCHROME = ("MONOCHROME1", "MONOCHROME2")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from pydicom.dataset import Dataset
 
 from cxr.dicom_age import age_years_of
@@ -33,6 +35,13 @@ BURNED_IN = (
 )
 
 
+CODE = re.compile(r"[A-Z0-9_ ]{0,16}")
+"""Value representation CS, PS3.5 table 6.2-1."""
+
+NO_CODE = "?"
+"""Stands for what is no code: a name, typed into the wrong field, is not passed on."""
+
+
 def facts_of(ds: Dataset) -> DicomFacts:
     """Give the technical codes of a header."""
     return DicomFacts(
@@ -58,6 +67,11 @@ def header_warnings(facts: DicomFacts) -> tuple[str, ...]:
 
 
 def _code(ds: Dataset, keyword: str) -> str:
+    code = _text(ds, keyword)
+    return code if CODE.fullmatch(code) else NO_CODE
+
+
+def _text(ds: Dataset, keyword: str) -> str:
     value = ds.get(keyword)
     return "" if value is None else str(value).strip().upper()
 
@@ -66,4 +80,4 @@ def _view_of(ds: Dataset) -> str:
     stated = _code(ds, "ViewPosition")
     if stated or not ds.get("ViewCodeSequence"):
         return stated
-    return VIEW_OF_CODE.get(_code(ds.ViewCodeSequence[0], "CodeValue"), "")
+    return VIEW_OF_CODE.get(_text(ds.ViewCodeSequence[0], "CodeValue"), "")

@@ -2,7 +2,8 @@
 
 The order of the transformations is the standard's (PS3.4, N.2): bits above HighBit masked,
 modality LUT, VOI LUT, and MONOCHROME1 inverted last. They are evaluated once for every stored
-value instead of once for every pixel, which is exact and many times cheaper.
+value instead of once for every pixel, which is exact and many times cheaper; the bits of a cell
+are sorted out in the same table.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
+from cxr.cells import Cells
 from cxr.dicom_pixels import Stored
 from cxr.errors import UnreadableImageError
 from cxr.image import Display, GrayImage, Window
+
+FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
 
 @dataclass(frozen=True)
@@ -68,21 +72,24 @@ def render_gray(ds: Dataset, stored: Stored, window: Window | None = None) -> Re
     bits_stored = integer_of(ds, "BitsStored", default=integer_of(ds, "BitsAllocated"))
     signed = integer_of(ds, "PixelRepresentation") == 1
     size = 1 << bits_stored
-    codes = stored.values.astype(np.int32)
+    lowest = -(size >> 1) if signed else 0
     high_bit = integer_of(ds, "HighBit", default=bits_stored - 1)
+    cells = stored.values
+    if cells.dtype not in (np.uint8, np.uint16):
+        cells = cells.astype(np.uint16)  # two's complement, if there is a sign
+    codes = np.arange(1 << (8 * cells.itemsize), dtype=np.int32)  # of every cell there can be
     if high_bit < stored.bits:  # else the frame holds values and not cells
         codes >>= high_bit + 1 - bits_stored
     # Bits above HighBit may hold overlays (PS3.5 8.1.1, retired but met).
     codes &= size - 1
-    lowest = -(size >> 1) if signed else 0
     if signed:
         codes = np.where(codes >= size >> 1, codes - size, codes)
     values = np.arange(lowest, lowest + size, dtype=np.int32)
-    present = np.bincount((codes - lowest).ravel(), minlength=size) > 0
-    table, display = _display_table(ds, values, present, window)
+    pixels = Cells(cells, codes - lowest)
+    table, display = _display_table(ds, values, pixels, window)
     if ds.PhotometricInterpretation == "MONOCHROME1":
         table = 255 - table
-    return Rendering(table[codes - lowest], (), display)
+    return Rendering(pixels.look_up(table), (), display)
 
 
 def chroma_of(stored: Stored) -> float:
@@ -102,14 +109,14 @@ def _luma(stored: Stored) -> GrayImage:
 
 
 def _display_table(
-    ds: Dataset, stored: NDArray[np.int32], present: NDArray[Any], chosen: Window | None
+    ds: Dataset, stored: NDArray[np.int32], cells: Cells, chosen: Window | None
 ) -> tuple[GrayImage, Display]:
     """Map every stored value to a grey level.
 
     Args:
         ds: The dataset with its modality and VOI attributes.
         stored: All stored values in order, shape (2**BitsStored,).
-        present: Which of them occur in the image.
+        cells: Which of them occur in the image.
         chosen: A window in place of the dataset's VOI.
 
     Returns:
@@ -118,7 +125,7 @@ def _display_table(
     _correct_descriptors(ds)
     # apply_modality_lut looks a LUT up by stored value, so it may be asked for all at once.
     values = np.asarray(apply_modality_lut(stored, ds), dtype=np.float64)
-    low, high = _value_range(ds, stored, values, present)
+    low, high = cells.range_of(values, _padding(ds, stored))
     window = None
     if chosen is not None:
         window = _with_function_of(ds, chosen)
@@ -154,14 +161,16 @@ def _has_voi_lut(ds: Dataset) -> bool:
 
 
 def _function_of(ds: Dataset) -> str:
-    return str(ds.get("VOILUTFunction") or "LINEAR").upper()
+    """Give the dataset's VOI LUT Function, LINEAR for whatever is none (PS3.3 C.11.2.1.3)."""
+    stated = str(ds.get("VOILUTFunction") or "").strip().upper()
+    return stated if stated in FUNCTIONS else "LINEAR"
 
 
 def _with_function_of(ds: Dataset, window: Window) -> Window:
     """Give a chosen window the dataset's function, or the exact one where LINEAR has no such."""
     function = _function_of(ds)
-    if function not in ("SIGMOID", "LINEAR_EXACT"):
-        function = "LINEAR" if window.width >= 1 else "LINEAR_EXACT"
+    if function == "LINEAR" and window.width < 1:
+        function = "LINEAR_EXACT"
     return replace(window, function=function)
 
 
@@ -191,16 +200,13 @@ def _windowed(values: NDArray[np.float64], window: Window) -> Any:
     return (values - (centre - 0.5)) / (width - 1.0) + 0.5
 
 
-def _value_range(
-    ds: Dataset, stored: NDArray[np.int32], values: NDArray[np.float64], present: NDArray[Any]
-) -> tuple[float, float]:
-    """Range of the values that occur, padding left out: the display of an image without VOI."""
+def _padding(ds: Dataset, stored: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Tell which stored values are padding (PS3.3 C.7.5.1.1.2)."""
     first = ds.get("PixelPaddingValue")
     last = ds.get("PixelPaddingRangeLimit", first)
-    if isinstance(first, int) and isinstance(last, int):
-        # Implicit VR carries no sign of its own: it is the pixels'.
-        wrap = 1 << 16 if stored[0] < 0 else 0
-        ends = [end - wrap if end >= 1 << 15 else end for end in (first, last)]
-        kept = present & ~((stored >= min(ends)) & (stored <= max(ends)))
-        present = kept if kept.any() else present
-    return float(values[present].min()), float(values[present].max())
+    if not isinstance(first, int) or not isinstance(last, int):
+        return np.zeros(stored.shape, dtype=np.bool_)
+    # Implicit VR carries no sign of its own: it is the pixels'.
+    wrap = 1 << 16 if stored[0] < 0 else 0
+    ends = [end - wrap if end >= 1 << 15 else end for end in (first, last)]
+    return (stored >= min(ends)) & (stored <= max(ends))

@@ -19,6 +19,8 @@ ModelInput: TypeAlias = NDArray[np.uint8]
 class DicomFacts:
     """What may be known of a DICOM object without knowing anything of the patient.
 
+    Codes that are none by their form (PS3.5, value representation CS) are ``?``.
+
     Attributes:
         modality: (0008,0060), upper case, empty if absent.
         view_position: (0018,5101), else from its code (0054,0220); upper case, empty if absent.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -11,6 +10,9 @@ from PIL import Image
 
 from cxr.errors import InputError, UnreadableImageError
 from cxr.image import DecodedImage, GrayImage
+from cxr.silence import silence
+
+silence("PIL")  # of oddities that are not ours to log, and with what EXIF and text chunks say
 
 # The declared size is checked against our own limit, which answers with a clear error.
 Image.MAX_IMAGE_PIXELS = None
@@ -56,20 +58,18 @@ def decode_raster(
         UnreadableImageError: Truncated or corrupt.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of oddities that are not ours to log
-            with Image.open(io.BytesIO(data), formats=_PILLOW_FORMATS[kind]) as picture:
-                width, height = picture.size
-                verify_pixels(width, height)
-                if kind == "jpeg" and reduce_to_px:
-                    _draft(picture, reduce_to_px)
-                orientation = _orientation_of(picture)
-                picture.load()
-                oriented = _upright(picture, orientation)
-                if orientation in _TRANSPOSING_ORIENTATIONS:
-                    width, height = height, width
-                pixels, notes = _to_gray(oriented)
-                chroma = _mean_chroma(oriented)
+        with Image.open(io.BytesIO(data), formats=_PILLOW_FORMATS[kind]) as picture:
+            width, height = picture.size
+            verify_pixels(width, height)
+            if kind == "jpeg" and reduce_to_px:
+                _draft(picture, reduce_to_px)
+            orientation = _orientation_of(picture)
+            picture.load()
+            oriented = _upright(picture, orientation)
+            if orientation in _TRANSPOSING_ORIENTATIONS:
+                width, height = height, width
+            pixels, notes = _to_gray(oriented)
+            chroma = _mean_chroma(oriented)
     except (InputError, MemoryError):
         raise
     except Exception:  # Pillow's decoders raise whatever the bytes lead them to

@@ -57,7 +57,15 @@ unsegmented palette. Applied in the standard's order: bits outside BitsStored an
 (overlays in them are ignored, as separate ones are); modality LUT sequence or rescale; VOI LUT
 sequence, else the first window (LINEAR, LINEAR_EXACT, SIGMOID), else the range of the values
 without padding; inversion of MONOCHROME1. A frame must be complete and of the dataset's size, or
-the object is refused.
+the object is refused. Of the header JSON answers tell Modality, View Position, Body Part Examined,
+Photometric Interpretation and the transfer syntax; one that has not the form of a code is told as
+`?`, so that a name in the wrong field stays where it is.
+
+**A limit:** a JPEG (baseline, extended, progressive or lossless; in DICOM or by itself) that was
+cut and got an end marker again is read, with grey where its end was: the decoders fill in what is
+missing and do not tell. So is one whose compressed data are damaged but can still be decoded.
+Without the end marker any cut JPEG is refused; whoever stores and sends should compare digests
+(every answer has the SHA-256 of the bytes received).
 
 Compressed pixels are read by [imagecodecs](https://github.com/cgohlke/imagecodecs)
 (BSD-3-Clause) with the libraries named below, uncompressed and run-length encoded ones by

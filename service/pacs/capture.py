@@ -63,8 +63,9 @@ def _add_series(ds: Dataset, source: SourceHeader, capture: Capture) -> None:
     ds.Modality, ds.ConversionType = "OT", "WSD"
     ds.SeriesInstanceUID, ds.SeriesNumber = capture.series_instance_uid, SERIES_NUMBER
     ds.InstanceNumber, ds.SeriesDescription = 1, SERIES_DESCRIPTION
-    ds.SeriesDate = ds.ContentDate = source.date
-    ds.SeriesTime = ds.ContentTime = source.time
+    if source.is_dated:
+        ds.SeriesDate = ds.ContentDate = source.date
+        ds.SeriesTime = ds.ContentTime = source.time
     # Laterality is required unless the part is known to be one of which there are no two.
     if source.ds.get("BodyPartExamined") == UNPAIRED:
         ds.BodyPartExamined = UNPAIRED

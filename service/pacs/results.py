@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import TypeAlias
@@ -202,13 +201,11 @@ def _parameters(model: ModelRef) -> tuple[str, ...]:
 
 def _guarded(render: Callable[[], bytes]) -> bytes:
     """Render, and tell of a failure nothing but that there was one."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # their texts quote attribute values
-        try:
-            return render()
-        except Exception as error:  # libraries' own, whose texts quote values, too
-            log_event(logging.ERROR, "DICOM result failed", error)
-            raise DicomResultError(
-                "No DICOM object could be made for this image. The result can be had as JSON. "
-                "Report the request id."
-            ) from None
+    try:
+        return render()
+    except Exception as error:  # libraries' own, whose texts quote values, too
+        log_event(logging.ERROR, "DICOM result failed", error)
+        raise DicomResultError(
+            "No DICOM object could be made for this image. The result can be had as JSON. "
+            "Report the request id."
+        ) from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 from dataclasses import dataclass, field
 
 import pydicom
@@ -12,8 +11,12 @@ from pydicom.uid import SecondaryCaptureImageStorage
 
 from cxr.dicom_size import verify_inflated_size
 from cxr.errors import InputError, UnreadableImageError
+from cxr.silence import silence
 from service.pacs import values
 from service.pacs.uids import derive_uid
+
+# highdicom logs UIDs and, where it doubts them, names; its warnings count as its callers'.
+silence("pydicom", "highdicom", "service.pacs")
 
 TEXTS = {
     "PatientName": "PN",
@@ -45,7 +48,7 @@ READ = (
     *(f"{moment}{part}" for moment in MOMENTS for part in ("Date", "Time")),
 )
 NO_DATE, NO_TIME = "19000101", "000000"
-"""Of results whose source has no date at all: required, and a repeat must give the same."""
+"""Of reports whose source has no date at all: one is required, and a repeat must give the same."""
 
 UNICODE = "ISO_IR 192"
 
@@ -82,6 +85,11 @@ class SourceHeader:
         """UID of its study."""
         return str(self.ds.StudyInstanceUID)
 
+    @property
+    def is_dated(self) -> bool:
+        """Whether the image has a date at all."""
+        return self.date != NO_DATE
+
     def shared(self) -> Dataset:
         """Give what every object of the study has in common: patient and study."""
         ds = Dataset()
@@ -103,21 +111,18 @@ def read_source(data: bytes) -> SourceHeader:
         UnreadableImageError: It is no DICOM file, its header is truncated or corrupt, or it has
             no SOP Instance UID by which results could refer to it.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # their texts quote attribute values
-        try:
-            verify_inflated_size(data)
-            ds = pydicom.dcmread(
-                io.BytesIO(data), stop_before_pixels=True, specific_tags=list[str](READ)
-            )
-            return _sanitise(ds)
-        except InputError:
-            raise
-        except Exception:  # elements are parsed when touched, and raise in a hundred ways
-            raise UnreadableImageError(
-                "The header of the DICOM file is truncated or corrupt. Send the complete Part 10 "
-                "file."
-            ) from None
+    try:
+        verify_inflated_size(data)
+        ds = pydicom.dcmread(
+            io.BytesIO(data), stop_before_pixels=True, specific_tags=list[str](READ)
+        )
+        return _sanitise(ds)
+    except InputError:
+        raise
+    except Exception:  # elements are parsed when touched, and raise in a hundred ways
+        raise UnreadableImageError(
+            "The header of the DICOM file is truncated or corrupt. Send the complete Part 10 file."
+        ) from None
 
 
 def _sanitise(received: pydicom.FileDataset) -> SourceHeader:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,11 +31,9 @@ from service.pacs.concepts import Concept
 from service.pacs.part10 import encode_part10
 from service.pacs.source import SourceHeader
 
-# highdicom logs UIDs and, where it doubts them, names.
-logging.getLogger("highdicom").setLevel(logging.CRITICAL + 1)
-
 SERIES_NUMBER = 9001  # beyond those of modalities
 SERIES_DESCRIPTION = "AI results, research use only"
+UNDATED = "The image has no date; the date of this report stands for an unknown one."
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,8 @@ def render_report(source: SourceHeader, statement: Statement) -> bytes:
     )
     del report.InstanceCreationDate, report.InstanceCreationTime  # now, and a repeat's is another
     shared = source.shared()
-    shared.SeriesDate, shared.SeriesTime = source.date, source.time
+    if source.is_dated:
+        shared.SeriesDate, shared.SeriesTime = source.date, source.time
     shared.ContributingEquipmentSequence = [equipment.equipment_item(model)]
     report.update(shared)
     return encode_part10(report, ExplicitVRLittleEndian)
@@ -153,7 +151,8 @@ def _group(source: SourceHeader, statement: Statement) -> MeasurementsAndQualita
             SourceImageForMeasurementGroup(source.sop_class_uid, source.sop_instance_uid)
         ],
     )
-    for comment in (*statement.comments, equipment.NOT_A_DEVICE):
+    undated = () if source.is_dated else (UNDATED,)
+    for comment in (*statement.comments, *undated, equipment.NOT_A_DEVICE):
         group[0].ContentSequence.append(
             TextContentItem(
                 name=_coded(concepts.COMMENT),

@@ -252,11 +252,17 @@ class Encoding:
         name: Of the test.
         edits: Applied to the uncompressed object one after another.
         tolerance: On the probability of the same picture.
+        convert: Applied to the file.
     """
 
     name: str
     edits: tuple[Edit, ...]
     tolerance: float = 0.01
+    convert: Callable[[bytes], bytes] = bytes
+
+    def encode(self, image: GrayImage) -> bytes:
+        """Give the Part 10 file of a picture."""
+        return self.convert(edited(image, *self.edits))
 
 
 def lossless_jpeg(predictor: int, bits: int) -> Callable[[np.ndarray[Any, Any]], bytes]:

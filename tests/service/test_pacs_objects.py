@@ -22,6 +22,7 @@ from service.errors import DicomResultError
 from service.pacs import results
 from service.pacs.results import build_capture, build_not_analysed, build_report
 from service.pacs.source import NO_DATE, read_source
+from service.pacs.structured_report import UNDATED
 from service.pacs.uids import derive_uid
 from service.telemetry.logs import JsonFormatter
 from tests.service.make_images import make_dicom, make_png
@@ -286,8 +287,19 @@ def test_what_is_malformed_is_left_empty() -> None:
     assert (ds.PatientID, ds.AccessionNumber) == ("", "")
     ds = read(report(SOURCES["malformed dates"]()))
     assert (ds.StudyDate, ds.StudyTime, ds.PatientBirthDate) == ("", "", "19010203")
-    assert read(report(make_dicom())).ContentDate == NO_DATE
     assert "PatientAge" not in read(report(SOURCES["malformed age"]()))
+
+
+def test_results_of_an_undated_image_say_so() -> None:
+    """A report has to have a date: it says that this is none. A capture has none."""
+    image = make_dicom()
+    undated = read(report(image))
+    assert (undated.ContentDate, undated.ContentTime) == (NO_DATE, "000000")
+    assert "SeriesDate" not in undated
+    assert UNDATED.encode() in report(image)
+    assert UNDATED.encode() not in report(make_source())
+    assert not {"ContentDate", "ContentTime", "SeriesDate"} & set(read(capture(image)).dir())
+    assert (report(image), capture(image)) == (report(image), capture(image))
 
 
 def test_header_says_nothing_of_itself() -> None:
