@@ -103,6 +103,15 @@ class Orthanc:
         return data
 
 
+def free_ports(count: int) -> list[int]:
+    """Give ports on which nobody listens."""
+    ports = []
+    for _ in range(count):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            ports.append(free.getsockname()[1])
+    return ports
+
+
 @contextmanager
 def running_orthanc(
     folder: Path, configuration: Mapping[str, Any] | None = None
@@ -115,10 +124,7 @@ def running_orthanc(
     """
     added = dict(configuration or {})
     dicomweb = {"Enable": True, "Root": "/dicom-web/"} | added.pop("DicomWeb", {})
-    ports = []
-    for _ in range(2):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            ports.append(free.getsockname()[1])
+    ports = free_ports(2)
     whole = {
         "Name": "test",
         "StorageDirectory": str(folder / "storage"),

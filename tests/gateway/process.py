@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +107,20 @@ class GatewayProcess:
         """Ask for its jobs."""
         answer = httpx.get(f"{self.url}/v1/jobs", params={"limit": 500, **query}, timeout=30)
         return list(answer.json()["jobs"])
+
+
+@contextmanager
+def running_gateway(folder: Path, **settings: Any) -> Iterator[GatewayProcess]:
+    """Start a gateway before a real service, which takes longer than a fake, and kill it at last.
+
+    Args:
+        folder: For its spool and log.
+        **settings: Over those of :func:`gateway_environment`.
+    """
+    chosen = {"analysis_timeout_s": 30, "lease_s": 60, **settings}
+    gateway = GatewayProcess(gateway_environment(folder / "spool", **chosen), folder / "log")
+    try:
+        gateway.start()
+        yield gateway
+    finally:
+        gateway.kill()

@@ -77,7 +77,7 @@ local function read(id)
   if not objects or #objects == 0 then
     local problem = problem_with(id, image)
     if problem and not TRANSIENT[problem['status']] then
-      log(id, 'is refused: ' .. tostring(problem['status']) .. ' ' .. tostring(problem['type']))
+      log(id, string.format('is refused: %d %s', problem['status'], problem['type']))
       return true
     end
     log(id, 'was not read: no answer, or a passing problem')
