@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+SYSTEM_PATH = os.pathsep.join(
+    folder
+    for folder in os.environ["PATH"].split(os.pathsep)
+    if Path(folder) != Path(sys.executable).parent
+)
+"""Without Python's folder, in which pynetdicom has a storescu of its own."""
+
 
 def find_program(name: str) -> str:
     """Give the path of a program, or skip the test."""
-    path = shutil.which(name)
+    path = shutil.which(name, path=SYSTEM_PATH)
     if path is None:
         pytest.skip(f"{name} is absent (Debian: apt-get install dcmtk dicom3tools)")
     return path

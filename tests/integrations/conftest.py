@@ -1,5 +1,5 @@
 """Fixtures of the gateway's tests that these share."""
 
-from tests.gateway.conftest import fake_service
+from tests.gateway.conftest import archive, fake_service
 
-__all__ = ["fake_service"]
+__all__ = ["archive", "fake_service"]
