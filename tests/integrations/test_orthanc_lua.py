@@ -31,6 +31,11 @@ READ = "was read, 2 results stored"
 StartOrthanc = Callable[..., Orthanc]
 
 
+def until_logged(orthanc: Orthanc, text: str, count: int = 1) -> None:
+    """Wait until Orthanc has said something so many times."""
+    until(lambda: orthanc.log.count(text) >= count)
+
+
 @pytest.fixture
 def start_orthanc(tmp_path: Path) -> Iterator[StartOrthanc]:
     """Start an Orthanc that is set up as the page says, with the script for a service."""
@@ -57,7 +62,7 @@ def test_results_lie_in_the_study_once(
     file = write_radiograph(tmp_path / "chest.dcm")
     for count in (1, 2):
         store(orthanc.dimse_port, "ORTHANC", file)
-        until(lambda count=count: orthanc.log.count(READ) >= count)  # type: ignore[misc]
+        until_logged(orthanc, READ, count)
         verify_results(orthanc, tmp_path)
     assert orthanc.log.count("cxr: ") == 2
     assert not [value for value in PATIENT if value in orthanc.log]
@@ -81,7 +86,7 @@ def test_refused_and_other_objects_are_left_alone(
         )
     ]
     store(orthanc.dimse_port, "ORTHANC", *files)
-    until(lambda: "cxr: " in orthanc.log)
+    until_logged(orthanc, "cxr: ")
     [line] = re.findall(r"cxr: .*", orthanc.log)
     assert re.fullmatch(r"cxr: [\w-]{44} is refused: 422 /docs/problems#[\w-]+", line)
     assert len(orthanc.find(STUDY)) == len(files)
@@ -99,11 +104,11 @@ def test_passing_trouble_is_tried_again(
     if how == "unreachable":
         fake_service.stop()
     store(orthanc.dimse_port, "ORTHANC", write_radiograph(tmp_path / "chest.dcm"))
-    until(lambda: "was not read" in orthanc.log)
+    until_logged(orthanc, "was not read")
     if how == "unreachable":
         fake_service.script = lambda number: None
         fake_service.start()
-    until(lambda: READ in orthanc.log)
+    until_logged(orthanc, READ)
     assert len(orthanc.find(STUDY)) == 3
 
 
@@ -121,8 +126,8 @@ def test_tries_are_bounded(
             Modality="CT" if number else "CR",  # others only make a study stable
         )
         store(orthanc.dimse_port, "ORTHANC", file)
-        until(lambda tries=number + 1: orthanc.log.count("was not read") == tries)  # type: ignore[misc]
-    until(lambda: "is given up after 3 tries" in orthanc.log)
+        until_logged(orthanc, "was not read", number + 1)
+    until_logged(orthanc, "is given up after 3 tries")
     assert fake_service.requests == 6  # each try asks, and asks why not
 
 
@@ -134,7 +139,7 @@ def test_what_waits_at_the_end_is_named(
     fake_service.stop()
     orthanc = start_orthanc(fake_service.url)
     store(orthanc.dimse_port, "ORTHANC", write_radiograph(tmp_path / "chest.dcm"))
-    until(lambda: "was not read" in orthanc.log)
+    until_logged(orthanc, "was not read")
     orthanc.stop()
     assert "is forgotten, because Orthanc stops" in orthanc.log
 

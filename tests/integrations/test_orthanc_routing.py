@@ -51,9 +51,10 @@ class Setup:
         ) as gateway:
             yield gateway
 
-    def jobs(self) -> list[str]:
-        """Give the states of Orthanc's jobs."""
-        return [job["State"] for job in httpx.get(f"{self.orthanc.url}/jobs?expand").json()]
+    def until_jobs(self, *states: str) -> None:
+        """Wait for the states of Orthanc's jobs."""
+        url = f"{self.orthanc.url}/jobs?expand"
+        until(lambda: [job["State"] for job in httpx.get(url).json()] == [*states])
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ def test_results_lie_in_the_study_once(setup: Setup, tmp_path: Path) -> None:
     with setup.gateway() as gateway:
         for count in (1, 2):
             store(setup.orthanc.dimse_port, "ORTHANC", file)
-            until(lambda count=count: setup.jobs() == ["Success"] * count)  # type: ignore[misc]
+            setup.until_jobs(*["Success"] * count)
             until(lambda: [job["state"] for job in gateway.jobs()] == ["done"])
             verify_results(setup.orthanc, tmp_path)
 
@@ -95,7 +96,7 @@ def test_failed_jobs_are_resubmitted_by_the_command_of_the_page(
     find_program("curl")
     [command] = [block for block in blocks(PAGE, "bash") if "resubmit" in block]
     store(setup.orthanc.dimse_port, "ORTHANC", write_radiograph(tmp_path / "chest.dcm"))
-    until(lambda: setup.jobs() == ["Failure"])
+    setup.until_jobs("Failure")
     with setup.gateway() as gateway:
         address = setup.orthanc.url.removeprefix("http://")
         run_example(["bash", "-euc", command.replace(ORTHANC, address)], tmp_path)
