@@ -18,7 +18,7 @@ from service.pacs.equipment import MANUFACTURER
 from tests.conftest import REPOSITORY
 from tests.dicom_tools import store
 from tests.examples import SERVICE, blocks
-from tests.gateway.fakes import FakeService, problem
+from tests.gateway.fakes import Answer, FakeService, problem
 from tests.gateway.orthanc import Orthanc, needs_orthanc, running_orthanc
 from tests.gateway.process import until
 from tests.integrations.radiographs import PATIENT, STUDY, verify_results, write_radiograph
@@ -41,9 +41,9 @@ def start_orthanc(tmp_path: Path) -> Iterator[StartOrthanc]:
     """Start an Orthanc that is set up as the page says, with the script for a service."""
     with ExitStack() as running:
 
-        def start(service_url: str, **configuration: Any) -> Orthanc:
+        def start(service_url: str, *, script_text: str = SCRIPT, **configuration: Any) -> Orthanc:
             script = tmp_path / "cxr-inference.lua"
-            script.write_text(SCRIPT.replace(f"http://{SERVICE}", service_url))
+            script.write_text(script_text.replace(f"http://{SERVICE}", service_url))
             [printed] = [block for block in blocks(PAGE, "json") if script.name in block]
             chosen = json.loads(printed.replace(f"/etc/orthanc/{script.name}", str(script)))
             assert chosen["LuaScripts"] == [str(script)]
@@ -142,6 +142,29 @@ def test_what_waits_at_the_end_is_named(
     until_logged(orthanc, "was not read")
     orthanc.stop()
     assert "is forgotten, because Orthanc stops" in orthanc.log
+
+
+@needs_orthanc
+def test_headers_of_the_script_are_sent(start_orthanc: StartOrthanc, tmp_path: Path) -> None:
+    """A proxy that wants to know who asks is told with each request."""
+
+    class Proxy(FakeService):
+        def answer(self, path: str, headers: Any, body: bytes) -> Answer:
+            if headers["authorization"] != "Bearer key":
+                return problem(401, "unauthorised")
+            return super().answer(path, headers, body)
+
+    printed = "-- ['Authorization'] = 'Bearer …',"
+    assert printed in SCRIPT
+    keyed = SCRIPT.replace(printed, "['Authorization'] = 'Bearer key',")
+    proxy = Proxy()
+    try:
+        orthanc = start_orthanc(proxy.url, script_text=keyed)
+        store(orthanc.dimse_port, "ORTHANC", write_radiograph(tmp_path / "chest.dcm"))
+        until_logged(orthanc, "cxr: ")
+        assert READ in orthanc.log
+    finally:
+        proxy.stop()
 
 
 def test_script_agrees_with_the_gateway() -> None:
