@@ -93,21 +93,39 @@ def test_refused_and_other_objects_are_left_alone(
     assert not [value for value in PATIENT if value in orthanc.log]
 
 
+BUSY = problem(503, "not-ready")
+LATE = json.dumps({"results": [{"problem": json.loads(problem(504, "deadline")[2])}]}).encode()
+TROUBLE: dict[str, list[Answer]] = {
+    "service": [BUSY, BUSY],
+    "image": [problem(504, "deadline"), (200, {"Content-Type": "application/json"}, LATE)],
+}
+
+
 @needs_orthanc
-@pytest.mark.parametrize("how", ["busy", "unreachable"])
+@pytest.mark.parametrize("whose", TROUBLE)
 def test_passing_trouble_is_tried_again(
-    start_orthanc: StartOrthanc, fake_service: FakeService, tmp_path: Path, how: str
+    start_orthanc: StartOrthanc, fake_service: FakeService, tmp_path: Path, whose: str
 ) -> None:
     """The next try comes when a study is stable, and finds the service well."""
-    fake_service.script = lambda number: problem(503, "not-ready") if number <= 2 else None
+    answers = iter(TROUBLE[whose])
+    fake_service.script = lambda number: next(answers, None)
     orthanc = start_orthanc(fake_service.url, StableAge=1)
-    if how == "unreachable":
-        fake_service.stop()
+    store(orthanc.dimse_port, "ORTHANC", write_radiograph(tmp_path / "chest.dcm"))
+    until_logged(orthanc, READ)
+    assert orthanc.log.count("was not read") == 1
+    assert len(orthanc.find(STUDY)) == 3
+
+
+@needs_orthanc
+def test_outage_is_tried_again(
+    start_orthanc: StartOrthanc, fake_service: FakeService, tmp_path: Path
+) -> None:
+    """So it is when nobody answered at all."""
+    fake_service.stop()
+    orthanc = start_orthanc(fake_service.url, StableAge=1)
     store(orthanc.dimse_port, "ORTHANC", write_radiograph(tmp_path / "chest.dcm"))
     until_logged(orthanc, "was not read")
-    if how == "unreachable":
-        fake_service.script = lambda number: None
-        fake_service.start()
+    fake_service.start()
     until_logged(orthanc, READ)
     assert len(orthanc.find(STUDY)) == 3
 
