@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ import httpx
 import pytest
 
 from service.gateway.related import split_related
-from tests.gateway.process import until
+from tests.gateway.process import free_port, until
 
 PROGRAM = shutil.which("Orthanc", path="/usr/sbin:/usr/bin")
 DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
@@ -103,15 +102,6 @@ class Orthanc:
         return data
 
 
-def free_ports(count: int) -> list[int]:
-    """Give ports on which nobody listens."""
-    ports = []
-    for _ in range(count):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            ports.append(free.getsockname()[1])
-    return ports
-
-
 @contextmanager
 def running_orthanc(
     folder: Path, configuration: Mapping[str, Any] | None = None
@@ -124,7 +114,7 @@ def running_orthanc(
     """
     added = dict(configuration or {})
     dicomweb = {"Enable": True, "Root": "/dicom-web/"} | added.pop("DicomWeb", {})
-    ports = free_ports(2)
+    ports = [free_port(), free_port()]
     whole = {
         "Name": "test",
         "StorageDirectory": str(folder / "storage"),

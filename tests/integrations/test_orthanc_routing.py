@@ -15,8 +15,8 @@ import pytest
 from tests.conftest import REPOSITORY
 from tests.dicom_tools import find_program, store
 from tests.examples import blocks, run_example
-from tests.gateway.orthanc import Orthanc, free_ports, needs_orthanc, running_orthanc
-from tests.gateway.process import GatewayProcess, running_gateway, until
+from tests.gateway.orthanc import Orthanc, needs_orthanc, running_orthanc
+from tests.gateway.process import GatewayProcess, free_port, running_gateway, until
 from tests.integrations.radiographs import verify_results, write_radiograph
 from tests.live import LiveServer
 
@@ -60,7 +60,7 @@ class Setup:
 @pytest.fixture
 def setup(live: LiveServer, tmp_path: Path, route: str) -> Iterator[Setup]:
     """Start Orthanc with the page's configuration and one of its scripts."""
-    port, dimse_port = free_ports(2)
+    port, dimse_port = free_port(), free_port()
     script = tmp_path / "cxr-route.lua"
     [lua] = [block for block in blocks(PAGE, "lua") if ROUTES[route] in block]
     script.write_text(lua)
