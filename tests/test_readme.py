@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -13,52 +12,26 @@ from pathlib import Path
 import pytest
 
 from cxr.decoding import sniff_format
-from export.phantom import draw_phantom, encode_dicom, encode_jpeg, encode_png
 from tests.conftest import REPOSITORY
+from tests.examples import SERVICE, blocks, links, run_example, write_examples
 from tests.live import LiveServer
 
-README = (REPOSITORY / "README.md").read_text()
-ADDRESS = "127.0.0.1:8000"
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+README = "README.md"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working directory with the files the examples name."""
-    path = tmp_path_factory.mktemp("readme")
-    (path / "chest.jpeg").write_bytes(encode_jpeg(draw_phantom(0, 0.5)))
-    (path / "chest.png").write_bytes(encode_png(draw_phantom(1)))
-    (path / "chest.dcm").write_bytes(encode_dicom(draw_phantom(2, 1.0)))
-    return path
+    return write_examples(tmp_path_factory.mktemp("readme"))
 
 
-def run_example(command: list[str], folder: Path, bundles: Path) -> str:
-    """Run a printed example as a newcomer in the repository would, and give its output."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    extra = {"PYTHONPATH": str(REPOSITORY), "PATH": path, "CXR_BUNDLES_DIR": str(bundles)}
-    finished = subprocess.run(
-        command,
-        cwd=folder,
-        env=os.environ | extra,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert finished.returncode == 0, finished.stderr
-    return finished.stdout
-
-
-@pytest.mark.parametrize("block", blocks("bash"), ids=lambda block: block.split()[0])
+@pytest.mark.parametrize("block", blocks(README, "bash"), ids=lambda block: block.split()[0])
 def test_shell_examples(block: str, folder: Path, live: LiveServer, shipped_bundles: Path) -> None:
     """Each answer of each command is a prediction without an error."""
     if "curl" in block and shutil.which("curl") is None:
         pytest.skip("curl is absent")
-    command = ["bash", "-euc", block.replace(ADDRESS, live.address.removeprefix("http://"))]
-    output = run_example(command, folder, shipped_bundles)
+    command = ["bash", "-euc", block.replace(SERVICE, live.address.removeprefix("http://"))]
+    output = run_example(command, folder, CXR_BUNDLES_DIR=str(shipped_bundles))
     pictures = re.findall(r"-o (\S+)", block) if "curl" in block else []
     for name in pictures:
         kind = "dicom" if name.endswith(".dcm") else "png"
@@ -77,17 +50,17 @@ def test_shell_examples(block: str, folder: Path, live: LiveServer, shipped_bund
         assert (folder / "results.csv").read_text().count("\n") == 3
 
 
-@pytest.mark.parametrize("block", blocks("python"), ids=["client"])
+@pytest.mark.parametrize("block", blocks(README, "python"), ids=["client"])
 def test_python_example(block: str, folder: Path, live: LiveServer, shipped_bundles: Path) -> None:
     """The client example prints one line per file and writes a picture."""
-    command = [sys.executable, "-c", block.replace(f"http://{ADDRESS}", live.address)]
-    assert run_example(command, folder, shipped_bundles).count("\n") == 2
+    command = [sys.executable, "-c", block.replace(f"http://{SERVICE}", live.address)]
+    assert run_example(command, folder, CXR_BUNDLES_DIR=str(shipped_bundles)).count("\n") == 2
     assert (folder / "chest-overlay.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_printed_answer_has_the_members_of_a_real_one(folder: Path, live: LiveServer) -> None:
     """The JSON in the README has exactly the keys that the service answers with."""
-    printed = json.loads(blocks("json")[0])
+    printed = json.loads(blocks(README, "json")[0])
     given = live.predict((folder / "chest.jpeg").read_bytes()).json()
 
     def shape(value: object) -> object:
@@ -102,9 +75,10 @@ def test_printed_answer_has_the_members_of_a_real_one(folder: Path, live: LiveSe
 
 def test_commands_and_files_named_exist() -> None:
     """Every subcommand and every linked file of the README is there."""
-    for link in re.findall(r"\]\(([^)]+)\)", README):
-        assert (REPOSITORY / link.partition("#")[0]).exists(), link
-    for package, command in set(re.findall(r"python -m (training|export|service) (\w+)", README)):
+    for link in links(README):
+        assert link.exists(), link
+    text = (REPOSITORY / README).read_text()
+    for package, command in set(re.findall(r"python -m (training|export|service) (\w+)", text)):
         finished = subprocess.run(
             [sys.executable, "-m", package, command, "--help"],
             cwd=REPOSITORY,

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,12 @@ def until(condition: Callable[[], Any], longest_s: float = 60.0) -> None:
         if time.monotonic() > end_s:
             raise AssertionError("it did not happen in time")
         time.sleep(0.05)
+
+
+def free_port() -> int:
+    """Give a port of loopback on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
 
 
 def gateway_environment(spool: Path, **settings: Any) -> dict[str, str]:
@@ -106,3 +114,20 @@ class GatewayProcess:
         """Ask for its jobs."""
         answer = httpx.get(f"{self.url}/v1/jobs", params={"limit": 500, **query}, timeout=30)
         return list(answer.json()["jobs"])
+
+
+@contextmanager
+def running_gateway(folder: Path, **settings: Any) -> Iterator[GatewayProcess]:
+    """Start a gateway before a real service, which takes longer than a fake, and kill it at last.
+
+    Args:
+        folder: For its spool and log.
+        **settings: Over those of :func:`gateway_environment`.
+    """
+    chosen = {"analysis_timeout_s": 30, "lease_s": 60, **settings}
+    gateway = GatewayProcess(gateway_environment(folder / "spool", **chosen), folder / "log")
+    try:
+        gateway.start()
+        yield gateway
+    finally:
+        gateway.kill()

@@ -11,15 +11,12 @@ import pytest
 
 from tests.gateway.fakes import FakeService, problem
 from tests.gateway.objects import COMPREHENSIVE_3D_SR, make_object
-from tests.gateway.orthanc import DICOMWEB, PROGRAM, Orthanc, running_orthanc
+from tests.gateway.orthanc import Orthanc, needs_orthanc, running_orthanc
 from tests.gateway.process import GatewayProcess, until
 
 Start = Callable[..., GatewayProcess]
 
-pytestmark = pytest.mark.skipif(
-    PROGRAM is None or not DICOMWEB.is_file(),
-    reason="Orthanc is absent (apt-get install orthanc orthanc-dicomweb)",
-)
+pytestmark = needs_orthanc
 
 
 @pytest.fixture
@@ -37,10 +34,10 @@ def test_results_lie_in_the_study(
     busy = problem(503, "not-ready")
     fake_service.script = lambda number: busy if number % 2 else None
     destination = {
-        "stow": f"{orthanc.url}/dicom-web",
+        "stow": orthanc.dicomweb,
         "dimse": f"dicom://ORTHANC@127.0.0.1:{orthanc.dimse_port}",
     }[way]
-    gateway = start_gateway(destinations=f"pacs={destination}", wado_url=f"{orthanc.url}/dicom-web")
+    gateway = start_gateway(destinations=f"pacs={destination}", wado_url=orthanc.dicomweb)
     for i in range(4):
         data = make_object("1.2.3", instance=f"1.5.{i}")
         assert httpx.post(f"{orthanc.url}/instances", content=data).is_success
@@ -49,10 +46,7 @@ def test_results_lie_in_the_study(
     until(lambda: len(gateway.jobs(state="done")) == 4)
     expected = {f"1.5.{i}{suffix}" for i in range(4) for suffix in ("", ".1", ".2")}
     assert sorted(orthanc.instances()) == sorted(expected)
-    found = httpx.get(
-        f"{orthanc.url}/dicom-web/studies/1.2.3/instances?SOPClassUID={COMPREHENSIVE_3D_SR}"
-    ).json()
-    assert len(found) == 4
+    assert len(orthanc.find("1.2.3", SOPClassUID=COMPREHENSIVE_3D_SR)) == 4
     again = httpx.post(f"{gateway.url}/v1/studies/1.2.3:analyze", timeout=30).json()
     assert (again["known"], again["ignored"]) == (4, 8)
 

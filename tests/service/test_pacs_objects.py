@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from service.pacs.source import NO_DATE, read_source
 from service.pacs.structured_report import UNDATED
 from service.pacs.uids import derive_uid
 from service.telemetry.logs import JsonFormatter
+from tests.dicom_tools import run_tool, verify_valid
 from tests.service.make_images import make_dicom, make_png
 from tests.service.make_results import CANARY, MODEL, make_result, make_source
 
@@ -52,23 +51,6 @@ def not_analysed(source: bytes) -> bytes:
 def read(data: bytes) -> pydicom.FileDataset:
     """Read a Part 10 file."""
     return pydicom.dcmread(io.BytesIO(data))
-
-
-def run_tool(name: str, data: bytes, folder: Path, *options: str) -> str:
-    """Run a program over an object and give what it says."""
-    if shutil.which(name) is None:
-        pytest.skip(f"{name} is not installed")
-    file = folder / "object.dcm"
-    file.write_bytes(data)
-    done = subprocess.run([name, *options, str(file)], capture_output=True, text=True, check=False)
-    return done.stdout + done.stderr
-
-
-def verify_valid(data: bytes, folder: Path) -> None:
-    """Check an object with dicom3tools."""
-    said = run_tool("dciodvfy", data, folder, "-new")
-    assert "Comprehensive3DSR" in said or "SCImage" in said, said
-    assert "Error" not in said, said
 
 
 SOURCES: dict[str, Callable[[], bytes]] = {
