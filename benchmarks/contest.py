@@ -153,7 +153,8 @@ def run_load(plan: Plan, pid: int) -> Loaded:
 def plan_for(server: Server, files: tuple[Path, ...], **choices: Any) -> Plan:
     """Give the plan of a load on a server."""
     target = server.target
-    return Plan(target.host, target.port, target.path, tuple(map(str, files)), **choices)
+    place = {"path": target.path} | choices
+    return Plan(target.host, target.port, files=tuple(map(str, files)), **place)
 
 
 def measure_server(

@@ -144,6 +144,7 @@ def _service_alone(service: Server, paths: Sequence[Path], seconds: float) -> fl
     plan = plan_for(
         service,
         tuple(paths),
+        path="/v1/explain",
         accept=ACCEPT,
         concurrency=WORKERS,
         seconds=seconds,

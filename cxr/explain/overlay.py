@@ -149,17 +149,17 @@ def render_heatmap_png(heatmap: Heatmap, width: int, height: int) -> bytes:
     size = picture_size(max(width, height), width, height)
     values = enlarge(heatmap, *size)
     opacity = np.rint(values * 255).astype(np.uint8)
-    return _png(np.dstack([colourise(values), opacity]))
+    return encode_png(np.dstack([colourise(values), opacity]))
 
 
-def render_overlay_png(
+def render_overlay(
     image: GrayImage,
     heatmap: Heatmap,
     caption: Caption,
     alpha: float = DEFAULT_ALPHA,
     width: int | None = None,
     height: int | None = None,
-) -> bytes:
+) -> NDArray[np.uint8]:
     """Render the radiograph with the heatmap over it, legend and caption below it.
 
     Args:
@@ -171,7 +171,7 @@ def render_overlay_png(
         height: Height of the source; that of ``image``.
 
     Returns:
-        A PNG file, RGB. The picture is its upper left part, of the size of ``to_picture(image)``.
+        Shape (H, W, 3). The picture is its upper left part, of the size of ``to_picture(image)``.
     """
     shown = to_picture(image, width or image.shape[1], height or image.shape[0])
     picture = blend(shown, heatmap, alpha)
@@ -180,10 +180,15 @@ def render_overlay_png(
     canvas[: len(picture)] = below[0, 0]
     canvas[: len(picture), : picture.shape[1]] = picture
     canvas[len(picture) :] = below
-    return _png(canvas)
+    return canvas
 
 
-def _png(pixels: NDArray[np.uint8]) -> bytes:
+def encode_png(pixels: NDArray[np.uint8]) -> bytes:
+    """Encode a picture.
+
+    Args:
+        pixels: Shape (H, W, 3), or (H, W, 4) with opacity.
+    """
     buffer = io.BytesIO()
     # Level 1: the files are a tenth larger and take a quarter of the time.
     Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)

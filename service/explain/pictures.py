@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.explain.overlay import Caption, render_heatmap_png, render_overlay_png
+from cxr.explain.overlay import Caption, encode_png, render_heatmap_png, render_overlay
 from cxr.image import GrayImage
 from service.answers import ExplanationAnswer, HeatmapAnswer, ImageFacts
 from service.deadline import Deadline
@@ -43,10 +43,14 @@ class PictureOrder:
     caption: Caption
     alpha: float
 
-    def render_overlay(self) -> bytes:
-        """Render the radiograph with the heatmap over it, as PNG."""
+    def render_overlay(self) -> NDArray[np.uint8]:
+        """Render the radiograph with the heatmap over it: shape (H, W, 3)."""
         size = self.facts.width, self.facts.height
-        return render_overlay_png(self.picture, self.heatmap, self.caption, self.alpha, *size)
+        return render_overlay(self.picture, self.heatmap, self.caption, self.alpha, *size)
+
+    def render_overlay_png(self) -> bytes:
+        """Render the same as a PNG file."""
+        return encode_png(self.render_overlay())
 
     def render_answer(self, layer: str) -> ExplanationAnswer:
         """Render both pictures and give them with the numbers."""
@@ -59,7 +63,7 @@ class PictureOrder:
             target=self.caption.target,
             heatmap=HeatmapAnswer(height=height, width=width, values=values),
             heatmap_png=base64.b64encode(alone).decode("ascii"),
-            overlay_png=base64.b64encode(self.render_overlay()).decode("ascii"),
+            overlay_png=base64.b64encode(self.render_overlay_png()).decode("ascii"),
         )
 
 

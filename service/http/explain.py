@@ -172,7 +172,7 @@ async def _answer(
         record_result(result, served, context)
         order = _order(outcome, result, explanation.heatmap, wish)
         if wish.media_type == PNG:
-            overlay = await renderer.render(order.render_overlay, context.deadline)
+            overlay = await renderer.render(order.render_overlay_png, context.deadline)
             return Response(overlay, media_type=PNG, headers=VARY)
         if wish.sources is not None:
             header = wish.sources.header_of(result)

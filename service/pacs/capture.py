@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
@@ -30,7 +32,7 @@ class Capture:
         sop_instance_uid: Of the capture.
         series_instance_uid: Of its series.
         model: Which model was explained.
-        overlay: The picture, an encoded image.
+        overlay: The picture, shape (H, W, 3).
         method: How the heatmap was computed.
         description: In words, at most 1024 characters.
     """
@@ -38,7 +40,7 @@ class Capture:
     sop_instance_uid: str
     series_instance_uid: str
     model: ModelRef
-    overlay: bytes
+    overlay: NDArray[np.uint8]
     method: str
     description: str
 
@@ -91,9 +93,8 @@ def _add_derivation(ds: Dataset, source: SourceHeader, capture: Capture) -> None
     ds.SourceImageSequence = [reference]
 
 
-def _add_pixels(ds: Dataset, overlay: bytes) -> None:
-    with Image.open(io.BytesIO(overlay)) as encoded:
-        picture = encoded.convert("RGB")
+def _add_pixels(ds: Dataset, overlay: NDArray[np.uint8]) -> None:
+    picture = Image.fromarray(overlay)
     picture.thumbnail((MAX_PICTURE_PX, MAX_PICTURE_PX), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling="4:2:2")

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
 from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit
 
 from service.answers import ImageResult, ModelRef
@@ -153,7 +155,7 @@ def build_capture(
     source: Source,
     result: ImageResult,
     model: ModelRef,
-    overlay: bytes,
+    overlay: NDArray[np.uint8],
     *,
     target: str,
     method: str,
@@ -165,7 +167,7 @@ def build_capture(
         source: The image that was explained.
         result: What was answered for it.
         model: Which model answered.
-        overlay: The picture, an encoded image; shown at 512 to 1,024 px.
+        overlay: The picture, shape (H, W, 3); shown at 512 to 1,024 px.
         target: The explained class.
         method: How it was explained.
         alpha: Opacity of the heatmap's 1.

@@ -23,7 +23,7 @@ from cxr.explain.overlay import (
     enlarge,
     heatmap_warnings,
     render_heatmap_png,
-    render_overlay_png,
+    render_overlay,
     to_picture,
 )
 
@@ -84,7 +84,7 @@ def test_picture_keeps_the_aspect_ratio_and_holds_no_text(
     image, heatmap = make_image(width, height), make_heatmap()
     shown = to_picture(image, width, height)
     rows, columns = shown.shape
-    canvas = pixels_of(render_overlay_png(image, heatmap, caption, 0.5))
+    canvas = render_overlay(image, heatmap, caption, 0.5)
     assert 512 <= max(rows, columns) <= 1024
     assert abs(columns - width * rows / height) <= max(1.0, width / height)
     assert np.array_equal(canvas[:rows, :columns], blend(shown, heatmap, 0.5))
@@ -100,9 +100,7 @@ def test_picture_keeps_the_aspect_ratio_and_holds_no_text(
 def test_longer_captions_take_more_room() -> None:
     """A long class name is broken into lines, not cut."""
     image = make_image(512, 512)
-    short, long = (
-        pixels_of(render_overlay_png(image, make_heatmap(), caption)) for caption in (CAPTION, LONG)
-    )
+    short, long = (render_overlay(image, make_heatmap(), caption) for caption in (CAPTION, LONG))
     assert len(long) > len(short)
 
 

@@ -317,13 +317,13 @@ async def test_pictures_are_not_drawn_on_the_event_loop(
     explaining: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loop answers probes meanwhile."""
-    render, threads = pictures.render_overlay_png, []
+    render, threads = pictures.render_overlay, []
 
     def watched(*arguments: Any) -> bytes:
         threads.append(threading.current_thread())
         return render(*arguments)
 
-    monkeypatch.setattr(pictures, "render_overlay_png", watched)
+    monkeypatch.setattr(pictures, "render_overlay", watched)
     await explaining.client.post(EXPLAIN, content=make_png())
     await explaining.client.post(EXPLAIN, content=make_png(), headers={"Accept": "image/png"})
     assert len(threads) == 2

@@ -27,7 +27,8 @@ from tests.dicom_tools import run_tool, verify_valid
 from tests.service.make_images import make_dicom, make_png
 from tests.service.make_results import CANARY, MODEL, make_result, make_source
 
-OVERLAY = make_png(width=700, height=1100)
+with Image.open(io.BytesIO(make_png(width=700, height=1100))) as drawn:
+    OVERLAY = np.asarray(drawn.convert("RGB"))
 PNEUMONIA = hd.sr.CodedConcept("233604007", "SCT", "Pneumonia")
 REASON = "The DICOM object has 12 frames."
 
@@ -234,8 +235,7 @@ def test_capture_shows_the_overlay() -> None:
     assert source.ReferencedSOPInstanceUID == CANARY["SOPInstanceUID"]
     assert ds.DerivationCodeSequence[0].CodeValue == "130403"
     pixels = hd.imread(io.BytesIO(capture(make_source()))).pixel_array.astype(int)
-    with Image.open(io.BytesIO(OVERLAY)) as overlay:
-        shown = overlay.convert("L").resize((ds.Columns, ds.Rows))
+    shown = Image.fromarray(OVERLAY).convert("L").resize((ds.Columns, ds.Rows))
     assert np.abs(pixels.mean(axis=2) - np.asarray(shown)).mean() < 2
 
 
