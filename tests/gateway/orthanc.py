@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -19,17 +20,51 @@ PROGRAM = shutil.which("Orthanc", path="/usr/sbin:/usr/bin")
 DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Orthanc:
-    """A running Orthanc.
+    """A running Orthanc, which can be killed and started again.
 
     Attributes:
         url: Of its REST interface.
         dimse_port: Of its C-STORE; its AE title is ORTHANC.
+        folder: Of its configuration, storage and log.
+        process: Its process.
     """
 
     url: str
     dimse_port: int
+    folder: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it as it is configured in its folder, and wait until it answers."""
+        assert PROGRAM is not None
+        with (self.folder / "orthanc.log").open("a") as log:
+            command = [PROGRAM, str(self.folder / "orthanc.json")]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        until(self._is_up)
+
+    def _is_up(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, (self.folder / "orthanc.log").read_text()
+        try:
+            return httpx.get(f"{self.url}/system", timeout=5).is_success
+        except httpx.TransportError:
+            return False
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End it as its operator would."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> None:
+        if self.process is not None:
+            self.process.send_signal(number)
+            self.process.wait(30)
+            self.process = None
 
     def instances(self) -> list[str]:
         """Give the SOP Instance UIDs of what it has."""
@@ -40,7 +75,6 @@ class Orthanc:
 @contextmanager
 def running_orthanc(folder: Path) -> Iterator[Orthanc]:
     """Start Orthanc with DICOMweb in a folder, and stop it."""
-    assert PROGRAM is not None
     ports = []
     for _ in range(2):
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -57,22 +91,10 @@ def running_orthanc(folder: Path) -> Iterator[Orthanc]:
         "Plugins": [str(DICOMWEB)],
         "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
     }
-    path = folder / "orthanc.json"
-    path.write_text(json.dumps(configuration))
-    with (folder / "orthanc.log").open("w") as log:
-        process = subprocess.Popen([PROGRAM, str(path)], stdout=log, stderr=log)
-    orthanc = Orthanc(f"http://127.0.0.1:{ports[0]}", ports[1])
-
-    def is_up() -> bool:
-        assert process.poll() is None, (folder / "orthanc.log").read_text()
-        try:
-            return httpx.get(f"{orthanc.url}/system", timeout=5).is_success
-        except httpx.TransportError:
-            return False
-
+    (folder / "orthanc.json").write_text(json.dumps(configuration))
+    orthanc = Orthanc(f"http://127.0.0.1:{ports[0]}", ports[1], folder)
     try:
-        until(is_up)
+        orthanc.start()
         yield orthanc
     finally:
-        process.terminate()
-        process.wait(30)
+        orthanc.stop()
