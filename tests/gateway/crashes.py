@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import json
 import random
+import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,6 +114,10 @@ class Figures:
 
 class Mortal(Protocol):
     """What can be killed and started again."""
+
+    @property
+    def process(self) -> subprocess.Popen[Any] | None:
+        """Its process; None while it is dead."""
 
     def kill(self) -> None:
         """End it as a power cut would."""
@@ -363,8 +368,9 @@ def live_through_crashes(
         kills = kill_in_turn(
             plan, gateways, service, archive, (to_service, to_archive), arrivals, seed
         )
-        until(lambda: arrivals.instances == plan.instances, LONGEST_S)
-        until(lambda: len(gateways[0].jobs(state="done")) == plan.instances, LONGEST_S)
+        everything = (*gateways, service, archive)
+        wait_alive(lambda: arrivals.instances == plan.instances, everything)
+        wait_alive(lambda: len(gateways[0].jobs(state="done")) == plan.instances, everything)
         duration_s = time.monotonic() - began_s
         until(lambda: sum(sender.sent for sender in senders) == plan.instances)
         undone = sum(job["state"] != "done" for job in gateways[0].jobs())
@@ -417,7 +423,7 @@ def kill_in_turn(
     rounds.append([*gateways, service, archive])
     for number, victims in enumerate(rounds):
         due = (number + 1) * plan.instances // (len(rounds) + 2)
-        until(lambda due=due: arrivals.instances >= due, LONGEST_S)
+        wait_alive(lambda due=due: arrivals.instances >= due, (*gateways, service, archive))
         for relay, quarter in zip(relays, (1, 2), strict=True):
             relay.is_refusing = 4 * number // len(rounds) == quarter
         time.sleep(chance.uniform(0, 0.4))
@@ -427,6 +433,18 @@ def kill_in_turn(
         for victim in victims:
             victim.start()
     return [type(victim).__name__ for victims in rounds for victim in victims]
+
+
+def wait_alive(condition: Callable[[], Any], those: Sequence[Mortal]) -> None:
+    """Wait for something to become true, while nothing ends by itself."""
+
+    def is_true() -> bool:
+        for one in those:
+            code = one.process.poll() if one.process is not None else None
+            assert code is None, f"{type(one).__name__} ended with {code}"
+        return bool(condition())
+
+    until(is_true, LONGEST_S)
 
 
 def sweep(spool_dir: Path, database_url: str) -> tuple[int, int]:

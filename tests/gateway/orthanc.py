@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.gateway.process import until
+from tests.gateway.process import free_port, until
 
 PROGRAM = shutil.which("Orthanc", path="/usr/sbin:/usr/bin")
 DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
@@ -75,10 +74,7 @@ class Orthanc:
 @contextmanager
 def running_orthanc(folder: Path) -> Iterator[Orthanc]:
     """Start Orthanc with DICOMweb in a folder, and stop it."""
-    ports = []
-    for _ in range(2):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            ports.append(free.getsockname()[1])
+    ports = [free_port(), free_port()]
     configuration = {
         "Name": "test",
         "StorageDirectory": str(folder / "storage"),

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from tests.gateway.process import free_port
 
 USER = "postgres"
 
@@ -35,8 +36,7 @@ def running_postgresql() -> Iterator[str]:
         user = pwd.getpwnam(USER)
         os.chown(folder, user.pw_uid, user.pw_gid)
         run |= {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     data = folder / "data"
     control = [str(programs / "pg_ctl"), "-D", str(data), "-w"]
     options = f"-h 127.0.0.1 -p {port} -k {folder}"

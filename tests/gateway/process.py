@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -24,6 +25,12 @@ def until(condition: Callable[[], Any], longest_s: float = 60.0) -> None:
         if time.monotonic() > end_s:
             raise AssertionError("it did not happen in time")
         time.sleep(0.05)
+
+
+def free_port() -> int:
+    """Give a port of loopback on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
 
 
 def gateway_environment(spool: Path, **settings: Any) -> dict[str, str]:
