@@ -220,11 +220,12 @@ class Gateway:
             self.ledger.forget_bytes(job_seq)
 
     def _keep_house(self) -> None:
-        while not self.signals.wait_until_stopping(HOUSEKEEPING_S):
+        while not self.signals.is_stopping:  # at once: a crash may have come before a deletion
             try:
                 self.tidy()
             except Exception as error:  # the database or the disk is away
                 log_event(logging.ERROR, "housekeeping failed", error)
+            self.signals.wait_until_stopping(HOUSEKEEPING_S)
 
     def tidy(self) -> None:
         """Delete what is kept no longer."""
