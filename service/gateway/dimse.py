@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Sequence
-from io import BytesIO
 from typing import Any, cast
 
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
@@ -15,14 +14,16 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run 
 )
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.errors import StartupError
+from service.errors import PayloadTooLargeError, StartupError
 from service.gateway.commitment import Commitment
 from service.gateway.destinations import Peer
+from service.gateway.dimse_receiving import ReceivedDataSet, SpoolingProvider
 from service.gateway.errors import InsufficientStorageError, UnreadableObjectError
 from service.gateway.intake import Intake
 from service.gateway.settings import GatewaySettings
 from service.gateway.stow_answer import CANNOT_UNDERSTAND, OUT_OF_RESOURCES
 
+CHANNEL = "dimse"
 SUCCESS = 0x0000
 MISMATCH = 0xA900
 
@@ -71,6 +72,8 @@ class DimseServer:
         """
         settings = self._settings
         handlers: list[Any] = [
+            (evt.EVT_CONN_OPEN, self._on_open),
+            (evt.EVT_CONN_CLOSE, self._on_close),
             (evt.EVT_REQUESTED, self._on_requested),
             (evt.EVT_C_STORE, self._on_store),
             (evt.EVT_N_ACTION, self._commitment.on_action),
@@ -97,6 +100,14 @@ class DimseServer:
         """Abort what is being sent: who was not told of success sends again."""
         self._entity.shutdown()
 
+    def _on_open(self, event: evt.Event) -> None:
+        event.assoc.dimse = SpoolingProvider(
+            event.assoc, self._intake.spool, self._settings.max_instance_bytes
+        )
+
+    def _on_close(self, event: evt.Event) -> None:
+        cast("SpoolingProvider", event.assoc.dimse).close()
+
     def _on_requested(self, event: evt.Event) -> None:
         request = event.assoc.requestor.primitive
         assert request is not None
@@ -110,18 +121,20 @@ class DimseServer:
             return self._store(event)
         except InsufficientStorageError:
             return OUT_OF_RESOURCES
-        except UnreadableObjectError:
+        except (UnreadableObjectError, PayloadTooLargeError):
             return CANNOT_UNDERSTAND
         except (OSError, SQLAlchemyError):  # logged where it happened; the sender shall try again
             return OUT_OF_RESOURCES
 
     def _store(self, event: evt.Event) -> int:
         request = cast("C_STORE", event.request)
-        spool = self._intake.spool
-        spool.verify_room(cast("BytesIO", request.DataSet).getbuffer().nbytes)
-        with spool.stage() as staged:
-            staged.write(event.encoded_dataset())
-            taken = self._intake.take(staged, "dimse")
+        try:
+            staged, digest = cast("ReceivedDataSet", request.DataSet).finish()
+        except Exception as error:
+            self._intake.refuse(CHANNEL, error)
+            raise
+        with staged:
+            taken = self._intake.take(staged, CHANNEL, digest)
         is_same = taken.header.sop_instance_uid == str(request.AffectedSOPInstanceUID)
         return SUCCESS if is_same else MISMATCH
 

@@ -49,17 +49,18 @@ class ObjectHeader:
     digest: str
 
 
-def read_header(file: BinaryIO) -> ObjectHeader:
+def read_header(file: BinaryIO, digest: str = "") -> ObjectHeader:
     """Read a Part 10 file's header (PS3.10, 7.1).
 
     Args:
         file: At its beginning.
+        digest: The object's if it is known; else the whole file is read for it.
 
     Raises:
         UnreadableObjectError: It is no DICOM, or a UID is missing or malformed.
     """
     try:
-        return _read(file)
+        return _read(file, digest)
     except UnreadableObjectError:
         raise
     except Exception:  # whatever a parser makes of what is no DICOM
@@ -75,7 +76,7 @@ def read_header_of(data: bytes) -> ObjectHeader:
     return read_header(io.BytesIO(data))
 
 
-def _read(file: BinaryIO) -> ObjectHeader:
+def _read(file: BinaryIO, known_digest: str) -> ObjectHeader:
     if file.read(PREAMBLE_BYTES + len(PREFIX))[PREAMBLE_BYTES:] != PREFIX:
         raise UnreadableObjectError(UNREADABLE)
     # (0002,0000) UL: the length of what follows in the group, always explicit little endian.
@@ -85,11 +86,7 @@ def _read(file: BinaryIO) -> ObjectHeader:
         raise UnreadableObjectError(UNREADABLE)
     meta = read_dataset(io.BytesIO(file.read(length)), is_implicit_VR=False, is_little_endian=True)
     syntax = UID(_uid(meta, "TransferSyntaxUID"))
-    begin = file.tell()
-    digest = hashlib.sha256(syntax.encode())
-    while chunk := file.read(1 << 20):
-        digest.update(chunk)
-    file.seek(begin)
+    digest = known_digest or _digest(syntax, file)
     if syntax == DeflatedExplicitVRLittleEndian:
         inflating = zlib.decompressobj(-zlib.MAX_WBITS)
         data = inflating.decompress(file.read(MAX_INFLATED_BYTES), MAX_INFLATED_BYTES)
@@ -108,8 +105,17 @@ def _read(file: BinaryIO) -> ObjectHeader:
         study_instance_uid=_uid(ds, "StudyInstanceUID"),
         transfer_syntax_uid=str(syntax),
         manufacturer=str(ds.get("Manufacturer", "")),
-        digest=digest.hexdigest(),
+        digest=digest,
     )
+
+
+def _digest(syntax: str, file: BinaryIO) -> str:
+    begin = file.tell()
+    digest = hashlib.sha256(syntax.encode())
+    while chunk := file.read(1 << 20):
+        digest.update(chunk)
+    file.seek(begin)
+    return digest.hexdigest()
 
 
 def _uid(ds: Dataset, keyword: str) -> str:

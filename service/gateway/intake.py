@@ -51,12 +51,13 @@ class Intake:
         self._metrics = metrics
         self.spool = spool
 
-    def take(self, staged: Staged, channel: str) -> Taken:
+    def take(self, staged: Staged, channel: str, digest: str = "") -> Taken:
         """Keep an object, durably, before its sender hears of success.
 
         Args:
             staged: The Part 10 file.
             channel: ``dimse``, ``stow`` or ``wado``.
+            digest: The object's, where it was made while the object came; else it is made here.
 
         Raises:
             UnreadableObjectError: It is no DICOM that can be filed.
@@ -65,17 +66,9 @@ class Intake:
             SQLAlchemyError: The database does not take it.
         """
         try:
-            taken = self._take(staged, channel)
+            taken = self._take(staged, channel, digest)
         except Exception as error:
-            self._metrics.object_taken(channel, "refused")
-            known = isinstance(error, CxrError)
-            log_event(
-                logging.WARNING if known else logging.ERROR,
-                "object refused",
-                None if known else error,
-                channel=channel,
-                reason=type(error).__name__,
-            )
+            self.refuse(channel, error)
             raise
         self._metrics.object_taken(channel, taken.outcome)
         log_event(
@@ -88,10 +81,22 @@ class Intake:
         )
         return taken
 
-    def _take(self, staged: Staged, channel: str) -> Taken:
+    def refuse(self, channel: str, error: Exception) -> None:
+        """Count and log an object that is not taken."""
+        self._metrics.object_taken(channel, "refused")
+        known = isinstance(error, CxrError)
+        log_event(
+            logging.WARNING if known else logging.ERROR,
+            "object refused",
+            None if known else error,
+            channel=channel,
+            reason=type(error).__name__,
+        )
+
+    def _take(self, staged: Staged, channel: str, digest: str) -> Taken:
         self.spool.verify_room()
         with staged.reading() as file:
-            header = read_header(file)
+            header = read_header(file, digest)
         if not is_analysed(header):
             return Taken(header, "ignored", None)
         job_id, is_new = self._inbox.receive(staged, header, channel)
