@@ -11,7 +11,8 @@ from pynetdicom.association import Association
 class HeldAssociations:
     """Associations on which nothing came since they were held. Any thread.
 
-    Over one that its peer uses meanwhile nothing can be sent: the answers would be mixed up.
+    Over one that its peer uses meanwhile, or releases, nothing can be sent: the answers would be
+    mixed up.
     """
 
     def __init__(self) -> None:
@@ -25,7 +26,7 @@ class HeldAssociations:
             for key in gone:
                 del self._held[key]
             self._held[number] = association
-        association.bind(evt.EVT_DIMSE_RECV, self._on_message)
+        association.bind(evt.EVT_PDU_RECV, self._on_received)
 
     def take(self, number: int) -> Association | None:
         """Give one, if its peer still holds it and said nothing."""
@@ -33,7 +34,7 @@ class HeldAssociations:
             association = self._held.pop(number, None)
         return association if association is not None and association.is_established else None
 
-    def _on_message(self, event: evt.Event) -> None:
+    def _on_received(self, event: evt.Event) -> None:
         with self._lock:
             for key in [key for key, one in self._held.items() if one is event.assoc]:
                 del self._held[key]
