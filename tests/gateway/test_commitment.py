@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -144,6 +145,20 @@ def test_held_association_gets_the_report(
     association.release()
 
 
+def test_report_refused_where_it_was_asked_for_goes_to_the_port(
+    start_gateway: Start, taker: ReportTaker, port: int, tmp_path: Path
+) -> None:
+    """A peer may hold its association and still want the report on another, at once."""
+    gateway = start_with(start_gateway, port)
+    taker.statuses = [0x0110]
+    with taker.listening(port):
+        transaction, association = taker.ask(gateway, "1.5")
+        until(lambda: "commitment reported" in events(tmp_path / "log0"))
+    association.release()
+    assert taker.transactions() == [transaction, transaction]
+    assert "commitment postponed" not in events(tmp_path / "log0")
+
+
 def test_association_in_use_is_left_alone() -> None:
     """Nothing is sent over one whose peer went on to other things, or hung up."""
     accepted: list[Association] = []
@@ -179,6 +194,24 @@ def test_report_survives_a_crash(start_gateway: Start, taker: ReportTaker, port:
     with taker.listening(port):
         until(lambda: taker.reports)
         time.sleep(1)
+    assert taker.transactions() == [transaction]
+
+
+def test_report_under_way_survives_a_crash(
+    start_gateway: Start, taker: ReportTaker, port: int
+) -> None:
+    """The next life takes it up at once, however long its lease would still run."""
+    gateway = start_with(start_gateway, port, lease_s=600, delivery_timeout_s=60)
+    with socket.create_server(("127.0.0.1", port)) as silent:
+        transaction, association = taker.ask(gateway, "1.5")
+        association.abort()
+        silent.settimeout(30)
+        connection, _ = silent.accept()
+        gateway.kill()
+        connection.close()
+    gateway.start()
+    with taker.listening(port):
+        until(lambda: taker.reports)
     assert taker.transactions() == [transaction]
 
 
