@@ -24,7 +24,7 @@ DATABASES = ("sqlite", "postgresql")
 def main() -> int:
     """Run on each database and print what happened."""
     parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
-    parser.add_argument("--instances", type=int, default=200)
+    parser.add_argument("--instances", type=int, default=200, help="at most 500")
     parser.add_argument("--kills", type=int, default=5, help="of each, the last at once")
     parser.add_argument("--studies", type=int, default=10)
     parser.add_argument("--database", choices=DATABASES, action="append")
