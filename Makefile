@@ -13,7 +13,7 @@ MODELS := resnet18 small_cnn
 BUNDLES := $(MODELS:%=bundles/%/manifest.json)
 PACKAGES := cxr training export service
 
-.PHONY: help serve test kserve check docs format bench bench-gateway soak fuzz install bundles lock clean
+.PHONY: help serve test kserve check docs format bench bench-gateway soak fuzz crash install bundles lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo 'make bench-gateway      measure the gateway beside other receivers (about ten minutes)'
 	@echo 'make soak               ten minutes at capacity among misbehaving clients'
 	@echo 'make fuzz               100,000 damaged files through the readers'
+	@echo 'make crash              200 radiographs while gateway, service and Orthanc are killed'
 	@echo 'make lock               choose the newest versions and write requirements.lock'
 	@echo 'make clean              remove the environments and the bundles'
 
@@ -72,6 +73,9 @@ soak: install bundles
 
 fuzz: install
 	$(BIN)/python -m tests.fuzz $(FUZZ)
+
+crash: install bundles
+	$(BIN)/python -m tests.crash $(CRASH)
 
 install: $(STAMP)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -15,17 +15,56 @@ import httpx
 from tests.conftest import REPOSITORY
 
 
-@dataclass(frozen=True)
 class LiveServer:
-    """A running service.
+    """A running service, which can be killed and started again.
+
+    Args:
+        bundles: Folder of bundles, or one bundle.
 
     Attributes:
         address: ``http://host:port``.
-        process: Its process.
+        process: Its process; None while it is not running.
     """
 
-    address: str
-    process: subprocess.Popen[str]
+    def __init__(self, bundles: Path) -> None:
+        self._bundles = bundles
+        self.address = ""
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        """Start ``python -m service`` and wait until it is ready; again on the same port."""
+        port = self.address.rpartition(":")[2] or "0"
+        chosen = ["--port", port, "--bundles", str(self._bundles)]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "service", "serve", *chosen],
+            cwd=REPOSITORY,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            if match := re.search(r"http://[\d.]+:\d+", line):
+                self.address = match[0]
+                return
+        code = self.process.wait()
+        raise AssertionError(f"the service ended with {code} before it was ready")
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End it as its operator would."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> None:
+        if self.process is not None:
+            self.process.send_signal(number)
+            self.process.wait(timeout=60)
+            assert self.process.stderr is not None
+            self.process.stderr.close()
+            self.process = None
 
     def predict(self, data: bytes, **query: str) -> httpx.Response:
         """Post one raw image."""
@@ -35,23 +74,10 @@ class LiveServer:
 
 @contextmanager
 def running_server(bundles: Path) -> Iterator[LiveServer]:
-    """Start ``python -m service`` on a free port, wait until it is ready, and stop it."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "service", "serve", "--port", "0", "--bundles", str(bundles)],
-        cwd=REPOSITORY,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
+    """Start a service on a free port, wait until it is ready, and stop it."""
+    server = LiveServer(bundles)
     try:
-        for line in process.stderr:
-            if match := re.search(r"http://[\d.]+:\d+", line):
-                break
-        else:
-            raise AssertionError(f"the service ended with {process.wait()} before it was ready")
-        yield LiveServer(match[0], process)
+        server.start()
+        yield server
     finally:
-        process.terminate()
-        process.wait(timeout=60)
-        process.stderr.close()
+        server.stop()

@@ -16,11 +16,14 @@ from typing import IO
 from service.errors import NotReadyError, StartupError
 from service.gateway.analysis import Analysis
 from service.gateway.commitment import Commitment
+from service.gateway.commitment_reporter import CommitmentReporter
+from service.gateway.commitment_reports import CommitmentReports
 from service.gateway.database import Database
 from service.gateway.destinations import Destination
 from service.gateway.dimse import DimseServer
 from service.gateway.dimse_sender import DimseSender
 from service.gateway.errors import InsufficientStorageError
+from service.gateway.held_associations import HeldAssociations
 from service.gateway.inbox import Inbox
 from service.gateway.intake import Intake
 from service.gateway.leases import Leasing
@@ -118,7 +121,18 @@ class Gateway:
             longest_h=settings.delivery_max_h,
             on_done=self._on_done,
         )
-        commitment = Commitment(self._inbox, settings.ae_title, settings.peer_list)
+        self._reports, held = CommitmentReports(self.database, leasing), HeldAssociations()
+        self._reporter = CommitmentReporter(
+            self._reports,
+            held,
+            settings.ae_title,
+            settings.peer_list,
+            self.signals,
+            timeout_s=settings.delivery_timeout_s,
+            retry=retry,
+            longest_h=settings.delivery_max_h,
+        )
+        commitment = Commitment(self._inbox, self._reports, held, settings.peer_list)
         self._dimse = (
             DimseServer(settings, self.intake, commitment) if settings.dimse == "on" else None
         )
@@ -142,10 +156,12 @@ class Gateway:
         if is_alone:
             # Nobody else is alive: whatever is leased was ours, whatever is half there is dead.
             self._inbox.release_all(of_everybody=True)
+            self._reports.release_all(of_everybody=True)
             self.ledger.sweep_strays(0.0)
         settings = self.settings
         self._spawn("analyst", self._analyst.run, settings.analysis_workers)
         self._spawn("courier", self._courier.run, settings.delivery_workers)
+        self._spawn("reporter", self._reporter.run, 1)
         self._spawn("housekeeper", self._keep_house, 1)
         if self._dimse is not None:
             self._dimse.start()
@@ -167,6 +183,7 @@ class Gateway:
         for thread in self._threads:
             thread.join(LAST_WORDS_S)
         self._inbox.release_all(of_everybody=False)
+        self._reports.release_all(of_everybody=False)
         self.database.close()
         if self._lock is not None:
             self._lock.close()
@@ -210,11 +227,12 @@ class Gateway:
             self.ledger.forget_bytes(job_seq)
 
     def _keep_house(self) -> None:
-        while not self.signals.wait_until_stopping(HOUSEKEEPING_S):
+        while not self.signals.is_stopping:  # at once: a crash may have come before a deletion
             try:
                 self.tidy()
             except Exception as error:  # the database or the disk is away
                 log_event(logging.ERROR, "housekeeping failed", error)
+            self.signals.wait_until_stopping(HOUSEKEEPING_S)
 
     def tidy(self) -> None:
         """Delete what is kept no longer."""

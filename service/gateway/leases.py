@@ -76,3 +76,11 @@ def settle(connection: Connection, table: Table, work: Leased, **values: Any) ->
 def free() -> dict[str, Any]:
     """Give the columns of work nobody has."""
     return {"lease_owner": None, "lease_until_s": 0.0}
+
+
+def release(connection: Connection, table: Table, owner: str | None) -> None:
+    """Give back all that a process holds; what anybody holds for None."""
+    held: ColumnElement[bool] = table.c.lease_owner.is_not(None)
+    if owner is not None:
+        held = table.c.lease_owner.startswith(f"{owner}.", autoescape=True)
+    connection.execute(update(table).where(held).values(**free()))

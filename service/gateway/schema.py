@@ -17,6 +17,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    Text,
     UniqueConstraint,
 )
 
@@ -91,4 +92,23 @@ deliveries = Table(
     Column("updated_s", Double, nullable=False),
     UniqueConstraint("job_seq", "destination"),
     Index(None, "state", "next_attempt_s"),
+)
+
+commitment_reports = Table(
+    "commitment_reports",
+    metadata,
+    Column("seq", SEQUENCE, primary_key=True, autoincrement=True),
+    Column("transaction_uid", Text, nullable=False),
+    Column("ae_title", String(16), nullable=False),
+    Column("address", Text, nullable=False),
+    Column("verdicts", Text, nullable=False),  # JSON: SOP class, SOP instance, whether it is kept
+    Column("reason", String(64)),
+    Column("attempts", Integer, nullable=False),
+    Column("next_attempt_s", Double, nullable=False),
+    Column("lease_owner", String(64)),
+    Column("lease_until_s", Double, nullable=False),
+    Column("begun_s", Double, nullable=False),
+    Column("updated_s", Double, nullable=False),
+    Index(None, "next_attempt_s"),
+    sqlite_autoincrement=True,  # a number is never given twice: an association is held by it
 )

@@ -266,7 +266,7 @@ class Courier:
 
 
 def work_until_stopped(
-    signals: Signals, wait: Callable[[float], None], work_once: Callable[[], bool]
+    signals: Signals, wait: Callable[[float], object], work_once: Callable[[], bool]
 ) -> None:
     """Work, and wait while there is nothing; whatever fails is logged and tried again.
 

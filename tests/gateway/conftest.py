@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pwd
-import shutil
-import socket
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +17,7 @@ from service.gateway.ledger import Ledger
 from service.gateway.outbox import Outbox
 from service.gateway.spool import Spool
 from tests.gateway.fakes import FakeArchive, FakeService
+from tests.gateway.postgresql import postgresql_absent, running_postgresql
 from tests.gateway.process import GatewayProcess, gateway_environment
 
 
@@ -113,34 +109,9 @@ def start_gateway(
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql() -> Iterator[str]:
     """The address of a PostgreSQL of our own on loopback."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not found:
-        pytest.skip("PostgreSQL is absent (Debian: apt-get install postgresql)")
-    programs, folder = found[-1], Path("/tmp") / f"cxr-pg-{os.getpid()}"  # it wants a short path
-    folder.mkdir(mode=0o700)
-    run: dict[str, Any] = {"capture_output": True, "cwd": "/", "timeout": 120}
-    if os.getuid() == 0:  # which it refuses to be
-        try:
-            user = pwd.getpwnam("postgres")
-        except KeyError:
-            pytest.skip("there is no unprivileged user postgres to run PostgreSQL as")
-        os.chown(folder, user.pw_uid, user.pw_gid)
-        run |= {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    data = folder / "data"
-    control = [str(programs / "pg_ctl"), "-D", str(data), "-w"]
-    options = f"-h 127.0.0.1 -p {port} -k {folder}"
-    initdb = [str(programs / "initdb"), "-D", str(data), "-U", "cxr", "-A", "trust", "-E", "UTF8"]
-    try:
-        subprocess.run(initdb, **run, check=True)
-        # Not captured: the server would hold the pipe open.
-        quiet = {**run, "capture_output": False, "stdout": subprocess.DEVNULL}
-        start = [*control, "-l", str(folder / "log"), "-o", options, "start"]
-        subprocess.run(start, **quiet, check=True)
-        yield f"postgresql://cxr@127.0.0.1:{port}/postgres"
-        subprocess.run([*control, "-m", "immediate", "stop"], **quiet, check=True)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    if reason := postgresql_absent():
+        pytest.skip(reason)
+    with running_postgresql() as url:
+        yield url

@@ -13,7 +13,6 @@ from typing import Any
 import httpx
 import pytest
 from pydicom import dcmread
-from pydicom.dataset import Dataset
 from pydicom.uid import (
     CTImageStorage,
     DeflatedExplicitVRLittleEndian,
@@ -21,14 +20,8 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEGLosslessSV1,
-    generate_uid,
 )
 from pynetdicom import AE, evt
-from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run time
-    ComputedRadiographyImageStorage,
-    StorageCommitmentPushModel,
-    StorageCommitmentPushModelInstance,
-)
 
 from service.gateway.dimse_sender import close_rejected
 from service.gateway.related import build_related
@@ -149,49 +142,6 @@ def test_full_disk_is_told_to_senders(start_gateway: Start) -> None:
     assert "retry-after" in response.headers
     assert httpx.get(f"{gateway.url}/health/ready").status_code == 200
     assert "cxr_gateway_accepting 0.0" in httpx.get(f"{gateway.url}/metrics").text
-
-
-def test_storage_commitment_is_reported(start_gateway: Start) -> None:
-    """What is in the inbox is committed to, what is not is named."""
-    reports: list[tuple[int, Dataset]] = []
-
-    def on_report(event: evt.Event) -> tuple[int, None]:
-        reports.append((event.event_type, event.event_information))
-        return 0, None
-
-    entity = AE("CR1")
-    entity.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
-    server = entity.start_server(
-        ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_N_EVENT_REPORT, on_report)]
-    )
-    try:
-        port = server.socket.getsockname()[1]
-        gateway = start_gateway(dimse_peers=f"CR1@127.0.0.1:{port}")
-        assert c_store(gateway, make_object(instance="1.5")) == [0]
-        request = Dataset()
-        request.TransactionUID = generate_uid()
-        request.ReferencedSOPSequence = []
-        for instance in ("1.5", "1.6"):
-            item = Dataset()
-            item.ReferencedSOPClassUID = ComputedRadiographyImageStorage
-            item.ReferencedSOPInstanceUID = instance
-            request.ReferencedSOPSequence.append(item)
-        asking = AE("CR1")
-        asking.add_requested_context(StorageCommitmentPushModel)
-        association = asking.associate("127.0.0.1", gateway.dimse_port, ae_title="CXRGATEWAY")
-        status, _ = association.send_n_action(
-            request, 1, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
-        )
-        association.release()
-        assert status.Status == 0
-        until(lambda: reports)
-    finally:
-        entity.shutdown()
-    [(kind, report)] = reports
-    assert kind == 2
-    assert report.TransactionUID == request.TransactionUID
-    assert [i.ReferencedSOPInstanceUID for i in report.ReferencedSOPSequence] == ["1.5"]
-    assert [i.ReferencedSOPInstanceUID for i in report.FailedSOPSequence] == ["1.6"]
 
 
 def test_study_is_pulled_and_analysed(start_gateway: Start, archive: FakeArchive) -> None:
