@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from service.gateway.database import Database
 from service.gateway.header import ObjectHeader
-from service.gateway.leases import Leasing, free, is_free, settle, take
+from service.gateway.leases import Leasing, free, is_free, release, settle, take
 from service.gateway.schema import WAITING, deliveries, jobs, results
 from service.gateway.spool import Spool, Staged
 
@@ -256,14 +256,7 @@ class Inbox:
         """
         with self._database.transaction() as connection:
             for table in (jobs, deliveries):
-                _release(connection, table, None if of_everybody else self._leasing.owner)
-
-
-def _release(connection: Connection, table: Any, owner: str | None) -> None:
-    held = table.c.lease_owner.is_not(None)
-    if owner is not None:
-        held = table.c.lease_owner.startswith(f"{owner}.", autoescape=True)
-    connection.execute(update(table).where(held).values(**free()))
+                release(connection, table, None if of_everybody else self._leasing.owner)
 
 
 def begin_anew() -> dict[str, Any]:
