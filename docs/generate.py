@@ -14,6 +14,7 @@ sys.path.insert(0, str(DOCS.parent))
 
 from cxr.dicom_syntaxes import syntaxes_table  # noqa: E402
 from docs.problems_page import render_problems_page  # noqa: E402
+from service.access.access import Access  # noqa: E402
 from service.app.application import build_app  # noqa: E402
 from service.gateway.settings import GatewaySettings  # noqa: E402
 from service.inference.engines import build_engine  # noqa: E402
@@ -95,7 +96,8 @@ This page is made from the code by `make docs`.
 def render_documents() -> dict[Path, str]:
     """Give every generated document with its content."""
     settings = Settings.model_construct()
-    document = build_app(Runtime(settings, build_engine)).openapi()
+    access = Access()  # the document tells of keys, which most who read it need
+    document = build_app(Runtime(settings, build_engine), access=access).openapi()
     return {
         DOCS / "configuration.md": CONFIGURATION
         + settings_table()

@@ -1,16 +1,17 @@
-"""Command line: ``python -m service [serve] | predict | gateway | jobs``."""
+"""Command line: ``python -m service [serve] | predict | gateway | jobs | keys``."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from cxr.command import FAILED, OK, run_command
+from service.access.new_key import add_keys_parser, run_keys
 from service.gateway.jobs_parser import add_jobs_parser
 from service.settings import Settings, load_settings
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from service.inference.loading import LoadedModel
 
 USAGE = 2  # argparse's own exit code
-
-COMMANDS = ("serve", "predict", "gateway", "jobs")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -34,6 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     serve.add_argument("--host", help="address to listen on")
     serve.add_argument("--port", type=int, help="port to listen on; 0 picks a free one")
     serve.add_argument("--bundles", metavar="DIR", help="folder of bundles, or one bundle")
+    _add_tls(serve)
     predict = commands.add_parser("predict", help="score files and folders without a server")
     predict.add_argument("paths", nargs="+", type=Path, metavar="PATH")
     predict.add_argument("--model", help="name of the model; the default one")
@@ -43,8 +43,15 @@ def build_parser() -> argparse.ArgumentParser:
     gateway = commands.add_parser("gateway", help="take DICOM, have it read, deliver the results")
     gateway.add_argument("--host", help="address to listen on")
     gateway.add_argument("--port", type=int, help="port of HTTP; 0 picks a free one")
+    _add_tls(gateway)
     add_jobs_parser(commands)
+    add_keys_parser(commands)
     return parser
+
+
+def _add_tls(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--tls-certificate", metavar="PEM", help="answer over TLS with this chain")
+    command.add_argument("--tls-key", metavar="PEM", help="its key")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,21 +60,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not given or (given[0] not in COMMANDS and given[0] not in ("-h", "--help")):
         given.insert(0, "serve")
     args = build_parser().parse_args(given)
-    run = {"serve": _serve, "predict": _predict, "gateway": _gateway, "jobs": _jobs}[args.command]
+    run = COMMANDS[args.command]
     return run_command(lambda: run(args), when_interrupted="interrupted; nothing was written")
 
 
 def _serve(args: argparse.Namespace) -> None:
     from service.app.server import serve  # the predict command needs no HTTP at all
 
-    serve(load_settings(host=args.host, port=args.port, bundles_dir=args.bundles))
+    serve(
+        load_settings(
+            host=args.host,
+            port=args.port,
+            bundles_dir=args.bundles,
+            tls_certificate=args.tls_certificate,
+            tls_key=args.tls_key,
+        )
+    )
 
 
 def _gateway(args: argparse.Namespace) -> None:
     from service.gateway.server import serve_gateway
     from service.gateway.settings import load_gateway_settings
 
-    serve_gateway(load_gateway_settings(host=args.host, port=args.port))
+    serve_gateway(
+        load_gateway_settings(
+            host=args.host,
+            port=args.port,
+            tls_certificate=args.tls_certificate,
+            tls_key=args.tls_key,
+        )
+    )
 
 
 def _jobs(args: argparse.Namespace) -> int:
@@ -130,6 +152,15 @@ def _load_one(settings: Settings, name: str | None) -> LoadedModel:
 def _usage(message: str) -> int:
     print(f"error: {message}", file=sys.stderr)
     return USAGE
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
+    "serve": _serve,
+    "predict": _predict,
+    "gateway": _gateway,
+    "jobs": _jobs,
+    "keys": run_keys,
+}
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from service.exchange import (
     ImageSource,
     Retry,
     ServiceError,
+    bearer,
     build_explain_request,
     build_predict_request,
     split_dicom,
@@ -45,6 +46,7 @@ class Client:
 
     Args:
         base_url: Where the service is.
+        api_key: Key or token to show it, or what signs each request.
         retry: When and how often to try again.
         timeout_s: Longest wait for an answer.
         transport: Replaces the network; for tests.
@@ -55,12 +57,15 @@ class Client:
         self,
         base_url: str,
         *,
+        api_key: str | httpx.Auth | None = None,
         retry: Retry = DEFAULT_RETRY,
         timeout_s: float = TIMEOUT_S,
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
-        self._http = httpx.Client(base_url=base_url, timeout=timeout_s, transport=transport)
+        self._http = httpx.Client(
+            base_url=base_url, auth=bearer(api_key), timeout=timeout_s, transport=transport
+        )
         self._retry = retry
         self._sleep = sleep
 
@@ -188,6 +193,7 @@ class AsyncClient:
 
     Args:
         base_url: Where the service is.
+        api_key: Key or token to show it, or what signs each request.
         retry: When and how often to try again.
         timeout_s: Longest wait for an answer.
         transport: Replaces the network; for tests.
@@ -198,12 +204,15 @@ class AsyncClient:
         self,
         base_url: str,
         *,
+        api_key: str | httpx.Auth | None = None,
         retry: Retry = DEFAULT_RETRY,
         timeout_s: float = TIMEOUT_S,
         transport: httpx.AsyncBaseTransport | None = None,
         sleep: Callable[[float], Any] = asyncio.sleep,
     ) -> None:
-        self._http = httpx.AsyncClient(base_url=base_url, timeout=timeout_s, transport=transport)
+        self._http = httpx.AsyncClient(
+            base_url=base_url, auth=bearer(api_key), timeout=timeout_s, transport=transport
+        )
         self._retry = retry
         self._sleep = sleep
 

@@ -6,10 +6,14 @@
     ├── InputError                      the tree of cxr.errors: the fault of an image
     └── ServingError
         ├── InvalidRequestError         the request itself is malformed
+        ├── UnauthorizedError           no credential, or none that is valid
+        ├── ForbiddenError              a caller that may not do this
         ├── UnknownModelError           no loaded model has that name
         ├── PayloadTooLargeError        body or image count over a limit
         ├── RetryLaterError             a passing state, with a time to wait
         │   ├── QueueFullError          refused at the door, nothing was queued
+        │   ├── RateLimitedError        a caller that asks too often
+        │   ├── AccessUnavailableError  who asks cannot be told now
         │   └── NotReadyError           starting or draining
         ├── DeadlineExceededError       dropped, not run
         ├── InferenceFailedError        the engine failed, or its answer was not finite
@@ -39,6 +43,30 @@ class InvalidRequestError(ServingError):
     """Malformed JSON, base64, multipart or query."""
 
 
+class UnauthorizedError(ServingError):
+    """Nobody knows who asks.
+
+    Attributes:
+        is_given: Whether a credential was shown, and is not valid.
+    """
+
+    def __init__(self, message: str, *, is_given: bool) -> None:
+        super().__init__(message)
+        self.is_given = is_given
+
+
+class ForbiddenError(ServingError):
+    """The caller is known and may not do this.
+
+    Attributes:
+        needed: The scopes of which it needs one.
+    """
+
+    def __init__(self, message: str, needed: frozenset[str]) -> None:
+        super().__init__(message)
+        self.needed = needed
+
+
 class UnknownModelError(ServingError):
     """No model of that name is loaded."""
 
@@ -61,6 +89,14 @@ class RetryLaterError(ServingError):
 
 class QueueFullError(RetryLaterError):
     """There is no room for the request, and nothing of it was queued."""
+
+
+class RateLimitedError(RetryLaterError):
+    """The caller asks more often than it may."""
+
+
+class AccessUnavailableError(RetryLaterError):
+    """Who asks cannot be told: the identity provider's keys are not to be had."""
 
 
 class NotReadyError(RetryLaterError):

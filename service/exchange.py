@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
@@ -78,6 +79,27 @@ class Retry:
         # Jitter keeps clients that failed together from coming back together.
         jitter = random.uniform(0.5, 1.5)  # noqa: S311 - no secret
         return min(self.longest_s, self.base_s * 2.0 ** (attempt - 1) * jitter)
+
+
+class BearerAuth(httpx.Auth):
+    """Shows a key or token with each request (RFC 6750, 2.1).
+
+    Args:
+        read: Gives it; called for each request, so it may change.
+    """
+
+    def __init__(self, read: Callable[[], str]) -> None:
+        self._read = read
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Add the header."""
+        request.headers["Authorization"] = f"Bearer {self._read()}"
+        yield request
+
+
+def bearer(api_key: str | httpx.Auth | None) -> httpx.Auth | None:
+    """Give what shows a key; None for none."""
+    return BearerAuth(lambda: api_key) if isinstance(api_key, str) else api_key
 
 
 def build_predict_request(

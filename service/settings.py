@@ -6,7 +6,7 @@ What belongs to a model lives in its manifest and cannot be set here.
 from __future__ import annotations
 
 import os
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -28,12 +28,68 @@ EngineName = Literal["auto", "onnxruntime", "openvino"]
 PrecisionName = Literal["auto", "fp32", "int8", "bf16", "fp16"]
 
 
-class Settings(BaseSettings):
+class AccessSettings(BaseSettings):
+    """Who may ask, and over what: the settings that service and gateway share."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
+    access: Literal["auto", "anonymous", "keys", "oidc", "keys+oidc"] = Field(
+        "auto",
+        description="Who may ask: auto takes keys, OIDC or both as set below, and does not start "
+        "where nothing is; anonymous lets everyone in and has to be asked for.",
+    )
+    api_keys_file: str = Field(
+        "",
+        description="File of API keys, JSON or TOML, read anew when it changes; "
+        "python -m service keys makes one.",
+    )
+    oidc_issuer: str = Field(
+        "", description="Identity provider whose tokens count, as in their claim iss."
+    )
+    oidc_audience: str = Field("", description="What must stand in the claim aud of its tokens.")
+    oidc_jwks_url: str = Field(
+        "", description="Where its keys are; empty: its discovery document says."
+    )
+    oidc_algorithms: str = Field(
+        "RS256 ES256", description="Signatures that count, with blanks; none and HS* never do."
+    )
+    oidc_scope_prefix: str = Field(
+        "", description="What stands before predict, explain ... in its claims scope and scp."
+    )
+    oidc_leeway_s: float = Field(
+        30, ge=0, le=600, description="How far its clock and ours may be apart."
+    )
+    rate_per_s: float = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="Calls a second of a key without a rate of its own, or of a token's subject; "
+        "more get 429; 0 for any number.",
+    )
+    rate_burst: int = Field(
+        20, ge=1, le=1_000_000, description="Calls such a caller may make at once after a pause."
+    )
+    tls_certificate: str = Field(
+        "", description="PEM file of the certificate chain; empty for plain HTTP."
+    )
+    tls_key: str = Field("", description="PEM file of its key.")
+
+    @model_validator(mode="after")
+    def _access_agrees(self) -> Self:
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            raise ValueError("tls_certificate and tls_key go together")
+        return self
+
+    @property
+    def url_scheme(self) -> str:
+        """What addresses of ours begin with."""
+        return "https" if self.tls_certificate else "http"
+
+
+class Settings(AccessSettings):
     """The service's settings, immutable. Each is read from ``CXR_<NAME>``."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
-    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
     bundles_dir: str = Field("bundles", description="Folder of bundles, or one bundle.")
     models: str = Field("", description="Names of the models to load, with commas; empty for all.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -38,6 +39,7 @@ class LiveServer:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "service", "serve", *chosen],
             cwd=REPOSITORY,
+            env=os.environ | {"CXR_ACCESS": "anonymous"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

@@ -11,14 +11,21 @@ from typing import Any
 from fastapi import FastAPI
 
 from cxr import __version__
+from service.access.access import Access
+from service.access.build import build_access
+from service.access.scopes import SERVICE_ROUTES
 from service.errors import StartupError
 from service.explain.pictures import Renderer
 from service.http import catalogue, explain, health, metrics, pages, predict, render
+from service.http.access import AccessMiddleware
+from service.http.access_document import document_access
 from service.http.body import BodyBudget
-from service.http.error_handlers import install_error_handlers
+from service.http.context import context_in
+from service.http.error_handlers import install_error_handlers, refuse_at_the_door
 from service.http.forms import offers_dicom
 from service.http.middleware import HeadMiddleware, RequestMiddleware
 from service.http.openapi import DESCRIPTION, TAGS, TITLE, drop_validation_errors
+from service.http.security_headers import SecurityHeadersMiddleware
 from service.http.v2 import infer as v2_infer
 from service.http.v2 import metadata as v2_metadata
 from service.inference.runtime import Runtime
@@ -32,7 +39,9 @@ class Application(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """Give the OpenAPI document."""
         if self.openapi_schema is None:
-            drop_validation_errors(super().openapi())
+            document = super().openapi()
+            drop_validation_errors(document)
+            document_access(document, SERVICE_ROUTES, is_needed=not self.state.access.is_anonymous)
         return super().openapi()
 
 
@@ -54,7 +63,9 @@ async def _start(runtime: Runtime) -> None:
 
 
 def build_app(
-    runtime: Runtime, on_started: Callable[[BaseException | None], None] | None = None
+    runtime: Runtime,
+    on_started: Callable[[BaseException | None], None] | None = None,
+    access: Access | None = None,
 ) -> FastAPI:
     """Build the application around a runtime.
 
@@ -64,8 +75,13 @@ def build_app(
     Args:
         runtime: Started and stopped with the application.
         on_started: Called once when loading has ended, with the error if it failed.
+        access: Who may ask for what; as the settings say for None.
+
+    Raises:
+        StartupError: The settings do not say who may ask.
     """
     settings = runtime.settings
+    access = access or build_access(settings)
     renderer = Renderer(settings.explain_threads, settings.explain_queue_capacity)
     recorded = Metrics(partial(metrics.read_state, runtime))
     runtime.tell(recorded)
@@ -106,7 +122,16 @@ def build_app(
         app.include_router(module.router)
     app.mount(pages.PAGE_PATH, pages.page_files)
     app.mount(pages.ASSETS_PATH, pages.documentation_assets())
+    app.state.access = access
     # The one added last is outermost.
+    app.add_middleware(
+        AccessMiddleware,
+        access=access,
+        routes=SERVICE_ROUTES,
+        refuse=refuse_at_the_door,
+        request_id_of=lambda scope: context_in(scope).request_id,
+    )
     app.add_middleware(HeadMiddleware)
     app.add_middleware(RequestMiddleware, deadline_ms=settings.deadline_ms, metrics=recorded)
+    app.add_middleware(SecurityHeadersMiddleware)
     return app

@@ -15,6 +15,7 @@ from cxr.bundle import Bundle
 from cxr.errors import CxrError
 from service.app.application import build_app
 from service.app.protocol import GuardedProtocol
+from service.app.tls import tls_options
 from service.errors import StartupError
 from service.inference.engines import build_engine
 from service.inference.explaining import Explainer
@@ -57,6 +58,7 @@ class Server(uvicorn.Server):
                 timeout_keep_alive=settings.keep_alive_s,
                 timeout_graceful_shutdown=CLOSE_CONNECTIONS_S,
                 http=GuardedProtocol,
+                **tls_options(settings),
             )
         )
 
@@ -79,7 +81,7 @@ class Server(uvicorn.Server):
                 "Choose another with --host and --port."
             ) from None
         shown = f"[{host}]" if ":" in host else host
-        self._address = f"http://{shown}:{listener.getsockname()[1]}"
+        self._address = f"{self._settings.url_scheme}://{shown}:{listener.getsockname()[1]}"
         return listener
 
     def _on_started(self, error: BaseException | None) -> None:

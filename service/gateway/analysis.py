@@ -15,6 +15,9 @@ ACCEPT = f'multipart/related; type="{DICOM}"'
 
 TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 BUSY_STATUSES = frozenset({429, 503})
+NOT_LET_IN = frozenset({401, 403})
+"""The gateway's key is wrong or worn out, which its operator mends: no object is to blame."""
+
 UNREACHABLE = "service-unreachable"
 OBJECT_STATUSES = frozenset({400, 413, 415, 422})
 """The object itself is refused, not the way it was asked about."""
@@ -37,7 +40,7 @@ class TryAgain:
         """Whether the service is busy or away, whatever the object."""
         if self.response is None:
             return self.reason == UNREACHABLE
-        return self.response.status_code in BUSY_STATUSES
+        return self.response.status_code in BUSY_STATUSES | NOT_LET_IN
 
     @property
     def asked_s(self) -> float:
@@ -68,6 +71,7 @@ class Analysis:
         model: Name of the model; empty for the service's default.
         operating_point: Its name; empty for the model's default.
         connections: How many may be open.
+        auth: Shows the service who asks.
     """
 
     def __init__(
@@ -78,11 +82,13 @@ class Analysis:
         model: str = "",
         operating_point: str = "",
         connections: int = 4,
+        auth: httpx.Auth | None = None,
     ) -> None:
         self._http = httpx.Client(
             base_url=service_url,
             timeout=timeout_s,
             limits=httpx.Limits(max_connections=connections),
+            auth=auth,
             trust_env=False,  # no proxy shall see a patient's object unless it is configured here
         )
         self._query: dict[str, str | float | None] = {
@@ -110,7 +116,7 @@ class Analysis:
             return TryAgain("service-answer-not-understood")
         except ServiceError as error:
             reason = reason_of(error)
-            if error.status in TRANSIENT_STATUSES:
+            if error.status in TRANSIENT_STATUSES | NOT_LET_IN:
                 return TryAgain(reason, response)
             return GiveUp(reason, is_of_object=error.status in OBJECT_STATUSES)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -66,6 +67,25 @@ def _parse_one(entry: str) -> Destination:
             name, "dimse", ae_title=parts.username, host=host, port=port or DIMSE_PORT
         )
     raise ValueError(f"destination {name} is neither https://host/path nor dicom://AETITLE@host")
+
+
+def parse_token_files(text: str, destinations: tuple[Destination, ...]) -> dict[str, Path]:
+    """Read ``pacs=/run/secrets/pacs archive=/run/secrets/archive``, or one file for all.
+
+    Args:
+        text: Entries divided by blanks.
+        destinations: One file for all is for those of them that are asked by HTTP.
+
+    Raises:
+        ValueError: An entry is malformed, or two have one name.
+    """
+    entries = [entry.partition("=") for entry in text.split()]
+    if len(entries) == 1 and not entries[0][1]:
+        return {one.name: Path(text.strip()) for one in destinations if one.kind == "stow"}
+    found = {name: Path(file) for name, _, file in entries if NAME.fullmatch(name) and file}
+    if len(found) < len(entries):
+        raise ValueError("destination_token_files is written name=file, once a name, or one file")
+    return found
 
 
 @dataclass(frozen=True)

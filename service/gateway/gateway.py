@@ -15,6 +15,7 @@ from typing import IO
 
 from service.errors import NotReadyError, StartupError
 from service.gateway.analysis import Analysis
+from service.gateway.bearer import service_auth
 from service.gateway.commitment import Commitment
 from service.gateway.commitment_reporter import CommitmentReporter
 from service.gateway.commitment_reports import CommitmentReports
@@ -93,6 +94,7 @@ class Gateway:
             model=settings.model,
             operating_point=settings.operating_point,
             connections=settings.analysis_workers,
+            auth=service_auth(settings),
         )
         self._senders = {one.name: self._sender(one) for one in settings.destination_list}
         retry = endless_retry(settings.retry_base_s, settings.retry_longest_s)
@@ -213,7 +215,8 @@ class Gateway:
     def _sender(self, destination: Destination) -> Sender:
         timeout_s = self.settings.delivery_timeout_s
         if destination.kind == "stow":
-            return StowSender(destination, timeout_s)
+            token_file = self.settings.destination_tokens.get(destination.name)
+            return StowSender(destination, timeout_s, token_file)
         return DimseSender(destination, self.settings.ae_title, timeout_s)
 
     def _spawn(self, name: str, run: Callable[[], None], count: int) -> None:

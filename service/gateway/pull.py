@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 
 from service.errors import InvalidRequestError, PayloadTooLargeError
+from service.gateway.bearer import auth_for
 from service.gateway.errors import (
     SourceUnavailableError,
     UnknownStudyError,
@@ -27,6 +29,7 @@ def pull_study(
     timeout_s: float,
     max_instance_bytes: int,
     max_body_bytes: int,
+    token_file: Path | None = None,
 ) -> Iterator[Taken | None]:
     """Fetch a study and take each of its objects, one after the other.
 
@@ -37,6 +40,7 @@ def pull_study(
         timeout_s: Longest silence of the archive.
         max_instance_bytes: Largest object.
         max_body_bytes: Largest answer.
+        token_file: Of the bearer token shown; None for the user and password of the URL.
 
     Yields:
         What became of each; None for one that cannot be filed.
@@ -47,7 +51,7 @@ def pull_study(
         InsufficientStorageError: There is no room.
     """
     url = httpx.URL(base_url)
-    auth = (url.username, url.password) if url.username else None
+    auth = auth_for(url, token_file)
     place = f"{url.copy_with(username=None, password=None)}".rstrip("/")
     try:
         with (

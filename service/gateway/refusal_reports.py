@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import httpx
+
 from service.answers import ModelAnswer
 from service.client import Client
 from service.errors import StartupError
@@ -15,12 +17,19 @@ class RefusalReports:
         service_url: Where the service is that refused it.
         timeout_s: Longest wait for what it says of its models.
         model: Name of the model that was asked; empty for the service's default.
+        auth: Shows the service who asks.
 
     Raises:
         StartupError: The library that builds them is not installed.
     """
 
-    def __init__(self, service_url: str, timeout_s: float, model: str = "") -> None:
+    def __init__(
+        self,
+        service_url: str,
+        timeout_s: float,
+        model: str = "",
+        auth: httpx.Auth | None = None,
+    ) -> None:
         if not can_build_reports():
             raise StartupError(
                 "CXR_GATEWAY_NOT_ANALYSED=report needs highdicom: "
@@ -29,6 +38,7 @@ class RefusalReports:
         self._service_url = service_url
         self._timeout_s = timeout_s
         self._model = model
+        self._auth = auth
 
     def __call__(self, data: bytes, reason: str) -> bytes:
         """Build the report of one object.
@@ -47,7 +57,7 @@ class RefusalReports:
         return build_not_analysed(data, f"The image was refused: {words}.", self._model_asked())
 
     def _model_asked(self) -> ModelAnswer:
-        with Client(self._service_url, timeout_s=self._timeout_s) as client:
+        with Client(self._service_url, api_key=self._auth, timeout_s=self._timeout_s) as client:
             models = client.models()
         return next(
             one for one in models if (one.name == self._model if self._model else one.default)

@@ -10,8 +10,12 @@ from types import FrameType
 import uvicorn
 
 from cxr.errors import CxrError
+from service.access.access import Access
+from service.access.build import build_access
 from service.app.protocol import GuardedProtocol
+from service.app.tls import tls_options
 from service.errors import StartupError
+from service.gateway.bearer import service_auth
 from service.gateway.gateway import Gateway
 from service.gateway.http.application import build_gateway_app
 from service.gateway.refusal_reports import RefusalReports
@@ -28,16 +32,17 @@ class GatewayServer(uvicorn.Server):
 
     Args:
         gateway: Not yet started.
+        access: Who may ask for what.
         address: To tell when it is ready.
     """
 
-    def __init__(self, gateway: Gateway, address: str) -> None:
+    def __init__(self, gateway: Gateway, access: Access, address: str) -> None:
         self._gateway = gateway
         self._address = address
         self.failure: BaseException | None = None
         super().__init__(
             uvicorn.Config(
-                build_gateway_app(gateway, self._on_started),
+                build_gateway_app(gateway, access, self._on_started),
                 log_config=None,
                 access_log=False,
                 server_header=False,
@@ -47,6 +52,7 @@ class GatewayServer(uvicorn.Server):
                 timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=CLOSE_CONNECTIONS_S,
                 http=GuardedProtocol,
+                **tls_options(gateway.settings),
             )
         )
 
@@ -83,9 +89,16 @@ def serve_gateway(settings: GatewaySettings) -> None:
     """
     configure_logging(settings.log_level)
     silence_libraries()
+    access = build_access(settings)
+    tls_options(settings)  # what is wrong with the certificate is said before anything begins
     reports = None
     if settings.not_analysed == "report":
-        reports = RefusalReports(settings.service_url, settings.analysis_timeout_s, settings.model)
+        reports = RefusalReports(
+            settings.service_url,
+            settings.analysis_timeout_s,
+            settings.model,
+            auth=service_auth(settings),
+        )
     gateway = Gateway(settings, reports)
     try:
         listener = socket.create_server(
@@ -99,7 +112,8 @@ def serve_gateway(settings: GatewaySettings) -> None:
             "Choose another with --host and --port."
         ) from None
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    server = GatewayServer(gateway, f"http://{host}:{listener.getsockname()[1]}")
+    address = f"{settings.url_scheme}://{host}:{listener.getsockname()[1]}"
+    server = GatewayServer(gateway, access, address)
     with listener:
         server.run(sockets=[listener])
     if isinstance(server.failure, CxrError):

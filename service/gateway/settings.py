@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from service.gateway.destinations import (
     AE_TITLE,
@@ -14,19 +14,19 @@ from service.gateway.destinations import (
     Peer,
     parse_destinations,
     parse_peers,
+    parse_token_files,
 )
-from service.settings import GATEWAY_PREFIX, MIB, read_settings
+from service.settings import GATEWAY_PREFIX, MIB, AccessSettings, read_settings
 
 DATABASE_FILE = "inbox.sqlite3"
 POSTGRESQL = ("postgresql://", "postgresql+pg8000://")
 
 
-class GatewaySettings(BaseSettings):
+class GatewaySettings(AccessSettings):
     """The gateway's settings, immutable. Each is read from ``CXR_GATEWAY_<NAME>``."""
 
     model_config = SettingsConfigDict(env_prefix=GATEWAY_PREFIX, frozen=True, extra="forbid")
 
-    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
     port: int = Field(
         8080, ge=0, le=65535, description="Port of HTTP (STOW-RS, jobs); 0 picks a free one."
     )
@@ -68,6 +68,12 @@ class GatewaySettings(BaseSettings):
         2048 * MIB, ge=1024, description="Largest body of a STOW-RS request or WADO-RS answer."
     )
     service_url: str = Field("http://127.0.0.1:8000", description="Where the service is.")
+    service_key: str = Field(
+        "", repr=False, description="API key the gateway shows the service; better in a file."
+    )
+    service_key_file: str = Field(
+        "", description="File of that key or of a token, read anew when it changes."
+    )
     model: str = Field("", description="Name of the model; empty: the service's default.")
     operating_point: str = Field("", description="Name of the operating point; empty: the model's.")
     analysis_workers: int = Field(4, ge=1, le=256, description="Objects analysed at a time.")
@@ -86,6 +92,11 @@ class GatewaySettings(BaseSettings):
         "",
         description="Where results go, with blanks: name=https://host/dicom-web for STOW-RS, "
         "name=dicom://AETITLE@host:port for C-STORE. At least one.",
+    )
+    destination_token_files: str = Field(
+        "",
+        description="Files of the bearer tokens shown to STOW-RS destinations, with blanks: "
+        "name=file, or one file for all.",
     )
     delivery_workers: int = Field(2, ge=1, le=256, description="Deliveries at a time.")
     delivery_timeout_s: float = Field(
@@ -121,6 +132,7 @@ class GatewaySettings(BaseSettings):
     wado_url: str = Field(
         "", description="DICOMweb base that POST /v1/studies/{uid}:analyze pulls from."
     )
+    wado_token_file: str = Field("", description="File of the bearer token shown to it.")
     drain_s: float = Field(
         10, ge=0, le=600, description="Longest time to finish begun work when stopping."
     )
@@ -162,12 +174,22 @@ class GatewaySettings(BaseSettings):
             raise ValueError("max_body_bytes is below max_instance_bytes")
         if bool(self.dimse_tls_certificate) != bool(self.dimse_tls_key):
             raise ValueError("dimse_tls_certificate and dimse_tls_key go together")
+        if self.service_key and self.service_key_file:
+            raise ValueError("service_key and service_key_file: one of them")
+        known = {one.name for one in self.destination_list if one.kind == "stow"}
+        if not self.destination_tokens.keys() <= known:
+            raise ValueError("destination_token_files names what is no STOW-RS destination")
         return self
 
     @property
     def destination_list(self) -> tuple[Destination, ...]:
         """Where results go."""
         return parse_destinations(self.destinations)
+
+    @property
+    def destination_tokens(self) -> dict[str, Path]:
+        """The file of each STOW-RS destination's token, by its name."""
+        return parse_token_files(self.destination_token_files, self.destination_list)
 
     @property
     def peer_list(self) -> tuple[Peer, ...]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import httpx
 
 from service.gateway import stow_answer
 from service.gateway.analysis import TRANSIENT_STATUSES, GiveUp, TryAgain
+from service.gateway.bearer import auth_for
 from service.gateway.destinations import Destination
 from service.gateway.header import read_header_of
 from service.gateway.related import build_related
@@ -23,15 +26,18 @@ class StowSender:
     Args:
         destination: Where it is.
         timeout_s: Longest wait for an answer.
+        token_file: Of the bearer token it is shown; None for the user and password of its URL.
     """
 
-    def __init__(self, destination: Destination, timeout_s: float) -> None:
+    def __init__(
+        self, destination: Destination, timeout_s: float, token_file: Path | None = None
+    ) -> None:
         url = httpx.URL(destination.url)
         self._url = str(url.copy_with(username=None, password=None)) + "/studies"
         self._http = httpx.Client(
             timeout=timeout_s,
             trust_env=False,
-            auth=(url.username, url.password) if url.username else None,
+            auth=auth_for(url, token_file),
         )
 
     def close(self) -> None:

@@ -40,9 +40,14 @@ def attach_context(scope: Scope, context: RequestContext) -> None:
     scope[SCOPE_KEY] = context
 
 
+def context_in(scope: Scope) -> RequestContext:
+    """Give the context of an ASGI scope."""
+    return cast("RequestContext", scope[SCOPE_KEY])
+
+
 def context_of(request: Request) -> RequestContext:
     """Give the context of a request."""
-    return cast("RequestContext", request.scope[SCOPE_KEY])
+    return context_in(request.scope)
 
 
 def runtime_of(request: Request) -> Runtime:

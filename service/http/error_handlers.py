@@ -9,10 +9,11 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from cxr.errors import CxrError
 from service.errors import ClientDisconnectedError
-from service.http.context import context_of
+from service.http.context import context_in, context_of
 from service.http.problems import (
     CLIENT_CLOSED_REQUEST,
     INVALID_REQUEST,
@@ -69,6 +70,13 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         given.status_code, (INVALID_REQUEST, "The request cannot be served.")
     )
     return _answer(request, kind, detail, headers)
+
+
+def refuse_at_the_door(scope: Scope, error: CxrError) -> Response:
+    """Give the answer to a request that no route has seen, and count it."""
+    context = context_in(scope)
+    context.metrics.request_failed(problem_type_of(error).slug)
+    return answer_error(scope, error, context.request_id)
 
 
 def _answer(

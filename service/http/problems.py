@@ -50,6 +50,8 @@ PAYLOAD_TOO_LARGE = ProblemType(413, "payload-too-large", "Payload too large")
 
 PROBLEM_TYPES: Mapping[type[Exception], ProblemType] = {
     errors.InvalidRequestError: INVALID_REQUEST,
+    errors.UnauthorizedError: ProblemType(401, "unauthorized", "Unauthorized"),
+    errors.ForbiddenError: ProblemType(403, "forbidden", "Forbidden"),
     errors.UnknownModelError: ProblemType(404, "unknown-model", "Unknown model"),
     errors.PayloadTooLargeError: PAYLOAD_TOO_LARGE,
     inputs.ImageTooLargeError: PAYLOAD_TOO_LARGE,
@@ -58,6 +60,8 @@ PROBLEM_TYPES: Mapping[type[Exception], ProblemType] = {
     inputs.UnsupportedDicomError: ProblemType(422, "unsupported-dicom", "Unsupported DICOM"),
     inputs.ImageOutOfScopeError: ProblemType(422, "image-out-of-scope", "Image out of scope"),
     errors.QueueFullError: ProblemType(429, "queue-full", "Queue full"),
+    errors.RateLimitedError: ProblemType(429, "rate-limited", "Rate limited"),
+    errors.AccessUnavailableError: ProblemType(503, "access-unavailable", "Access unavailable"),
     errors.InferenceFailedError: ProblemType(500, "inference-failed", "Inference failed"),
     errors.ExplanationMismatchError: ProblemType(
         500, "explanation-mismatch", "Explanation mismatch"
@@ -74,6 +78,9 @@ PROBLEM_TYPES: Mapping[type[Exception], ProblemType] = {
 }
 
 ALL_PROBLEM_TYPES = frozenset({*PROBLEM_TYPES.values(), NOT_FOUND, METHOD_NOT_ALLOWED, INTERNAL})
+
+CHALLENGE = 'Bearer realm="cxr-inference"'
+NOT_VALID = ', error="invalid_token"'
 
 INTERNAL_DETAIL = "Something went wrong in the service. Quote the request id when you report it."
 
@@ -109,11 +116,16 @@ def problem_response(problem: Problem, headers: Mapping[str, str] | None = None)
 
 def error_response(error: Exception, request_id: str) -> Response:
     """Give the response to a request that failed as a whole."""
-    return problem_response(problem_of(error, request_id), retry_headers(error))
+    return problem_response(problem_of(error, request_id), error_headers(error))
 
 
-def retry_headers(error: Exception) -> dict[str, str] | None:
-    """Give Retry-After for a passing state of the service."""
+def error_headers(error: Exception) -> dict[str, str] | None:
+    """Give Retry-After for a passing state, WWW-Authenticate (RFC 6750, 3) for a caller's lack."""
     if isinstance(error, errors.RetryLaterError):
         return {"Retry-After": str(error.retry_after_s)}
+    if isinstance(error, errors.UnauthorizedError):
+        return {"WWW-Authenticate": CHALLENGE + (NOT_VALID if error.is_given else "")}
+    if isinstance(error, errors.ForbiddenError):
+        scope = " ".join(sorted(error.needed))
+        return {"WWW-Authenticate": f'{CHALLENGE}, error="insufficient_scope", scope="{scope}"'}
     return None

@@ -40,6 +40,7 @@ def gateway_environment(spool: Path, **settings: Any) -> dict[str, str]:
         "spool_dir": spool,
         "port": 0,
         "dimse_port": 0,
+        "access": "anonymous",
         "min_free_bytes": 0,
         "retry_base_s": 0.05,
         "retry_longest_s": 0.3,

@@ -42,6 +42,7 @@ def make_settings(bundles: Path, **changes: Any) -> Settings:
     """Make settings with small limits."""
     values: dict[str, Any] = {
         "bundles_dir": str(bundles),
+        "access": "anonymous",
         "models": "resnet18",
         "provider": "cpu",
         "engine": "onnxruntime",

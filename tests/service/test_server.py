@@ -25,6 +25,7 @@ from tests.service.make_images import make_flat_png, make_png
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 30.0
+SETTINGS = {"CXR_PROVIDER": "cpu", "CXR_EXPLAIN": "off", "CXR_ACCESS": "anonymous"}
 PYTHON = (sys.executable, "-W", "error")
 
 
@@ -47,7 +48,7 @@ class Process:
             [*PYTHON, *command, "--port", "0", "--bundles", str(bundles)],
             cwd=ROOT,
             # The graph of the tests' bundles has no PyTorch network that could be explained.
-            env=environ | {"CXR_PROVIDER": "cpu", "CXR_EXPLAIN": "off"} | variables,
+            env=environ | SETTINGS | variables,
             stdout=self._out,
             stderr=self._err,
         )

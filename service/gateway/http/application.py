@@ -5,21 +5,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import cast
+from typing import Any, cast
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from cxr import __version__
 from cxr.errors import CxrError
+from service.access.access import Access
+from service.access.scopes import GATEWAY_ROUTES
 from service.errors import ClientDisconnectedError
 from service.gateway.gateway import Gateway
 from service.gateway.http import health, jobs, stow, studies
-from service.gateway.http.middleware import GatewayMiddleware, request_id_of
+from service.gateway.http.middleware import SCOPE_KEY, GatewayMiddleware, request_id_of
 from service.gateway.http.problems import answer_error
+from service.http.access import AccessMiddleware
+from service.http.access_document import document_access
 from service.http.problems import (
     CLIENT_CLOSED_REQUEST,
     INVALID_REQUEST,
@@ -28,6 +33,7 @@ from service.http.problems import (
     build_problem,
     problem_response,
 )
+from service.http.security_headers import SecurityHeadersMiddleware
 
 TITLE = "Chest radiograph gateway"
 _BY_STATUS = {
@@ -36,13 +42,25 @@ _BY_STATUS = {
 }
 
 
+class GatewayApplication(FastAPI):
+    """FastAPI whose OpenAPI document says who may ask."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Give the OpenAPI document."""
+        if self.openapi_schema is None:
+            document = super().openapi()
+            document_access(document, GATEWAY_ROUTES, is_needed=not self.state.access.is_anonymous)
+        return super().openapi()
+
+
 def build_gateway_app(
-    gateway: Gateway, on_started: Callable[[BaseException | None], None]
+    gateway: Gateway, access: Access, on_started: Callable[[BaseException | None], None]
 ) -> FastAPI:
     """Build the application around a gateway, which starts and stops with it.
 
     Args:
         gateway: Not yet started.
+        access: Who may ask for what.
         on_started: Called once, with the error if the gateway did not start.
     """
 
@@ -58,7 +76,7 @@ def build_gateway_app(
         yield
         await asyncio.to_thread(gateway.stop)
 
-    app = FastAPI(
+    app = GatewayApplication(
         title=TITLE,
         version=__version__,
         docs_url=None,
@@ -67,14 +85,31 @@ def build_gateway_app(
         lifespan=lifespan,
     )
     app.state.gateway = gateway
+    app.state.access = access
     for module in (stow, studies, jobs, health):
         app.include_router(module.router)
     app.add_exception_handler(CxrError, _on_domain_error)
     app.add_exception_handler(ClientDisconnectedError, _on_disconnect)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_middleware(
+        AccessMiddleware,
+        access=access,
+        routes=GATEWAY_ROUTES,
+        refuse=_refuse,
+        request_id_of=_request_id,
+    )
     app.add_middleware(GatewayMiddleware, metrics=gateway.metrics)
+    app.add_middleware(SecurityHeadersMiddleware)
     return app
+
+
+def _request_id(scope: Scope) -> str:
+    return str(scope[SCOPE_KEY])
+
+
+def _refuse(scope: Scope, error: CxrError) -> Response:
+    return answer_error(error, _request_id(scope))
 
 
 async def _on_domain_error(request: Request, error: Exception) -> Response:

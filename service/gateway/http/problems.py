@@ -12,9 +12,9 @@ from service.http.problems import (
     INTERNAL_DETAIL,
     ProblemType,
     build_problem,
+    error_headers,
     problem_response,
     problem_type_of,
-    retry_headers,
 )
 
 GATEWAY_PROBLEM_TYPES: Mapping[type[Exception], ProblemType] = {
@@ -32,4 +32,4 @@ def answer_error(error: Exception, request_id: str) -> Response:
     """Give the response to a request that failed."""
     kind = GATEWAY_PROBLEM_TYPES.get(type(error)) or problem_type_of(error)
     detail = INTERNAL_DETAIL if kind is INTERNAL else str(error)
-    return problem_response(build_problem(kind, detail, request_id), retry_headers(error))
+    return problem_response(build_problem(kind, detail, request_id), error_headers(error))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from fastapi import APIRouter
 from starlette.requests import Request
 
@@ -33,6 +35,7 @@ def analyze(study_instance_uid: str, request: Request) -> PulledAnswer:
             timeout_s=settings.delivery_timeout_s,
             max_instance_bytes=settings.max_instance_bytes,
             max_body_bytes=settings.max_body_bytes,
+            token_file=Path(settings.wado_token_file) if settings.wado_token_file else None,
         )
     )
     outcomes = [one.outcome for one in taken if one is not None]

@@ -15,10 +15,10 @@ from service.answers import Problem
 from service.http.problems import (
     ALL_PROBLEM_TYPES,
     build_problem,
+    error_headers,
     problem_of,
     problem_response,
     problem_type_of,
-    retry_headers,
 )
 from service.http.v2.wire import ErrorAnswer
 
@@ -43,14 +43,14 @@ def answer_problem(
 
 def answer_error(scope: Scope, error: Exception, request_id: str) -> Response:
     """Give the response to a request that failed as a whole."""
-    return answer_problem(scope, problem_of(error, request_id), retry_headers(error))
+    return answer_problem(scope, problem_of(error, request_id), error_headers(error))
 
 
 def answer_image_failure(scope: Scope, index: int, error: Exception, request_id: str) -> Response:
     """Give the response to a request one of whose images failed: the protocol has no other."""
     problem = problem_of(error, request_id)
     told = build_problem(problem_type_of(error), f"Image {index}: {problem.detail}", request_id)
-    return answer_problem(scope, told, retry_headers(error))
+    return answer_problem(scope, told, error_headers(error))
 
 
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -1,0 +1,143 @@
+"""The keys an identity provider signs with (RFC 7517), fetched and kept."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+
+from service.errors import AccessUnavailableError
+from service.telemetry.logs import log_event
+
+FRESH_S = 300.0  # then fetched anew beside the requests
+STALE_S = 86_400.0  # then no longer believed
+PAUSE_S = 10.0  # between fetches, whatever callers show: unknown key ids are free to invent
+TIMEOUT_S = 3.0
+LARGEST_BYTES = 1024 * 1024
+MOST_KEYS = 100
+
+Fetch = Callable[[], Awaitable[dict[str, Any]]]
+
+
+def build_fetch(issuer: str, jwks_url: str) -> Fetch:
+    """Give what fetches the key set.
+
+    Args:
+        issuer: Whose discovery document (OpenID Connect Discovery 1.0, 4) names the set.
+        jwks_url: Of the set itself; empty to ask the issuer.
+    """
+
+    async def fetch() -> dict[str, Any]:
+        # Proxies and authorities of the environment count, but for plain HTTP on loopback.
+        is_secure = (jwks_url or issuer).startswith("https:")
+        async with httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=is_secure) as client:
+            url = jwks_url
+            if not url:
+                place = f"{issuer.rstrip('/')}/.well-known/openid-configuration"
+                document = await _get(client, place)
+                url = str(document["jwks_uri"])
+                if document.get("issuer") != issuer or (is_secure and url[:6] != "https:"):
+                    raise ValueError("the discovery document is not the issuer's")
+            return await _get(client, url)
+
+    return fetch
+
+
+async def _get(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
+    async with client.stream("GET", url) as response:
+        if response.status_code != 200:
+            raise ValueError("no document")
+        content = b""
+        async for chunk in response.aiter_bytes():
+            content += chunk
+            if len(content) > LARGEST_BYTES:
+                raise ValueError("the document is too large")
+    found = httpx.Response(200, content=content).json()
+    if not isinstance(found, dict):
+        raise ValueError("the document is no object")
+    return found
+
+
+class KeySet:
+    """Public keys by their id. Belongs to the event loop.
+
+    Args:
+        fetch: Fetches the set.
+        clock: Seconds that never go back.
+    """
+
+    def __init__(self, fetch: Fetch, clock: Callable[[], float] = time.monotonic) -> None:
+        self._fetch = fetch
+        self._clock = clock
+        self._keys: dict[str | None, dict[str, Any]] | None = None
+        self._fetched_s = 0.0
+        self._tried_s = -PAUSE_S
+        self._fetching: asyncio.Task[None] | None = None
+
+    async def find(self, key_id: str | None) -> dict[str, Any] | None:
+        """Give a key, None if the provider has none of that id.
+
+        Args:
+            key_id: As the token has it; without one the only key there is.
+
+        Raises:
+            AccessUnavailableError: The provider's keys are not to be had, nor kept from before.
+        """
+        known = self._known(key_id)
+        if known is None:
+            await self._refresh()
+            known = self._known(key_id)
+        elif self._clock() - self._fetched_s > FRESH_S:
+            self._begin()
+        if known is None and self._age_s > STALE_S:
+            raise AccessUnavailableError(
+                "The keys of the identity provider are not to be had. Try again later.",
+                int(PAUSE_S),
+            )
+        return known
+
+    @property
+    def _age_s(self) -> float:
+        return self._clock() - self._fetched_s if self._keys is not None else float("inf")
+
+    def _known(self, key_id: str | None) -> dict[str, Any] | None:
+        if self._keys is None or self._age_s > STALE_S:
+            return None
+        if key_id is None and len(self._keys) == 1:
+            return next(iter(self._keys.values()))
+        return self._keys.get(key_id)
+
+    def _begin(self) -> asyncio.Task[None] | None:
+        if self._fetching is None and self._clock() - self._tried_s >= PAUSE_S:
+            self._tried_s = self._clock()
+            self._fetching = asyncio.create_task(self._take())
+        return self._fetching
+
+    async def _refresh(self) -> None:
+        if (task := self._begin()) is not None:
+            await asyncio.shield(task)
+
+    async def _take(self) -> None:
+        try:
+            self._keys = _read_set(await self._fetch())
+            self._fetched_s = self._clock()
+        except Exception as error:  # whatever it is, what was there before goes on to count
+            log_event(logging.WARNING, "identity provider's keys not fetched", error)
+        finally:
+            self._fetching = None
+
+
+def _read_set(document: dict[str, Any]) -> dict[str | None, dict[str, Any]]:
+    """Take the public keys for signatures out of a set."""
+    keys = [
+        key
+        for key in document["keys"][:MOST_KEYS]
+        if key.get("kty") in ("RSA", "EC", "OKP") and key.get("use", "sig") == "sig"
+    ]
+    if not keys:
+        raise ValueError("the set holds no key for signatures")
+    return {key.get("kid"): key for key in keys}

@@ -1,0 +1,107 @@
+"""``python -m service keys``: make a key, look at a file of keys."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import re
+import secrets
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from service.access.keys_file import NAME, parse_keys
+from service.access.scopes import SCOPES
+from service.errors import StartupError
+
+PREFIX = "cxr_"
+"""So that scanners for leaked secrets, and people, know what they see."""
+
+KEY_BYTES = 32
+DAYS = re.compile(r"([1-9][0-9]{0,4})d")
+
+
+def add_keys_parser(commands: Any) -> None:
+    """Add the command ``keys`` to the command line."""
+    keys = commands.add_parser("keys", help="make an API key, look at a file of keys")
+    todo = keys.add_subparsers(dest="todo", required=True)
+    new = todo.add_parser("new", help="make a key; it is shown once, here")
+    new.add_argument("--name", required=True, type=_name, help="stands in the log")
+    new.add_argument(
+        "--scope", required=True, action="append", choices=sorted(SCOPES), help="repeat for more"
+    )
+    new.add_argument("--expires", type=_time, metavar="T", help="2027-01-31T00:00:00Z, or 90d")
+    new.add_argument("--rate-per-s", type=float, metavar="N", help="calls a second")
+    new.add_argument("--toml", action="store_true", help="the entry as TOML, not JSON")
+    show = todo.add_parser("show", help="say what a file of keys allows")
+    show.add_argument("file", type=Path)
+
+
+def run_keys(args: argparse.Namespace) -> None:
+    """Run the command.
+
+    Raises:
+        StartupError: The file cannot be used.
+    """
+    if args.todo == "show":
+        _show(args.file)
+        return
+    key, entry = build_key(args.name, args.scope, args.expires, args.rate_per_s)
+    print("The key, shown only now:", file=sys.stderr)
+    print(key, flush=True)
+    print('\nThe entry for "keys" in the file of keys, with its hash:', file=sys.stderr)
+    print(_as_toml(entry) if args.toml else json.dumps(entry))
+
+
+def build_key(
+    name: str, scopes: list[str], expires: datetime | None = None, rate_per_s: float | None = None
+) -> tuple[str, dict[str, Any]]:
+    """Make a random key, and its entry in a file of keys."""
+    key = PREFIX + secrets.token_urlsafe(KEY_BYTES)
+    entry: dict[str, Any] = {
+        "name": name,
+        "sha256": hashlib.sha256(key.encode()).hexdigest(),
+        "scopes": sorted(set(scopes)),
+    }
+    if expires is not None:
+        entry["expires"] = expires.isoformat()
+    if rate_per_s is not None:
+        entry["rate_per_s"] = rate_per_s
+    return key, entry
+
+
+def _show(file: Path) -> None:
+    try:
+        keys = parse_keys(file.read_bytes())
+    except OSError as error:
+        raise StartupError(f"{file}: {error.strerror}.") from None
+    except StartupError as error:
+        raise StartupError(f"{file}: {error}.") from None
+    for key in keys:
+        until = "never expires" if key.expires is None else f"expires {key.expires.isoformat()}"
+        state = until if key.is_valid() else f"EXPIRED {key.expires}"
+        rate = "" if key.rate_per_s is None else f", {key.rate_per_s:g} calls a second"
+        print(f"{key.name}: {' '.join(sorted(key.scopes))}, {state}{rate}")
+
+
+def _as_toml(entry: dict[str, Any]) -> str:
+    # JSON's texts, numbers and lists of texts are TOML's.
+    return "[[keys]]\n" + "\n".join(f"{name} = {json.dumps(v)}" for name, v in entry.items())
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(NAME, text):
+        raise argparse.ArgumentTypeError("1 to 64 letters, digits, dots, - and _")
+    return text
+
+
+def _time(text: str) -> datetime:
+    if days := DAYS.fullmatch(text):
+        return (datetime.now(UTC) + timedelta(days=int(days[1]))).replace(microsecond=0)
+    try:
+        given = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("written 2027-01-31T00:00:00Z, or 90d") from None
+    return given if given.tzinfo is not None else given.replace(tzinfo=UTC)

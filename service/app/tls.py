@@ -1,0 +1,33 @@
+"""TLS as an operator sets it."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+from service.errors import StartupError
+from service.settings import AccessSettings, prefix_of
+
+
+def tls_options(settings: AccessSettings) -> dict[str, Any]:
+    """Give uvicorn's options for TLS 1.2 and newer; none for plain HTTP.
+
+    Raises:
+        StartupError: Certificate and key cannot be used.
+    """
+    if not settings.tls_certificate:
+        return {}
+    files = (settings.tls_certificate, settings.tls_key)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*files, password=_no_password)
+    except (OSError, ValueError):  # SSLError is an OSError
+        raise StartupError(
+            f"{prefix_of(type(settings))}TLS_CERTIFICATE, _TLS_KEY: the files are not a PEM "
+            "certificate chain and its key, unencrypted."
+        ) from None
+    return {"ssl_certfile": files[0], "ssl_keyfile": files[1]}
+
+
+def _no_password() -> str:
+    # Without this OpenSSL would ask on the terminal.
+    raise ValueError("the key is encrypted")
