@@ -9,6 +9,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.http.problems import INVALID_REQUEST, MEDIA_TYPE, build_problem
+from service.http.security_headers import NO_STORE, SECURITY_HEADERS
 
 MAX_HEAD_BYTES = 65_536
 HEAD_TIMEOUT_S = 15.0
@@ -16,6 +17,10 @@ HEAD_TIMEOUT_S = 15.0
 
 MALFORMED = "The connection did not carry a well-formed HTTP/1.1 request. Check the client."
 TOO_LONG = f"The head of the request is longer than {MAX_HEAD_BYTES} bytes. Send fewer headers."
+SAFE = "".join(
+    f"{name.lower()}: {value}\r\n"
+    for name, value in (*SECURITY_HEADERS.items(), ("cache-control", NO_STORE))
+)
 REASONS = {400: "Bad Request", 431: "Request Header Fields Too Large"}
 
 
@@ -74,7 +79,7 @@ class GuardedProtocol(HttpToolsProtocol):
         body = json.dumps(problem | {"status": status, "request_id": None}).encode()
         head = (
             f"HTTP/1.1 {status} {REASONS[status]}\r\ncontent-type: {MEDIA_TYPE}\r\n"
-            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n{SAFE}\r\n"
         )
         self.transport.write(head.encode() + body)
         self.transport.close()

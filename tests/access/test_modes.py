@@ -42,17 +42,14 @@ def test_default_does_not_start(load: Any) -> None:
         ({"oidc_issuer": "https://id.example"}, "OIDC_AUDIENCE"),
         ({**OIDC, "oidc_issuer": "http://id.example"}, "https://"),
         ({**OIDC, "oidc_jwks_url": "http://id.example/keys"}, "OIDC_JWKS_URL"),
-        ({**OIDC, "oidc_issuer": "https:/x@127.0.0.1"}, None),
         ({**OIDC, "oidc_algorithms": "RS256 HS256"}, "OIDC_ALGORITHMS"),
         ({**OIDC, "oidc_algorithms": "none"}, "OIDC_ALGORITHMS"),
         ({**OIDC, "oidc_algorithms": ""}, "OIDC_ALGORITHMS"),
         ({"tls_certificate": "x"}, "go together"),
     ],
 )
-def test_half_set_access_does_not_start(chosen: dict[str, str], told: str | None) -> None:
+def test_half_set_access_does_not_start(chosen: dict[str, str], told: str) -> None:
     """Never with less than was asked for."""
-    if told is None:
-        pytest.skip("a scheme alone decides")
     with pytest.raises(StartupError, match=told):
         build_access(load_settings(**chosen))
 
@@ -100,8 +97,10 @@ async def test_anonymous_beyond_loopback_is_warned_of(
 
 @pytest.mark.parametrize(
     ("host", "is_here"),
-    [("127.0.0.1", True), ("127.0.0.9", True), ("::1", True), ("localhost", True)]
-    + [("0.0.0.0", False), ("::", False), ("10.0.0.1", False), ("localhost.evil", False)],
+    [
+        *((host, True) for host in ("127.0.0.1", "127.0.0.9", "::1", "localhost")),
+        *((host, False) for host in ("0.0.0.0", "::", "10.0.0.1", "localhost.evil")),
+    ],
 )
 def test_loopback(host: str, is_here: bool) -> None:
     """Only what no other machine reaches."""

@@ -79,7 +79,7 @@ class GatewayProcess:
         told = ""
         for line in self.process.stderr:
             told += line
-            if match := re.search(r"STOW-RS: (http://[\d.]+:\d+)", line):
+            if match := re.search(r"STOW-RS: (https?://[\d.]+:\d+)", line):
                 self.url = match[1]
             if match := re.search(r"DIMSE: .*:(\d+)", line):
                 self.dimse_port = int(match[1])

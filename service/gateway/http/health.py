@@ -13,6 +13,7 @@ import service.http
 from cxr import __version__
 from service.answers import StatusAnswer
 from service.gateway.http.context import gateway_of
+from service.http.pages import PAGE_HEADERS
 from service.lifecycle import State as LifecycleState
 from service.telemetry.prometheus import CONTENT_TYPE
 
@@ -69,4 +70,6 @@ def metrics(request: Request) -> Response:
 @router.get("/docs/problems", include_in_schema=False)
 async def problems() -> Response:
     """Show what the types of problems mean: their ``type`` leads here."""
-    return Response((PAGES / "problems.html").read_bytes(), media_type="text/html")
+    return Response(
+        (PAGES / "problems.html").read_bytes(), headers=PAGE_HEADERS, media_type="text/html"
+    )
