@@ -9,11 +9,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 KSERVE := .kserve
+SUPPLY := .supply
 MODELS := resnet18 small_cnn
 BUNDLES := $(MODELS:%=bundles/%/manifest.json)
-PACKAGES := cxr training export service
+PACKAGES := cxr training export service supply
 
-.PHONY: help serve test kserve check docs format bench bench-gateway soak fuzz crash install bundles lock clean
+.PHONY: help serve test kserve check docs format bench bench-gateway soak fuzz crash audit sbom licences install bundles lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -27,6 +28,9 @@ help:
 	@echo 'make soak               ten minutes at capacity among misbehaving clients'
 	@echo 'make fuzz               100,000 damaged files through the readers'
 	@echo 'make crash              200 radiographs while gateway, service and Orthanc are killed'
+	@echo 'make audit              known weaknesses of the locked dependencies; ends with 3 if it cannot tell'
+	@echo 'make sbom               write sbom.json, the bill of materials (CycloneDX)'
+	@echo 'make licences           print the licences of all dependencies; fails on GPL by default'
 	@echo 'make lock               choose the newest versions and write requirements.lock'
 	@echo 'make clean              remove the environments and the bundles'
 
@@ -77,6 +81,22 @@ fuzz: install
 crash: install bundles
 	$(BIN)/python -m tests.crash $(CRASH)
 
+# make itself ends with 2 whatever fails; python -m supply audit tells 1 (found) from 3 (cannot tell).
+audit: install $(SUPPLY)/.installed
+	$(BIN)/python -m supply audit --tools $(SUPPLY)/bin
+
+sbom: install $(SUPPLY)/.installed
+	$(BIN)/python -m supply sbom --tools $(SUPPLY)/bin --out sbom.json
+
+licences: install
+	@$(BIN)/python -m supply licences
+
+# pip-audit and cyclonedx-bom in an environment of their own: they are no part of what they look at.
+$(SUPPLY)/.installed: supply/requirements.txt
+	@{ $(PYTHON) -m venv --clear $(SUPPLY) \
+	  && $(SUPPLY)/bin/pip install --quiet --disable-pip-version-check --retries 1 -r $< \
+	  && touch $@; } || { rm -rf $(SUPPLY); exit 1; }
+
 install: $(STAMP)
 
 bundles: $(BUNDLES)
@@ -99,4 +119,4 @@ lock: install
 	  --output-file requirements.lock pyproject.toml
 
 clean:
-	rm -rf $(VENV) $(KSERVE) bundles
+	rm -rf $(VENV) $(KSERVE) $(SUPPLY) bundles
