@@ -52,24 +52,24 @@ def is_copyleft(licence: str) -> bool:
     """Whether an expression (SPDX, or words) leaves no choice but the GPL or AGPL."""
     return any(
         all(GPL.search(choice) and not EXCEPTION.search(choice) for choice in _choices(part))
-        for part in re.split(r"\band\b", licence, flags=re.IGNORECASE)
+        for part in re.split(r"\s+and\s+", licence, flags=re.IGNORECASE)
     )
 
 
 def _choices(part: str) -> list[str]:
-    return re.split(r"\bor(?! later)\b", part, flags=re.IGNORECASE)
+    return re.split(r"\s+or\s+(?!later)", part, flags=re.IGNORECASE)
 
 
 def licence_of(name: str, told: metadata.PackageMetadata) -> str:
     """Read a package's licence: its expression (PEP 639), its short name, or its classifiers."""
-    if expression := told.get("License-Expression"):
-        return str(expression)
+    if "License-Expression" in told:
+        return told["License-Expression"]
     classifiers = [
         one.rpartition(" :: ")[2]
         for one in told.get_all("Classifier") or []
         if one.startswith("License :: ") and one != "License :: OSI Approved"
     ]
-    short = (told.get("License") or "").strip()
+    short = (told["License"] if "License" in told else "").strip()
     if short and "\n" not in short and len(short) <= SENTENCE:
         return short
     return " AND ".join(classifiers) or READ.get(normalised(name), UNKNOWN)
