@@ -69,7 +69,7 @@ def licence_of(name: str, told: metadata.PackageMetadata) -> str:
         for one in told.get_all("Classifier") or []
         if one.startswith("License :: ") and one != "License :: OSI Approved"
     ]
-    short = (told["License"] if "License" in told else "").strip()
+    short = (told["License"] or "").strip()
     if short and "\n" not in short and len(short) <= SENTENCE:
         return short
     return " AND ".join(classifiers) or READ.get(normalised(name), UNKNOWN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,6 @@ import pytest
 from service.access.new_key import build_key
 from service.access.scopes import SCOPES
 from tests.service.conftest import (
-    _no_settings,
     anyio_backend,
     bundles,
     engine,
@@ -22,7 +22,14 @@ from tests.service.conftest import (
 from tests.service.fake_engine import FakeEngine
 from tests.service.harness import Running, running
 
-__all__ = ["_no_settings", "anyio_backend", "bundles", "engine"]
+__all__ = ["anyio_backend", "bundles", "engine"]
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here not even those that let everyone in."""
+    for name in [name for name in os.environ if name.startswith("CXR_")]:
+        monkeypatch.delenv(name)
 
 
 @dataclass
