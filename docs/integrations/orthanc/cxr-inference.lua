@@ -3,7 +3,7 @@
 
 local SERVICE = 'http://127.0.0.1:8000'
 local QUESTION = '/v1/explain'  -- '?model=…&operating_point=…' may follow
-local HEADERS = {               -- sent with each request, for a proxy that wants to know who asks
+local HEADERS = {               -- sent with each request, for a service or proxy that wants to know who asks
   -- ['Authorization'] = 'Bearer …',
 }
 local TRIES = 3           -- of each radiograph: when it is stored, then whenever a study has become stable

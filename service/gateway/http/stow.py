@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 from fastapi import APIRouter
@@ -28,6 +29,7 @@ from service.http.body import declared_length, too_large
 router = APIRouter(prefix="/dicomweb", tags=["DICOMweb"])
 
 CHUNK_TIMEOUT_S = 60.0  # a sender that stalls longer is cut off
+SLOWEST_BYTES_PER_S = 1024  # and one that trickles, over all but its first CHUNK_TIMEOUT_S
 
 
 @router.post("/studies", summary="Store objects (STOW-RS)")
@@ -89,19 +91,23 @@ def _take(gateway: Gateway, staged: Staged, study: str | None) -> Stored | Faile
 
 async def _chunks(request: Request, limit_bytes: int) -> AsyncIterator[bytes]:
     declared_length(request, limit_bytes)
-    received = 0
+    received, waited_s = 0, 0.0
     stream = request.stream()
     try:
         while True:
+            begun_s = time.monotonic()
             async with asyncio.timeout(CHUNK_TIMEOUT_S):
                 chunk = await anext(stream, None)
+            waited_s += time.monotonic() - begun_s  # for the sender, not for our own disk
             if chunk is None:
                 return
             received += len(chunk)
+            if received < SLOWEST_BYTES_PER_S * (waited_s - CHUNK_TIMEOUT_S):
+                raise TimeoutError
             if received > limit_bytes:
                 raise too_large(limit_bytes)
             yield chunk
     except TimeoutError:
-        raise DeadlineExceededError("The body stalled. Send it faster.") from None
+        raise DeadlineExceededError("The body came too slowly. Send it faster.") from None
     except ClientDisconnect:
         raise ClientDisconnectedError("The client went away while it was sending.") from None

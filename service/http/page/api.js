@@ -1,3 +1,4 @@
+import { accessKey, askForKey } from "./access_key.js";
 import { Problem } from "./problem.js";
 
 const TRIES = 5;
@@ -31,9 +32,12 @@ export function get(url, { signal, onWait } = {}) {
 
 async function patiently(ask, signal, onWait) {
   for (let attempt = 1; ; attempt += 1) {
+    const shown = accessKey();
     try {
       return await ask();
     } catch (error) {
+      const isUnknown = error instanceof Problem && error.status === 401 && attempt < TRIES;
+      if (isUnknown && askForKey(shown)) continue;
       const again = error instanceof Problem && error.retryAfterS !== null && attempt < TRIES;
       if (!again) throw error;
       // Some jitter, or many pages would come back at the same moment.
@@ -68,6 +72,7 @@ function exchange(method, url, body, signal, onProgress) {
     const request = new XMLHttpRequest();
     request.open(method, url);
     request.setRequestHeader("Accept", "application/json");
+    if (accessKey()) request.setRequestHeader("Authorization", `Bearer ${accessKey()}`);
     if (body) request.setRequestHeader("Content-Type", "application/octet-stream");
     if (onProgress) {
       request.upload.addEventListener("progress", (event) => {
