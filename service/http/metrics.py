@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from cxr.errors import ImageOutOfScopeError, InputError
 from service.answers import ImageResult
 from service.http.context import RequestContext, context_of
 from service.http.problems import problem_type_of
@@ -49,8 +50,28 @@ def record_result(
     result: ImageResult | ImageFailure, served: ServedModel, context: RequestContext
 ) -> None:
     """Count one image's outcome."""
-    model = served.manifest.name
+    metrics, model = context.metrics, served.manifest.name
     if isinstance(result, ImageFailure):
-        context.metrics.image_failed(model, problem_type_of(result.error).slug)
-    else:
-        context.metrics.image_answered(model, result.decision)
+        metrics.image_failed(model, problem_type_of(result.error).slug)
+        record_decode_failure(result.error, context)
+        if isinstance(result.error, ImageOutOfScopeError):
+            metrics.image_out_of_scope(model)
+        return
+    in_scope = result.scope.in_scope
+    metrics.image_answered(model, result.decision)
+    metrics.probability_answered(model, result.probability)
+    if not in_scope:
+        metrics.image_out_of_scope(model)
+    metrics.drift.answered(
+        (model, served.loaded.bundle.sha256),
+        served.manifest.reference,
+        result.probability,
+        result.decision,
+        in_scope=in_scope,
+    )
+
+
+def record_decode_failure(error: Exception, context: RequestContext) -> None:
+    """Count an error that says that an image could not be decoded."""
+    if isinstance(error, InputError) and not isinstance(error, ImageOutOfScopeError):
+        context.metrics.decode_failed(problem_type_of(error).slug)
