@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import httpx
 
@@ -30,8 +30,11 @@ from service.exchange import (
     split_dicom,
     verify_success,
 )
+from service.telemetry import tracing
 
 __all__ = ["AsyncClient", "Client", "ImageSource", "Retry", "ServiceError"]
+
+TraceHeaders: TypeAlias = Callable[[], Mapping[str, str]]
 
 TIMEOUT_S = 60.0
 DEFAULT_RETRY = Retry()
@@ -48,6 +51,8 @@ class Client:
         retry: When and how often to try again.
         timeout_s: Longest wait for an answer.
         transport: Replaces the network; for tests.
+        trace_headers: Gives the headers of the trace a call belongs to (W3C Trace Context), for
+            instance ``{"traceparent": "00-..."}``; the present trace by default, if there is one.
         sleep: Replaces ``time.sleep``; for tests.
     """
 
@@ -58,10 +63,12 @@ class Client:
         retry: Retry = DEFAULT_RETRY,
         timeout_s: float = TIMEOUT_S,
         transport: httpx.BaseTransport | None = None,
+        trace_headers: TraceHeaders = tracing.trace_headers,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self._http = httpx.Client(base_url=base_url, timeout=timeout_s, transport=transport)
         self._retry = retry
+        self._trace_headers = trace_headers
         self._sleep = sleep
 
     def __enter__(self) -> Self:
@@ -81,6 +88,7 @@ class Client:
 
     def _send(self, **request: Any) -> httpx.Response:
         attempt = 0
+        request["headers"] = {**request.get("headers", {}), **self._trace_headers()}
         while True:
             attempt += 1
             try:
@@ -191,6 +199,8 @@ class AsyncClient:
         retry: When and how often to try again.
         timeout_s: Longest wait for an answer.
         transport: Replaces the network; for tests.
+        trace_headers: Gives the headers of the trace a call belongs to (W3C Trace Context), for
+            instance ``{"traceparent": "00-..."}``; the present trace by default, if there is one.
         sleep: Replaces ``asyncio.sleep``; for tests.
     """
 
@@ -201,10 +211,12 @@ class AsyncClient:
         retry: Retry = DEFAULT_RETRY,
         timeout_s: float = TIMEOUT_S,
         transport: httpx.AsyncBaseTransport | None = None,
+        trace_headers: TraceHeaders = tracing.trace_headers,
         sleep: Callable[[float], Any] = asyncio.sleep,
     ) -> None:
         self._http = httpx.AsyncClient(base_url=base_url, timeout=timeout_s, transport=transport)
         self._retry = retry
+        self._trace_headers = trace_headers
         self._sleep = sleep
 
     async def __aenter__(self) -> Self:
@@ -224,6 +236,7 @@ class AsyncClient:
 
     async def _send(self, **request: Any) -> httpx.Response:
         attempt = 0
+        request["headers"] = {**request.get("headers", {}), **self._trace_headers()}
         while True:
             attempt += 1
             try:

@@ -18,6 +18,7 @@ from service.gateway.refusal_reports import RefusalReports
 from service.gateway.settings import GatewaySettings
 from service.gateway.silence import silence_libraries
 from service.telemetry.logs import configure_logging, log_event
+from service.telemetry.tracing import start_tracing, stop_tracing
 
 CLOSE_CONNECTIONS_S = 10
 KEEP_ALIVE_S = 15
@@ -82,6 +83,7 @@ def serve_gateway(settings: GatewaySettings) -> None:
         CxrError: It cannot start; the message is for its operator.
     """
     configure_logging(settings.log_level)
+    start_tracing(settings.tracing, "cxr-gateway")
     silence_libraries()
     reports = None
     if settings.not_analysed == "report":
@@ -102,6 +104,7 @@ def serve_gateway(settings: GatewaySettings) -> None:
     server = GatewayServer(gateway, f"http://{host}:{listener.getsockname()[1]}")
     with listener:
         server.run(sockets=[listener])
+    stop_tracing()
     if isinstance(server.failure, CxrError):
         raise server.failure
     if server.failure is not None:

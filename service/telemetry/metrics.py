@@ -62,8 +62,8 @@ REQUEST_PROBLEMS = Metric(
 STAGE_SECONDS = Metric(
     "cxr_stage_duration_seconds",
     "histogram",
-    "Stages of requests that had them: `recv` (the body), `decode`, `queue`, `infer`, `explain`; of "
-    "many images the longest.",
+    "Stages of requests that had them: `recv` (the body), `decode`, `queue`, `infer`, `explain`; "
+    "of many images the longest.",
     ("stage",),
     _STAGE_S,
 )
