@@ -6,7 +6,7 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -110,9 +110,8 @@ def describe(key: Key, tally: Tally, reference: Reference, said: Statement) -> s
 def _share(reference: Reference, share: str) -> float:
     if share == OUT_OF_SCOPE:
         return reference.share_out_of_scope
-    return {name: count for name, count in reference.decisions.items()}.get(share, 0) / (
-        reference.images
-    )
+    # Names of shares are any text, those of decisions three.
+    return dict[str, int](reference.decisions.items()).get(share, 0) / reference.images
 
 
 def run_drift(args: argparse.Namespace, bundles_dir: str) -> int:
@@ -166,7 +165,16 @@ def _from_log(args: argparse.Namespace) -> dict[Key, Tally]:
             since = parse_since(args.since, datetime.now(UTC))
         except ValueError:
             raise InvalidRequestError("--since is neither ISO 8601 nor an age (24h).") from None
-    return tally_log((line for file in args.log for line in file), since)
+    return tally_log(_lines_of(args.log), since)
+
+
+def _lines_of(files: Iterable[str]) -> Iterator[str]:
+    for name in files:
+        if name == "-":
+            yield from sys.stdin
+            continue
+        with Path(name).open(encoding="utf-8", errors="replace") as file:
+            yield from file
 
 
 def _from_metrics(args: argparse.Namespace) -> dict[Key, Tally]:

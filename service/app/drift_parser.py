@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
 
@@ -17,9 +16,7 @@ def add_drift_parser(commands: Any) -> None:
         "no reference, 1 error. docs/observability.md says how to read it.",
     )
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument(
-        "--log", nargs="+", metavar="FILE", type=argparse.FileType(), help="log lines; - for stdin"
-    )
+    source.add_argument("--log", nargs="+", metavar="FILE", help="log lines; - for stdin")
     source.add_argument(
         "--metrics", nargs="+", metavar="URL", help="metrics page of each replica, or saved pages"
     )

@@ -151,7 +151,7 @@ class DriftWindow:
 
     def __init__(self, reference: Reference | None, images: int, least_images: int) -> None:
         self.reference = reference
-        self._least = least_images
+        self._least = max(1, least_images)
         self._latest: deque[Answered] = deque()
         self._images = images
         self._bins = [0] * BINS

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 from cxr.reference import BIN_EDGES, BINS
@@ -107,7 +108,7 @@ def tally_metrics(page: str) -> dict[str, Tally]:
             tallies.setdefault(model, Tally()).version = labels["version"]
     for model, counts in cumulative.items():
         below = [0, *(counts.get(edge, 0) for edge in BIN_EDGES)]
-        bins = [high - low for low, high in zip(below[:-1], below[1:], strict=True)]
+        bins = [high - low for low, high in pairwise(below)]
         tallies.setdefault(model, Tally()).bins = bins
     return {model: tally for model, tally in tallies.items() if tally.images}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,10 +16,10 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from cxr import __version__
-from service.telemetry.tracing import CLIENT_HEADERS, Attribute, Span, Tracer
+from service.telemetry.tracing import TRACEPARENT, Attribute, Span, Tracer
 
 NS_PER_S = 1_000_000_000
-CLOSE_MS = 3000  # a collector that is away must not hold up the end
+CLOSE_S = 3.0  # a collector that is away must not hold up the end
 UNNAMED = "unknown_service"  # what the SDK calls whoever has no OTEL_SERVICE_NAME
 
 
@@ -58,7 +59,8 @@ class OtelTracer:
         resource = Resource.create()
         if str(resource.attributes.get(SERVICE_NAME, UNNAMED)).startswith(UNNAMED):
             resource = resource.merge(Resource({SERVICE_NAME: service_name}))
-        self._provider = TracerProvider(resource=resource)  # its sampler is OTEL_TRACES_SAMPLER
+        # Its sampler is OTEL_TRACES_SAMPLER.
+        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(processor)
         self._tracer = self._provider.get_tracer("cxr", __version__)
         self._propagator = TraceContextTextMapPropagator()
@@ -66,8 +68,7 @@ class OtelTracer:
     @contextmanager
     def server(self, name: str, headers: Mapping[str, str]) -> Iterator[Span]:
         """Record the answering of a request."""
-        carrier = {key: headers[key] for key in CLIENT_HEADERS if key in headers}
-        context = self._propagator.extract(carrier)
+        context = self._propagator.extract({TRACEPARENT: headers.get(TRACEPARENT, "")})
         with self._tracer.start_as_current_span(
             name, context, SpanKind.SERVER, record_exception=False, set_status_on_exception=False
         ) as inner:
@@ -109,9 +110,11 @@ class OtelTracer:
         return carrier
 
     def close(self) -> None:
-        """Send what was recorded."""
-        self._provider.force_flush(CLOSE_MS)
-        self._provider.shutdown()
+        """Send what was recorded, if that does not take long."""
+        # The SDK tries on for half a minute.
+        closing = threading.Thread(target=self._provider.shutdown, daemon=True)
+        closing.start()
+        closing.join(CLOSE_S)
 
 
 def _fail(inner: trace.Span, problem: str) -> None:

@@ -15,8 +15,9 @@ from service.errors import StartupError
 Mode: TypeAlias = Literal["off", "otlp"]
 Attribute: TypeAlias = str | int | float | bool
 
-CLIENT_HEADERS = ("traceparent", "tracestate")
-"""W3C Trace Context, sections 3.2 and 3.3."""
+TRACEPARENT = "traceparent"
+"""W3C Trace Context, section 3.2. Its companion, tracestate, is left out: it may hold any text, and
+would be told by every span (section 6.1)."""
 
 
 class Span(Protocol):

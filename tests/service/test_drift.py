@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from cxr.reference import BIN_EDGES, BINS, Reference, bin_of, count_bins
 from service.__main__ import main
@@ -115,7 +116,7 @@ def test_bins_are_those_of_the_histogram() -> None:
 def test_reference_must_add_up() -> None:
     """A changed histogram is refused."""
     for changes in ({"images": 401}, {"out_of_scope": 401}, {"edges": (0.5, 1.0)}):
-        with pytest.raises(ValueError):
+        with pytest.raises(ValidationError, match=r"the bins|add up"):
             Reference.model_validate(REFERENCE.model_dump() | changes)
 
 
@@ -296,5 +297,5 @@ def test_moments() -> None:
     now = datetime(2024, 5, 2, tzinfo=UTC)
     assert parse_since("24h", now) == datetime(2024, 5, 1, tzinfo=UTC)
     assert parse_since("2024-05-01", now) == datetime(2024, 5, 1, tzinfo=UTC)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="isoformat"):
         parse_since("yesterday", now)

@@ -155,7 +155,8 @@ async def test_no_span_tells_of_a_patient(
     told = "".join(span.to_json() for span in spans)
     assert len(spans) > 20
     assert not found_in(told)
-    assert "jane" not in told.lower().replace("jane=4711", "")
+    assert "jane" not in told.lower()
+    assert "4711" not in told
 
 
 @contextmanager
@@ -251,7 +252,7 @@ def test_traces_are_sent_only_when_asked_for(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_collector_is_sent_what_was_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By OTLP over HTTP where OTEL_EXPORTER_OTLP_ENDPOINT says; one that is away holds up little."""
+    """By OTLP over HTTP where OTEL_* says; a collector that is away holds up little."""
     got: list[tuple[str, bytes]] = []
 
     async def collector(scope: Any, receive: Any, send: Any) -> None:
@@ -281,7 +282,7 @@ def test_collector_is_sent_what_was_recorded(monkeypatch: pytest.MonkeyPatch) ->
                 pass
             begun_s = time.monotonic()
             tracing.stop_tracing()
-            assert time.monotonic() - begun_s < 15
+            assert time.monotonic() - begun_s < 6
     [(path, body)] = got
     assert path == "/v1/traces"
     assert b"a-span-of-ours" in body
