@@ -207,3 +207,13 @@ def metrics_table(metrics: Iterable[Metric] = METRICS) -> str:
         labels = ", ".join(f"`{label}`" for label in metric.labels) or "none"
         lines.append(f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help} |")
     return "\n".join(lines) + "\n"
+
+
+def buckets_table(metrics: Iterable[Metric] = METRICS) -> str:
+    """Give the histograms' buckets as a Markdown table."""
+    lines = ["| metric | buckets |", "|---|---|"]
+    for metric in metrics:
+        if metric.buckets:
+            bounds = ", ".join(f"{bound:g}" for bound in metric.buckets)
+            lines.append(f"| `{metric.name}` | {bounds} |")
+    return "\n".join(lines) + "\n"

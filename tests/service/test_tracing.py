@@ -42,6 +42,7 @@ from tests.service.fake_explainer import FakeExplainer
 from tests.service.harness import Running, running
 from tests.service.make_images import make_dicom, make_png
 from tests.service.test_telemetry import lines, log
+from tests.spans import running_collector
 
 __all__ = ["log"]  # the fixture
 
@@ -253,29 +254,8 @@ def test_traces_are_sent_only_when_asked_for(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_collector_is_sent_what_was_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     """By OTLP over HTTP where OTEL_* says; a collector that is away holds up little."""
-    got: list[tuple[str, bytes]] = []
-
-    async def collector(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
-            await receive()
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
-            await send({"type": "lifespan.shutdown.complete"})
-            return
-        body = b""
-        while scope["method"] == "POST":
-            message = await receive()
-            body += message["body"]
-            if not message.get("more_body"):
-                got.append((scope["path"], body))
-                break
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
-
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "none")
-    for endpoint_is_there in (True, False):
-        with serving(collector) as address:
-            endpoint = address if endpoint_is_there else "http://127.0.0.1:9"
+    with running_collector() as collector:
+        for endpoint in (collector.url, "http://127.0.0.1:9"):
             monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
             tracing.start_tracing("otlp", "cxr-test")
             with tracing.span("a-span-of-ours"):
@@ -283,7 +263,7 @@ def test_collector_is_sent_what_was_recorded(monkeypatch: pytest.MonkeyPatch) ->
             begun_s = time.monotonic()
             tracing.stop_tracing()
             assert time.monotonic() - begun_s < 6
-    [(path, body)] = got
+    [(path, body)] = collector.got
     assert path == "/v1/traces"
     assert b"a-span-of-ours" in body
     assert b"cxr-test" in body
