@@ -87,8 +87,8 @@ beside all admission: also while every core decodes, while the service starts an
 
 `route` is the template of a route, `problem` the end of a type in [problems.md](problems.md),
 `model` the name of a loaded bundle. No label holds an id, a file name or anything of a patient.
-What is no HTTP, and connections that never sent a request, are not counted. Log lines, traces and how
-to read drift: [observability.md](observability.md).
+What is no HTTP, and connections that never sent a request, are not counted. Log lines, traces and
+how to read drift: [observability.md](observability.md).
 
 This page is made from the code by `make docs`.
 

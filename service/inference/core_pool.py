@@ -70,7 +70,7 @@ class CorePool:
             RuntimeError: The pool is closed.
         """
         future: Future[T] = Future()
-        begin = partial(copy_context().run, job)
+        begin: Callable[[], T] = partial(copy_context().run, job)
         with self._changed:
             if self._closing:
                 raise RuntimeError("the pool is closed")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -148,7 +148,7 @@ def _checked(error: BaseException) -> Exception:
 def _tell(courses: Sequence[Course], model: str, stopwatch: Stopwatch) -> None:
     """Tell the stages to stopwatch, trace and log line, also those of images that failed."""
     for course in courses:
-        spent_ms: Counter[str] = Counter()
+        spent_ms: defaultdict[str, float] = defaultdict(float)
         for stage in course.stages:
             spent_ms[stage.name] += (stage.ended_s - stage.started_s) * MS_PER_S
             problem = None if stage.is_done else FAILED
