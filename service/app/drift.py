@@ -99,12 +99,21 @@ def describe(key: Key, tally: Tally, reference: Reference, said: Statement) -> s
     ]
     for share in SHARES:
         then, now = _share(reference, share), tally.decisions[share] / tally.images
-        spread = then * (1 - then) / reference.images + now * (1 - now) / tally.images
+        margin = Z_95 * math.sqrt(_variance(then, reference.images) + _variance(now, tally.images))
         lines.append(
             f"  {share:<13}{now:7.1%}  validation {then:6.1%}  change {(now - then) * 100:+5.1f} "
-            f"points (+-{Z_95 * math.sqrt(spread) * 100:.1f})"
+            f"points (+-{margin * 100:.1f})"
         )
     return "\n".join(lines)
+
+
+def _variance(share: float, images: int) -> float:
+    """Give the variance of a share, one image of each kind added.
+
+    Source: A. Agresti, B. Caffo, The American Statistician 54(4), 2000.
+    """
+    likely = (share * images + 1) / (images + 2)
+    return likely * (1 - likely) / (images + 2)
 
 
 def _share(reference: Reference, share: str) -> float:
