@@ -110,7 +110,7 @@ $(STAMP): requirements.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
 	@touch $@
 
-bundles/%/manifest.json: models/%/run.json $(wildcard models/*/explanation.json models/*/int8.json cxr/*.py cxr/explain/*.py cxr/networks/*.py export/*.py export/templates/*) | $(STAMP)
+bundles/%/manifest.json: models/%/run.json $(wildcard models/*/explanation.json models/*/int8.json models/*/reference.json cxr/*.py cxr/explain/*.py cxr/networks/*.py export/*.py export/templates/*) | $(STAMP)
 	@$(BIN)/python -m export build --run models/$* --out bundles
 
 lock: install

@@ -10,6 +10,7 @@ from cxr.decision import OperatingPoint
 from cxr.estimate import Estimate
 from cxr.labels import Task
 from cxr.preprocessing import Preprocessing
+from cxr.reference import Reference
 from cxr.referral import Referral
 from cxr.scope_gate import ScopeFigure, ScopeThresholds
 from cxr.section import Section
@@ -187,6 +188,9 @@ class Manifest(Section):
     golden_tolerance: GoldenTolerance
     precisions: dict[Precision, PrecisionSection] = Field(
         {}, description="What there is beside fp32, whose graph is model.onnx."
+    )
+    reference: Reference | None = Field(
+        None, description="Answers on the validation images, for telling drift."
     )
     files: dict[str, str] = Field(description="Every other file with its SHA-256.")
 

@@ -21,7 +21,8 @@ from service.inference.engines import build_engine  # noqa: E402
 from service.inference.runtime import Runtime  # noqa: E402
 from service.settings import Settings, settings_table  # noqa: E402
 from service.telemetry.gateway import GATEWAY_METRICS  # noqa: E402
-from service.telemetry.metrics import metrics_table  # noqa: E402
+from service.telemetry.log_fields import log_fields_table  # noqa: E402
+from service.telemetry.metrics import buckets_table, metrics_table  # noqa: E402
 
 PROBLEMS_PAGE = DOCS.parent / "service" / "http" / "page" / "problems.html"
 
@@ -48,6 +49,7 @@ GATEWAY_METRICS_TEXT = """
 ## The gateway
 
 Its own `GET /metrics`, beside the process's.
+
 """
 
 DICOM = """# DICOM that is read
@@ -86,11 +88,25 @@ beside all admission: also while every core decodes, while the service starts an
 
 `route` is the template of a route, `problem` the end of a type in [problems.md](problems.md),
 `model` the name of a loaded bundle. No label holds an id, a file name or anything of a patient.
-What is no HTTP, and connections that never sent a request, are not counted.
+What is no HTTP, and connections that never sent a request, are not counted. Log lines, traces and
+how to read drift: [observability.md](observability.md).
 
 This page is made from the code by `make docs`.
 
 """
+
+
+BUCKETS = """
+Upper bounds of the histograms' buckets, beside infinity:
+
+"""
+
+FIELDS_BEGIN, FIELDS_END = "<!-- log fields -->\n", "<!-- end of log fields -->\n"
+
+
+def _with_log_fields(text: str) -> str:
+    before, _, rest = text.partition(FIELDS_BEGIN)
+    return before + FIELDS_BEGIN + log_fields_table() + FIELDS_END + rest.partition(FIELDS_END)[2]
 
 
 def render_documents() -> dict[Path, str]:
@@ -106,8 +122,13 @@ def render_documents() -> dict[Path, str]:
         DOCS / "dicom.md": DICOM + syntaxes_table(),
         DOCS / "metrics.md": METRICS
         + metrics_table()
+        + BUCKETS
+        + buckets_table()
         + GATEWAY_METRICS_TEXT
-        + metrics_table(GATEWAY_METRICS),
+        + metrics_table(GATEWAY_METRICS)
+        + BUCKETS
+        + buckets_table(GATEWAY_METRICS),
+        DOCS / "observability.md": _with_log_fields((DOCS / "observability.md").read_text()),
         DOCS / "openapi.json": json.dumps(document, indent=2, ensure_ascii=False) + "\n",
         PROBLEMS_PAGE: render_problems_page((DOCS / "problems.md").read_text()),
     }

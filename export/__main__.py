@@ -1,4 +1,4 @@
-"""Command line: ``python -m export build|quantize|verify|evaluate``."""
+"""Command line: ``python -m export build|quantize|reference|verify|evaluate``."""
 
 from __future__ import annotations
 
@@ -39,6 +39,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     quantize.add_argument("--threads", type=_count, default=1, help="of one run of the graph")
     quantize.add_argument("--quiet", action="store_true", help="no progress bar")
+
+    reference = commands.add_parser(
+        "reference", help="answer the validation images, for telling drift; kept in the run"
+    )
+    reference.add_argument("--run", type=Path, required=True, help="run directory")
+    reference.add_argument("--bundle", type=Path, required=True, help="built of that run")
+    reference.add_argument("--data", type=Path, required=True, help="folder that holds train/ ...")
+    reference.add_argument("--quiet", action="store_true", help="no progress bar")
 
     verify = commands.add_parser("verify", help="check digests, goldens and parity of a bundle")
     verify.add_argument("--bundle", type=Path, required=True)
@@ -85,6 +93,19 @@ def _quantize(arguments: argparse.Namespace) -> None:
         f"{f.mean.probabilities:.4f} on average and {f.largest.probabilities:.4f} at most, "
         f"{f.decisions_changed} decisions change, {f.out_of_scope} ({f.out_of_scope_fp32}) "
         "are out of scope"
+    )
+
+
+def _reference(arguments: argparse.Namespace) -> None:
+    from cxr.bundle import open_bundle
+    from export.reference_file import REFERENCE_NAME, measure_reference
+
+    run, bundle = arguments.run, open_bundle(arguments.bundle)
+    found = measure_reference(run, bundle, arguments.data, arguments.quiet)
+    print(
+        f"{run / REFERENCE_NAME} written: {found.images} {found.part} images; positive, refer and "
+        f"out of scope are {found.share('positive'):.1%}, {found.share('refer'):.1%} and "
+        f"{found.share_out_of_scope:.1%}"
     )
 
 
@@ -137,7 +158,13 @@ def _engine(bundle: Bundle, arguments: argparse.Namespace) -> ExportEngine:
     return OrtEngine(path, bundle.manifest, arguments.provider)
 
 
-COMMANDS = {"build": _build, "quantize": _quantize, "verify": _verify, "evaluate": _evaluate}
+COMMANDS = {
+    "build": _build,
+    "quantize": _quantize,
+    "reference": _reference,
+    "verify": _verify,
+    "evaluate": _evaluate,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -27,6 +27,7 @@ from export.int8_file import Int8File, read_int8
 from export.intended_use import INTENDED_USE, LIMITATIONS
 from export.parity import LOGIT_TOLERANCE, measure_parity
 from export.qdq import quantise_graph
+from export.reference_file import read_reference
 from export.rounding import verify_goldens_rounded
 
 # Stand in until they are measured or written; a draft manifest never reaches the disk.
@@ -74,13 +75,14 @@ def build_bundle(run_path: Path, out: Path, *, with_int8: bool = True) -> Path:
         The bundle's directory.
 
     Raises:
-        RunError: The run is missing or damaged, or its explanation.json or int8.json is of
-            other weights.
+        RunError: The run is missing or damaged, or its explanation.json, int8.json or
+            reference.json is of other weights.
         BundleError: PyTorch and ONNX Runtime disagree, or the scope gate is another network's.
     """
     run = open_run(run_path)
     evidence = read_evidence(run_path, run.weights_sha256)
     int8 = read_int8(run_path, run.weights_sha256) if with_int8 else None
+    reference_answers = read_reference(run_path, run.weights_sha256)
     target = out / run.name
     with new_directory(target, names.MANIFEST_NAME) as directory:
         weights = directory / names.WEIGHTS_NAME
@@ -104,7 +106,12 @@ def build_bundle(run_path: Path, out: Path, *, with_int8: bool = True) -> Path:
         positive = run.task.as_task().positive_index
         write_goldens(directory, reference, run.preprocessing, positive)
         load_scope_gate(directory / names.SCOPE_NAME, tensors.embedding_size)
-        measured = {"tensors": tensors, "parity": parity, "precisions": precisions}
+        measured = {
+            "tensors": tensors,
+            "parity": parity,
+            "precisions": precisions,
+            "reference": reference_answers,
+        }
         manifest = draft.model_copy(update=measured)
         (directory / names.MODEL_CARD_NAME).write_text(
             render_card(manifest, run.notes, evidence, int8)

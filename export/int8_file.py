@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from cxr.errors import RunError
 from cxr.manifest import PrecisionFigures, Rounding
-from cxr.section import Section, first_complaint
+from cxr.measured import Measured, read_measured
 
 INT8_NAME = "int8.json"
 
@@ -22,10 +21,9 @@ LEAST = Rounding(logits=0.1, probabilities=0.05, embedding=0.05)
 """Tolerance where test images happen to move less: flat and noisy pictures move more."""
 
 
-class Int8File(Section):
+class Int8File(Measured):
     """The content of ``int8.json``."""
 
-    weights_sha256: str
     calibration: str
     stays_float: dict[str, str] = Field(description="What is not in eight bits, and why.")
     figures: PrecisionFigures
@@ -52,16 +50,5 @@ def read_int8(run: Path, weights_sha256: str) -> Int8File | None:
     Raises:
         RunError: Not such a file, or of other weights.
     """
-    path = run / INT8_NAME
-    if not path.is_file():
-        return None
-    try:
-        found = Int8File.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise RunError(f"{path} is not valid at {first_complaint(error)}.") from None
-    if found.weights_sha256 != weights_sha256:
-        raise RunError(
-            f"{path} was measured with other weights. Measure it anew: "
-            f"python -m export quantize --run {run} --data DIR."
-        )
-    return found
+    again = f"Measure it anew: python -m export quantize --run {run} --data DIR."
+    return read_measured(run / INT8_NAME, Int8File, weights_sha256, again)

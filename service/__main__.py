@@ -1,4 +1,4 @@
-"""Command line: ``python -m service [serve] | predict | gateway | jobs | keys``."""
+"""Command line: ``python -m service [serve] | predict | gateway | jobs | keys | drift``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from cxr.command import FAILED, OK, run_command
 from service.access.new_key import add_keys_parser, run_keys
+from service.app.drift_parser import add_drift_parser
 from service.gateway.jobs_parser import add_jobs_parser
 from service.settings import Settings, load_settings
 
@@ -46,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_tls(gateway)
     add_jobs_parser(commands)
     add_keys_parser(commands)
+    add_drift_parser(commands)
     return parser
 
 
@@ -97,6 +99,12 @@ def _jobs(args: argparse.Namespace) -> int:
     from service.gateway.settings import load_gateway_settings
 
     return run_jobs(args, load_gateway_settings())
+
+
+def _drift(args: argparse.Namespace) -> int:
+    from service.app.drift import run_drift
+
+    return run_drift(args, args.bundles or load_settings().bundles_dir)
 
 
 def _predict(args: argparse.Namespace) -> int:
@@ -160,6 +168,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "gateway": _gateway,
     "jobs": _jobs,
     "keys": run_keys,
+    "drift": _drift,
 }
 
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import httpx
 
@@ -31,8 +31,11 @@ from service.exchange import (
     split_dicom,
     verify_success,
 )
+from service.telemetry import tracing
 
 __all__ = ["AsyncClient", "Client", "ImageSource", "Retry", "ServiceError"]
+
+TraceHeaders: TypeAlias = Callable[[], Mapping[str, str]]
 
 TIMEOUT_S = 60.0
 DEFAULT_RETRY = Retry()
@@ -50,6 +53,8 @@ class Client:
         retry: When and how often to try again.
         timeout_s: Longest wait for an answer.
         transport: Replaces the network; for tests.
+        trace_headers: Gives the headers of the trace a call belongs to (W3C Trace Context), for
+            instance ``{"traceparent": "00-..."}``; the present trace by default, if there is one.
         sleep: Replaces ``time.sleep``; for tests.
     """
 
@@ -61,12 +66,14 @@ class Client:
         retry: Retry = DEFAULT_RETRY,
         timeout_s: float = TIMEOUT_S,
         transport: httpx.BaseTransport | None = None,
+        trace_headers: TraceHeaders = tracing.trace_headers,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self._http = httpx.Client(
             base_url=base_url, auth=bearer(api_key), timeout=timeout_s, transport=transport
         )
         self._retry = retry
+        self._trace_headers = trace_headers
         self._sleep = sleep
 
     def __enter__(self) -> Self:
@@ -86,6 +93,7 @@ class Client:
 
     def _send(self, **request: Any) -> httpx.Response:
         attempt = 0
+        request["headers"] = {**request.get("headers", {}), **self._trace_headers()}
         while True:
             attempt += 1
             try:
@@ -197,6 +205,8 @@ class AsyncClient:
         retry: When and how often to try again.
         timeout_s: Longest wait for an answer.
         transport: Replaces the network; for tests.
+        trace_headers: Gives the headers of the trace a call belongs to (W3C Trace Context), for
+            instance ``{"traceparent": "00-..."}``; the present trace by default, if there is one.
         sleep: Replaces ``asyncio.sleep``; for tests.
     """
 
@@ -208,12 +218,14 @@ class AsyncClient:
         retry: Retry = DEFAULT_RETRY,
         timeout_s: float = TIMEOUT_S,
         transport: httpx.AsyncBaseTransport | None = None,
+        trace_headers: TraceHeaders = tracing.trace_headers,
         sleep: Callable[[float], Any] = asyncio.sleep,
     ) -> None:
         self._http = httpx.AsyncClient(
             base_url=base_url, auth=bearer(api_key), timeout=timeout_s, transport=transport
         )
         self._retry = retry
+        self._trace_headers = trace_headers
         self._sleep = sleep
 
     async def __aenter__(self) -> Self:
@@ -233,6 +245,7 @@ class AsyncClient:
 
     async def _send(self, **request: Any) -> httpx.Response:
         attempt = 0
+        request["headers"] = {**request.get("headers", {}), **self._trace_headers()}
         while True:
             attempt += 1
             try:

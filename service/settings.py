@@ -202,6 +202,11 @@ class Settings(AccessSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log lines that are written."
     )
+    tracing: Literal["off", "otlp"] = Field(
+        "off",
+        description="Whether traces are sent, by OTLP over HTTP (extra `tracing`); `OTEL_*` "
+        "variables say where and how many.",
+    )
 
     @model_validator(mode="after")
     def _limits_agree(self) -> Settings:

@@ -12,6 +12,7 @@ from cxr.explain.evidence import read_evidence
 from cxr.explain.methods import METHODS
 from cxr.run import open_run
 from export.__main__ import main as export_main
+from export.reference_file import read_reference
 from service.client import Client
 from tests.conftest import REPOSITORY
 from tests.live import LiveServer
@@ -41,6 +42,15 @@ def test_heatmaps_were_measured_with_these_weights(name: str) -> None:
     assert evidence.run == name
     assert set(evidence.lung_share) == set(METHODS)
     assert min(curves.images for curves in evidence.curves) >= 30
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_reference_was_measured_with_these_weights(name: str) -> None:
+    """Drift is told against all validation images of the weights that ship."""
+    run = open_run(REPOSITORY / "models" / name)
+    reference = read_reference(REPOSITORY / "models" / name, run.weights_sha256)
+    assert reference is not None
+    assert reference.images == run.provenance.images["val"]
 
 
 def test_what_ships_is_small() -> None:

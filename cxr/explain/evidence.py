@@ -9,12 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from cxr.errors import RunError
 from cxr.estimate import Estimate
 from cxr.explain.methods import Method
-from cxr.section import Section, first_complaint
+from cxr.measured import Measured, read_measured
+from cxr.section import Section
 
 EVIDENCE_NAME = "explanation.json"
 
@@ -103,13 +103,12 @@ class LungShare(Section):
         return self.ratio.low is not None and self.ratio.low > 1
 
 
-class ExplanationEvidence(Section):
+class ExplanationEvidence(Measured):
     """The content of ``explanation.json``."""
 
     schema_version: Literal[1] = 1
     run: str
     version: str
-    weights_sha256: str
     code_revision: str
     versions: dict[str, str]
     split: str
@@ -138,16 +137,5 @@ def read_evidence(run_path: Path, weights_sha256: str) -> ExplanationEvidence | 
     Raises:
         RunError: The file is not such evidence, or is about other weights.
     """
-    file = run_path / EVIDENCE_NAME
-    if not file.is_file():
-        return None
-    try:
-        evidence = ExplanationEvidence.model_validate_json(file.read_bytes())
-    except ValidationError as error:
-        raise RunError(f"{file} is not valid at {first_complaint(error)}.") from None
-    if evidence.weights_sha256 != weights_sha256:
-        raise RunError(
-            f"{file} was measured with other weights. Remove it, or measure again with "
-            "python -m training faithfulness --save."
-        )
-    return evidence
+    again = "Remove it, or measure again with python -m training faithfulness --save."
+    return read_measured(run_path / EVIDENCE_NAME, ExplanationEvidence, weights_sha256, again)

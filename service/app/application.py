@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -83,7 +82,7 @@ def build_app(
     settings = runtime.settings
     access = access or build_access(settings)
     renderer = Renderer(settings.explain_threads, settings.explain_queue_capacity)
-    recorded = Metrics(partial(metrics.read_state, runtime))
+    recorded = Metrics(metrics.StateReader(runtime).read)
     runtime.tell(recorded)
 
     @asynccontextmanager

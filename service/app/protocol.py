@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.http.problems import INVALID_REQUEST, MEDIA_TYPE, build_problem
+from service.http.request_id import choose_request_id
 from service.http.security_headers import NO_STORE, SECURITY_HEADERS
+from service.telemetry.logs import log_event
 
 MAX_HEAD_BYTES = 65_536
 HEAD_TIMEOUT_S = 15.0
@@ -75,12 +78,16 @@ class GuardedProtocol(HttpToolsProtocol):
     def _refuse(self, status: int, detail: str) -> None:
         if self.transport.is_closing():
             return
-        problem = build_problem(INVALID_REQUEST, detail, "").model_dump()
-        body = json.dumps(problem | {"status": status, "request_id": None}).encode()
+        request_id = choose_request_id(None)
+        problem = build_problem(INVALID_REQUEST, detail, request_id).model_dump()
+        body = json.dumps(problem | {"status": status}).encode()
         head = (
             f"HTTP/1.1 {status} {REASONS[status]}\r\ncontent-type: {MEDIA_TYPE}\r\n"
-            f"content-length: {len(body)}\r\nconnection: close\r\n{SAFE}\r\n"
+            f"content-length: {len(body)}\r\nx-request-id: {request_id}\r\n"
+            f"server-timing: total;dur=0.0\r\nconnection: close\r\n{SAFE}\r\n"
         )
+        outcome = INVALID_REQUEST.slug
+        log_event(logging.INFO, "refused", status=status, outcome=outcome, request_id=request_id)
         self.transport.write(head.encode() + body)
         self.transport.close()
 

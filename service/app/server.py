@@ -22,6 +22,7 @@ from service.inference.explaining import Explainer
 from service.inference.runtime import Runtime
 from service.settings import Settings
 from service.telemetry.logs import configure_logging, log_event
+from service.telemetry.tracing import start_tracing, stop_tracing
 
 BACKLOG = 2048
 CLOSE_CONNECTIONS_S = 5  # for responses on their way when everything accepted is answered
@@ -145,9 +146,11 @@ def serve(settings: Settings) -> None:
         CxrError: The service cannot start; the message is for its operator.
     """
     configure_logging(settings.log_level)
+    start_tracing(settings.tracing, "cxr-service")
     server = Server(settings)
     with server.listen() as listener:
         server.run(sockets=[listener])
+    stop_tracing()
     if isinstance(server.failure, CxrError):
         raise server.failure
     if server.failure is not None:

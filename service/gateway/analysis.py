@@ -10,6 +10,7 @@ import httpx
 from service.errors import InvalidRequestError
 from service.exchange import ServiceError, build_explain_request, verify_success
 from service.gateway.related import DICOM, split_related
+from service.telemetry.tracing import span, trace_headers
 
 ACCEPT = f'multipart/related; type="{DICOM}"'
 
@@ -103,9 +104,11 @@ class Analysis:
     def analyse(self, data: bytes) -> list[bytes] | TryAgain | GiveUp:
         """Send one Part 10 file and give the objects made of it."""
         request: dict[str, Any] = build_explain_request(data, ACCEPT, **self._query)
-        request["headers"]["Content-Type"] = DICOM
+        request["headers"] |= {"Content-Type": DICOM}
         try:
-            response = self._http.request(**request)
+            with span("analyse"):
+                request["headers"] |= trace_headers()
+                response = self._http.request(**request)
         except httpx.TimeoutException:
             return TryAgain("service-timeout")
         except (httpx.TransportError, RuntimeError):  # RuntimeError: the client was closed

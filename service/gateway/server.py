@@ -22,6 +22,7 @@ from service.gateway.refusal_reports import RefusalReports
 from service.gateway.settings import GatewaySettings
 from service.gateway.silence import silence_libraries
 from service.telemetry.logs import configure_logging, log_event
+from service.telemetry.tracing import start_tracing, stop_tracing
 
 CLOSE_CONNECTIONS_S = 10
 KEEP_ALIVE_S = 15
@@ -88,6 +89,7 @@ def serve_gateway(settings: GatewaySettings) -> None:
         CxrError: It cannot start; the message is for its operator.
     """
     configure_logging(settings.log_level)
+    start_tracing(settings.tracing, "cxr-gateway")
     silence_libraries()
     access = build_access(settings)
     tls_options(settings)  # what is wrong with the certificate is said before anything begins
@@ -116,6 +118,7 @@ def serve_gateway(settings: GatewaySettings) -> None:
     server = GatewayServer(gateway, access, address)
     with listener:
         server.run(sockets=[listener])
+    stop_tracing()
     if isinstance(server.failure, CxrError):
         raise server.failure
     if server.failure is not None:

@@ -139,6 +139,9 @@ class GatewaySettings(AccessSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log lines that are written."
     )
+    tracing: Literal["off", "otlp"] = Field(
+        "off", description="Whether traces are sent, as CXR_TRACING."
+    )
 
     @field_validator("destinations")
     @classmethod

@@ -26,6 +26,7 @@ class RequestContext:
         stopwatch: Runs since the request's head was read.
         metrics: Of the application.
         log_fields: Members added to the request's log line.
+        outcome: Slug of the problem it was answered with, None while there is none.
     """
 
     request_id: str
@@ -33,6 +34,12 @@ class RequestContext:
     stopwatch: Stopwatch
     metrics: Metrics
     log_fields: dict[str, Any] = field(default_factory=dict)
+    outcome: str | None = None
+
+    def fail(self, problem: str) -> None:
+        """Note that the request as a whole was refused or failed, by the problem's slug."""
+        self.outcome = problem
+        self.metrics.request_failed(problem)
 
 
 def attach_context(scope: Scope, context: RequestContext) -> None:

@@ -14,6 +14,7 @@ from starlette.types import Scope
 from cxr.errors import CxrError
 from service.errors import ClientDisconnectedError
 from service.http.context import context_in, context_of
+from service.http.metrics import record_decode_failure
 from service.http.problems import (
     CLIENT_CLOSED_REQUEST,
     INVALID_REQUEST,
@@ -43,7 +44,8 @@ def install_error_handlers(app: FastAPI) -> None:
 
 async def _on_domain_error(request: Request, error: Exception) -> Response:
     context = context_of(request)
-    context.metrics.request_failed(problem_type_of(error).slug)
+    context.fail(problem_type_of(error).slug)
+    record_decode_failure(error, context)
     return answer_error(request.scope, error, context.request_id)
 
 
@@ -83,7 +85,7 @@ def _answer(
     request: Request, kind: ProblemType, detail: str, headers: dict[str, str] | None = None
 ) -> Response:
     context = context_of(request)
-    context.metrics.request_failed(kind.slug)
+    context.fail(kind.slug)
     problem = build_problem(kind, detail, context.request_id)
     return answer_problem(request.scope, problem, headers)
 

@@ -152,6 +152,7 @@ async def respond_in_form(
     """Answer with objects or resources, one for each image; with a problem if one failed."""
     context = context_of(request)
     if (problem := _problem_in(results)) is not None:
+        context.outcome = problem_type_of(problem).slug
         return error_response(problem, context.request_id)
     answered = cast("Sequence[ImageResult]", results)
     pairs = [(sources.header_of(result), result) for result in answered]

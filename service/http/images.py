@@ -46,7 +46,7 @@ async def read_images(request: Request, lease: Lease) -> list[EncodedImage]:
         images = [EncodedImage("0", await _read_raw(chunks))]
     if not images:
         raise InvalidRequestError("The request holds no image. Send at least one.")
-    context_of(request).log_fields.update(images=len(images), body_bytes=lease.held_bytes)
+    context_of(request).log_fields["images"] = len(images)
     return images
 
 

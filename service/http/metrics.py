@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from bisect import insort
+
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from cxr.errors import ImageOutOfScopeError, InputError
+from cxr.reference import bin_of
 from service.answers import ImageResult
 from service.http.context import RequestContext, context_of
 from service.http.problems import problem_type_of
 from service.inference.models import ServedModel
 from service.inference.observer import EXPLAIN, PREDICT
 from service.inference.prediction import ImageFailure
+from service.inference.provider import ON_CUDA_DEVICE
 from service.inference.runtime import Runtime
+from service.telemetry.gpu import GpuMemoryReader
 from service.telemetry.prometheus import CONTENT_TYPE, QueueState, ServiceState
 
 router = APIRouter(tags=["health"])
@@ -29,8 +35,33 @@ async def metrics(request: Request) -> Response:
     return Response(context_of(request).metrics.render(), media_type=CONTENT_TYPE)
 
 
-def read_state(runtime: Runtime) -> ServiceState:
-    """Read what the page tells of the present moment."""
+class StateReader:
+    """Reads what the page tells of the present moment.
+
+    Args:
+        runtime: Of the application.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._gpu: GpuMemoryReader | None = None
+
+    def read(self) -> ServiceState:
+        """Read it. The driver is asked only once a model runs on its device."""
+        runtime = self._runtime
+        providers = {model.loaded.engine.provider for model in runtime.loaded_models}
+        if self._gpu is None and providers & ON_CUDA_DEVICE:
+            self._gpu = GpuMemoryReader(runtime.settings.device_id)
+        return read_state(runtime, self._gpu)
+
+
+def read_state(runtime: Runtime, gpu: GpuMemoryReader | None = None) -> ServiceState:
+    """Read what the page tells of the present moment.
+
+    Args:
+        runtime: Of the application.
+        gpu: Reads its device's memory; None without one.
+    """
     queues = []
     for model in runtime.loaded_models:
         name = model.manifest.name
@@ -42,6 +73,7 @@ def read_state(runtime: Runtime) -> ServiceState:
         waiting_for_core=runtime.pool.waiting,
         queues=tuple(queues),
         bundles=tuple(model.reference() for model in runtime.loaded_models),
+        gpu=None if gpu is None else gpu.read(),
     )
 
 
@@ -49,8 +81,39 @@ def record_result(
     result: ImageResult | ImageFailure, served: ServedModel, context: RequestContext
 ) -> None:
     """Count one image's outcome."""
-    model = served.manifest.name
+    metrics, model = context.metrics, served.manifest.name
     if isinstance(result, ImageFailure):
-        context.metrics.image_failed(model, problem_type_of(result.error).slug)
-    else:
-        context.metrics.image_answered(model, result.decision)
+        metrics.image_failed(model, problem_type_of(result.error).slug)
+        record_decode_failure(result.error, context)
+        if isinstance(result.error, ImageOutOfScopeError):
+            metrics.image_out_of_scope(model)
+        return
+    in_scope = result.scope.in_scope
+    _note_result(result, served, context)
+    metrics.image_answered(model, result.decision)
+    metrics.probability_answered(model, result.probability)
+    if not in_scope:
+        metrics.image_out_of_scope(model)
+    metrics.drift.answered(
+        (model, served.loaded.bundle.sha256),
+        served.manifest.reference,
+        result.probability,
+        result.decision,
+        in_scope=in_scope,
+    )
+
+
+def _note_result(result: ImageResult, served: ServedModel, context: RequestContext) -> None:
+    """Count a result for the request's log line. Bins say nothing of the order of the images."""
+    fields = context.log_fields
+    fields["model_version"] = served.manifest.version
+    decisions = fields.setdefault("decisions", {})
+    decisions[result.decision] = decisions.get(result.decision, 0) + 1
+    fields["out_of_scope"] = fields.get("out_of_scope", 0) + (not result.scope.in_scope)
+    insort(fields.setdefault("probability_bins", []), bin_of(result.probability))
+
+
+def record_decode_failure(error: Exception, context: RequestContext) -> None:
+    """Count an error that says that an image could not be decoded."""
+    if isinstance(error, InputError) and not isinstance(error, ImageOutOfScopeError):
+        context.metrics.decode_failed(problem_type_of(error).slug)

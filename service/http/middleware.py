@@ -6,20 +6,24 @@ import asyncio
 import logging
 import math
 import re
+import time
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.deadline import Deadline
 from service.errors import InvalidRequestError, NotReadyError
 from service.http.context import RequestContext, attach_context
+from service.http.metered import Exchange, known_method
 from service.http.problems import CLIENT_CLOSED_REQUEST, problem_type_of
 from service.http.request_id import choose_request_id
 from service.http.v2.errors import answer_error
 from service.lifecycle import RETRY_DRAINING_S
 from service.telemetry.logs import log_event
 from service.telemetry.prometheus import Metrics
-from service.telemetry.stopwatch import MS_PER_S, Stopwatch
+from service.telemetry.request_log import RequestNotes, noting
+from service.telemetry.stopwatch import EXPLAIN, MS_PER_S, STAGES, Stopwatch
+from service.telemetry.tracing import NOTHING, Span, server_span
 
 QUIET_PATHS = frozenset(
     {
@@ -38,6 +42,8 @@ QUIET_PATHS = frozenset(
 TIMEOUT_HEADER = "x-request-timeout-ms"
 TIMEOUT_MS = re.compile(r"[1-9][0-9]{0,5}")
 """A client may shorten its deadline; the operator's setting bounds it."""
+
+METERED_STAGES = frozenset({*STAGES, EXPLAIN})
 
 CUT_OFF = "The service stopped before the request was answered. Try another replica."
 
@@ -70,32 +76,43 @@ class RequestMiddleware:
             self._metrics,
         )
         attach_context(scope, context)
-        response = _Response(send, context)
-        if refusal is not None:
-            self._metrics.request_failed(problem_type_of(refusal).slug)
-            await answer_error(scope, refusal, context.request_id)(scope, receive, response.send)
-            _record_request(scope, scope["method"], context, response.status)
-            return
+        exchange = Exchange(receive, send, context.request_id, context.stopwatch, time.perf_counter)
         # The route may change the scope; the log line is about what was asked for.
-        method = scope["method"]
-        try:
-            await self._app(scope, receive, response.send)
-        except Exception as error:  # the last resort
-            log_event(logging.ERROR, "unexpected error", error, request_id=context.request_id)
-            self._metrics.request_failed(problem_type_of(error).slug)
-            if response.status is None:
-                answer = answer_error(scope, error, context.request_id)
-                await answer(scope, receive, response.send)
-        except asyncio.CancelledError:
-            # The server cuts off what still runs when its time to drain is over. The request
-            # ends here with an answer, so the cancellation need not go on.
-            if response.status is None:
+        method = known_method(scope["method"])
+        notes = RequestNotes(context.request_id, fields=context.log_fields)
+        traced = NOTHING.span("") if scope["path"] in QUIET_PATHS else server_span(method, headers)
+        with traced as span, noting(notes):
+            notes.trace_id = span.trace_id
+            try:
+                if refusal is not None:
+                    raise refusal
+                await self._app(scope, exchange.receive, exchange.send)
+            except Exception as error:  # the last resort
+                if error is not refusal:
+                    log_event(logging.ERROR, "unexpected error", error)
+                await self._answer(error, scope, exchange, context)
+            except asyncio.CancelledError:
+                # The server cuts off what still runs when its time to drain is over. The request
+                # ends here with an answer, so the cancellation need not go on.
                 cut_off = NotReadyError(CUT_OFF, RETRY_DRAINING_S)
-                self._metrics.request_failed(problem_type_of(cut_off).slug)
-                answer = answer_error(scope, cut_off, context.request_id)
-                await answer(scope, receive, response.send)
-        finally:
-            _record_request(scope, method, context, response.status)
+                await self._answer(cut_off, scope, exchange, context, only_if_open=True)
+            finally:
+                _record_request(scope, method, context, exchange, span)
+
+    async def _answer(
+        self,
+        error: Exception,
+        scope: Scope,
+        exchange: Exchange,
+        context: RequestContext,
+        *,
+        only_if_open: bool = False,
+    ) -> None:
+        if exchange.status is None or not only_if_open:
+            context.fail(problem_type_of(error).slug)
+        if exchange.status is None:
+            answer = answer_error(scope, error, context.request_id)
+            await answer(scope, exchange.receive, exchange.send)
 
 
 def _read_timeout(headers: Headers) -> tuple[float, InvalidRequestError | None]:
@@ -110,37 +127,23 @@ def _read_timeout(headers: Headers) -> tuple[float, InvalidRequestError | None]:
     return float(given), None
 
 
-class _Response:
-    """Adds headers to a response as it begins, and remembers its status."""
-
-    def __init__(self, send: Send, context: RequestContext) -> None:
-        self._send = send
-        self._context = context
-        self.status: int | None = None
-
-    async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            headers["X-Request-ID"] = self._context.request_id
-            headers["Server-Timing"] = self._context.stopwatch.server_timing()
-        await self._send(message)
-
-
-def _record_request(scope: Scope, method: str, context: RequestContext, status: int | None) -> None:
+def _record_request(
+    scope: Scope, method: str, context: RequestContext, exchange: Exchange, span: Span
+) -> None:
     # The template of the route, not the path, which may carry anything; other: /docs, or none.
     route = getattr(scope.get("route"), "path", "other")
-    duration_s = context.stopwatch.total_ms / MS_PER_S
-    context.metrics.request_ended(route, status or CLIENT_CLOSED_REQUEST, duration_s)
-    log_event(
-        logging.DEBUG if route in QUIET_PATHS else logging.INFO,
-        "request",
-        request_id=context.request_id,
+    stages_ms = context.stopwatch.stages_ms
+    status = exchange.status or CLIENT_CLOSED_REQUEST
+    context.metrics.request_ended(route, status, context.stopwatch.total_ms / MS_PER_S)
+    for stage in METERED_STAGES & stages_ms.keys():
+        context.metrics.stage_ended(stage, stages_ms[stage] / MS_PER_S)
+    exchange.tell(
         method=method,
         route=route,
-        status=status,
-        timings_ms=context.stopwatch.as_ms(),
-        **context.log_fields,
+        problem=context.outcome,
+        is_quiet=route in QUIET_PATHS,
+        span=span,
+        fields=context.log_fields,
     )
 
 

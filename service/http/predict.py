@@ -76,6 +76,7 @@ def respond(
     """Answer with the results, or with the problem if nothing else is left to tell."""
     failures = record_outcomes(results, served, context)
     if len(failures) == len(results) and _is_common_fault(failures):
+        context.outcome = problem_type_of(failures[0].error).slug
         return error_response(failures[0].error, context.request_id)
     answer = PredictAnswer(
         request_id=context.request_id,

@@ -93,6 +93,20 @@ def problem_type_of(error: Exception) -> ProblemType:
     return INTERNAL
 
 
+def outcome_of(status: int, problem: str | None) -> str:
+    """Give how a request ended: ``ok``, the slug of its problem, or ``client-closed``.
+
+    Args:
+        status: Of its answer.
+        problem: Slug of what it was answered with, if it is known.
+    """
+    if status == CLIENT_CLOSED_REQUEST:
+        return "client-closed"
+    if problem is not None:
+        return problem
+    return "ok" if status < 400 else INVALID_REQUEST.slug
+
+
 def problem_of(error: Exception, request_id: str) -> Problem:
     """Give the problem object of an error. What is not in the table says nothing of itself."""
     kind = problem_type_of(error)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from service.deadline import Deadline
 from service.errors import DeadlineExceededError, QueueFullError
+from service.telemetry.request_log import identity
 
 P = TypeVar("P")
 """What an item asks: a model input, say."""
@@ -31,11 +32,13 @@ class ItemOutput(Generic[R]):
         row: The answer.
         queue_ms: Wait from being accepted to the start of its run.
         inference_ms: Duration of that run.
+        batch_size: Items of it.
     """
 
     row: R
     queue_ms: float
     inference_ms: float
+    batch_size: int = 1
 
 
 @dataclass(eq=False)
@@ -49,6 +52,7 @@ class Item(Generic[P, R]):
         accepted_s: When it was accepted.
         found_busy: Whether the engine was running then: only such items wait for company.
         is_running: Whether its run has begun; from then on it is answered, not dropped.
+        identity: Of the request it belongs to, for log lines.
     """
 
     payload: P
@@ -57,6 +61,7 @@ class Item(Generic[P, R]):
     accepted_s: float
     found_busy: bool
     is_running: bool = False
+    identity: dict[str, str] = field(default_factory=identity)
 
     def expire(self) -> None:
         """Tell the waiter that the item will not be run."""

@@ -252,10 +252,11 @@ class Batcher(Generic[P, R]):
                 item.answer.set_exception(outcome)
                 continue
             queue_ms = (started_s - item.accepted_s) * MS_PER_S
-            item.answer.set_result(ItemOutput(outcome, queue_ms, run_s * MS_PER_S))
+            item.answer.set_result(ItemOutput(outcome, queue_ms, run_s * MS_PER_S, len(items)))
 
     def _fail(self, items: list[Item[P, R]], error: Exception) -> None:
-        log_event(logging.ERROR, "batch failed", error, items=len(items))
+        ids = sorted({one.identity["request_id"] for one in items if one.identity})
+        log_event(logging.ERROR, "batch failed", error, items=len(items), request_ids=ids)
         for item in items:
             if not item.answer.done():
                 item.answer.set_exception(InferenceFailedError(ENGINE_FAILED))

@@ -8,6 +8,8 @@ import itertools
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextvars import copy_context
+from functools import partial
 from typing import Any, TypeVar
 
 from service.deadline import Deadline
@@ -54,7 +56,7 @@ class CorePool:
         return len(self._waiting)
 
     def submit(self, job: Callable[[], T], *, flow: str = "", cost_s: float = 0.0) -> Future[T]:
-        """Queue a job. Any thread may call it.
+        """Queue a job, which sees the caller's context variables. Any thread may call it.
 
         Args:
             job: Called without arguments.
@@ -68,12 +70,13 @@ class CorePool:
             RuntimeError: The pool is closed.
         """
         future: Future[T] = Future()
+        begin: Callable[[], T] = partial(copy_context().run, job)
         with self._changed:
             if self._closing:
                 raise RuntimeError("the pool is closed")
             start_s = max(self._now_s, self._free_at_s.get(flow, 0.0))
             self._free_at_s[flow] = start_s + cost_s
-            heapq.heappush(self._waiting, (start_s, next(self._order), future, job))
+            heapq.heappush(self._waiting, (start_s, next(self._order), future, begin))
             self._changed.notify()
         return future
 

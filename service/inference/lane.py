@@ -16,12 +16,13 @@ from service.errors import DeadlineExceededError, InferenceFailedError
 from service.inference.batch_queue import NOT_RUN
 from service.inference.batcher import ENGINE_FAILED, NOT_FINITE, Batcher
 from service.inference.core_pool import CorePool
+from service.inference.course import Course
 from service.inference.engine import Engine, OutputRow
 from service.inference.load import Load
 from service.inference.observer import PREDICT, UNOBSERVED, Observer
 from service.inference.preparation import PreparedImage
 from service.telemetry.logs import log_event
-from service.telemetry.stopwatch import MS_PER_S
+from service.telemetry.stopwatch import DECODE, INFER, MS_PER_S, QUEUE
 
 Prepare: TypeAlias = Callable[[], PreparedImage]
 """Decodes one image, on any thread."""
@@ -53,8 +54,15 @@ class Lane(Protocol):
     def load(self) -> Load:
         """What is under way on it."""
 
-    async def read(self, prepare: Prepare, deadline: Deadline) -> Passage:
+    async def read(
+        self, prepare: Prepare, deadline: Deadline, course: Course | None = None
+    ) -> Passage:
         """Decode and run one image; cancelled, it is dropped unless its work has begun.
+
+        Args:
+            prepare: Decodes it.
+            deadline: Of its request.
+            course: Is told how it goes, by the same clock as the lane's.
 
         Raises:
             InputError: It cannot be used.
@@ -98,17 +106,24 @@ class CoreLane:
         self._pool = pool
         self._clock = clock
 
-    async def read(self, prepare: Prepare, deadline: Deadline) -> Passage:
+    async def read(
+        self, prepare: Prepare, deadline: Deadline, course: Course | None = None
+    ) -> Passage:
         """Decode and run one image, see :class:`Lane`."""
         accepted_s, is_waited_for = self._clock(), True
+        course = course or Course(self._clock)
 
         def work() -> tuple[Passage, float]:
             begun_s = self._clock()
-            image = prepare()
+            course.add(QUEUE, accepted_s, begun_s)
+            with course.stage(DECODE):
+                image = prepare()
             decoded_s = self._clock()
             if deadline.is_over or not is_waited_for:
                 raise DeadlineExceededError(NOT_RUN)
-            row = self._run(image.model_input)
+            course.batch_size = 1
+            with course.stage(INFER):
+                row = self._run(image.model_input)
             done_s = self._clock()
             passage = Passage(
                 image,
@@ -172,13 +187,19 @@ class DeviceLane:
         self._pool = pool
         self._clock = clock
 
-    async def read(self, prepare: Prepare, deadline: Deadline) -> Passage:
+    async def read(
+        self, prepare: Prepare, deadline: Deadline, course: Course | None = None
+    ) -> Passage:
         """Decode and run one image, see :class:`Lane`."""
         accepted_s = self._clock()
+        course = course or Course(self._clock)
 
         def work() -> tuple[PreparedImage, float, float]:
             begun_s = self._clock()
-            return prepare(), begun_s, self._clock()
+            course.add(QUEUE, accepted_s, begun_s)
+            with course.stage(DECODE):
+                image = prepare()
+            return image, begun_s, self._clock()
 
         image, begun_s, decoded_s = await self._pool.run(
             work, deadline, flow=self._name, cost_s=self.load.charged_s
@@ -187,6 +208,10 @@ class DeviceLane:
         self._observer.image_decoded(decoded_s - begun_s)
         [answer] = self.batcher.submit([image.model_input], deadline)
         output = await answer
+        run_s = decoded_s + output.queue_ms / MS_PER_S  # the batcher has a clock of its own
+        course.add(QUEUE, decoded_s, run_s)
+        course.add(INFER, run_s, run_s + output.inference_ms / MS_PER_S)
+        course.batch_size = output.batch_size
         self.load.device_item.add(self.batcher.mean_item_s)
         return Passage(
             image,

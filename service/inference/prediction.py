@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,13 +13,19 @@ from cxr.decision import OperatingPoint
 from cxr.errors import CxrError, ImageOutOfScopeError
 from service.answers import ImageResult
 from service.deadline import Deadline
+from service.inference.course import Course
 from service.inference.engine import OutputRow
 from service.inference.lane import Passage, Prepare
 from service.inference.models import ServedModel
 from service.inference.preparation import PreparedImage, prepare_image
 from service.inference.result import build_result
 from service.telemetry.logs import log_event
-from service.telemetry.stopwatch import Stopwatch
+from service.telemetry.request_log import note
+from service.telemetry.stopwatch import INFER, MS_PER_S, Stopwatch
+from service.telemetry.tracing import record_span
+
+FAILED = "image-failed"
+"""What ended a stage of one image; the request's span has the problem."""
 
 
 @dataclass(frozen=True)
@@ -96,14 +103,21 @@ async def read_images(
         NotReadyError: The service is stopping.
     """
     model.verify_room(len(images))
+    courses = [Course() for _ in images]
     with model.lane.load.hold(len(images)):
-        passages = await asyncio.gather(
-            *(model.lane.read(prepare, deadline) for _, prepare in images), return_exceptions=True
-        )
+        try:
+            passages = await asyncio.gather(
+                *(
+                    model.lane.read(prepare, deadline, course)
+                    for (_, prepare), course in zip(images, courses, strict=True)
+                ),
+                return_exceptions=True,
+            )
+        finally:
+            _tell(courses, model.manifest.name, stopwatch)
     outcomes: list[Reading | ImageFailure] = []
     for (image_id, _), passage in zip(images, passages, strict=True):
         if isinstance(passage, Passage):
-            _record_longest(stopwatch, passage)
             outcomes.append(Reading(image_id, passage.image, passage.row))
         else:
             outcomes.append(ImageFailure(image_id, _checked(passage)))
@@ -131,11 +145,22 @@ def _checked(error: BaseException) -> Exception:
     return error
 
 
-def _record_longest(stopwatch: Stopwatch, passage: Passage) -> None:
-    stages = (
-        ("queue", passage.queue_ms),
-        ("decode", passage.decode_ms),
-        ("inference", passage.inference_ms),
-    )
-    for stage, duration_ms in stages:
-        stopwatch.stages_ms[stage] = max(stopwatch.stages_ms.get(stage, 0.0), duration_ms)
+def _tell(courses: Sequence[Course], model: str, stopwatch: Stopwatch) -> None:
+    """Tell the stages to stopwatch, trace and log line, also those of images that failed."""
+    for course in courses:
+        spent_ms: defaultdict[str, float] = defaultdict(float)
+        for stage in course.stages:
+            spent_ms[stage.name] += (stage.ended_s - stage.started_s) * MS_PER_S
+            problem = None if stage.is_done else FAILED
+            attributes = {"cxr__batch_size": course.batch_size} if stage.name == INFER else {}
+            record_span(
+                stage.name,
+                stage.started_s,
+                stage.ended_s,
+                problem,
+                cxr__model=model,
+                **attributes,
+            )
+        for name, duration_ms in spent_ms.items():
+            stopwatch.record_longest(name, duration_ms)
+    note(batch_size=max(course.batch_size for course in courses))

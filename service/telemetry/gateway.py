@@ -24,6 +24,12 @@ REQUEST_SECONDS = Metric(
     ("route",),
     _HTTP_S,
 )
+REQUEST_PROBLEMS = Metric(
+    "cxr_gateway_request_problems_total",
+    "counter",
+    "HTTP requests refused or failed, by problem type.",
+    ("problem",),
+)
 OBJECTS = Metric(
     "cxr_gateway_objects_total",
     "counter",
@@ -67,6 +73,7 @@ SPOOL_IS_OPEN = Metric(
 GATEWAY_METRICS = (
     REQUESTS,
     REQUEST_SECONDS,
+    REQUEST_PROBLEMS,
     OBJECTS,
     ANALYSES,
     DELIVERIES,
@@ -108,6 +115,7 @@ class GatewayMetrics(MetricsPage):
         super().__init__(gauges, lambda: _gauges_of(read_state()))
         self._requests = self._counter(REQUESTS)
         self._request_s = self._histogram(REQUEST_SECONDS)
+        self._problems = self._counter(REQUEST_PROBLEMS)
         self._objects = self._counter(OBJECTS)
         self._analyses = self._counter(ANALYSES)
         self._deliveries = self._counter(DELIVERIES)
@@ -117,6 +125,10 @@ class GatewayMetrics(MetricsPage):
         """Record one HTTP request, by the template of its route."""
         self._requests.labels(route, str(status)).inc()
         self._request_s.labels(route).observe(duration_s)
+
+    def request_failed(self, problem: str) -> None:
+        """Record that a request was refused or failed, by the problem's slug."""
+        self._problems.labels(problem).inc()
 
     def object_taken(self, channel: str, outcome: str) -> None:
         """Record one object that came."""

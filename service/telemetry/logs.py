@@ -13,6 +13,8 @@ import traceback
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from service.telemetry.request_log import identity
+
 LOG = logging.getLogger("cxr_service")
 
 
@@ -20,11 +22,12 @@ class JsonFormatter(logging.Formatter):
     """Renders a record as one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Give the line: time, level, event, then the fields of :func:`log_event`."""
+        """Give the line: time, level, event, the request's identity, then :func:`log_event`'s."""
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "event": record.getMessage(),
+            **identity(),
             **getattr(record, "fields", {}),
         }
         if record.exc_info and record.exc_info[1] is not None:

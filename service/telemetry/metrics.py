@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from cxr.reference import BIN_EDGES
+
 Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
 
 
@@ -57,6 +59,14 @@ REQUEST_PROBLEMS = Metric(
     "those refused at the door.",
     ("problem",),
 )
+STAGE_SECONDS = Metric(
+    "cxr_stage_duration_seconds",
+    "histogram",
+    "Stages of requests that had them: `recv` (the body), `decode`, `queue`, `infer`, `explain`; "
+    "of many images the longest.",
+    ("stage",),
+    _STAGE_S,
+)
 IMAGES = Metric(
     "cxr_images_total",
     "counter",
@@ -68,6 +78,43 @@ IMAGE_FAILURES = Metric(
     "counter",
     "Images that failed alone, by problem type: not decoded, out of scope, or not run.",
     ("model", "problem"),
+)
+DECODE_FAILURES = Metric(
+    "cxr_decode_failures_total",
+    "counter",
+    "Images that could not be decoded, by problem type: `unsupported-media`, `unreadable-image`, "
+    "`unsupported-dicom`, `payload-too-large` (too many pixels).",
+    ("problem",),
+)
+OUT_OF_SCOPE = Metric(
+    "cxr_out_of_scope_total",
+    "counter",
+    "Images the scope gate did not take for what the model was made for, answered or refused.",
+    ("model",),
+)
+PROBABILITY = Metric(
+    "cxr_probability",
+    "histogram",
+    "Probability of the positive class of each answered image.",
+    ("model",),
+    BIN_EDGES,
+)
+DECISION_SHARE = Metric(
+    "cxr_decision_share",
+    "gauge",
+    "Share of the latest 1,000 images by decision; `out-of-scope` are in `refer`, too. Absent "
+    "below 200.",
+    ("model", "decision"),
+)
+DRIFT_PSI = Metric(
+    "cxr_drift_psi",
+    "gauge",
+    "Population stability index of the probabilities of the latest 1,000 images against the "
+    "bundle's validation images: below 0.1 stable, from 0.25 shifted. Absent below 200.",
+    ("model",),
+)
+DRIFT_IMAGES = Metric(
+    "cxr_drift_images", "gauge", "Images that share and index are taken from.", ("model",)
 )
 DECODE_SECONDS = Metric(
     "cxr_decode_duration_seconds",
@@ -113,12 +160,32 @@ BUNDLE = Metric(
     ("model", "version", "sha256", "engine", "provider", "precision"),
 )
 
+GPU_USED = Metric(
+    "cxr_gpu_memory_used_bytes",
+    "gauge",
+    "Memory in use on the CUDA device, by whomever. Absent without one.",
+    ("device",),
+)
+GPU_TOTAL = Metric(
+    "cxr_gpu_memory_total_bytes",
+    "gauge",
+    "Memory of the CUDA device. Absent without one.",
+    ("device",),
+)
+
 METRICS = (
     REQUESTS,
     REQUEST_SECONDS,
+    STAGE_SECONDS,
     REQUEST_PROBLEMS,
     IMAGES,
     IMAGE_FAILURES,
+    DECODE_FAILURES,
+    OUT_OF_SCOPE,
+    PROBABILITY,
+    DECISION_SHARE,
+    DRIFT_PSI,
+    DRIFT_IMAGES,
     DECODE_SECONDS,
     QUEUE_WAIT_SECONDS,
     BATCH_SIZE,
@@ -127,6 +194,8 @@ METRICS = (
     WAITING_FOR_CORE,
     READY,
     BUNDLE,
+    GPU_USED,
+    GPU_TOTAL,
 )
 """All of them, in the order of the documentation."""
 
@@ -137,4 +206,14 @@ def metrics_table(metrics: Iterable[Metric] = METRICS) -> str:
     for metric in metrics:
         labels = ", ".join(f"`{label}`" for label in metric.labels) or "none"
         lines.append(f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help} |")
+    return "\n".join(lines) + "\n"
+
+
+def buckets_table(metrics: Iterable[Metric] = METRICS) -> str:
+    """Give the histograms' buckets as a Markdown table."""
+    lines = ["| metric | buckets |", "|---|---|"]
+    for metric in metrics:
+        if metric.buckets:
+            bounds = ", ".join(f"{bound:g}" for bound in metric.buckets)
+            lines.append(f"| `{metric.name}` | {bounds} |")
     return "\n".join(lines) + "\n"

@@ -20,6 +20,8 @@ from prometheus_client.registry import Collector
 
 from service.answers import ModelRef
 from service.telemetry import metrics as declared
+from service.telemetry.drift import Drift, DriftWatch
+from service.telemetry.gpu import GpuMemory
 from service.telemetry.metrics import Metric
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -53,12 +55,14 @@ class ServiceState:
         waiting_for_core: Jobs that have not begun.
         queues: Of every model.
         bundles: What is loaded.
+        gpu: Memory of the device models run on.
     """
 
     is_ready: bool = False
     waiting_for_core: int = 0
     queues: tuple[QueueState, ...] = ()
     bundles: tuple[ModelRef, ...] = ()
+    gpu: GpuMemory | None = None
 
 
 class BatchMetrics:
@@ -119,12 +123,20 @@ class Metrics(MetricsPage):
 
     Args:
         read_state: Gives what is read only when the page is asked for.
+
+    Attributes:
+        drift: Is told of every answered image.
     """
 
     def __init__(self, read_state: Callable[[], ServiceState] = ServiceState) -> None:
         gauges = [metric for metric in declared.METRICS if metric.kind == "gauge"]
-        super().__init__(gauges, lambda: _gauges_of(read_state()))
+        super().__init__(gauges, lambda: _gauges_of(read_state(), self.drift.read()))
+        self.drift = DriftWatch()
         self._requests = self._counter(declared.REQUESTS)
+        self._stage_s = self._histogram(declared.STAGE_SECONDS)
+        self._decode_failures = self._counter(declared.DECODE_FAILURES)
+        self._out_of_scope = self._counter(declared.OUT_OF_SCOPE)
+        self._probabilities = self._histogram(declared.PROBABILITY)
         self._request_s = self._histogram(declared.REQUEST_SECONDS)
         self._problems = self._counter(declared.REQUEST_PROBLEMS)
         self._images = self._counter(declared.IMAGES)
@@ -145,6 +157,10 @@ class Metrics(MetricsPage):
         self._requests.labels(route, str(status)).inc()
         self._request_s.labels(route).observe(duration_s)
 
+    def stage_ended(self, stage: str, duration_s: float) -> None:
+        """Record one stage of one request."""
+        self._stage_s.labels(stage).observe(duration_s)
+
     def request_failed(self, problem: str) -> None:
         """Record that a request was refused or failed as a whole, by the problem's slug."""
         self._problems.labels(problem).inc()
@@ -152,6 +168,18 @@ class Metrics(MetricsPage):
     def image_answered(self, model: str, decision: str) -> None:
         """Record one answered image."""
         self._images.labels(model, decision).inc()
+
+    def probability_answered(self, model: str, probability: float) -> None:
+        """Record the probability of an answered image, in [0, 1]."""
+        self._probabilities.labels(model).observe(probability)
+
+    def image_out_of_scope(self, model: str) -> None:
+        """Record one image out of scope, answered or refused."""
+        self._out_of_scope.labels(model).inc()
+
+    def decode_failed(self, problem: str) -> None:
+        """Record one image that could not be decoded, by the problem's slug."""
+        self._decode_failures.labels(problem).inc()
 
     def image_failed(self, model: str, problem: str) -> None:
         """Record one image that failed alone, by the problem's slug."""
@@ -190,11 +218,28 @@ class _GaugeCollector(Collector):
         return map(_family, self._read_gauges())
 
 
-def _gauges_of(state: ServiceState) -> Iterator[GaugeValues]:
+def _gauges_of(state: ServiceState, drifts: Sequence[Drift]) -> Iterator[GaugeValues]:
     yield declared.READY, [((), state.is_ready)]
     yield declared.WAITING_FOR_CORE, [((), state.waiting_for_core)]
     yield declared.QUEUE_DEPTH, [((one.model, one.work), one.depth) for one in state.queues]
     yield declared.BUNDLE, [(_labels_of(one), 1) for one in state.bundles]
+    yield (
+        declared.DECISION_SHARE,
+        [
+            ((one.model, name), share)
+            for one in drifts
+            if one.shares is not None
+            for name, share in one.shares.items()
+        ],
+    )
+    yield (
+        declared.DRIFT_PSI,
+        [((one.model,), one.psi) for one in drifts if one.psi is not None],
+    )
+    yield declared.DRIFT_IMAGES, [((one.model,), one.images) for one in drifts]
+    gpus = [state.gpu] if state.gpu is not None else []
+    yield declared.GPU_USED, [((str(one.device),), one.used_bytes) for one in gpus]
+    yield declared.GPU_TOTAL, [((str(one.device),), one.total_bytes) for one in gpus]
 
 
 def _family(gauge: GaugeValues) -> GaugeMetricFamily:

@@ -7,8 +7,9 @@ import json
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from tests.gateway.fakes import FakeArchive, FakeService, problem
 from tests.gateway.objects import make_object
 from tests.gateway.process import GatewayProcess, until
 from tests.gateway.test_gateway import c_store, stow
+from tests.spans import Collector, running_collector
 
 STUDY = next(token for token, name in CANARIES.items() if name == "StudyInstanceUID")
 FILED_UNDER = {"StudyInstanceUID", "SOPInstanceUID"}
@@ -37,6 +39,13 @@ for library in ("pydicom", "pynetdicom", "pynetdicom.acse", "pynetdicom.dimse"):
     logging.getLogger(library).setLevel(logging.DEBUG)
 """
 """Run at the start of each Python: as if an operator had asked for more."""
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    """What the gateway sends its spans to."""
+    with running_collector() as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -115,10 +124,12 @@ def test_no_canary_is_told_or_kept(
     source: bytes,
     fake_service: FakeService,
     archive: FakeArchive,
+    collector: Collector,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
     """By C-STORE, STOW-RS and WADO-RS, sound or damaged, while everything fails now and then."""
+    is_traced = find_spec("opentelemetry.sdk") is not None
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
@@ -126,8 +137,13 @@ def test_no_canary_is_told_or_kept(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     files = [damage(source) for damage in (SOUND | BROKEN).values()]
     archive.studies[STUDY] = [numbered(file, 1) for file in files if len(file) > len(source) // 2]
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
     gateway = start_gateway(
-        log_level="debug", dimse_peers="CR1", wado_url=archive.url, analysis_max_h=0.0005
+        log_level="debug",
+        dimse_peers="CR1",
+        wado_url=archive.url,
+        analysis_max_h=0.0005,
+        tracing="otlp" if is_traced else "off",
     )
     fake_service.script = troubled_service
     told = [answer_without_instances(stow(gateway, file)) for file in files]
@@ -153,6 +169,8 @@ def test_no_canary_is_told_or_kept(
     assert process.stderr is not None
     process.terminate()
     told += [process.stderr.read(), (tmp_path / "log0").read_text()]
+    assert bool(collector.got) is is_traced
+    told += [body.decode("latin-1") for _, body in collector.got]
     assert [text for text in told if found_in(text)] == []
     assert not list(temporary.iterdir())
     left = [path for path in tmp_path.rglob("*") if path.is_file()]

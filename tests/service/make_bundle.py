@@ -18,6 +18,7 @@ from safetensors.numpy import save_file
 from cxr.digest import sha256_of_file
 from cxr.layout import LAYOUT_SIZE
 from cxr.manifest import Manifest
+from cxr.reference import BIN_EDGES, Reference
 from cxr.scope_gate import ScopeGate
 from service.inference.preparation import prepare_image
 from tests.service.make_images import make_dicom, make_jpeg, make_png
@@ -27,6 +28,16 @@ MIN_SIDE_PX = 64
 SLOPE = 1.0 / 32.0  # logits per grey level
 THRESHOLD = 0.4
 MAX_PIXELS = 1_000_000
+
+
+REFERENCE = Reference(
+    part="val",
+    images=400,
+    edges=BIN_EDGES,
+    counts=(60, 40, 20, 20, 20, 10, 10, 10, 10, 10, 10, 20, 20, 20, 40, 80),
+    decisions={"positive": 200, "negative": 160, "refer": 40},
+    out_of_scope=8,
+)
 
 
 def logits_of(images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -145,6 +156,7 @@ def _manifest(name: str) -> dict[str, Any]:
             "ages_years": [1, 5],
             "figures": [],
         },
+        "reference": REFERENCE.model_dump(),
         "explain_layer": "none",
         "intended_use": "Tests.",
         "limitations": ["Knows grey levels only."],

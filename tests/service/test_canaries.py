@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from tests.service.fake_explainer import FakeExplainer
 from tests.service.harness import Running, running
 from tests.service.make_images import make_dicom, make_pixels
 from tests.service.test_v2 import INFER, make_request
+from tests.spans import recorded_spans
 
 pytestmark = pytest.mark.anyio
 
@@ -143,18 +145,19 @@ async def test_no_canary_is_told(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """Not in answers, headers, logs of any library and level, standard streams or metrics."""
+    """Not in answers, headers, logs of any library and level, spans, streams or metrics."""
     lenient = pydicom.config.IGNORE
     monkeypatch.setattr(pydicom.config.settings, "reading_validation_mode", lenient)
     file = (SOUND | BROKEN)[damage](source)
     assert damage in ("cut at 0.002", "cut at 0.01") or NAME.encode() in file
     told: dict[str, set[str]] = {}
-    with every_line() as lines, monkeypatch.context() as patch:
+    with recorded_spans() as spans, every_line() as lines, monkeypatch.context() as patch:
         patch.setattr(tempfile, "tempdir", "/nowhere")  # so that nothing can be put there
         for way, (send, _) in WAYS.items():
             response = await send(explaining.client, file)
             assert (response.status_code < 400) == (damage in SOUND or "form" in way), way
             assert not found_in(str(response.headers.multi_items())), way
+            assert "total;dur=" in response.headers["server-timing"], way
             told[way] = found_in(response.content)
     if damage == "good":
         assert told == {way: allowed for way, (_, allowed) in WAYS.items()}
@@ -166,7 +169,8 @@ async def test_no_canary_is_told(
     metrics = await explaining.client.get("/metrics")
     streams = capfd.readouterr()
     assert lines
-    assert not found_in("\n".join([metrics.text, streams.out, streams.err, *lines]))
+    assert spans or find_spec("opentelemetry.sdk") is None
+    assert not found_in("\n".join([metrics.text, streams.out, streams.err, *lines, *spans]))
 
 
 def picture_of(kind: str, mean: int = 170) -> bytes:

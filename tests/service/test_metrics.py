@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.telemetry.metrics import METRICS
-from service.telemetry.prometheus import Metrics
+from service.telemetry.gpu import GpuMemoryReader
+from service.telemetry.metrics import DECISION_SHARE, DRIFT_PSI, GPU_TOTAL, GPU_USED, METRICS
+from service.telemetry.prometheus import Metrics, ServiceState
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import FakeEngine
 from tests.service.fake_explainer import FakeExplainer
@@ -20,6 +22,9 @@ from tests.service.make_images import make_dicom, make_png
 pytestmark = pytest.mark.anyio
 
 CANARIES = ("Canary", "CANARY", "4711", "Jane")
+ABSENT = (DECISION_SHARE, DRIFT_PSI, GPU_TOTAL, GPU_USED)
+"""Until there are images enough, and without a device."""
+
 PROMETHEUS_NAME = re.compile(r"cxr_[a-z_]+")
 
 
@@ -178,6 +183,9 @@ async def test_every_declared_metric_is_told_and_no_other(service: Running) -> N
     await service.client.post("/v1/predict", content=make_png())
     await service.client.post("/v1/predict", content=make_png()[:-60])
     await service.client.post("/v1/predict", content=b"Jane")
+    await service.client.post(
+        "/v1/predict", content=make_dicom(Modality="CR", BodyPartExamined="FOOT")
+    )
     page = (await service.client.get("/metrics")).text
     families = {
         family.name + ("_total" if family.type == "counter" else ""): family
@@ -189,9 +197,51 @@ async def test_every_declared_metric_is_told_and_no_other(service: Running) -> N
         family = families[metric.name]
         assert PROMETHEUS_NAME.fullmatch(metric.name)
         assert (family.type, family.documentation) == (metric.kind, metric.help)
-        assert {frozenset(s.labels) - {"le"} for s in family.samples} == {frozenset(metric.labels)}
+        told = {frozenset(s.labels) - {"le"} for s in family.samples}
+        assert told == ({frozenset(metric.labels)} if metric not in ABSENT else set())
         assert metric.name.endswith("_total") == (metric.kind == "counter")
         assert bool(metric.buckets) == (metric.kind == "histogram")
+
+
+async def test_stages_failures_and_scope_are_counted(service: Running) -> None:
+    """A good image, one that cannot be decoded, one that is none, and one out of scope."""
+    foot = make_dicom(Modality="CR", BodyPartExamined="FOOT")
+    for content in (make_png(200), make_png()[:-60], b"Jane", foot):
+        await service.client.post("/v1/predict", content=content)
+    told = await scrape(service)
+    assert told["cxr_decode_failures_total", "unreadable-image"] == 1
+    assert told["cxr_decode_failures_total", "unsupported-media"] == 1
+    assert told["cxr_out_of_scope_total", "resnet18"] == 1
+    assert told["cxr_probability_count", "resnet18"] == 2
+    assert told["cxr_drift_images", "resnet18"] == 2
+    for stage, count in (("recv", 4), ("decode", 3), ("queue", 3), ("infer", 2)):
+        assert told["cxr_stage_duration_seconds_count", stage] == count, stage
+
+
+class Driver:
+    """Answers as the CUDA driver, but where it is told to fail."""
+
+    def __init__(self, failing: str = "") -> None:
+        self._failing = failing
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*given: Any) -> int:
+            if name == "cuMemGetInfo_v2":
+                given[0]._obj.value, given[1]._obj.value = 30, 100
+            return int(name == self._failing)
+
+        return call
+
+
+@pytest.mark.parametrize(
+    "failing", ["", "cuInit", "cuDeviceGet", "cuDevicePrimaryCtxRetain", "cuMemGetInfo_v2"]
+)
+async def test_memory_of_the_device_is_told(failing: str) -> None:
+    """What is used and what there is; nothing if the driver does not say."""
+    gpu = GpuMemoryReader(3, Driver(failing))
+    page = Metrics(lambda: ServiceState(gpu=gpu.read())).render()
+    assert (b'cxr_gpu_memory_used_bytes{device="3"} 70.0' in page) is (failing == "")
+    assert (b'cxr_gpu_memory_total_bytes{device="3"} 100.0' in page) is (failing == "")
 
 
 async def test_applications_count_for_themselves() -> None:

@@ -223,7 +223,7 @@ async def test_server_timing(real_service: Running) -> None:
     """The stages stand in a header that browsers show."""
     response = await real_service.client.post(PREDICT, content=make_png())
     stages = dict(one.split(";dur=") for one in response.headers["server-timing"].split(", "))
-    assert list(stages) == ["decode", "queue", "inference", "total"]
+    assert list(stages) == ["recv", "decode", "queue", "infer", "total"]
     assert all(float(value) > 0 for value in stages.values())
 
 

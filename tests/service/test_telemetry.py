@@ -109,4 +109,6 @@ def test_stopwatch_adds_up_stages() -> None:
         with watch.stage("decode"):
             now_s[0] += 0.25
     assert watch.as_ms() == {"decode": 500.0, "queue": 0.0, "inference": 0.0, "total": 500.0}
-    assert watch.server_timing().startswith("decode;dur=500.0, ")
+    assert watch.server_timing() == (
+        "recv;dur=0.0, decode;dur=500.0, queue;dur=0.0, infer;dur=0.0, total;dur=500.0"
+    )

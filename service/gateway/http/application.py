@@ -34,6 +34,7 @@ from service.http.problems import (
     problem_response,
 )
 from service.http.security_headers import SecurityHeadersMiddleware
+from service.telemetry.request_log import note
 
 TITLE = "Chest radiograph gateway"
 _BY_STATUS = {
@@ -124,6 +125,7 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
     first = cast("RequestValidationError", error).errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     detail = f"The request is not valid at {where}: {first['msg']}."
+    note(problem=INVALID_REQUEST.slug)
     return problem_response(build_problem(INVALID_REQUEST, detail, request_id_of(request)))
 
 
@@ -132,6 +134,7 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     kind, detail = _BY_STATUS.get(
         given.status_code, (INVALID_REQUEST, "The request cannot be served.")
     )
+    note(problem=kind.slug)
     return problem_response(
         build_problem(kind, detail, request_id_of(request)), dict(given.headers or {})
     )

@@ -5,15 +5,19 @@ from __future__ import annotations
 import logging
 import time
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.gateway.http.problems import answer_error
+from service.http.metered import Exchange, known_method
 from service.http.problems import CLIENT_CLOSED_REQUEST
 from service.http.request_id import choose_request_id
 from service.telemetry.gateway import GatewayMetrics
 from service.telemetry.logs import log_event
+from service.telemetry.request_log import RequestNotes, noting
+from service.telemetry.stopwatch import MS_PER_S, RECV, Stopwatch
+from service.telemetry.tracing import NOTHING, server_span
 
 SCOPE_KEY = "cxr_gateway.request_id"
 QUIET_PATHS = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
@@ -41,35 +45,34 @@ class GatewayMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = choose_request_id(Headers(scope=scope).get("x-request-id"))
+        headers = Headers(scope=scope)
+        request_id = choose_request_id(headers.get("x-request-id"))
         scope[SCOPE_KEY] = request_id
-        begun_s = time.perf_counter()
-        status: int | None = None
-
-        async def send_named(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
-            await send(message)
-
-        try:
-            await self._app(scope, receive, send_named)
-        except Exception as error:  # the last resort
-            log_event(logging.ERROR, "unexpected error", error, request_id=request_id)
-            if status is None:
-                await answer_error(error, request_id)(scope, receive, send_named)
-        finally:
-            # The template of the route, not the path, which holds UIDs.
-            route = getattr(scope.get("route"), "path", "other")
-            duration_s = time.perf_counter() - begun_s
-            self._metrics.request_ended(route, status or CLIENT_CLOSED_REQUEST, duration_s)
-            log_event(
-                logging.DEBUG if route in QUIET_PATHS else logging.INFO,
-                "request",
-                request_id=request_id,
-                method=scope["method"],
-                route=route,
-                status=status,
-                duration_ms=round(duration_s * 1000, 1),
-            )
+        stopwatch = Stopwatch(stages=(RECV,))
+        exchange = Exchange(receive, send, request_id, stopwatch, time.perf_counter)
+        method, notes = known_method(scope["method"]), RequestNotes(request_id)
+        traced = NOTHING.span("") if scope["path"] in QUIET_PATHS else server_span(method, headers)
+        with traced as span, noting(notes):
+            notes.trace_id = span.trace_id
+            try:
+                await self._app(scope, exchange.receive, exchange.send)
+            except Exception as error:  # the last resort
+                log_event(logging.ERROR, "unexpected error", error)
+                if exchange.status is None:
+                    answer = answer_error(error, request_id)
+                    await answer(scope, exchange.receive, exchange.send)
+            finally:
+                # The template of the route, not the path, which holds UIDs.
+                route = getattr(scope.get("route"), "path", "other")
+                status = exchange.status or CLIENT_CLOSED_REQUEST
+                self._metrics.request_ended(route, status, stopwatch.total_ms / MS_PER_S)
+                outcome = exchange.tell(
+                    method=method,
+                    route=route,
+                    problem=notes.fields.pop("problem", None),
+                    is_quiet=route in QUIET_PATHS,
+                    span=span,
+                    fields=notes.fields,
+                )
+                if outcome not in ("ok", "client-closed"):
+                    self._metrics.request_failed(outcome)

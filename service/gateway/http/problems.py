@@ -16,6 +16,7 @@ from service.http.problems import (
     problem_response,
     problem_type_of,
 )
+from service.telemetry.request_log import note
 
 GATEWAY_PROBLEM_TYPES: Mapping[type[Exception], ProblemType] = {
     errors.InsufficientStorageError: ProblemType(
@@ -31,5 +32,6 @@ GATEWAY_PROBLEM_TYPES: Mapping[type[Exception], ProblemType] = {
 def answer_error(error: Exception, request_id: str) -> Response:
     """Give the response to a request that failed."""
     kind = GATEWAY_PROBLEM_TYPES.get(type(error)) or problem_type_of(error)
+    note(problem=kind.slug)
     detail = INTERNAL_DETAIL if kind is INTERNAL else str(error)
     return problem_response(build_problem(kind, detail, request_id), error_headers(error))

@@ -25,6 +25,7 @@ from service.gateway.receiving import ReceivedParts
 from service.gateway.spool import Staged
 from service.gateway.stow_answer import Failed, Stored
 from service.http.body import declared_length, too_large
+from service.telemetry.request_log import note
 
 router = APIRouter(prefix="/dicomweb", tags=["DICOMweb"])
 
@@ -65,6 +66,7 @@ async def _store(request: Request, study: str | None) -> Response:
         raise InvalidRequestError("The body holds no object.")
     if not stored and all(one.reason == stow_answer.OUT_OF_RESOURCES for one in failed):
         raise InsufficientStorageError("The gateway has no room for the objects.", 60)
+    note(stored=len(stored), refused=len(failed))
     status = 200 if not failed else 202 if stored else 409
     answer = stow_answer.build_stow_answer(stored, failed)
     return JSONResponse(answer, status, media_type=stow_answer.MEDIA_TYPE)

@@ -78,5 +78,6 @@ async def _infer(request: Request, name: str, version: str | None) -> Response:
 def _failed(request: Request, index: int, failure: ImageFailure, served: ServedModel) -> Response:
     context = context_of(request)
     record_result(failure, served, context)
-    context.log_fields["problems"] = [problem_type_of(failure.error).slug]
+    context.outcome = problem_type_of(failure.error).slug
+    context.log_fields["problems"] = [context.outcome]
     return answer_image_failure(request.scope, index, failure.error, context.request_id)

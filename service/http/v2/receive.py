@@ -46,7 +46,7 @@ async def read_call(
             runtime.settings.max_images_per_request,
         )
         call = await while_connected(request, runtime.pool.run(work, context.deadline))
-        context.log_fields.update(images=len(call.images), body_bytes=lease.held_bytes)
+        context.log_fields["images"] = len(call.images)
         served.operating_point(call.operating_point)  # refused before anything is decoded
         preparing = _preparing(call, served, runtime.settings.max_image_pixels)
         reading = read_images(preparing, served, context.deadline, context.stopwatch)

@@ -1,0 +1,80 @@
+"""What a run's model answers on its validation images, kept in the run: ``reference.json``.
+
+A bundle is built without any data, so this is measured beforehand, by
+``python -m export reference``. It belongs to one set of weights and says which.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from cxr.bundle import Bundle
+from cxr.digest import sha256_of_file
+from cxr.errors import BundleError
+from cxr.measured import Measured, read_measured
+from cxr.reference import BIN_EDGES, Reference, count_bins
+from cxr.run import open_run
+from cxr.split import SPLIT_NAME, select_images
+from export.engine import OrtEngine
+from export.evaluate import Evaluation, evaluate_bundle
+
+REFERENCE_NAME = "reference.json"
+PART = "val"
+
+
+class ReferenceFile(Measured):
+    """The content of ``reference.json``."""
+
+    reference: Reference
+
+
+def measure_reference(run_path: Path, bundle: Bundle, data: Path, quiet: bool = False) -> Reference:
+    """Score a run's validation images through its bundle and keep the answers' histogram.
+
+    Args:
+        run_path: The run directory, which gets the file.
+        bundle: Built of that run; decoding, scope gate and decisions are those of the service.
+        data: Folder that holds train/ ...
+        quiet: Show no progress bar.
+
+    Raises:
+        RunError: The run is missing or damaged.
+        BundleError: The bundle is of other weights.
+        DataError: Images are missing.
+    """
+    weights = open_run(run_path).weights_sha256
+    if sha256_of_file(bundle.weights_path) != weights:
+        raise BundleError(f"{bundle.path} was not built of {run_path}. Build it first.")
+    manifest = bundle.manifest
+    split = f"internal-{PART}"
+    images = select_images(data, split, manifest.task.as_task(), run_path / SPLIT_NAME)
+    engine = OrtEngine(bundle.model_path, manifest)
+    reference = summarise(evaluate_bundle(bundle, engine, images, split, quiet))
+    file = ReferenceFile(weights_sha256=weights, reference=reference)
+    (run_path / REFERENCE_NAME).write_text(file.model_dump_json(indent=2) + "\n")
+    return reference
+
+
+def summarise(evaluation: Evaluation) -> Reference:
+    """Give the reference that scored images make."""
+    scores = evaluation.scores
+    return Reference(
+        part=PART,
+        images=len(scores),
+        edges=BIN_EDGES,
+        counts=count_bins(score.probability for score in scores),
+        decisions=dict(Counter(score.decision for score in scores)),
+        out_of_scope=sum(not score.in_scope for score in scores),
+    )
+
+
+def read_reference(run_path: Path, weights_sha256: str) -> Reference | None:
+    """Read the reference of a run; None if it was not measured.
+
+    Raises:
+        RunError: Not such a file, or of other weights.
+    """
+    again = f"Measure it anew: python -m export reference --run {run_path} --bundle DIR --data DIR."
+    found = read_measured(run_path / REFERENCE_NAME, ReferenceFile, weights_sha256, again)
+    return None if found is None else found.reference

@@ -1,0 +1,230 @@
+"""Whether the answers still look like those the model was validated with.
+
+The population stability index (PSI) compares two histograms of probabilities: the sum over their
+bins of ``(a - r) * ln(a / r)``, the shares of answers ``a`` and of the reference ``r``. It is the
+symmetrised Kullback-Leibler divergence, 0 for equal shares.
+
+Source: S. Lewis, An Introduction to Credit Scoring, 1992, for the index and its usual reading;
+B. Yurdakul, J. Naranjo, Statistical properties of the population stability index, Journal of Risk
+Model Validation 14(4), 2020, for what chance alone gives.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, TypeAlias
+
+from cxr.decision import Decision
+from cxr.reference import BINS, Reference, bin_of
+
+Reading: TypeAlias = Literal["stable", "moderate", "shifted", "too few"]
+
+MODERATE_FROM, SHIFTED_FROM = 0.1, 0.25
+"""The usual reading: below the first stable, from the second on shifted."""
+
+LEAST_SHARE = 0.05  # of the reference in a bin: emptier ones are joined, or few images rule all
+Z_95 = 1.6449  # of the normal distribution
+
+
+def join_bins(reference: Sequence[int], least_share: float = LEAST_SHARE) -> tuple[int, ...]:
+    """Give the bins' bounds after joining neighbours until each has its share of the reference.
+
+    Args:
+        reference: Counts by bin.
+        least_share: Of all counts, in every joined bin.
+
+    Returns:
+        Ascending from 0 to the number of bins.
+    """
+    least, bounds, held = least_share * sum(reference), [0], 0
+    for number, count in enumerate(reference, 1):
+        held += count
+        if held >= least and held:
+            bounds.append(number)
+            held = 0
+    if bounds[-1] != len(reference):  # what is left is too little for a bin of its own
+        bounds = [*bounds[: max(1, len(bounds) - 1)], len(reference)]
+    return tuple(bounds)
+
+
+def population_stability(
+    reference: Sequence[int], answered: Sequence[int], bounds: Sequence[int] | None = None
+) -> float:
+    """Give the PSI of answers against a reference.
+
+    An empty bin has no logarithm, so each count has half an image added (Jeffreys' prior).
+
+    Args:
+        reference: Counts by bin.
+        answered: Counts in the same bins.
+        bounds: Of the bins to compare; :func:`join_bins` of the reference by default.
+    """
+    cuts = list(pairwise(bounds or join_bins(reference)))
+    shares = [_shares([sum(counts[a:b]) for a, b in cuts]) for counts in (answered, reference)]
+    return sum((a - r) * math.log(a / r) for a, r in zip(*shares, strict=True))
+
+
+def _shares(counts: Sequence[int]) -> list[float]:
+    total = sum(counts) + len(counts) / 2
+    return [(count + 0.5) / total for count in counts]
+
+
+def chance_limit(images: int, reference: int, bins: int) -> float:
+    """Give the PSI that answers of the same population exceed once in 20 times.
+
+    It is about chi-squared with one degree of freedom fewer than bins, scaled by
+    ``1 / images + 1 / reference``; the quantile is Wilson's and Hilferty's.
+    """
+    if bins < 2:
+        return 0.0
+    return _chi_squared_95(bins - 1) * (1 / images + 1 / reference)
+
+
+def images_needed(limit: float, reference: int, bins: int) -> int | None:
+    """Give how many answers it takes for chance alone to stay below a PSI 19 times in 20.
+
+    Returns:
+        None if the reference is too small for any number to do.
+    """
+    if bins < 2:
+        return 1
+    room = limit / _chi_squared_95(bins - 1) - 1 / reference
+    return math.ceil(1 / room) if room > 0 else None
+
+
+def _chi_squared_95(degrees: int) -> float:
+    part = 2 / (9 * degrees)
+    return degrees * (1 - part + Z_95 * math.sqrt(part)) ** 3
+
+
+def read_psi(psi: float) -> Reading:
+    """Give the usual reading of a PSI."""
+    if psi < MODERATE_FROM:
+        return "stable"
+    return "moderate" if psi < SHIFTED_FROM else "shifted"
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One answered image, as far as drift is concerned.
+
+    Attributes:
+        bin: Of its probability.
+        decision: What was decided.
+        in_scope: Whether the scope gate took it.
+    """
+
+    bin: int
+    decision: Decision
+    in_scope: bool
+
+
+@dataclass(frozen=True)
+class Drift:
+    """One model's latest answers against its reference.
+
+    Attributes:
+        model: Its name.
+        images: Answers that are looked at.
+        shares: Of decisions and ``out-of-scope`` among them; None if they are too few.
+        psi: None if they are too few or there is no reference.
+    """
+
+    model: str
+    images: int
+    shares: dict[str, float] | None
+    psi: float | None
+
+
+class DriftWindow:
+    """The latest answers of one model. Counting one takes about a microsecond.
+
+    Args:
+        reference: Of the model; None if its bundle has none.
+        images: Most answers looked at.
+        least_images: Fewer say nothing.
+    """
+
+    def __init__(self, reference: Reference | None, images: int, least_images: int) -> None:
+        self.reference = reference
+        self._least = max(1, least_images)
+        self._latest: deque[Answered] = deque()
+        self._images = images
+        self._bins = [0] * BINS
+        self._decisions: Counter[str] = Counter()
+        self._bounds = None if reference is None else join_bins(reference.counts)
+
+    def add(self, answered: Answered) -> None:
+        """Count an answer, and forget the oldest if they are too many."""
+        self._count(answered, 1)
+        self._latest.append(answered)
+        if len(self._latest) > self._images:
+            self._count(self._latest.popleft(), -1)
+
+    def _count(self, answered: Answered, step: int) -> None:
+        self._bins[answered.bin] += step
+        self._decisions[answered.decision] += step
+        self._decisions[OUT_OF_SCOPE] += step * (not answered.in_scope)
+
+    def read(self, model: str) -> Drift:
+        """Say how the latest answers lie."""
+        images = len(self._latest)
+        if images < self._least:
+            return Drift(model, images, None, None)
+        shares = {name: self._decisions[name] / images for name in SHARES}
+        if self.reference is None:
+            return Drift(model, images, shares, None)
+        psi = population_stability(self.reference.counts, self._bins, self._bounds)
+        return Drift(model, images, shares, psi)
+
+
+OUT_OF_SCOPE = "out-of-scope"
+SHARES = ("positive", "negative", "refer", OUT_OF_SCOPE)
+"""What the share of is told. ``refer`` has those out of scope in it."""
+
+
+class DriftWatch:
+    """The latest answers of every model. Belongs to the event loop.
+
+    Args:
+        images: Most answers of a model looked at.
+        least_images: Fewer say nothing.
+    """
+
+    def __init__(self, images: int = 1000, least_images: int = 200) -> None:
+        self._images = images
+        self._least = least_images
+        self._windows: dict[str, tuple[str, DriftWindow]] = {}
+
+    def answered(
+        self,
+        model: tuple[str, str],
+        reference: Reference | None,
+        probability: float,
+        decision: Decision,
+        *,
+        in_scope: bool,
+    ) -> None:
+        """Count an answered image.
+
+        Args:
+            model: Name of the model and digest of its bundle: another one begins anew.
+            reference: Of the same bundle.
+            probability: Of the positive class.
+            decision: What was decided.
+            in_scope: Whether the scope gate took it.
+        """
+        name, digest = model
+        known = self._windows.get(name)
+        if known is None or known[0] != digest:
+            known = (digest, DriftWindow(reference, self._images, self._least))
+            self._windows[name] = known
+        known[1].add(Answered(bin_of(probability), decision, in_scope))
+
+    def read(self) -> list[Drift]:
+        """Say how the latest answers of every model lie."""
+        return [window.read(name) for name, (_, window) in self._windows.items()]
