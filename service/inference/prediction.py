@@ -156,4 +156,4 @@ def _tell(courses: Sequence[Course], stopwatch: Stopwatch) -> None:
             record_span(stage.name, stage.started_s, stage.ended_s, problem, **attributes)
         for name, duration_ms in spent_ms.items():
             stopwatch.record_longest(name, duration_ms)
-    note(batch_size=max(course.batch_size for course in courses))
+    note(batch_size=max((course.batch_size for course in courses), default=0))
