@@ -114,7 +114,7 @@ async def read_images(
                 return_exceptions=True,
             )
         finally:
-            _tell(courses, model.manifest.name, stopwatch)
+            _tell(courses, stopwatch)
     outcomes: list[Reading | ImageFailure] = []
     for (image_id, _), passage in zip(images, passages, strict=True):
         if isinstance(passage, Passage):
@@ -145,7 +145,7 @@ def _checked(error: BaseException) -> Exception:
     return error
 
 
-def _tell(courses: Sequence[Course], model: str, stopwatch: Stopwatch) -> None:
+def _tell(courses: Sequence[Course], stopwatch: Stopwatch) -> None:
     """Tell the stages to stopwatch, trace and log line, also those of images that failed."""
     for course in courses:
         spent_ms: defaultdict[str, float] = defaultdict(float)
@@ -153,14 +153,7 @@ def _tell(courses: Sequence[Course], model: str, stopwatch: Stopwatch) -> None:
             spent_ms[stage.name] += (stage.ended_s - stage.started_s) * MS_PER_S
             problem = None if stage.is_done else FAILED
             attributes = {"cxr__batch_size": course.batch_size} if stage.name == INFER else {}
-            record_span(
-                stage.name,
-                stage.started_s,
-                stage.ended_s,
-                problem,
-                cxr__model=model,
-                **attributes,
-            )
+            record_span(stage.name, stage.started_s, stage.ended_s, problem, **attributes)
         for name, duration_ms in spent_ms.items():
             stopwatch.record_longest(name, duration_ms)
-    note(batch_size=max(course.batch_size for course in courses))
+    note(batch_size=max((course.batch_size for course in courses), default=0))

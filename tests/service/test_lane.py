@@ -194,7 +194,7 @@ async def test_stages_told_are_those_of_the_longest_image(
     await reading
     assert stopwatch.stages_ms["decode"] >= 50
     assert stopwatch.stages_ms["queue"] >= 50
-    assert stopwatch.stages_ms["inference"] < 50
+    assert stopwatch.stages_ms["infer"] < 50
 
 
 async def test_device_gets_batches_of_what_was_decoded_meanwhile(

@@ -135,6 +135,16 @@ async def test_failures_are_marked(
     assert not request.events
 
 
+def test_exceptions_are_told_by_type(exporter: InMemorySpanExporter) -> None:
+    """Their text may quote what they were given."""
+    with pytest.raises(ValueError, match="Jane"), tracing.span("work"):
+        int("Jane")
+    [span] = exporter.get_finished_spans()
+    assert span.attributes is not None
+    assert span.attributes["error.type"] == "ValueError"
+    assert "Jane" not in span.to_json()
+
+
 async def test_probes_are_not_traced(service: Running, exporter: InMemorySpanExporter) -> None:
     """They come every few seconds."""
     for path in ("/health", "/health/live", "/health/ready", "/metrics"):
