@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from cxr import __version__
 from service.errors import StartupError
 from service.explain.pictures import Renderer
-from service.http import catalogue, explain, health, metrics, pages, predict, render
+from service.http import catalogue, control, explain, health, metrics, pages, predict, render
 from service.http.body import BodyBudget
 from service.http.error_handlers import install_error_handlers
 from service.http.forms import offers_dicom
@@ -101,7 +101,18 @@ def build_app(
     app.state.body_budget = BodyBudget(settings.max_buffered_bytes)
     app.state.renderer = renderer
     install_error_handlers(app)
-    routed = (predict, explain, render, catalogue, health, metrics, v2_metadata, v2_infer, pages)
+    routed = (
+        predict,
+        explain,
+        render,
+        catalogue,
+        control,
+        health,
+        metrics,
+        v2_metadata,
+        v2_infer,
+        pages,
+    )
     for module in routed:
         app.include_router(module.router)
     app.mount(pages.PAGE_PATH, pages.page_files)

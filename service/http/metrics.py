@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
@@ -31,17 +33,22 @@ async def metrics(request: Request) -> Response:
 
 def read_state(runtime: Runtime) -> ServiceState:
     """Read what the page tells of the present moment."""
-    queues = []
+    depths: Counter[tuple[str, str]] = Counter()  # versions of a model count together
     for model in runtime.loaded_models:
         name = model.manifest.name
-        queues.append(QueueState(name, PREDICT, model.lane.load.under_way))
+        depths[name, PREDICT] += model.lane.load.under_way
         if model.explaining is not None:
-            queues.append(QueueState(name, EXPLAIN, model.explaining.batcher.depth))
+            depths[name, EXPLAIN] += model.explaining.batcher.depth
     return ServiceState(
         is_ready=runtime.lifecycle.is_ready,
         waiting_for_core=runtime.pool.waiting,
-        queues=tuple(queues),
+        queues=tuple(QueueState(*which, depth) for which, depth in depths.items()),
         bundles=tuple(model.reference() for model in runtime.loaded_models),
+        versions=tuple(
+            (versions.model, version.key, version.state)
+            for versions in runtime.every_version
+            for version in versions
+        ),
     )
 
 

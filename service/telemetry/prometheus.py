@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 
 from service.answers import ModelRef
 from service.telemetry import metrics as declared
+from service.telemetry import versions as version_metrics
 from service.telemetry.metrics import Metric
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -53,12 +54,14 @@ class ServiceState:
         waiting_for_core: Jobs that have not begun.
         queues: Of every model.
         bundles: What is loaded.
+        versions: Model, version and state of each that is known.
     """
 
     is_ready: bool = False
     waiting_for_core: int = 0
     queues: tuple[QueueState, ...] = ()
     bundles: tuple[ModelRef, ...] = ()
+    versions: tuple[tuple[str, str, str], ...] = ()
 
 
 class BatchMetrics:
@@ -122,7 +125,8 @@ class Metrics(MetricsPage):
     """
 
     def __init__(self, read_state: Callable[[], ServiceState] = ServiceState) -> None:
-        gauges = [metric for metric in declared.METRICS if metric.kind == "gauge"]
+        every = (*declared.METRICS, *version_metrics.VERSION_METRICS)
+        gauges = [metric for metric in every if metric.kind == "gauge"]
         super().__init__(gauges, lambda: _gauges_of(read_state()))
         self._requests = self._counter(declared.REQUESTS)
         self._request_s = self._histogram(declared.REQUEST_SECONDS)
@@ -133,6 +137,9 @@ class Metrics(MetricsPage):
         self._waits_s = self._histogram(declared.QUEUE_WAIT_SECONDS)
         self._batch_sizes = self._histogram(declared.BATCH_SIZE)
         self._run_s = self._histogram(declared.RUN_SECONDS)
+        self._shadow_images = self._counter(version_metrics.SHADOW_IMAGES)
+        self._shadow_difference = self._histogram(version_metrics.SHADOW_DIFFERENCE)
+        self._shadow_dropped = self._counter(version_metrics.SHADOW_DROPPED)
 
     def request_ended(self, route: str, status: int, duration_s: float) -> None:
         """Record one request.
@@ -171,6 +178,17 @@ class Metrics(MetricsPage):
         histograms = (self._waits_s, self._batch_sizes, self._run_s)
         return BatchMetrics(*(histogram.labels(model, work) for histogram in histograms))
 
+    def shadow_compared(
+        self, model: str, versions: tuple[str, str], decisions: tuple[str, str], difference: float
+    ) -> None:
+        """Record that a shadow answered, too: versions and decisions, the active one's first."""
+        self._shadow_images.labels(model, *versions, *decisions).inc()
+        self._shadow_difference.labels(model, *versions).observe(difference)
+
+    def shadow_dropped(self, model: str, shadow: str, reason: str) -> None:
+        """Record that a shadow did not answer."""
+        self._shadow_dropped.labels(model, shadow, reason).inc()
+
 
 class _GaugeCollector(Collector):
     """Reads the gauges when they are asked for, so that keeping them costs nothing."""
@@ -195,6 +213,7 @@ def _gauges_of(state: ServiceState) -> Iterator[GaugeValues]:
     yield declared.WAITING_FOR_CORE, [((), state.waiting_for_core)]
     yield declared.QUEUE_DEPTH, [((one.model, one.work), one.depth) for one in state.queues]
     yield declared.BUNDLE, [(_labels_of(one), 1) for one in state.bundles]
+    yield version_metrics.VERSIONS, [(one, 1) for one in state.versions]
 
 
 def _family(gauge: GaugeValues) -> GaugeMetricFamily:
