@@ -21,6 +21,7 @@ from service.inference.runtime import Runtime  # noqa: E402
 from service.settings import Settings, settings_table  # noqa: E402
 from service.telemetry.gateway import GATEWAY_METRICS  # noqa: E402
 from service.telemetry.metrics import metrics_table  # noqa: E402
+from service.telemetry.versions import VERSION_METRICS  # noqa: E402
 
 PROBLEMS_PAGE = DOCS.parent / "service" / "http" / "page" / "problems.html"
 
@@ -40,6 +41,13 @@ GATEWAY_CONFIGURATION = """
 
 `python -m service gateway` and `python -m service jobs` read `CXR_GATEWAY_*`, and refuse one they
 do not know; see [gateway.md](gateway.md).
+
+"""
+
+VERSION_METRICS_TEXT = """
+## Versions and shadows
+
+See [model-versions.md](model-versions.md).
 
 """
 
@@ -104,6 +112,8 @@ def render_documents() -> dict[Path, str]:
         DOCS / "dicom.md": DICOM + syntaxes_table(),
         DOCS / "metrics.md": METRICS
         + metrics_table()
+        + VERSION_METRICS_TEXT
+        + metrics_table(VERSION_METRICS)
         + GATEWAY_METRICS_TEXT
         + metrics_table(GATEWAY_METRICS),
         DOCS / "openapi.json": json.dumps(document, indent=2, ensure_ascii=False) + "\n",

@@ -37,6 +37,7 @@ class LoadChoice(VersionChoice):
 
     activate: bool = Field(True, description="false: it only stands by for requests that name it.")
 
+
 Choice = TypeVar("Choice", bound=VersionChoice)
 
 

@@ -23,8 +23,8 @@ from service.inference.memory import free_memory_bytes, release_memory
 from service.inference.models import Models, ServedModel
 from service.inference.priority import lower_priority
 from service.inference.serving import Serving
-from service.inference.shelf import Found, version_order
-from service.inference.versions import Version, Versions
+from service.inference.shelf import Found
+from service.inference.versions import Version, Versions, version_order
 from service.settings import Settings
 from service.telemetry.logs import log_event
 
@@ -83,7 +83,8 @@ class VersionControl:
         """Look what lies on disk now, and note it."""
         shelf = await asyncio.to_thread(self._loader.look)
         self._found = {}
-        for found in shelf:
+        # The bundle that was loaded is its version; another one that claims to be it is not.
+        for found in sorted(shelf, key=self._is_loaded_from, reverse=True):
             version = self._note(found)
             if self._found.setdefault((found.name, version.key), found) is not found:
                 self._refuse_second(found)
@@ -317,6 +318,10 @@ class VersionControl:
     async def _gone(self, version: One) -> None:
         if (task := self._unloading.get(id(version))) is not None:
             await asyncio.shield(task)
+
+    def _is_loaded_from(self, found: Found) -> bool:
+        version = self._models.versions_of(found.name).get(found.key)
+        return version is not None and version.is_loaded and version.folder == found.folder
 
     def _note(self, found: Found) -> One:
         versions = self._models.versions_of(found.name)

@@ -13,7 +13,6 @@ from functools import partial
 from typing import TypeVar
 
 from cxr.preprocessing import Preprocessing
-
 from service.answers import ImageResult
 from service.deadline import Clock, Deadline
 from service.errors import InferenceFailedError, QueueFullError

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from cxr.bundle import list_bundles
 from cxr.manifest import MANIFEST_NAME
-
-VERSION = re.compile(r"\d+\.\d+\.\d+")
+from service.inference.versions import version_order
 
 
 @dataclass(frozen=True)
@@ -72,13 +70,6 @@ def look_at_shelf(
 def newest_first(found: Iterable[Found]) -> list[Found]:
     """Sort versions of one model; those that cannot be read come last."""
     return sorted(found, key=lambda one: version_order(one.version), reverse=True)
-
-
-def version_order(version: str | None) -> tuple[int, ...]:
-    """Give what versions are compared by: their numbers, nothing for what is no version."""
-    if version is None or VERSION.fullmatch(version) is None:
-        return ()
-    return tuple(map(int, version.split(".")))
 
 
 def _look_at(path: Path, root: Path) -> Found:

@@ -7,6 +7,7 @@ every change is whole for whoever looks.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ State: TypeAlias = Literal["available", "loading", "active", "standby", "unloadi
 and answers those that name it; ``unloading`` finishes what it began."""
 
 P = TypeVar("P")
+
+NUMBER = re.compile(r"\d+\.\d+\.\d+")
 
 
 @dataclass
@@ -106,7 +109,8 @@ class Versions(Generic[P]):
         self._active: Version[P] | None = None
 
     def __iter__(self) -> Iterator[Version[P]]:
-        return iter(self._by_key.values())
+        """Give them in ascending order; those that cannot be read come first."""
+        return iter(sorted(self._by_key.values(), key=lambda one: version_order(one.number)))
 
     @property
     def active(self) -> Version[P] | None:
@@ -196,6 +200,13 @@ class Versions(Generic[P]):
     def _forget(self, key: str) -> None:
         if key in self.former:
             self.former.remove(key)
+
+
+def version_order(version: str | None) -> tuple[int, ...]:
+    """Give what versions are compared by: their numbers, nothing for what is no version."""
+    if version is None or NUMBER.fullmatch(version) is None:
+        return ()
+    return tuple(map(int, version.split(".")))
 
 
 def _expect(version: Version[P], *states: State) -> None:

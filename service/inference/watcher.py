@@ -12,7 +12,8 @@ import logging
 from service.errors import BrokenBundleError, UnknownModelError
 from service.inference.control import VersionControl
 from service.inference.models import Models
-from service.inference.shelf import Found, newest_first, version_order
+from service.inference.shelf import Found, newest_first
+from service.inference.versions import version_order
 from service.telemetry.logs import log_event
 
 
