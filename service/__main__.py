@@ -1,4 +1,4 @@
-"""Command line: ``python -m service [serve] | predict | gateway | jobs``."""
+"""Command line: ``python -m service [serve] | predict | shadow | gateway | jobs``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from cxr.command import FAILED, OK, run_command
+from service.app.shadow_parser import add_shadow_parser
 from service.gateway.jobs_parser import add_jobs_parser
 from service.settings import Settings, load_settings
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 USAGE = 2  # argparse's own exit code
 
-COMMANDS = ("serve", "predict", "gateway", "jobs")
+COMMANDS = ("serve", "predict", "shadow", "gateway", "jobs")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -44,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     gateway.add_argument("--host", help="address to listen on")
     gateway.add_argument("--port", type=int, help="port of HTTP; 0 picks a free one")
     add_jobs_parser(commands)
+    add_shadow_parser(commands)
     return parser
 
 
@@ -53,7 +55,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not given or (given[0] not in COMMANDS and given[0] not in ("-h", "--help")):
         given.insert(0, "serve")
     args = build_parser().parse_args(given)
-    run = {"serve": _serve, "predict": _predict, "gateway": _gateway, "jobs": _jobs}[args.command]
+    run = {
+        "serve": _serve,
+        "predict": _predict,
+        "shadow": _shadow,
+        "gateway": _gateway,
+        "jobs": _jobs,
+    }[args.command]
     return run_command(lambda: run(args), when_interrupted="interrupted; nothing was written")
 
 
@@ -61,6 +69,12 @@ def _serve(args: argparse.Namespace) -> None:
     from service.app.server import serve  # the predict command needs no HTTP at all
 
     serve(load_settings(host=args.host, port=args.port, bundles_dir=args.bundles))
+
+
+def _shadow(args: argparse.Namespace) -> int:
+    from service.app.shadow_report import run_shadow
+
+    return run_shadow(args)
 
 
 def _gateway(args: argparse.Namespace) -> None:

@@ -16,6 +16,7 @@ from prometheus_client import (
 )
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from service.answers import ModelRef
@@ -233,3 +234,10 @@ def _labels_of(bundle: ModelRef) -> tuple[str, ...]:
         bundle.provider,
         bundle.precision,
     )
+
+
+def read_samples(page: str) -> Iterator[tuple[str, dict[str, str], float]]:
+    """Read a page of metrics: the name, labels and value of every sample."""
+    for family in text_string_to_metric_families(page):
+        for sample in family.samples:
+            yield sample.name, sample.labels, sample.value
