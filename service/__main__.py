@@ -37,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     serve.add_argument("--bundles", metavar="DIR", help="folder of bundles, or one bundle")
     predict = commands.add_parser("predict", help="score files and folders without a server")
     predict.add_argument("paths", nargs="+", type=Path, metavar="PATH")
-    predict.add_argument("--model", help="name of the model; the default one")
+    predict.add_argument("--model", help="name or name@version; the default model")
     predict.add_argument("--bundles", metavar="DIR", help="folder of bundles, or one bundle")
     predict.add_argument("--operating-point", metavar="P", help="named operating point")
     predict.add_argument("--out", type=Path, metavar="CSV", help="also write the results here")
@@ -136,7 +136,8 @@ def _load_one(settings: Settings, name: str | None) -> LoadedModel:
     from service.inference.models import default_name
 
     if name is not None:
-        return load_models(settings, build_engine, (name,))[name]
+        [model] = load_models(settings.model_copy(update={"models": name}), build_engine).values()
+        return model
     models = load_models(settings, build_engine)
     return models[default_name(list(models), settings)]
 

@@ -235,7 +235,7 @@ PROBLEMS = {
     "in use": ("/v1/models/resnet18:unload", {"version": "2.0.0"}, 409, "version-in-use"),
     "last one": ("/v1/models/resnet18:unload", {}, 409, "last-model"),
     "nothing before": ("/v1/models/resnet18:rollback", {}, 409, "no-former-version"),
-    "unknown member": ("/v1/models/resnet18:load", {"versoin": "1"}, 400, "invalid-request"),
+    "unknown member": ("/v1/models/resnet18:load", {"number": "1"}, 400, "invalid-request"),
     "long body": ("/v1/models/resnet18:load", {"version": "1" * 9999}, 413, "payload-too-large"),
     "query": ("/v1/models/resnet18:load?version=1.0.0", {}, 400, "invalid-request"),
 }

@@ -20,6 +20,7 @@ import pytest
 from numpy.typing import NDArray
 
 from cxr.bundle import Bundle
+from export.phantom import draw_phantom, encode_jpeg
 from service.client import Client, Retry
 from service.inference.engines import build_engine
 from service.settings import Settings
@@ -238,3 +239,18 @@ async def test_explanations_are_of_the_version_that_answered(tmp_path: Path) -> 
         done.set()
         await asyncio.gather(*clients)
         assert set(seen) == {"1.0.0", "2.0.0"}
+
+
+def test_files_may_be_overwritten_under_a_loaded_version(
+    shipped_bundles: Path, tmp_path: Path
+) -> None:
+    """Engine and explainer map no file: cutting them in place would end the process."""
+    shutil.copytree(shipped_bundles / "small_cnn", tmp_path / "small_cnn")
+    image = encode_jpeg(draw_phantom(3, 1.0))
+    with running_server(tmp_path) as server, Client(server.address, retry=ONCE) as client:
+        before = client.explain(image).results[0]
+        for file in tmp_path.rglob("*"):
+            if file.is_file():
+                os.truncate(file, 0)
+        after = client.explain(image).results[0]
+        assert (after.probability, after.explanation) == (before.probability, before.explanation)
