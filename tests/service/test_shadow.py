@@ -162,26 +162,20 @@ async def test_shadow_waits_while_others_want_the_cores(tmp_path: Path) -> None:
     async with running(shadowed(tmp_path, workers=1), engines(v2=shadow)) as service:
         await in_force(service)
         shadow.forget()
-        gate, entered = threading.Event(), threading.Event()
-
-        def hold() -> None:
-            entered.set()
-            assert gate.wait(20)
-
-        pool = service.runtime.pool
-        answered = asyncio.create_task(answer_of(service))
-        await answered
-        held = [pool.submit(hold), pool.submit(gate.wait)]
-        await until(entered.is_set)
-        ran = len(shadow.batches)
-        served = service.runtime.models.get(None)
-        begun = asyncio.create_task(answer_of(service))
-        await until(lambda: served.lane.load.under_way == 1)
+        shadow.gate.clear()
+        for _ in range(2):
+            await answer_of(service)
+        await until(lambda: service.runtime.shadowing.depth == 1)  # the other one is being run
+        gate, pool = threading.Event(), service.runtime.pool
+        held = [pool.submit(gate.wait), pool.submit(gate.wait)]
+        await until(lambda: pool.waiting == 1)
+        shadow.gate.set()
+        await settled(service, 1)
         await asyncio.sleep(0.1)
-        assert len(shadow.batches) <= ran + 1
+        assert shadow.batches == [1]
         gate.set()
-        assert (await begun)[0] == "1.0.0"
         await settled(service, 2)
+        assert shadow.batches == [1, 1]
         assert all(one.done() for one in held)
 
 

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 
 from cxr.bundle import Bundle
+from cxr.errors import BundleError
 from service.errors import StartupError
 from service.inference.engine import Engine
 from service.inference.engines import build_engine
+from service.inference.loading import Loader
 from service.inference.memory import free_memory_bytes
 from service.settings import Settings
 from tests.service.fake_engine import FakeEngine
@@ -376,3 +378,24 @@ async def test_metrics_tell_versions_and_stay_well_formed(tmp_path: Path) -> Non
         assert 'cxr_model_version{model="resnet18",state="active",version="1.0.0"}' in text
         assert 'cxr_model_version{model="resnet18",state="standby",version="2.0.0"}' in text
         assert text.count("cxr_bundle_info{") == 2
+
+
+def test_bundle_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    """What is loaded is what was looked at: a number must not become another model."""
+    path = make_version(tmp_path, "1.0.0")
+    loader = Loader(control_settings(tmp_path), build_engine)
+    [found] = loader.look()
+    shutil.rmtree(path)
+    make_bundle(tmp_path, "resnet18/1.0.0", name="resnet18", version="2.0.0")
+    with pytest.raises(BundleError, match="changed while"):
+        loader.load(found)
+
+
+async def test_a_new_version_is_admitted_as_the_old_one_was(tmp_path: Path) -> None:
+    """Until an image of its own was measured it counts what the other one's cost."""
+    make_shelf(tmp_path, "1.0.0", "2.0.0")
+    async with running(control_settings(tmp_path), build_engine) as service:
+        await answer_of(service)
+        known_s = load_of(service).core_item.value
+        await change(service, "load", "1.0.0")
+        assert load_of(service).core_item.value == known_s > 0

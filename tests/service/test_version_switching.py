@@ -22,11 +22,13 @@ from numpy.typing import NDArray
 from cxr.bundle import Bundle
 from export.phantom import draw_phantom, encode_jpeg
 from service.client import Client, Retry
+from service.inference.engine import Engine
 from service.inference.engines import build_engine
 from service.settings import Settings
 from tests.live import LiveServer, running_server
+from tests.service.fake_engine import FakeEngine
 from tests.service.fake_explainer import FakeExplainer
-from tests.service.harness import running
+from tests.service.harness import load_of, running, until
 from tests.service.make_bundle import logits_of, slope_of
 from tests.service.version_tools import (
     IMAGE,
@@ -206,18 +208,43 @@ class SlopedExplainer(FakeExplainer):
         return [type(one)(one.heatmap, row, row) for one, row in zip(found, logits, strict=True)]
 
 
+def build_explainer(bundle: Bundle, provider: str, settings: Settings) -> SlopedExplainer:
+    """Stand in for a builder of explainers."""
+    explainer = SlopedExplainer()
+    explainer.version = bundle.manifest.version
+    return explainer
+
+
+@pytest.mark.anyio
+async def test_explanation_is_of_the_version_that_read(tmp_path: Path) -> None:
+    """Switched between the engine's run and the explainer's, one request stays with one version."""
+    make_shelf(tmp_path, "1.0.0")
+    held = FakeEngine(runs_on_cores=True)
+
+    def build(bundle: Bundle, settings: Settings) -> Engine:
+        is_held = bundle.manifest.version == "1.0.0"
+        return held.build(bundle, settings) if is_held else build_engine(bundle, settings)
+
+    settings = control_settings(tmp_path, workers=2, standby_versions=0)
+    async with running(settings, build, build_explainer) as service:
+        held.gate.clear()
+        begun = asyncio.create_task(service.client.post("/v1/explain", content=IMAGE))
+        await until(lambda: load_of(service).under_way == 1)
+        make_shelf(tmp_path, "2.0.0")
+        await change(service, "load", "2.0.0")
+        held.gate.set()
+        response = await begun
+        assert response.status_code == 200, response.text
+        assert response.json()["model"]["version"] == "1.0.0"
+
+
 @pytest.mark.anyio
 async def test_explanations_are_of_the_version_that_answered(tmp_path: Path) -> None:
     """Prediction, explanation and their comparison are one version's, in the middle of switches."""
     make_shelf(tmp_path, "1.0.0", "2.0.0")
 
-    def build(bundle: Bundle, provider: str, settings: Settings) -> SlopedExplainer:
-        explainer = SlopedExplainer()
-        explainer.version = bundle.manifest.version
-        return explainer
-
     settings = control_settings(tmp_path, workers=2, standby_versions=0)
-    async with running(settings, build_engine, build) as service:
+    async with running(settings, build_engine, build_explainer) as service:
         done = asyncio.Event()
         seen: Counter[str] = Counter()
 
