@@ -118,6 +118,8 @@ def open_bundle(path: Path) -> Bundle:
 
 def _verify_files(path: Path, manifest: Manifest) -> None:
     found = {p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file()}
+    # Kubernetes keeps what a volume's entries point to beside them, in folders such as ..data.
+    found = {name for name in found if not name.startswith("..")}
     if unlisted := sorted(found - set(manifest.files) - {names.MANIFEST_NAME}):
         raise BundleError(f"The bundle {path} was changed: {unlisted[0]} is not in its manifest.")
     for name, expected in manifest.files.items():
@@ -133,7 +135,23 @@ def _verify_files(path: Path, manifest: Manifest) -> None:
 
 
 def list_bundles(root: Path) -> list[Path]:
-    """List the bundle directories in a folder, sorted by name. A bundle itself lists itself."""
+    """List the bundle directories in a folder, sorted by name. A bundle itself lists itself.
+
+    A bundle lies flat, ``root/<any>/``, or among other versions, ``root/<any>/<any>/``; what it is
+    called and which version it is says its manifest. Names that begin with a dot are passed over:
+    copies under way, and what Kubernetes keeps in volumes.
+    """
     if (root / names.MANIFEST_NAME).is_file():
         return [root]
-    return sorted(p.parent for p in root.glob(f"*/{names.MANIFEST_NAME}"))
+    found: list[Path] = []
+    for folder in _folders(root):
+        inside = [folder] if (folder / names.MANIFEST_NAME).is_file() else _folders(folder)
+        found += [path for path in inside if (path / names.MANIFEST_NAME).is_file()]
+    return found
+
+
+def _folders(path: Path) -> list[Path]:
+    try:
+        return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+    except OSError:  # not there, or gone since it was listed
+        return []

@@ -23,6 +23,7 @@ from service.settings import Settings, settings_table  # noqa: E402
 from service.telemetry.gateway import GATEWAY_METRICS  # noqa: E402
 from service.telemetry.log_fields import log_fields_table  # noqa: E402
 from service.telemetry.metrics import buckets_table, metrics_table  # noqa: E402
+from service.telemetry.versions import VERSION_METRICS  # noqa: E402
 
 PROBLEMS_PAGE = DOCS.parent / "service" / "http" / "page" / "problems.html"
 
@@ -42,6 +43,13 @@ GATEWAY_CONFIGURATION = """
 
 `python -m service gateway` and `python -m service jobs` read `CXR_GATEWAY_*`, and refuse one they
 do not know; see [gateway.md](gateway.md).
+
+"""
+
+VERSION_METRICS_TEXT = """
+## Versions and shadows
+
+See [model-versions.md](model-versions.md).
 
 """
 
@@ -124,6 +132,10 @@ def render_documents() -> dict[Path, str]:
         + metrics_table()
         + BUCKETS
         + buckets_table()
+        + VERSION_METRICS_TEXT
+        + metrics_table(VERSION_METRICS)
+        + BUCKETS
+        + buckets_table(VERSION_METRICS)
         + GATEWAY_METRICS_TEXT
         + metrics_table(GATEWAY_METRICS)
         + BUCKETS

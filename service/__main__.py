@@ -1,4 +1,4 @@
-"""Command line: ``python -m service [serve] | predict | gateway | jobs | keys | drift``."""
+"""Command line: ``python -m service``, its commands in ``COMMANDS``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tqdm import tqdm
 from cxr.command import FAILED, OK, run_command
 from service.access.new_key import add_keys_parser, run_keys
 from service.app.drift_parser import add_drift_parser
+from service.app.shadow_parser import add_shadow_parser
 from service.gateway.jobs_parser import add_jobs_parser
 from service.settings import Settings, load_settings
 
@@ -37,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_tls(serve)
     predict = commands.add_parser("predict", help="score files and folders without a server")
     predict.add_argument("paths", nargs="+", type=Path, metavar="PATH")
-    predict.add_argument("--model", help="name of the model; the default one")
+    predict.add_argument("--model", help="name or name@version; the default model")
     predict.add_argument("--bundles", metavar="DIR", help="folder of bundles, or one bundle")
     predict.add_argument("--operating-point", metavar="P", help="named operating point")
     predict.add_argument("--out", type=Path, metavar="CSV", help="also write the results here")
@@ -48,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_jobs_parser(commands)
     add_keys_parser(commands)
     add_drift_parser(commands)
+    add_shadow_parser(commands)
     return parser
 
 
@@ -78,6 +80,12 @@ def _serve(args: argparse.Namespace) -> None:
             tls_key=args.tls_key,
         )
     )
+
+
+def _shadow(args: argparse.Namespace) -> int:
+    from service.app.shadow_report import run_shadow
+
+    return run_shadow(args)
 
 
 def _gateway(args: argparse.Namespace) -> None:
@@ -152,7 +160,8 @@ def _load_one(settings: Settings, name: str | None) -> LoadedModel:
     from service.inference.models import default_name
 
     if name is not None:
-        return load_models(settings, build_engine, (name,))[name]
+        [model] = load_models(settings.model_copy(update={"models": name}), build_engine).values()
+        return model
     models = load_models(settings, build_engine)
     return models[default_name(list(models), settings)]
 
@@ -165,6 +174,7 @@ def _usage(message: str) -> int:
 COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "serve": _serve,
     "predict": _predict,
+    "shadow": _shadow,
     "gateway": _gateway,
     "jobs": _jobs,
     "keys": run_keys,

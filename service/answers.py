@@ -240,10 +240,36 @@ class ModelAnswer(ModelRef):
     explain: ExplainOffer | None = Field(default=None, description="null: no explanations.")
 
 
+class VersionAnswer(Answer):
+    """One version of a model, loaded or not."""
+
+    model: str
+    version: str | None = Field(description="null: its manifest cannot be read.")
+    state: Literal["available", "loading", "active", "standby", "unloading", "failed"] = Field(
+        description="available: on disk, not loaded; active: answers requests that name no "
+        "version; standby: loaded, answers those that name it; unloading: finishes what it began."
+    )
+    reason: str = Field("", description="Why it failed; empty otherwise.")
+    folder: str = Field(description="Below the folder of bundles.")
+    sha256: str | None = Field(
+        None, description="Digest of the bundle's manifest; null unless it is loaded."
+    )
+    shadow: bool = Field(False, description="Whether it answers in the background, too.")
+
+
 class ModelsAnswer(Answer):
-    """All loaded models."""
+    """All loaded models, and all versions there are."""
 
     models: tuple[ModelAnswer, ...]
+    versions: tuple[VersionAnswer, ...] = ()
+
+
+class ModelVersionsAnswer(Answer):
+    """The versions of one model after a change."""
+
+    model: str
+    active: str | None = Field(description="The version that answers requests that name none.")
+    versions: tuple[VersionAnswer, ...]
 
 
 class StatusAnswer(Answer):

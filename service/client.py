@@ -113,7 +113,7 @@ class Client:
         model: str | None = None,
         operating_point: str | None = None,
     ) -> PredictAnswer:
-        """Read one image, or many in one request."""
+        """Read one image, or many in one request; ``model`` is ``name`` or ``name@version``."""
         response = self._send(**build_predict_request(images, model, operating_point))
         return PredictAnswer.model_validate_json(response.content)
 
@@ -131,7 +131,7 @@ class Client:
 
         Args:
             image: The image.
-            model: Name of the model; the service's default.
+            model: ``name`` or ``name@version``; the service's default.
             operating_point: Name of an operating point; the model's default.
             target: Class to explain; the positive class.
             method: ``gradcam``, ``gradcam++`` or ``layercam``.
@@ -265,7 +265,7 @@ class AsyncClient:
         model: str | None = None,
         operating_point: str | None = None,
     ) -> PredictAnswer:
-        """Read one image, or many in one request."""
+        """Read one image, or many in one request; ``model`` is ``name`` or ``name@version``."""
         request = await asyncio.to_thread(build_predict_request, images, model, operating_point)
         response = await self._send(**request)
         return PredictAnswer.model_validate_json(response.content)
@@ -284,7 +284,7 @@ class AsyncClient:
 
         Args:
             image: The image.
-            model: Name of the model; the service's default.
+            model: ``name`` or ``name@version``; the service's default.
             operating_point: Name of an operating point; the model's default.
             target: Class to explain; the positive class.
             method: ``gradcam``, ``gradcam++`` or ``layercam``.

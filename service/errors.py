@@ -9,6 +9,12 @@
         ├── UnauthorizedError           no credential, or none that is valid
         ├── ForbiddenError              a caller that may not do this
         ├── UnknownModelError           no loaded model has that name
+        ├── VersionError                a change of versions that cannot be made
+        │   ├── BrokenBundleError       the version cannot be loaded
+        │   ├── VersionInUseError       requests depend on the version
+        │   ├── LastModelError          nothing would be left to answer
+        │   └── NoFormerVersionError    there is nothing to roll back to
+        ├── ModelControlDisabledError   versions are not changed over HTTP here
         ├── PayloadTooLargeError        body or image count over a limit
         ├── RetryLaterError             a passing state, with a time to wait
         │   ├── QueueFullError          refused at the door, nothing was queued
@@ -69,6 +75,30 @@ class ForbiddenError(ServingError):
 
 class UnknownModelError(ServingError):
     """No model of that name is loaded."""
+
+
+class VersionError(ServingError):
+    """A change of versions cannot be made; nothing was changed."""
+
+
+class BrokenBundleError(VersionError):
+    """The bundle of a version cannot be loaded."""
+
+
+class VersionInUseError(VersionError):
+    """A version answers requests that do not name it, or is a shadow."""
+
+
+class LastModelError(VersionError):
+    """Without the model nothing would be left to answer."""
+
+
+class NoFormerVersionError(VersionError):
+    """No version answered before the present one."""
+
+
+class ModelControlDisabledError(ServingError):
+    """Versions are not changed over HTTP here."""
 
 
 class PayloadTooLargeError(ServingError):

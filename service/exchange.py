@@ -112,7 +112,7 @@ def build_predict_request(
 
     Args:
         images: One image, or several.
-        model: Name of the model; the service's default.
+        model: ``name`` or ``name@version``; the service's default.
         operating_point: Name of an operating point; the model's default.
         accept: Media type of the answer.
 

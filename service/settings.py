@@ -92,7 +92,11 @@ class Settings(AccessSettings):
 
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
     bundles_dir: str = Field("bundles", description="Folder of bundles, or one bundle.")
-    models: str = Field("", description="Names of the models to load, with commas; empty for all.")
+    models: str = Field(
+        "",
+        description="Names of the models to load, with commas; empty for all. `name@version` holds "
+        "a model to a version; without, the newest that can be used is.",
+    )
     default_model: str = Field(
         "",
         description="Model of requests that name none; empty: resnet18 if loaded, else the first.",
@@ -208,6 +212,39 @@ class Settings(AccessSettings):
         "variables say where and how many.",
     )
 
+    model_control: Literal["off", "on"] = Field(
+        "off",
+        description="Whether versions can be loaded, unloaded and rolled back over HTTP; see "
+        "model-versions.md.",
+    )
+    watch_bundles_s: float = Field(
+        0.0,
+        ge=0,
+        le=86_400,
+        description="Time between looks for new versions in the folder of bundles; 0: none.",
+    )
+    standby_versions: int = Field(
+        1,
+        ge=0,
+        le=16,
+        description="Former versions of a model that stay loaded, for a rollback without loading.",
+    )
+    standby_free_bytes: int = Field(
+        512 * MIB,
+        ge=0,
+        description="Memory that must be free (of the container's limit, else the machine's), or "
+        "former versions are unloaded.",
+    )
+    shadow: str = Field(
+        "",
+        pattern=r"^$|^[^@,]+@\d+\.\d+\.\d+\s*(,[^@,]+@\d+\.\d+\.\d+\s*)*$",
+        description="Versions that answer in the background, to be compared with the one in "
+        "force: `name@version`, with commas.",
+    )
+    shadow_queue_capacity: int = Field(
+        16, ge=1, le=1024, description="Images that may wait for a shadow; more are dropped."
+    )
+
     @model_validator(mode="after")
     def _limits_agree(self) -> Settings:
         if self.max_buffered_bytes < self.max_body_bytes:
@@ -219,7 +256,26 @@ class Settings(AccessSettings):
     @property
     def model_names(self) -> tuple[str, ...]:
         """Names in ``models``; empty for all."""
-        return tuple(name.strip() for name in self.models.split(",") if name.strip())
+        return tuple(one.partition("@")[0] for one in _listed(self.models))
+
+    @property
+    def model_pins(self) -> dict[str, str]:
+        """Versions in ``models``, by name."""
+        return {name: version for name, version in map(_split, _listed(self.models)) if version}
+
+    @property
+    def shadows(self) -> tuple[tuple[str, str], ...]:
+        """Names and versions in ``shadow``."""
+        return tuple(map(_split, _listed(self.shadow)))
+
+
+def _listed(text: str) -> list[str]:
+    return [one.strip() for one in text.split(",") if one.strip()]
+
+
+def _split(text: str) -> tuple[str, str]:
+    name, _, version = text.partition("@")
+    return name, version
 
 
 SomeSettings = TypeVar("SomeSettings", bound=BaseSettings)

@@ -15,7 +15,7 @@ from service.access.build import build_access
 from service.access.scopes import SERVICE_ROUTES
 from service.errors import StartupError
 from service.explain.pictures import Renderer
-from service.http import catalogue, explain, health, metrics, pages, predict, render
+from service.http import catalogue, control, explain, health, metrics, pages, predict, render
 from service.http.access import AccessMiddleware
 from service.http.access_document import document_access
 from service.http.body import BodyBudget
@@ -116,7 +116,18 @@ def build_app(
     app.state.body_budget = BodyBudget(settings.max_buffered_bytes)
     app.state.renderer = renderer
     install_error_handlers(app)
-    routed = (predict, explain, render, catalogue, health, metrics, v2_metadata, v2_infer, pages)
+    routed = (
+        predict,
+        explain,
+        render,
+        catalogue,
+        control,
+        health,
+        metrics,
+        v2_metadata,
+        v2_infer,
+        pages,
+    )
     for module in routed:
         app.include_router(module.router)
     app.mount(pages.PAGE_PATH, pages.page_files)

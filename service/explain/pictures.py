@@ -17,7 +17,7 @@ from cxr.image import GrayImage
 from service.answers import ExplanationAnswer, HeatmapAnswer, ImageFacts
 from service.deadline import Deadline
 from service.errors import DeadlineExceededError, QueueFullError
-from service.explain.priority import lower_priority
+from service.inference.priority import lower_priority
 
 DIGITS = 4  # of the heatmap's values: finer than a colour or a rounding error of bfloat16
 T = TypeVar("T")

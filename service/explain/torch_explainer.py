@@ -19,8 +19,8 @@ from cxr.explain.methods import Method
 from cxr.networks.precision import has_fast_bf16
 from cxr.networks.served import served_network
 from service.errors import StartupError
-from service.explain.priority import lower_priority
 from service.inference.explaining import Explanation, Tolerance
+from service.inference.priority import lower_priority
 from service.inference.provider import ON_CUDA_DEVICE
 from service.settings import Settings
 

@@ -118,8 +118,7 @@ async def explain(
     """
     verify_query(request, "model", "operating_point", "target", "method", "alpha")
     runtime, context = runtime_of(request), context_of(request)
-    with runtime.lifecycle.accepted_request():
-        served = runtime.models.get(model)
+    with runtime.lifecycle.accepted_request(), runtime.models.using(model) as served:
         form = choose_media_type(request, (JSON, PNG, DICOM, MULTIPART_DICOM))
         wish = Wish(
             served,
@@ -131,12 +130,14 @@ async def explain(
             form,
             _sources_of(request, form, served),
         )
-        context.log_fields.update(model=served.manifest.name, explained_by=method)
+        context.log_fields.update(served.log_fields(), explained_by=method)
         renderer = cast("Renderer", request.app.state.renderer)
         wish.explaining.batcher.verify_room(1)  # refused at the door, before the body is read
         renderer.verify_room()
         [outcome] = await read_request(request, served, to_explain=True, sources=wish.sources)
-        return await while_connected(request, _answer(outcome, wish, renderer, context))
+        result = result_of(outcome, served, wish.point)
+        runtime.shadowing.offer(served, outcome, result)
+        return await while_connected(request, _answer(outcome, result, wish, renderer, context))
 
 
 def _sources_of(request: Request, form: str, served: ServedModel) -> Sources | None:
@@ -158,10 +159,13 @@ def _known_class(served: ServedModel, target: str | None) -> str:
 
 
 async def _answer(
-    outcome: Reading | ImageFailure, wish: Wish, renderer: Renderer, context: RequestContext
+    outcome: Reading | ImageFailure,
+    result: ImageResult | ImageFailure,
+    wish: Wish,
+    renderer: Renderer,
+    context: RequestContext,
 ) -> Response:
     served = wish.served
-    result = result_of(outcome, served, wish.point)
     if isinstance(outcome, ImageFailure) or isinstance(result, ImageFailure):
         return respond([result], served, context)
     with context.stopwatch.stage("explain"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import insort
+from collections import Counter
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -62,18 +63,23 @@ def read_state(runtime: Runtime, gpu: GpuMemoryReader | None = None) -> ServiceS
         runtime: Of the application.
         gpu: Reads its device's memory; None without one.
     """
-    queues = []
+    depths: Counter[tuple[str, str]] = Counter()  # versions of a model count together
     for model in runtime.loaded_models:
         name = model.manifest.name
-        queues.append(QueueState(name, PREDICT, model.lane.load.under_way))
+        depths[name, PREDICT] += model.lane.load.under_way
         if model.explaining is not None:
-            queues.append(QueueState(name, EXPLAIN, model.explaining.batcher.depth))
+            depths[name, EXPLAIN] += model.explaining.batcher.depth
     return ServiceState(
         is_ready=runtime.lifecycle.is_ready,
         waiting_for_core=runtime.pool.waiting,
-        queues=tuple(queues),
+        queues=tuple(QueueState(*which, depth) for which, depth in depths.items()),
         bundles=tuple(model.reference() for model in runtime.loaded_models),
         gpu=None if gpu is None else gpu.read(),
+        versions=tuple(
+            (versions.model, version.key, version.state)
+            for versions in runtime.every_version
+            for version in versions
+        ),
     )
 
 

@@ -24,7 +24,8 @@ from service.inference.prediction import ImageFailure, result_of
 router = APIRouter(prefix="/v1", tags=["inference"])
 
 ModelQuery = Annotated[
-    str | None, Query(description="Name of a loaded model; see /v1/models.", max_length=64)
+    str | None,
+    Query(description="Name of a loaded model, or `name@version`; see /v1/models.", max_length=128),
 ]
 PointQuery = Annotated[
     str | None,
@@ -56,14 +57,15 @@ async def predict(
     """
     verify_query(request, "model", "operating_point")
     runtime = runtime_of(request)
-    with runtime.lifecycle.accepted_request():
-        served = runtime.models.get(model)
+    with runtime.lifecycle.accepted_request(), runtime.models.using(model) as served:
         point = served.operating_point(operating_point)
         form = choose_media_type(request, (JSON, DICOM, MULTIPART_DICOM, FHIR))
         sources = None if form == JSON else choose_sources(request, form, served)
-        context_of(request).log_fields["model"] = served.manifest.name
+        context_of(request).log_fields |= served.log_fields()
         outcomes = await read_request(request, served, sources=sources)
         results = [result_of(outcome, served, point) for outcome in outcomes]
+        for outcome, result in zip(outcomes, results, strict=True):
+            runtime.shadowing.offer(served, outcome, result)
         if sources is None:
             return respond(results, served, context_of(request))
         record_outcomes(results, served, context_of(request))

@@ -53,6 +53,13 @@ PROBLEM_TYPES: Mapping[type[Exception], ProblemType] = {
     errors.UnauthorizedError: ProblemType(401, "unauthorized", "Unauthorized"),
     errors.ForbiddenError: ProblemType(403, "forbidden", "Forbidden"),
     errors.UnknownModelError: ProblemType(404, "unknown-model", "Unknown model"),
+    errors.BrokenBundleError: ProblemType(409, "broken-bundle", "Broken bundle"),
+    errors.VersionInUseError: ProblemType(409, "version-in-use", "Version in use"),
+    errors.LastModelError: ProblemType(409, "last-model", "Last model"),
+    errors.NoFormerVersionError: ProblemType(409, "no-former-version", "No former version"),
+    errors.ModelControlDisabledError: ProblemType(
+        501, "model-control-disabled", "Model control disabled"
+    ),
     errors.PayloadTooLargeError: PAYLOAD_TOO_LARGE,
     inputs.ImageTooLargeError: PAYLOAD_TOO_LARGE,
     inputs.UnsupportedMediaError: ProblemType(415, "unsupported-media", "Unsupported media"),

@@ -62,6 +62,14 @@ class Load:
                 retry_after_s,
             )
 
+    def expect_like(self, other: Load) -> None:
+        """Take over what an image cost another version, until one of this was measured."""
+        for mean, known in (
+            (self.core_item, other.core_item),
+            (self.device_item, other.device_item),
+        ):
+            mean.value = mean.value or known.value
+
     @contextmanager
     def hold(self, count: int) -> Iterator[None]:
         """Count images as under way meanwhile."""

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.bundle import Bundle, list_bundles, open_bundle
-from cxr.errors import InputError
-from cxr.manifest import MANIFEST_NAME
+from cxr.bundle import Bundle, open_bundle
+from cxr.errors import BundleError, CxrError, InputError
 from cxr.scope_gate import ScopeGate
 from service.errors import StartupError
 from service.inference.buckets import bucket_sizes, stack_padded
 from service.inference.engine import Engine, EngineBuilder, EngineOutput
+from service.inference.explaining import Explainer, ExplainerBuilder, load_explainer
 from service.inference.preparation import prepare_image
+from service.inference.shelf import Found, look_at_shelf, newest_first
 from service.settings import Settings
 from service.telemetry.logs import log_event
 from service.telemetry.stopwatch import Stopwatch
@@ -41,10 +42,140 @@ class LoadedModel:
     refuses: bool = False
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """A version that has proved itself and could be served.
+
+    Attributes:
+        found: Where it was loaded from.
+        model: The model.
+        explainer: Explains its answers, None where that is not served.
+    """
+
+    found: Found
+    model: LoadedModel
+    explainer: Explainer | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A version that cannot be served.
+
+    Attributes:
+        found: Where it lies.
+        reason: Why, for its operator; shown to clients, too.
+        error: What was raised.
+    """
+
+    found: Found
+    reason: str
+    error: Exception
+
+
+class Loader:
+    """Makes versions from what lies on disk. Its methods block for seconds.
+
+    Args:
+        settings: How to run them.
+        build_engine: Makes the engine of a bundle.
+        build_explainer: Makes what explains its answers; None serves no explanations.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        build_engine: EngineBuilder,
+        build_explainer: ExplainerBuilder | None = None,
+    ) -> None:
+        self._settings = settings
+        self._build_engine = build_engine
+        self._build_explainer = build_explainer
+
+    def look(self) -> list[Found]:
+        """List what lies on disk now of the models that are wanted."""
+        settings = self._settings
+        return look_at_shelf(Path(settings.bundles_dir), settings.model_names, settings.model_pins)
+
+    def load(self, found: Found) -> Candidate:
+        """Verify a bundle, warm its engine and replay its goldens.
+
+        Raises:
+            StartupError: The engine or explainer cannot be made or does not give the goldens.
+            BundleError: It is incomplete or was tampered with.
+        """
+        bundle = open_bundle(found.path)
+        if (bundle.manifest.name, bundle.manifest.version) != (found.name, found.version):
+            raise BundleError(f"The bundle {found.path} was changed while it was read.")
+        model = load_model(bundle, self._settings, self._build_engine)
+        if self._build_explainer is None:
+            return Candidate(found, model)
+        provider, build = model.engine.provider, self._build_explainer
+        return Candidate(found, model, load_explainer(bundle, provider, self._settings, build))
+
+    def try_to_load(self, found: Found) -> Candidate | Failure:
+        """Do the same, and give the reason where that fails: whatever lies there, life goes on."""
+        try:
+            return self.load(found)
+        except CxrError as error:
+            return Failure(found, str(error).replace(str(found.path), found.folder), error)
+        except Exception as error:  # files vanish, memory ends, a library raises its own
+            log_event(logging.ERROR, "bundle cannot be loaded", error, folder=found.folder)
+            return Failure(found, f"It cannot be loaded ({type(error).__name__}).", error)
+
+    def load_newest(self, names: tuple[str, ...] = ()) -> list[Candidate | Failure]:
+        """Load of every model the newest version that proves itself.
+
+        Args:
+            names: Models; empty for those of the settings.
+
+        Returns:
+            The versions tried, models in the order of their folders.
+
+        Raises:
+            StartupError: There is no bundle, a name is missing, or a version is there twice.
+            CxrError: No version of a model can be used: the newest one's error.
+        """
+        settings = self._settings
+        wanted = names or settings.model_names
+        root = Path(settings.bundles_dir)
+        shelf = look_at_shelf(root, wanted, settings.model_pins)
+        tried: list[Candidate | Failure] = []
+        for name in dict.fromkeys(found.name for found in shelf):
+            versions = newest_first(found for found in shelf if found.name == name)
+            _verify_distinct(root, versions)
+            outcomes = self._load_first(versions)
+            last = outcomes[-1]
+            if isinstance(last, Failure) and (not wanted or name in wanted):
+                raise outcomes[0].error if isinstance(outcomes[0], Failure) else last.error
+            tried += outcomes
+        loaded = {one.found.name for one in tried if isinstance(one, Candidate)}
+        if not loaded and not wanted:
+            raise StartupError(
+                f"No bundle in {root}. Export one, or set CXR_BUNDLES_DIR to the folder of bundles."
+            )
+        if missing := sorted(set(wanted) - loaded):
+            raise StartupError(
+                f"No bundle in {root} is named {', '.join(map(self._pinned, missing))}."
+            )
+        return tried
+
+    def _load_first(self, versions: list[Found]) -> list[Candidate | Failure]:
+        outcomes: list[Candidate | Failure] = []
+        for found in versions:
+            outcomes.append(self.try_to_load(found))
+            if isinstance(outcomes[-1], Candidate):
+                break
+        return outcomes
+
+    def _pinned(self, name: str) -> str:
+        pin = self._settings.model_pins.get(name)
+        return f"{name} in version {pin}" if pin else name
+
+
 def load_models(
     settings: Settings, build_engine: EngineBuilder, names: tuple[str, ...] = ()
 ) -> dict[str, LoadedModel]:
-    """Load the bundles of the settings. Blocks for seconds; not for the event loop.
+    """Load the newest bundles of the settings, without explainers. Blocks for seconds.
 
     Args:
         settings: Where the bundles are and how to run them.
@@ -55,36 +186,19 @@ def load_models(
         Models by name, in the order of their folders.
 
     Raises:
-        StartupError: None is there, a name is missing or twice, an engine cannot be made, or
-            its answers are not the goldens.
-        BundleError: A bundle is missing, incomplete or was tampered with.
+        CxrError: As :meth:`Loader.load_newest`.
     """
-    root = Path(settings.bundles_dir)
-    wanted = names or settings.model_names
-    models: dict[str, LoadedModel] = {}
-    for path in list_bundles(root):
-        if wanted and _stated_name(path) not in {*wanted, None}:
-            continue
-        bundle = open_bundle(path)
-        name = bundle.manifest.name
-        if name in models:
-            raise StartupError(f"Two bundles in {root} are named {name}. Remove one.")
-        models[name] = load_model(bundle, settings, build_engine)
-    if not models and not wanted:
-        raise StartupError(
-            f"No bundle in {root}. Export one, or set CXR_BUNDLES_DIR to the folder of bundles."
-        )
-    if missing := sorted(set(wanted) - set(models)):
-        raise StartupError(f"No bundle in {root} is named {', '.join(missing)}.")
-    return models
+    tried = Loader(settings, build_engine).load_newest(names)
+    return {one.found.name: one.model for one in tried if isinstance(one, Candidate)}
 
 
-def _stated_name(path: Path) -> str | None:
-    """Give the name in a manifest, None if it cannot be read: opening it will say why."""
-    try:
-        return str(json.loads((path / MANIFEST_NAME).read_bytes())["name"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+def _verify_distinct(root: Path, versions: list[Found]) -> None:
+    for older, newer in pairwise(versions):
+        if older.version is not None and older.version == newer.version:
+            raise StartupError(
+                f"Two bundles in {root} are named {older.name} in version {older.version}. "
+                "Remove one."
+            )
 
 
 def load_model(bundle: Bundle, settings: Settings, build_engine: EngineBuilder) -> LoadedModel:

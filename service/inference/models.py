@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from cxr.decision import OperatingPoint
@@ -19,6 +20,7 @@ from service.inference.admission import retry_after_s
 from service.inference.explaining import Explaining
 from service.inference.lane import Lane
 from service.inference.loading import LoadedModel
+from service.inference.versions import Version, Versions
 from service.settings import Settings
 
 PREFERRED_MODEL = "resnet18"
@@ -77,6 +79,10 @@ class ServedModel:
         load = self.lane.load
         load.verify_room(count, retry_after_s(load.core_s + load.device_s))
 
+    def log_fields(self) -> dict[str, str]:
+        """Give what a request's log line says of it."""
+        return {"model": self.manifest.name, "version": self.manifest.version}
+
     def reference(self) -> ModelRef:
         """Say which model this is and on what it runs."""
         engine = self.loaded.engine
@@ -117,31 +123,89 @@ class ServedModel:
 
 
 class Models:
-    """Served models by name, one of them the default.
+    """Models by name, each in its versions. Belongs to the event loop.
 
-    Args:
-        served: At least one model.
-        default: Name of the one used when a request names none.
+    The one place that knows which version answers: whoever asks within one turn of the loop gets
+    one answer, and a request asks once.
+
+    Attributes:
+        default: Name of the model used when a request names none.
     """
 
-    def __init__(self, served: dict[str, ServedModel], default: str) -> None:
-        self._served = served
-        self.default = default
+    def __init__(self) -> None:
+        self._versions: dict[str, Versions[ServedModel]] = {}
+        self.default = ""
 
     def __iter__(self) -> Iterator[ServedModel]:
-        return iter(self._served.values())
+        """Give the active version of every model."""
+        for versions in self._versions.values():
+            if versions.active is not None and versions.active.payload is not None:
+                yield versions.active.payload
 
-    def get(self, name: str | None) -> ServedModel:
-        """Give a model by name, the default one for None.
+    @property
+    def every(self) -> tuple[Versions[ServedModel], ...]:
+        """All models with all their versions, loaded or not."""
+        return tuple(self._versions.values())
+
+    @property
+    def held(self) -> tuple[ServedModel, ...]:
+        """Everything that is in memory, also what is being unloaded."""
+        versions = (version for versions in self.every for version in versions)
+        return tuple(version.payload for version in versions if version.payload is not None)
+
+    def versions_of(self, name: str) -> Versions[ServedModel]:
+        """Give the versions of a model, none yet for a new name."""
+        return self._versions.setdefault(name, Versions(name))
+
+    def knows(self, name: str) -> bool:
+        """Whether there is any version of a model, loaded or not."""
+        return any(True for _ in self._versions.get(name, ()))
+
+    def find(self, name: str | None, number: str | None = None) -> Version[ServedModel]:
+        """Give a loaded version.
+
+        Args:
+            name: Of the model; the default one for None.
+            number: The version; the active one for None.
 
         Raises:
-            UnknownModelError: None of that name is loaded.
+            UnknownModelError: It is not loaded.
         """
-        try:
-            return self._served[name or self.default]
-        except KeyError:
-            loaded = ", ".join(self._served)
-            raise UnknownModelError(f"Unknown model. Loaded are: {loaded}.") from None
+        name = name or self.default
+        versions = self._versions.get(name)
+        if versions is None or not versions.loaded:
+            loaded = ", ".join(one.model for one in self.every if one.loaded)
+            raise UnknownModelError(f"Unknown model. Loaded are: {loaded}.")
+        version = versions.active if number is None else versions.get(number)
+        if version is None or not version.is_loaded:
+            loaded = ", ".join(one.key for one in versions.loaded)
+            raise UnknownModelError(f"Model {name} is loaded in version {loaded} only.")
+        return version
+
+    def get(self, wanted: str | None) -> ServedModel:
+        """Give a model as a request names it; see :meth:`using`, which also keeps it.
+
+        Raises:
+            UnknownModelError: It is not loaded.
+        """
+        return self.find(*split_name(wanted)).model
+
+    def using(self, wanted: str | None) -> AbstractContextManager[ServedModel]:
+        """Hold a model for the length of a request: it answers to the end, whatever is switched.
+
+        Args:
+            wanted: ``name``, ``name@version``, or None for the default model.
+
+        Raises:
+            UnknownModelError: It is not loaded.
+        """
+        return self.find(*split_name(wanted)).used()
+
+
+def split_name(wanted: str | None) -> tuple[str | None, str | None]:
+    """Split ``name@version`` into both; what is not given is None."""
+    name, at, number = (wanted or "").partition("@")
+    return name or None, number if at else None
 
 
 def default_name(names: list[str], settings: Settings) -> str:

@@ -30,6 +30,21 @@ class Observer(Protocol):
     def batches_of(self, model: str, work: str) -> BatchObserver:
         """Give who is told of a queue's runs; ``work`` is ``predict`` or ``explain``."""
 
+    def shadow_compared(
+        self, model: str, versions: tuple[str, str], decisions: tuple[str, str], difference: float
+    ) -> None:
+        """A shadow has answered, too.
+
+        Args:
+            model: Whose version it is.
+            versions: The one in force and the shadow.
+            decisions: Of both.
+            difference: Of their probabilities, absolute.
+        """
+
+    def shadow_dropped(self, model: str, shadow: str, reason: str) -> None:
+        """A shadow has not answered."""
+
 
 class _Nobody:
     """Is told of everything and does nothing."""
@@ -42,6 +57,14 @@ class _Nobody:
 
     def batches_of(self, model: str, work: str) -> BatchObserver:
         return self
+
+    def shadow_compared(
+        self, model: str, versions: tuple[str, str], decisions: tuple[str, str], difference: float
+    ) -> None:
+        pass
+
+    def shadow_dropped(self, model: str, shadow: str, reason: str) -> None:
+        pass
 
 
 UNOBSERVED = _Nobody()

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
+from collections.abc import Coroutine, Iterator
 from contextlib import AbstractContextManager
+from typing import Any
 
 from service.deadline import Deadline
-from service.errors import NotReadyError
+from service.errors import BrokenBundleError, NotReadyError, UnknownModelError
 from service.inference.admission import Admission
-from service.inference.batcher import Batcher
-from service.inference.buckets import bucket_sizes
+from service.inference.control import VersionControl
 from service.inference.core_pool import CorePool
 from service.inference.cores import usable_cores
-from service.inference.engine import EngineBuilder, EngineRunner
-from service.inference.explaining import (
-    Explainer,
-    ExplainerBuilder,
-    Explaining,
-    ExplainRunner,
-    load_explainer,
-)
-from service.inference.lane import CoreLane, DeviceLane, Lane
-from service.inference.load import Load
-from service.inference.loading import LoadedModel, load_models
+from service.inference.engine import EngineBuilder
+from service.inference.explaining import ExplainerBuilder
+from service.inference.loading import Candidate, Loader
 from service.inference.models import Models, ServedModel, default_name
-from service.inference.observer import EXPLAIN, PREDICT, UNOBSERVED, Observer
+from service.inference.observer import Observer
+from service.inference.serving import Serving
+from service.inference.shadowing import Shadowing
+from service.inference.versions import Versions
+from service.inference.watcher import Watcher
 from service.lifecycle import RETRY_STARTING_S, Lifecycle
 from service.settings import Settings
+from service.telemetry.logs import log_event
 from service.telemetry.stopwatch import MS_PER_S
 
 
@@ -50,10 +49,13 @@ class Runtime:
         self.lifecycle = Lifecycle()
         self.pool = CorePool(settings.workers or usable_cores())
         self.admission = Admission(settings.max_wait_ms / MS_PER_S, self.pool.threads)
-        self._observer: Observer = UNOBSERVED
-        self._build_engine = build_engine
-        self._build_explainer = build_explainer
-        self._models: Models | None = None
+        self._serving = Serving(settings, self.pool)
+        self._loader = Loader(settings, build_engine, build_explainer)
+        self._models = Models()
+        self._is_loaded = False
+        self._background: list[asyncio.Task[None]] = []
+        self.control = VersionControl(settings, self._models, self._loader, self._serving)
+        self.shadowing = Shadowing(settings, self._models, self.pool)
 
     @property
     def models(self) -> Models:
@@ -62,19 +64,25 @@ class Runtime:
         Raises:
             NotReadyError: They are not loaded yet.
         """
-        if self._models is None:
+        if not self._is_loaded:
             self.lifecycle.verify_ready()
             raise NotReadyError("The models are being loaded. Try again.", RETRY_STARTING_S)
         return self._models
 
     @property
     def loaded_models(self) -> tuple[ServedModel, ...]:
-        """The served models, none while they are being loaded."""
-        return () if self._models is None else tuple(self._models)
+        """All that is loaded, other versions than the active ones, too; none at the start."""
+        return self._models.held
+
+    @property
+    def every_version(self) -> tuple[Versions[ServedModel], ...]:
+        """All models with all their versions, loaded or not; none at the start."""
+        return self._models.every
 
     def tell(self, observer: Observer) -> None:
         """Tell somebody what happens from now on. To be called before the start."""
-        self._observer = observer
+        self._serving.observer = observer
+        self.shadowing.observer = observer
 
     async def start(self) -> None:
         """Load the models and become ready. The loop goes on meanwhile.
@@ -83,59 +91,41 @@ class Runtime:
             CxrError: The service cannot start; the message is for its operator.
         """
         try:
-            loaded = await asyncio.to_thread(load_models, self.settings, self._build_engine)
-            default = default_name(list(loaded), self.settings)
-            explainers = await asyncio.to_thread(self._load_explainers, loaded)
+            tried = await asyncio.to_thread(self._loader.load_newest)
+            names = [one.found.name for one in tried if isinstance(one, Candidate)]
+            self._models.default = default_name(names, self.settings)
+            self.control.adopt(tried)
+            await self.control.look()
         except BaseException:
             self.lifecycle.fail()
             raise
-        served = {name: self._serve(model, explainers.get(name)) for name, model in loaded.items()}
-        self._models = Models(served, default)
+        self._is_loaded = True
         # What is loaded now stays: without it the collector has little to look through.
         gc.collect()
         gc.freeze()
         self.lifecycle.become_ready()
+        self._background = [asyncio.create_task(work) for work in self._background_work()]
 
-    def _load_explainers(self, loaded: dict[str, LoadedModel]) -> dict[str, Explainer]:
-        build = self._build_explainer
-        if build is None:
-            return {}
-        return {
-            name: load_explainer(model.bundle, model.engine.provider, self.settings, build)
-            for name, model in loaded.items()
-        }
+    def _background_work(self) -> Iterator[Coroutine[Any, Any, None]]:
+        settings = self.settings
+        if settings.shadows:
+            yield self.shadowing.answer()
+            yield self._load_shadows()
+        if settings.watch_bundles_s:
+            yield Watcher(self.control, self._models, settings.watch_bundles_s).watch()
 
-    def _serve(self, model: LoadedModel, explainer: Explainer | None) -> ServedModel:
-        settings, lane = self.settings, self._lay(model)
-        if explainer is None:
-            return ServedModel(model, lane)
-        # A run takes tens of milliseconds: company gathers meanwhile, nobody need wait for it.
-        explaining = Batcher(
-            ExplainRunner(explainer),
-            max_batch=settings.explain_max_batch,
-            batch_window_s=0.0,
-            queue_capacity=settings.explain_queue_capacity,
-            observer=self._observer.batches_of(model.bundle.manifest.name, EXPLAIN),
-        )
-        explaining.start()
-        rounding = model.bundle.manifest.rounding_of(model.engine.precision)
-        tolerance = explainer.tolerance.widened(rounding)
-        return ServedModel(model, lane, Explaining(explainer, explaining, tolerance))
-
-    def _lay(self, model: LoadedModel) -> Lane:
-        settings, engine, name = self.settings, model.engine, model.bundle.manifest.name
-        load = Load(settings.queue_capacity + engine.concurrency * engine.max_batch)
-        if engine.runs_on_cores:
-            return CoreLane(engine, name, self.pool, load, self._observer)
-        batcher = Batcher(
-            EngineRunner(engine, bucket_sizes(engine.max_batch)),
-            max_batch=engine.max_batch,
-            batch_window_s=settings.batch_window_ms / MS_PER_S,
-            queue_capacity=load.capacity,
-            observer=self._observer.batches_of(name, PREDICT),
-        )
-        batcher.start()
-        return DeviceLane(name, self.pool, batcher, load, self._observer)
+    async def _load_shadows(self) -> None:
+        for name, number in self.settings.shadows:
+            try:
+                await self.control.load(name, number, activate=False)
+            except (UnknownModelError, BrokenBundleError) as error:
+                log_event(
+                    logging.ERROR,
+                    "shadow not loaded",
+                    model=name,
+                    version=number,
+                    reason=str(error),
+                )
 
     def verify_admits(self, served: ServedModel, deadline: Deadline, images: int = 1) -> None:
         """Refuse a request that has no room or would be answered too late.
@@ -160,8 +150,11 @@ class Runtime:
     async def stop(self) -> None:
         """Accept nothing more, finish what was accepted, and end all threads."""
         self.lifecycle.drain()
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        self.shadowing.close()
+        await self.control.stop()
         for model in self.loaded_models:
-            await model.lane.stop()
-            if model.explaining is not None:
-                await model.explaining.batcher.stop()
+            await self._serving.end(model)
         self.pool.close()

@@ -16,10 +16,12 @@ from prometheus_client import (
 )
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from service.answers import ModelRef
 from service.telemetry import metrics as declared
+from service.telemetry import versions as version_metrics
 from service.telemetry.drift import Drift, DriftWatch
 from service.telemetry.gpu import GpuMemory
 from service.telemetry.metrics import Metric
@@ -56,6 +58,7 @@ class ServiceState:
         queues: Of every model.
         bundles: What is loaded.
         gpu: Memory of the device models run on.
+        versions: Model, version and state of each that is known.
     """
 
     is_ready: bool = False
@@ -63,6 +66,7 @@ class ServiceState:
     queues: tuple[QueueState, ...] = ()
     bundles: tuple[ModelRef, ...] = ()
     gpu: GpuMemory | None = None
+    versions: tuple[tuple[str, str, str], ...] = ()
 
 
 class BatchMetrics:
@@ -129,7 +133,8 @@ class Metrics(MetricsPage):
     """
 
     def __init__(self, read_state: Callable[[], ServiceState] = ServiceState) -> None:
-        gauges = [metric for metric in declared.METRICS if metric.kind == "gauge"]
+        every = (*declared.METRICS, *version_metrics.VERSION_METRICS)
+        gauges = [metric for metric in every if metric.kind == "gauge"]
         super().__init__(gauges, lambda: _gauges_of(read_state(), self.drift.read()))
         self.drift = DriftWatch()
         self._requests = self._counter(declared.REQUESTS)
@@ -145,6 +150,9 @@ class Metrics(MetricsPage):
         self._waits_s = self._histogram(declared.QUEUE_WAIT_SECONDS)
         self._batch_sizes = self._histogram(declared.BATCH_SIZE)
         self._run_s = self._histogram(declared.RUN_SECONDS)
+        self._shadow_images = self._counter(version_metrics.SHADOW_IMAGES)
+        self._shadow_difference = self._histogram(version_metrics.SHADOW_DIFFERENCE)
+        self._shadow_dropped = self._counter(version_metrics.SHADOW_DROPPED)
 
     def request_ended(self, route: str, status: int, duration_s: float) -> None:
         """Record one request.
@@ -199,6 +207,17 @@ class Metrics(MetricsPage):
         histograms = (self._waits_s, self._batch_sizes, self._run_s)
         return BatchMetrics(*(histogram.labels(model, work) for histogram in histograms))
 
+    def shadow_compared(
+        self, model: str, versions: tuple[str, str], decisions: tuple[str, str], difference: float
+    ) -> None:
+        """Record that a shadow answered, too: versions and decisions, the active one's first."""
+        self._shadow_images.labels(model, *versions, *decisions).inc()
+        self._shadow_difference.labels(model, *versions).observe(difference)
+
+    def shadow_dropped(self, model: str, shadow: str, reason: str) -> None:
+        """Record that a shadow did not answer."""
+        self._shadow_dropped.labels(model, shadow, reason).inc()
+
 
 class _GaugeCollector(Collector):
     """Reads the gauges when they are asked for, so that keeping them costs nothing."""
@@ -240,6 +259,7 @@ def _gauges_of(state: ServiceState, drifts: Sequence[Drift]) -> Iterator[GaugeVa
     gpus = [state.gpu] if state.gpu is not None else []
     yield declared.GPU_USED, [((str(one.device),), one.used_bytes) for one in gpus]
     yield declared.GPU_TOTAL, [((str(one.device),), one.total_bytes) for one in gpus]
+    yield version_metrics.VERSIONS, [(one, 1) for one in state.versions]
 
 
 def _family(gauge: GaugeValues) -> GaugeMetricFamily:
@@ -259,3 +279,10 @@ def _labels_of(bundle: ModelRef) -> tuple[str, ...]:
         bundle.provider,
         bundle.precision,
     )
+
+
+def read_samples(page: str) -> Iterator[tuple[str, dict[str, str], float]]:
+    """Read a page of metrics: the name, labels and value of every sample."""
+    for family in text_string_to_metric_families(page):
+        for sample in family.samples:
+            yield sample.name, sample.labels, sample.value

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cxr.bundle import Bundle
 from service.inference.engine import EngineOutput
 from service.settings import Settings
-from tests.service.make_bundle import logits_of, probabilities_of
+from tests.service.make_bundle import SLOPE, logits_of, probabilities_of
 
 POISON = 7
 """A model input all of this grey level gets NaN, if the engine is told to."""
@@ -29,6 +29,7 @@ class FakeEngine:
         poisoned: Answer NaN for inputs of the grey level ``POISON``.
         batches: Sizes of the batches run.
         runs_on_cores: Run on the pool's threads instead of one of its own.
+        slope: Of the graph it stands for.
     """
 
     name = "fake"
@@ -43,6 +44,7 @@ class FakeEngine:
     poisoned: bool = False
     batches: list[int] = field(default_factory=list)
     runs_on_cores: bool = False
+    slope: float = SLOPE
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -54,7 +56,7 @@ class FakeEngine:
         self.batches.append(len(images))
         if self.fails:
             raise RuntimeError("secret of the engine")
-        logits, probabilities = logits_of(images), probabilities_of(images)
+        logits, probabilities = logits_of(images, self.slope), probabilities_of(images, self.slope)
         if self.poisoned:
             probabilities[(images == POISON).all(axis=(1, 2, 3))] = np.nan
         return EngineOutput(logits, probabilities, logits)

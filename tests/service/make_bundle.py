@@ -40,19 +40,19 @@ REFERENCE = Reference(
 )
 
 
-def logits_of(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+def logits_of(images: NDArray[np.uint8], slope: float = SLOPE) -> NDArray[np.float32]:
     """Give what the graph gives for model inputs (N, 1, S, S): shape (N, 2)."""
-    positive = (images.astype(np.float32).mean(axis=(1, 2, 3)) - 128.0) * SLOPE
+    positive = (images.astype(np.float32).mean(axis=(1, 2, 3)) - 128.0) * slope
     return np.stack([-positive, positive], axis=1).astype(np.float32)
 
 
-def probabilities_of(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+def probabilities_of(images: NDArray[np.uint8], slope: float = SLOPE) -> NDArray[np.float32]:
     """Give the softmax of :func:`logits_of`."""
-    powers = np.exp(logits_of(images))
+    powers = np.exp(logits_of(images, slope))
     return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def make_graph(size_px: int = SIZE_PX) -> onnx.ModelProto:
+def make_graph(size_px: int = SIZE_PX, slope: float = SLOPE) -> onnx.ModelProto:
     """Make the ONNX graph."""
     nodes = [
         helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
@@ -64,7 +64,7 @@ def make_graph(size_px: int = SIZE_PX) -> onnx.ModelProto:
     ]
     constants = {
         "centre": np.array([[128.0]], dtype=np.float32),
-        "slopes": np.array([[-SLOPE, SLOPE]], dtype=np.float32),
+        "slopes": np.array([[-slope, slope]], dtype=np.float32),
     }
     image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", 1, size_px, size_px])
     outputs = [
@@ -88,11 +88,24 @@ def make_gate() -> ScopeGate:
     )
 
 
-def make_bundle(root: Path, name: str = "resnet18", **changes: Any) -> Path:
-    """Write a bundle to ``root/name``; changes replace members of its manifest."""
-    path = root / name
+def slope_of(version: str) -> float:
+    """Give the slope of a version's graph: each answers otherwise."""
+    major, minor, _ = map(int, version.split("."))
+    return SLOPE * (major + 0.25 * minor)
+
+
+def make_version(root: Path, version: str, name: str = "resnet18", **changes: Any) -> Path:
+    """Write a version to ``root/name/version``."""
+    return make_bundle(
+        root, f"{name}/{version}", slope_of(version), name=name, version=version, **changes
+    )
+
+
+def make_bundle(root: Path, folder: str = "resnet18", slope: float = SLOPE, **changes: Any) -> Path:
+    """Write a bundle to ``root/folder``; changes replace members of its manifest."""
+    path = root / folder
     (path / "golden").mkdir(parents=True)
-    onnx.save(make_graph(), path / "model.onnx")
+    onnx.save(make_graph(slope=slope), path / "model.onnx")
     save_file({"weight": np.zeros(1, dtype=np.float32)}, path / "weights.safetensors")
     make_gate().save(path / "scope.safetensors")
     (path / "MODEL_CARD.md").write_text("# A model for tests\n")
@@ -101,11 +114,11 @@ def make_bundle(root: Path, name: str = "resnet18", **changes: Any) -> Path:
     np.savez(
         path / "golden.npz",
         images=images,
-        logits=logits_of(images),
-        probabilities=probabilities_of(images),
+        logits=logits_of(images, slope),
+        probabilities=probabilities_of(images, slope),
     )
-    manifest = _manifest(name) | changes
-    _write_golden_files(path / "golden", Manifest.model_validate(manifest))
+    manifest = _manifest(folder.partition("/")[0]) | changes
+    _write_golden_files(path / "golden", Manifest.model_validate(manifest), slope)
     write_manifest(path, manifest)
     return path
 
@@ -117,13 +130,13 @@ def write_manifest(path: Path, manifest: dict[str, Any]) -> None:
     (path / "manifest.json").write_text(json.dumps(manifest))
 
 
-def _write_golden_files(folder: Path, manifest: Manifest) -> None:
+def _write_golden_files(folder: Path, manifest: Manifest, slope: float) -> None:
     files = {"a.png": make_png(90), "b.jpeg": make_jpeg(150), "c.dcm": make_dicom(170)}
     expected = {}
     for name, content in files.items():
         (folder / name).write_bytes(content)
         image = prepare_image(content, manifest.preprocessing, MAX_PIXELS)
-        expected[name] = float(probabilities_of(image.model_input[np.newaxis])[0, 1])
+        expected[name] = float(probabilities_of(image.model_input[np.newaxis], slope)[0, 1])
     (folder / "expected.json").write_text(json.dumps(expected))
 
 

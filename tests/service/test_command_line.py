@@ -21,6 +21,7 @@ from tests.service.make_bundle import (
     probabilities_of,
 )
 from tests.service.make_images import make_dicom, make_flat_png, make_jpeg, make_png
+from tests.service.version_tools import IMAGE, make_shelf, probability_in
 
 
 @pytest.fixture
@@ -204,3 +205,13 @@ def test_list_images_takes_named_files_as_they_are(images: Path) -> None:
     files = [images / "README.txt", images / "deeper"]
     names = [path.name for path in list_images(files)]
     assert names == ["README.txt", "flat.png", "noname"]
+
+
+def test_a_version_is_scored_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``name@version`` takes that one, without it the newest."""
+    make_shelf(tmp_path / "shelf", "1.0.0", "2.0.0")
+    (tmp_path / "a.png").write_bytes(IMAGE)
+    for model, version in (("resnet18@1.0.0", "1.0.0"), ("resnet18", "2.0.0")):
+        given = ["--bundles", str(tmp_path / "shelf"), "--model", model]
+        assert main(["predict", *given, str(tmp_path / "a.png")]) == 0
+        assert f"{probability_in(version):.4f}" in capsys.readouterr().out

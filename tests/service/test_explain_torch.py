@@ -23,13 +23,13 @@ from cxr.networks.precision import has_fast_bf16
 from export.phantom import draw_phantom, encode_jpeg
 from service.errors import ExplanationMismatchError, StartupError
 from service.explain.explanation import verify_same_answer
-from service.explain.priority import NICENESS
 from service.explain.torch_explainer import TOLERANCES, TorchExplainer, build_torch_explainer
 from service.inference.engines import build_engine
 from service.inference.explaining import Explanation, Tolerance, load_explainer
 from service.inference.machine import look_at_machine
 from service.inference.prediction import Reading
 from service.inference.preparation import PreparedImage, prepare_image
+from service.inference.priority import NICENESS
 from service.inference.provider import CPU, CUDA
 from service.settings import Settings
 from tests.conftest import REPOSITORY

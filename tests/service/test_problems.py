@@ -109,7 +109,7 @@ TABLE = {
         "invalid-request",
     ),
     "query too long": (
-        {"content": make_png(), "params": {"model": "m" * 65}},
+        {"content": make_png(), "params": {"model": "m" * 129}},
         400,
         "invalid-request",
     ),

@@ -14,7 +14,7 @@ from service.http.problems import problem_type_of
 from service.http.v2.answer import Answered, render_answer
 from service.http.v2.errors import PREFIX, answer_image_failure, error_responses
 from service.http.v2.examples import INFER_BODY
-from service.http.v2.lookup import find_model, verify_no_query
+from service.http.v2.lookup import verify_no_query
 from service.http.v2.receive import read_call
 from service.http.v2.wire import InferAnswer
 from service.inference.models import ServedModel
@@ -50,16 +50,19 @@ async def infer(request: Request, name: str) -> Response:
     openapi_extra={"requestBody": INFER_BODY},
 )
 async def infer_version(request: Request, name: str, version: str) -> Response:
-    """As without a version; 404 if another one is loaded."""
+    """As without a version; 404 if that version is not loaded."""
     return await _infer(request, name, version)
 
 
 async def _infer(request: Request, name: str, version: str | None) -> Response:
     verify_no_query(request)
     context = context_of(request)
-    with runtime_of(request).lifecycle.accepted_request():
-        served = find_model(request, name, version)
-        context.log_fields["model"] = served.manifest.name
+    runtime = runtime_of(request)
+    with (
+        runtime.lifecycle.accepted_request(),
+        runtime.models.find(name, version).used() as served,
+    ):
+        context.log_fields |= served.log_fields()
         call, outcomes = await read_call(request, served)
         point = served.operating_point(call.operating_point)
         answered: list[Answered] = []
@@ -69,6 +72,7 @@ async def _infer(request: Request, name: str, version: str | None) -> Response:
                 return _failed(request, index, result, served)
             assert not isinstance(outcome, ImageFailure)
             answered.append(Answered(outcome.row, result))
+            runtime.shadowing.offer(served, outcome, result)
         for one in answered:
             record_result(one.result, served, context)
         # Many embeddings as JSON take long: not on the event loop.

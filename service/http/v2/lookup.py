@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.requests import Request
 
-from service.errors import InvalidRequestError, UnknownModelError
+from service.errors import InvalidRequestError
 from service.http.context import runtime_of
 from service.inference.models import ServedModel
 
@@ -16,12 +16,7 @@ def find_model(request: Request, name: str, version: str | None) -> ServedModel:
         NotReadyError: Starting or draining.
         UnknownModelError: None of that name, or not of that version, is loaded.
     """
-    served = runtime_of(request).models.get(name)
-    if version is not None and version != served.manifest.version:
-        raise UnknownModelError(
-            f"Model {served.manifest.name} is loaded in version {served.manifest.version} only."
-        )
-    return served
+    return runtime_of(request).models.find(name, version).model
 
 
 def verify_no_query(request: Request) -> None:

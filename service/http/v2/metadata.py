@@ -23,6 +23,7 @@ from service.inference.models import ServedModel
 
 SERVER_NAME = "cxr-inference"
 EXTENSIONS = ("binary_tensor_data",)
+STATES = {"active": "READY", "standby": "READY", "loading": "LOADING"}
 
 router = APIRouter(prefix=PREFIX, tags=["open inference protocol"])
 
@@ -48,19 +49,23 @@ async def ready(request: Request) -> ServerReady:
 
 @router.post("/repository/index", summary="List the models", responses=error_responses(503))
 async def index(request: Request) -> list[IndexEntry]:
-    """All loaded models; others are not known."""
+    """All versions of all models: READY if they answer, else LOADING or UNAVAILABLE."""
     return [
         IndexEntry(
-            name=model.manifest.name, version=model.manifest.version, state="READY", reason=""
+            name=versions.model,
+            version=version.key,
+            state=STATES.get(version.state, "UNAVAILABLE"),
+            reason=version.reason,
         )
-        for model in runtime_of(request).models
+        for versions in runtime_of(request).models.every
+        for version in versions
     ]
 
 
 @router.get("/models/{name}", summary="Describe a model", responses=error_responses(404, 503))
 async def describe_model(request: Request, name: str) -> ModelMetadata:
     """Its tensors, classes and operating points."""
-    return _describe(find_model(request, name, None))
+    return _describe(request, find_model(request, name, None))
 
 
 @router.get(
@@ -70,7 +75,7 @@ async def describe_model(request: Request, name: str) -> ModelMetadata:
 )
 async def describe_version(request: Request, name: str, version: str) -> ModelMetadata:
     """Its tensors, classes and operating points."""
-    return _describe(find_model(request, name, version))
+    return _describe(request, find_model(request, name, version))
 
 
 @router.get(
@@ -97,11 +102,12 @@ def _ready(request: Request, name: str, version: str | None) -> ModelReady:
     return ModelReady(name=served.manifest.name, ready=True)
 
 
-def _describe(served: ServedModel) -> ModelMetadata:
+def _describe(request: Request, served: ServedModel) -> ModelMetadata:
     manifest = served.manifest
+    versions = runtime_of(request).models.versions_of(manifest.name)
     return ModelMetadata(
         name=manifest.name,
-        versions=(manifest.version,),
+        versions=tuple(version.key for version in versions.loaded),
         platform=f"{served.loaded.engine.name}_onnx",
         inputs=input_tensors(manifest),
         outputs=output_tensors(manifest),

@@ -1,0 +1,214 @@
+"""The versions of one model: which there are, which answers, which one did before.
+
+Knows no engine and no disk: what is loaded is a payload here. Belongs to the event loop, so that
+every change is whole for whoever looks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Generic, Literal, TypeAlias, TypeVar
+
+State: TypeAlias = Literal["available", "loading", "active", "standby", "unloading", "failed"]
+"""``available`` on disk; ``active`` answers requests that name no version; ``standby`` is loaded,
+and answers those that name it; ``unloading`` finishes what it began."""
+
+P = TypeVar("P")
+
+NUMBER = re.compile(r"\d+\.\d+\.\d+")
+
+
+@dataclass
+class Version(Generic[P]):
+    """One version.
+
+    Attributes:
+        key: Its number; the folder, where the manifest cannot be read.
+        number: Its number, None where the manifest cannot be read.
+        folder: Where it lies, as it is shown.
+        fingerprint: Of its files when they were last looked at.
+        state: What it is doing.
+        reason: Why it failed.
+        payload: What was loaded; None unless active, standby or unloading.
+        uses: Requests that hold it.
+        was_active: Whether it ever answered requests that name no version.
+    """
+
+    key: str
+    number: str | None
+    folder: str
+    fingerprint: str = ""
+    state: State = "available"
+    reason: str = ""
+    payload: P | None = None
+    uses: int = 0
+    was_active: bool = False
+    _idle: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether requests may begin on it."""
+        return self.state in ("active", "standby")
+
+    @property
+    def model(self) -> P:
+        """What was loaded.
+
+        Raises:
+            ValueError: Nothing is.
+        """
+        if self.payload is None:
+            raise ValueError(f"version {self.key} is {self.state}")
+        return self.payload
+
+    @contextmanager
+    def used(self) -> Iterator[P]:
+        """Hold the version for the length of a request: it is not unloaded meanwhile."""
+        _expect(self, "active", "standby")
+        payload = self.model
+        self.uses += 1
+        try:
+            yield payload
+        finally:
+            self.uses -= 1
+            if not self.uses:
+                self._idle.set()
+
+    async def wait_idle(self) -> None:
+        """Wait until no request holds it."""
+        while self.uses:
+            self._idle.clear()
+            await self._idle.wait()
+
+
+class Versions(Generic[P]):
+    """The versions of one model, at most one of them active.
+
+    ::
+
+        available -> loading -> standby <-> active
+            ^           |          |
+            |           v          v
+            +------- failed     unloading -> available
+
+    Args:
+        model: Its name.
+
+    Attributes:
+        former: Keys of versions that were active before, the last one last.
+    """
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        self.former: list[str] = []
+        self._by_key: dict[str, Version[P]] = {}
+        self._active: Version[P] | None = None
+
+    def __iter__(self) -> Iterator[Version[P]]:
+        """Give them in ascending order; those that cannot be read come first."""
+        return iter(sorted(self._by_key.values(), key=lambda one: version_order(one.number)))
+
+    @property
+    def active(self) -> Version[P] | None:
+        """The version that answers requests that name none."""
+        return self._active
+
+    @property
+    def loaded(self) -> list[Version[P]]:
+        """Versions that requests may begin on."""
+        return [version for version in self if version.is_loaded]
+
+    def get(self, key: str) -> Version[P] | None:
+        """Give a version, None if it is not known."""
+        return self._by_key.get(key)
+
+    def note(self, key: str, number: str | None, folder: str, fingerprint: str) -> Version[P]:
+        """Give a version that lies on disk, known from now on."""
+        version = self._by_key.get(key)
+        if version is None:
+            version = self._by_key[key] = Version(key, number, folder, fingerprint)
+        return version
+
+    def begin_loading(self, version: Version[P]) -> None:
+        """Mark a version as being loaded; what failed before is tried anew."""
+        _expect(version, "available", "failed")
+        version.state, version.reason = "loading", ""
+
+    def fail(self, version: Version[P], reason: str) -> None:
+        """Mark a version as one that cannot be loaded."""
+        _expect(version, "available", "loading", "failed")
+        version.state, version.reason = "failed", reason
+
+    def finish_loading(self, version: Version[P], payload: P) -> None:
+        """Put what was loaded on standby."""
+        _expect(version, "loading")
+        version.state, version.payload = "standby", payload
+
+    def activate(self, version: Version[P]) -> Version[P] | None:
+        """Let a loaded version answer from now on, and give the one that did."""
+        _expect(version, "standby", "active")
+        before = self._active
+        if version is before:
+            return before
+        if before is not None:
+            before.state = "standby"
+            self._remember(before.key)
+        self._forget(version.key)
+        version.state, version.was_active = "active", True
+        self._active = version
+        return before
+
+    def roll_back(self, version: Version[P]) -> Version[P] | None:
+        """Activate a former version; what came after it is no way back any more."""
+        if version.key in self.former:
+            del self.former[self.former.index(version.key) :]
+        came_from = self._active
+        before = self.activate(version)
+        if came_from is not None and came_from is not version:
+            self._forget(came_from.key)
+        return before
+
+    def begin_unloading(self, version: Version[P]) -> None:
+        """Let no more requests begin on a version."""
+        _expect(version, "standby", "active")
+        if version is self._active:
+            self._active = None
+            self._remember(version.key)
+        version.state = "unloading"
+
+    def finish_unloading(self, version: Version[P]) -> None:
+        """Let go of what was loaded."""
+        _expect(version, "unloading")
+        if version.uses:
+            raise ValueError(f"version {version.key} is in use")
+        version.state, version.payload = "available", None
+
+    def drop(self, version: Version[P]) -> None:
+        """Forget a version that is neither loaded nor on disk."""
+        _expect(version, "available", "failed")
+        del self._by_key[version.key]
+        self._forget(version.key)
+
+    def _remember(self, key: str) -> None:
+        self._forget(key)
+        self.former.append(key)
+
+    def _forget(self, key: str) -> None:
+        if key in self.former:
+            self.former.remove(key)
+
+
+def version_order(version: str | None) -> tuple[int, ...]:
+    """Give what versions are compared by: their numbers, nothing for what is no version."""
+    if version is None or NUMBER.fullmatch(version) is None:
+        return ()
+    return tuple(map(int, version.split(".")))
+
+
+def _expect(version: Version[P], *states: State) -> None:
+    if version.state not in states:
+        raise ValueError(f"version {version.key} is {version.state}, not {' or '.join(states)}")
