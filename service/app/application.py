@@ -15,6 +15,7 @@ from service.errors import StartupError
 from service.explain.pictures import Renderer
 from service.http import catalogue, explain, health, metrics, pages, predict, render
 from service.http.body import BodyBudget
+from service.http.draining import DrainingMiddleware
 from service.http.error_handlers import install_error_handlers
 from service.http.forms import offers_dicom
 from service.http.middleware import HeadMiddleware, RequestMiddleware
@@ -107,6 +108,7 @@ def build_app(
     app.mount(pages.PAGE_PATH, pages.page_files)
     app.mount(pages.ASSETS_PATH, pages.documentation_assets())
     # The one added last is outermost.
+    app.add_middleware(DrainingMiddleware, lifecycle=runtime.lifecycle)
     app.add_middleware(HeadMiddleware)
     app.add_middleware(RequestMiddleware, deadline_ms=settings.deadline_ms, metrics=recorded)
     return app

@@ -26,6 +26,7 @@ from service.inference.load import Load
 from service.inference.loading import LoadedModel, load_models
 from service.inference.models import Models, ServedModel, default_name
 from service.inference.observer import EXPLAIN, PREDICT, UNOBSERVED, Observer
+from service.inference.stall import StallWatch
 from service.lifecycle import RETRY_STARTING_S, Lifecycle
 from service.settings import Settings
 from service.telemetry.stopwatch import MS_PER_S
@@ -47,7 +48,10 @@ class Runtime:
         build_explainer: ExplainerBuilder | None = None,
     ) -> None:
         self.settings = settings
-        self.lifecycle = Lifecycle()
+        self.stall = StallWatch(
+            lambda: self.loaded_models, settings.stall_s, settings.stall_restart_s
+        )
+        self.lifecycle = Lifecycle(is_stalled=self.stall.is_stalled)
         self.pool = CorePool(settings.workers or usable_cores())
         self.admission = Admission(settings.max_wait_ms / MS_PER_S, self.pool.threads)
         self._observer: Observer = UNOBSERVED
@@ -115,6 +119,7 @@ class Runtime:
             max_batch=settings.explain_max_batch,
             batch_window_s=0.0,
             queue_capacity=settings.explain_queue_capacity,
+            longest_run_s=settings.stall_s,
             observer=self._observer.batches_of(model.bundle.manifest.name, EXPLAIN),
         )
         explaining.start()
@@ -132,6 +137,7 @@ class Runtime:
             max_batch=engine.max_batch,
             batch_window_s=settings.batch_window_ms / MS_PER_S,
             queue_capacity=load.capacity,
+            longest_run_s=settings.stall_s,
             observer=self._observer.batches_of(name, PREDICT),
         )
         batcher.start()
