@@ -25,10 +25,6 @@ from benchmarks.tally import DROPPED, OK, percentile
 from service.client import AsyncClient
 from service.exchange import Retry, ServiceError
 
-PRE_STOP_S = 2.0
-PROPAGATION_S = 0.8
-"""From the deletion of a pod until no balancer sends to it: preStop must be longer."""
-
 FULL = 429
 PAUSE_FULL_S = 0.05
 RETRY = Retry(attempts=8, base_s=0.1, longest_s=2.0)
@@ -47,6 +43,9 @@ class Plan:
         clients: Each sends its next request when it has its answer.
         requests: Least requests during the rolling updates, and during the scale-down.
         kills: Replicas killed in each of the ways.
+        pre_stop_s: How long a pod that is deleted goes on before SIGTERM.
+        propagation_s: From the deletion of a pod until nobody sends to it: preStop is longer.
+        unguarded: Also measure what an update costs without preStop.
         settings: CXR_* variables of every replica.
     """
 
@@ -58,6 +57,9 @@ class Plan:
     clients: int = 8
     requests: int = 5000
     kills: int = 5
+    pre_stop_s: float = 2.0
+    propagation_s: float = 0.8
+    unguarded: bool = True
     settings: Mapping[str, str] = field(
         default_factory=lambda: {
             "CXR_WORKERS": "1",
@@ -100,7 +102,7 @@ class Fleet:
         self.replicas.append(await self._start_one())
         await self._publish()
 
-    async def retire(self, *, pre_stop_s: float = PRE_STOP_S) -> None:
+    async def retire(self, pre_stop_s: float) -> None:
         """Delete the oldest replica as Kubernetes does."""
         leaving = self.replicas.pop(0)
 
@@ -109,7 +111,7 @@ class Fleet:
             await asyncio.to_thread(leaving.stop)
 
         async def endpoints() -> None:
-            await asyncio.sleep(PROPAGATION_S)
+            await asyncio.sleep(self._plan.propagation_s)
             await self._publish()
 
         await asyncio.gather(kubelet(), endpoints())
@@ -118,7 +120,7 @@ class Fleet:
         """Kill the oldest replica as a lack of memory would; then it is noticed and replaced."""
         dead = self.replicas.pop(0)
         dead.process.kill()
-        await asyncio.sleep(PROPAGATION_S)
+        await asyncio.sleep(self._plan.propagation_s)
         await asyncio.to_thread(dead.stop)
         await self.add()
 
@@ -250,10 +252,10 @@ async def rolling(plan: Plan) -> dict[str, dict[str, Any]]:
     figures: dict[str, dict[str, Any]] = {}
     try:
         await fleet.start()
-        figures["rolling updates"] = await _roll(plan, fleet, plan.requests)
+        figures["rolling updates"] = await _roll(plan, fleet, plan.requests, plan.pre_stop_s)
         figures["scale-down to one"] = await _scale_down(plan, fleet)
-        unguarded = await _roll(plan, fleet, 0, pre_stop_s=0.0)
-        figures["rolling update without preStop"] = unguarded
+        if plan.unguarded:
+            figures["rolling update without preStop"] = await _roll(plan, fleet, 0, 0.0)
         for name, when, kind in (
             ("killed, nothing repeated once sent", UNSENT, Traffic),
             ("killed, clients retry", UNSENT, RetryingTraffic),
@@ -270,15 +272,13 @@ async def rolling(plan: Plan) -> dict[str, dict[str, Any]]:
     return figures
 
 
-async def _roll(
-    plan: Plan, fleet: Fleet, requests: int, *, pre_stop_s: float = PRE_STOP_S
-) -> dict[str, Any]:
+async def _roll(plan: Plan, fleet: Fleet, requests: int, pre_stop_s: float) -> dict[str, Any]:
     """Replace every replica, again and again until so many requests were sent."""
     replaced = 0
     async with flowing(plan, fleet) as traffic:
         while replaced < plan.replicas or traffic.sent < requests:
             await fleet.add()
-            await fleet.retire(pre_stop_s=pre_stop_s)
+            await fleet.retire(pre_stop_s)
             replaced += 1
     return traffic.figures() | {"replaced": replaced}
 
@@ -289,7 +289,7 @@ async def _scale_down(plan: Plan, fleet: Fleet) -> dict[str, Any]:
     async with flowing(plan, fleet) as traffic:
         while not removed or traffic.sent < plan.requests:
             while len(fleet.replicas) > 1:
-                await fleet.retire()
+                await fleet.retire(plan.pre_stop_s)
                 removed += 1
             while len(fleet.replicas) < plan.replicas:
                 await fleet.add()

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
 
 from fastapi import FastAPI
 
@@ -19,22 +18,12 @@ from service.http.draining import DrainingMiddleware
 from service.http.error_handlers import install_error_handlers
 from service.http.forms import offers_dicom
 from service.http.middleware import HeadMiddleware, RequestMiddleware
-from service.http.openapi import DESCRIPTION, TAGS, TITLE, drop_validation_errors
+from service.http.openapi import DESCRIPTION, TAGS, TITLE, DocumentedApplication
 from service.http.v2 import infer as v2_infer
 from service.http.v2 import metadata as v2_metadata
 from service.inference.runtime import Runtime
 from service.pacs.results import warm_up
 from service.telemetry.prometheus import Metrics
-
-
-class Application(FastAPI):
-    """FastAPI whose OpenAPI document says what is really answered."""
-
-    def openapi(self) -> dict[str, Any]:
-        """Give the OpenAPI document."""
-        if self.openapi_schema is None:
-            drop_validation_errors(super().openapi())
-        return super().openapi()
 
 
 async def _start(runtime: Runtime) -> None:
@@ -88,7 +77,7 @@ def build_app(
         await runtime.stop()
         renderer.close()
 
-    app = Application(
+    app = DocumentedApplication(
         title=TITLE,
         description=DESCRIPTION,
         version=__version__,

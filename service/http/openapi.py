@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
+
+from fastapi import FastAPI
 
 from service.answers import Problem
 from service.http.examples import EXAMPLE_BASE64
 from service.http.json_body import JsonImage, JsonRequest
-from service.http.problems import ALL_PROBLEM_TYPES, MEDIA_TYPE
+from service.http.problems import ALL_PROBLEM_TYPES, MEDIA_TYPE, ProblemType
 
 TITLE = "Chest radiograph inference"
 DESCRIPTION = """\
@@ -166,15 +169,33 @@ def drop_validation_errors(document: dict[str, Any]) -> None:
         document["components"]["schemas"].pop(name, None)
 
 
-def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Give the OpenAPI responses of the problems with these statuses."""
-    return {status: _problem_response(status) for status in statuses}
+class DocumentedApplication(FastAPI):
+    """FastAPI whose OpenAPI document says what is really answered."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Give the OpenAPI document."""
+        if self.openapi_schema is None:
+            drop_validation_errors(super().openapi())
+        return super().openapi()
 
 
-def _problem_response(status: int) -> dict[str, Any]:
-    kinds = sorted(
-        (kind for kind in ALL_PROBLEM_TYPES if kind.status == status), key=lambda kind: kind.slug
-    )
+def problem_responses(
+    *statuses: int, kinds: Iterable[ProblemType] = ALL_PROBLEM_TYPES
+) -> dict[int | str, dict[str, Any]]:
+    """Give the OpenAPI responses of the problems with these statuses.
+
+    Args:
+        *statuses: HTTP statuses.
+        kinds: The problems there are.
+    """
+    known = sorted(kinds, key=lambda kind: kind.slug)
+    return {
+        status: _problem_response(status, [kind for kind in known if kind.status == status])
+        for status in statuses
+    }
+
+
+def _problem_response(status: int, kinds: list[ProblemType]) -> dict[str, Any]:
     response: dict[str, Any] = {
         "description": "; ".join(kind.title for kind in kinds),
         "content": {
@@ -195,7 +216,7 @@ def _problem_response(status: int) -> dict[str, Any]:
             }
         },
     }
-    if status in (429, 503):
+    if status in (429, 503, 507):
         response["headers"] = {
             "Retry-After": {
                 "description": "Seconds after which to try again.",

@@ -31,6 +31,9 @@ def test_no_request_is_lost_by_change(bundles: Path, tmp_path: Path) -> None:
         clients=CLIENTS,
         requests=0,
         kills=1,
+        pre_stop_s=0.6,
+        propagation_s=0.2,
+        unguarded=False,
     )
     figures = asyncio.run(rolling(plan))
     for part in ("rolling updates", "scale-down to one", "killed, clients retry"):

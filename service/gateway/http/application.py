@@ -19,7 +19,8 @@ from service.errors import ClientDisconnectedError
 from service.gateway.gateway import Gateway
 from service.gateway.http import health, jobs, stow, studies
 from service.gateway.http.middleware import GatewayMiddleware, request_id_of
-from service.gateway.http.problems import answer_error
+from service.gateway.http.problems import answer_error, gateway_responses
+from service.http.openapi import DocumentedApplication
 from service.http.problems import (
     CLIENT_CLOSED_REQUEST,
     INVALID_REQUEST,
@@ -58,12 +59,13 @@ def build_gateway_app(
         yield
         await asyncio.to_thread(gateway.stop)
 
-    app = FastAPI(
+    app = DocumentedApplication(
         title=TITLE,
         version=__version__,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        responses=gateway_responses(500),
         lifespan=lifespan,
     )
     app.state.gateway = gateway

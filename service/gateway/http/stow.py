@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 from fastapi import APIRouter
 from sqlalchemy.exc import SQLAlchemyError
@@ -20,6 +21,7 @@ from service.gateway.errors import InsufficientStorageError, UnreadableObjectErr
 from service.gateway.gateway import Gateway
 from service.gateway.header import read_header
 from service.gateway.http.context import gateway_of
+from service.gateway.http.problems import gateway_responses
 from service.gateway.receiving import ReceivedParts
 from service.gateway.spool import Staged
 from service.gateway.stow_answer import Failed, Stored
@@ -27,16 +29,38 @@ from service.http.body import declared_length, too_large
 
 router = APIRouter(prefix="/dicomweb", tags=["DICOMweb"])
 
+_ANSWER = {"content": {stow_answer.MEDIA_TYPE: {"schema": {"type": "object"}}}}
+_RELATED = 'multipart/related; type="application/dicom"'
+
+STORING: dict[str, Any] = {
+    "response_class": Response,
+    "responses": {
+        200: {"description": "All objects are stored.", **_ANSWER},
+        202: {"description": "Some objects are stored.", **_ANSWER},
+        **gateway_responses(400, 413, 503, 504, 507),
+        409: {"description": "No object is stored.", **_ANSWER},
+    },
+    "openapi_extra": {
+        "requestBody": {
+            "required": True,
+            "content": {_RELATED: {"schema": {"type": "string", "format": "binary"}}},
+        }
+    },
+}
+"""What the document says of both routes."""
+
 CHUNK_TIMEOUT_S = 60.0  # a sender that stalls longer is cut off
 
 
-@router.post("/studies", summary="Store objects (STOW-RS)")
+@router.post("/studies", summary="Store objects (STOW-RS)", **STORING)
 async def store(request: Request) -> Response:
     """Objects in; the answer lists each that is stored, and each that is not with its reason."""
     return await _store(request, None)
 
 
-@router.post("/studies/{study_instance_uid}", summary="Store objects of one study (STOW-RS)")
+@router.post(
+    "/studies/{study_instance_uid}", summary="Store objects of one study (STOW-RS)", **STORING
+)
 async def store_study(study_instance_uid: str, request: Request) -> Response:
     """As above; objects of other studies are refused."""
     return await _store(request, study_instance_uid)
