@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 KSERVE := .kserve
-SCHEMATHESIS := .schemathesis
+SCHEMATHESIS := .schemathesis-env
 MODELS := resnet18 small_cnn
 BUNDLES := $(MODELS:%=bundles/%/manifest.json)
 PACKAGES := cxr training export service

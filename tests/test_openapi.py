@@ -13,7 +13,7 @@ from tests.gateway.process import running_gateway
 from tests.live import running_server
 from tests.service.make_bundle import make_bundle
 
-SCHEMATHESIS = REPOSITORY / ".schemathesis" / "bin" / "schemathesis"
+SCHEMATHESIS = REPOSITORY / ".schemathesis-env" / "bin" / "schemathesis"
 CHECKS = (
     "not_a_server_error",
     "status_code_conformance",
@@ -25,7 +25,7 @@ MAX_TIME_S = os.environ.get("SCHEMATHESIS_TIME_S", "10")
 EXAMPLES = os.environ.get("SCHEMATHESIS_EXAMPLES", "5")
 
 pytestmark = [
-    pytest.mark.skipif(not SCHEMATHESIS.is_file(), reason="make .schemathesis was not run"),
+    pytest.mark.skipif(not SCHEMATHESIS.is_file(), reason="make schemathesis was not run"),
     pytest.mark.timeout(240 + 4 * int(MAX_TIME_S)),
 ]
 
