@@ -74,9 +74,14 @@ class Autoscaler:
     stabilisation_s: float = 300.0
     tolerance: float = 0.1
 
-    def desired(self, current: int, depth_per_replica: float) -> int:
-        """Give how many replicas it wants; it at most doubles, or adds four, in a period."""
-        ratio = depth_per_replica / self.target
+    def desired(self, current: int, depth: float) -> int:
+        """Give how many replicas it wants; it at most doubles, or adds four, in a period.
+
+        Args:
+            current: How many it wanted before; those that are not ready yet have nothing under way.
+            depth: Images under way on all of them.
+        """
+        ratio = depth / (current * self.target)
         if abs(ratio - 1.0) <= self.tolerance:
             return current
         wanted = -int(-current * ratio // 1)
@@ -157,6 +162,7 @@ class Fleet:
         self._balancing = balancing
         self._chance = chance
         self._scaler = autoscaler
+        self._spec = count
         self._servers = [_Server(replica, 0.0) for _ in range(count)]
         self._waiting: list[tuple[int, float, int]] = [
             (0, chance.random(), number) for number in range(count)
@@ -185,6 +191,8 @@ class Fleet:
         return done_s - now_s
 
     def _offer(self, number: int, now_s: float) -> None:
+        if number >= len(self._servers):  # it was taken away
+            return
         depth = self._servers[number].under_way(now_s)
         heapq.heappush(self._waiting, (depth, self._chance.random(), number))
 
@@ -206,8 +214,8 @@ class Fleet:
         while self._look_s <= now_s:
             moment_s = self._look_s
             self._look_s += 1.0
-            depth = fmean(server.under_way(moment_s) for server in self._servers)
-            self._depths.append((moment_s, depth))
+            depth = sum(server.under_way(moment_s) for server in self._servers)
+            self._depths.append((moment_s, float(depth)))
             if moment_s % scaler.period_s == 0:
                 self._decide(moment_s, scaler)
             while self._coming and self._coming[0][0] <= moment_s:
@@ -218,15 +226,17 @@ class Fleet:
         seen = [depth for at_s, depth in self._depths if end_s - scaler.period_s < at_s <= end_s]
         if not seen:
             return
-        current = len(self._servers)
+        current = self._spec
         wanted = scaler.desired(current, fmean(seen))
         self._wanted.append((now_s, wanted))
         if wanted > current:
+            self._spec = wanted
             heapq.heappush(self._coming, (now_s + scaler.start_s, wanted))
             return
         recent = [one for at_s, one in self._wanted if at_s > now_s - scaler.stabilisation_s]
         if now_s >= scaler.stabilisation_s and max(recent) < current:
-            self._resize(now_s, max(recent))
+            self._spec = max(recent)
+            self._resize(now_s, self._spec)
 
     def _resize(self, now_s: float, count: int) -> None:
         grown = range(len(self._servers), count)
@@ -237,7 +247,9 @@ class Fleet:
         self.outcome.replicas.append((now_s, len(self._servers)))
 
 
-def arrivals(rate: Rate, seconds: float, most_per_s: float, chance: random.Random) -> Iterator[float]:
+def arrivals(
+    rate: Rate, seconds: float, most_per_s: float, chance: random.Random
+) -> Iterator[float]:
     """Give random moments (a Poisson process, thinned where the rate is below its most)."""
     now_s = 0.0
     while (now_s := now_s + chance.expovariate(most_per_s)) < seconds:
@@ -308,7 +320,7 @@ def replicas_needed(
         balancing: Whom the balancer picks.
         requests: How many are simulated for each count tried.
     """
-    seconds = max(5.0, requests / rate_per_s)
+    seconds = max(10.0, requests / rate_per_s)
 
     def holds(count: int) -> bool:
         seen = simulate_open(replica, count, rate_per_s, seconds, balancing=balancing)

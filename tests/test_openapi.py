@@ -35,9 +35,11 @@ def run_schemathesis(url: str, folder: Path) -> None:
     command = [SCHEMATHESIS, "--config-file", REPOSITORY / "tests" / "schemathesis.toml"]
     chosen = ["run", f"{url}/openapi.json", "--checks", ",".join(CHECKS), "--no-color"]
     bounds = ["--max-time", MAX_TIME_S, "--max-examples", EXAMPLES, "--generation-deterministic"]
+    root = str(REPOSITORY)
     finished = subprocess.run(
         [*command, *chosen, *bounds, "--continue-on-failure"],
         cwd=folder,
+        env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.schemathesis_hooks", "PYTHONPATH": root},
         capture_output=True,
         text=True,
         check=False,

@@ -30,7 +30,7 @@ from service.http.body import declared_length, too_large
 router = APIRouter(prefix="/dicomweb", tags=["DICOMweb"])
 
 _ANSWER = {"content": {stow_answer.MEDIA_TYPE: {"schema": {"type": "object"}}}}
-_RELATED = 'multipart/related; type="application/dicom"'
+_RELATED = "multipart/related"
 
 STORING: dict[str, Any] = {
     "response_class": Response,
