@@ -12,7 +12,12 @@ from benchmarks.child import MeasureError
 from benchmarks.options import SERVING, add_common, add_rounds, add_run, options_of
 
 OK, UNCLEAN, FAILED = 0, 1, 2
-LOSSLESS = ("rolling updates", "scale-down to one", "killed, clients retry", "killed, nginx repeats")
+LOSSLESS = (
+    "rolling updates",
+    "scale-down to one",
+    "killed, clients retry",
+    "killed, nginx repeats",
+)
 PRECISE = frozenset({"", "auto", "fp32"})
 
 
@@ -101,9 +106,7 @@ def _rolling(given: argparse.Namespace) -> int:
     files = find_files(given.data, given.cache / "phantoms")
     with tempfile.TemporaryDirectory() as folder:
         plan = Plan(given.bundles.resolve(), given.model, files.paths, Path(folder))
-        plan = replace(
-            plan, requests=given.requests, settings={**plan.settings, **dict(given.set)}
-        )
+        plan = replace(plan, requests=given.requests, settings={**plan.settings, **dict(given.set)})
         parts = asyncio.run(rolling(plan))
     shown = ("replicas", "clients", "pre_stop_s", "propagation_s")
     results = {

@@ -128,18 +128,16 @@ def render_rolling(found: dict[str, Any]) -> str:
     lines = []
     for name, part in found["parts"].items():
         done = part.get("replaced") or part.get("removed") or part.get("kills")
-        lines.append(
-            [name, str(done), f"{part['requests']:,}", f"{part['ok']:,}", f"{part['full']:,}"]
-            + [f"**{part['lost']:,}**", number(part["p99_ms"])]
-        )
+        counts = [f"{part[one]:,}" for one in ("requests", "ok", "full", "lost")]
+        lines.append([name, str(done), *counts, number(part["p99_ms"])])
     header = ["what", "replicas", "requests", "200", "429", "lost", "p99 ms"]
     chosen = found["plan"]
     return "\n\n".join(
         (
             machine_line(found["machine"]),
             f"{chosen['replicas']} replicas of `{found['model']}` with one worker each, "
-            f"{chosen['clients']} clients; preStop {chosen['pre_stop_s']:g} s, endpoints gone after "
-            f"{chosen['propagation_s']:g} s.",
+            f"{chosen['clients']} clients; preStop {chosen['pre_stop_s']:g} s, endpoints gone "
+            f"after {chosen['propagation_s']:g} s.",
             markdown(header, lines),
         )
     )
