@@ -39,6 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     fleet = commands.add_parser("fleet", help="measure two replicas, simulate many")
     add_common(fleet)
     fleet.add_argument("--model", default="resnet18")
+    fleet.add_argument("--measured", type=Path, metavar="JSON", help="simulate anew from a run")
     fleet.add_argument("--seconds", type=float, default=15.0, help="of each measurement")
     fleet.add_argument("--out", type=Path, default=Path("results-fleet.json"), metavar="JSON")
     report = commands.add_parser("report", help="put a run's tables into its page of docs/")
@@ -123,11 +124,16 @@ def _rolling(given: argparse.Namespace) -> int:
 
 def _fleet(given: argparse.Namespace) -> int:
     from benchmarks.files import find_files
-    from benchmarks.fleet import run
+    from benchmarks.fleet import complete, run
     from benchmarks.fleet_page import render_fleet
 
-    files = find_files(given.data, given.cache / "phantoms")
-    results = run(given.bundles.resolve(), given.model, files, given.seconds)
+    if given.measured is None:
+        files = find_files(given.data, given.cache / "phantoms")
+        results = run(given.bundles.resolve(), given.model, files, given.seconds)
+        given.out.write_text(json.dumps(results) + "\n")
+    else:
+        results = json.loads(given.measured.read_text())
+    results = complete(results)
     given.out.write_text(json.dumps(results) + "\n")
     print(render_fleet(results))
     return OK

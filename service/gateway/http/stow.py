@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -23,7 +24,7 @@ from service.gateway.header import read_header
 from service.gateway.http.context import gateway_of
 from service.gateway.http.problems import gateway_responses
 from service.gateway.receiving import ReceivedParts
-from service.gateway.spool import Staged
+from service.gateway.spool import RETRY_FULL_S, Staged
 from service.gateway.stow_answer import Failed, Stored
 from service.http.body import declared_length, too_large
 
@@ -49,6 +50,9 @@ STORING: dict[str, Any] = {
 }
 """What the document says of both routes."""
 
+NO_ROOM = "The gateway has no room for the objects."
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
 CHUNK_TIMEOUT_S = 60.0  # a sender that stalls longer is cut off
 
 
@@ -69,6 +73,15 @@ async def store_study(study_instance_uid: str, request: Request) -> Response:
 async def _store(request: Request, study: str | None) -> Response:
     gateway = gateway_of(request)
     gateway.verify_accepting()
+    try:
+        return await _receive(request, gateway, study)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise InsufficientStorageError(NO_ROOM, RETRY_FULL_S) from None
+
+
+async def _receive(request: Request, gateway: Gateway, study: str | None) -> Response:
     settings = gateway.settings
     stored: list[Stored] = []
     failed: list[Failed] = []
@@ -86,7 +99,7 @@ async def _store(request: Request, study: str | None) -> Response:
     if not stored and not failed:
         raise InvalidRequestError("The body holds no object.")
     if not stored and all(one.reason == stow_answer.OUT_OF_RESOURCES for one in failed):
-        raise InsufficientStorageError("The gateway has no room for the objects.", 60)
+        raise InsufficientStorageError(NO_ROOM, RETRY_FULL_S)
     status = 200 if not failed else 202 if stored else 409
     answer = stow_answer.build_stow_answer(stored, failed)
     return JSONResponse(answer, status, media_type=stow_answer.MEDIA_TYPE)
@@ -106,8 +119,9 @@ def _take(gateway: Gateway, staged: Staged, study: str | None) -> Stored | Faile
         return Failed(stow_answer.CANNOT_UNDERSTAND)
     except InsufficientStorageError:
         return Failed(stow_answer.OUT_OF_RESOURCES)
-    except (OSError, SQLAlchemyError):  # logged where it happened
-        return Failed(stow_answer.PROCESSING_FAILURE)
+    except (OSError, SQLAlchemyError) as error:  # logged where it happened
+        is_full = isinstance(error, OSError) and error.errno in FULL
+        return Failed(stow_answer.OUT_OF_RESOURCES if is_full else stow_answer.PROCESSING_FAILURE)
     return Stored(taken.header.sop_class_uid, taken.header.sop_instance_uid)
 
 
