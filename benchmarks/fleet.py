@@ -258,9 +258,9 @@ def _bursts(replica: Replica) -> list[dict[str, Any]]:
         outcome = simulate_open(
             replica,
             BURST_REPLICAS,
-            rate,
+            BURST_FACTOR * low,
             BURST_SECONDS,
-            most_per_s=BURST_FACTOR * low,
+            rate=rate,
             autoscaler=scaler,
         )
         late = [at_s for at_s in outcome.refused_at_s if at_s < BURST_TO_S]

@@ -260,20 +260,29 @@ def arrivals(
 def simulate_open(
     replica: Replica,
     count: int,
-    rate: Rate | float,
+    rate_per_s: float,
     seconds: float,
     *,
+    rate: Rate | None = None,
     balancing: Balancing = "least",
-    most_per_s: float | None = None,
     autoscaler: Autoscaler | None = None,
     seed: int = 0,
 ) -> Outcome:
-    """Send requests at random moments, whatever becomes of the earlier ones."""
+    """Send requests at random moments, whatever becomes of the earlier ones.
+
+    Args:
+        replica: What each replica is.
+        count: How many there are at first.
+        rate_per_s: Requests a second; the most there ever are if ``rate`` is given.
+        seconds: How long.
+        rate: How the rate changes.
+        balancing: Whom the balancer picks.
+        autoscaler: Changes the number of replicas.
+        seed: Of everything random.
+    """
     chance = random.Random(seed)  # noqa: S311 - no secret; the same in every run
     fleet = Fleet(replica, count, balancing, chance, autoscaler)
-    steady = rate if callable(rate) else (lambda _: rate)
-    most = most_per_s if most_per_s is not None else float(rate)  # type: ignore[arg-type]
-    for now_s in arrivals(steady, seconds, most, chance):
+    for now_s in arrivals(rate or (lambda _: rate_per_s), seconds, rate_per_s, chance):
         fleet.send(now_s)
     return fleet.outcome
 

@@ -74,7 +74,7 @@ def test_autoscaler_follows_a_burst_with_its_lag() -> None:
         return 600.0 if 100 <= now_s < 300 else 80.0
 
     replica = Replica((0.01,), max_wait_s=0.1)
-    seen = simulate_open(replica, 2, rate, 900.0, most_per_s=600.0, autoscaler=scaler)
+    seen = simulate_open(replica, 2, 600.0, 900.0, rate=rate, autoscaler=scaler)
     grown = next(at_s for at_s, count in seen.replicas if count > 2)
     assert 100 + 30 < grown <= 100 + 15 + 15 + 30 + 1
     assert max(count for _, count in seen.replicas) >= 6
