@@ -48,6 +48,7 @@ class Nginx:
         if program is None:
             raise MeasureError("nginx is not installed")
         self._folder = folder
+        folder.chmod(0o755)  # its workers are another user, and bodies may lie there
         self.target = Target(HOST, free_port(), "/v1/predict")
         self._write(replicas, repeat)
         self._log = (folder / "error.log").open("a")
