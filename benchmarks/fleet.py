@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks.child import MeasureError
 from benchmarks.contest import RAMP_SHARE, run_load
 from benchmarks.files import Files
-from benchmarks.load import CLOSED, OPEN, Plan
+from benchmarks.load import CLOSED, OPEN, Plan, random_moments
 from benchmarks.machine import describe_machine
 from benchmarks.nginx import NEVER, Nginx
 from benchmarks.process import cpu_s_of
@@ -36,6 +36,8 @@ from benchmarks.queueing import (
 from benchmarks.server import Server, service_environment
 from benchmarks.tally import OK, summarise
 from service.settings import Settings
+
+DRAWS = 20
 
 RATES = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000)
 TARGETS_MS = (100, 200)
@@ -176,17 +178,28 @@ def _figures(outcome: Outcome, seconds: float) -> dict[str, float]:
     }
 
 
-def check(measured: Mapping[str, Any], seconds: float = 60.0) -> list[dict[str, Any]]:
-    """Put what the simulation says beside each measurement."""
+def check(measured: Mapping[str, Any], seconds: float) -> list[dict[str, Any]]:
+    """Put what the simulation says beside each measurement, over as many seconds.
+
+    In an open loop requests come at the very moments at which the load generator sent them; only
+    how long each takes is drawn anew, many times.
+    """
     replica = _replica_of(measured)
     checks = []
     for seen in measured["checks"]:
         count, amount = seen["replicas"], seen["amount"]
-        if seen["mode"] == CLOSED:
-            outcome = simulate_closed(replica, count, round(amount), seconds)
-        else:
-            outcome = simulate_open(replica, count, amount, seconds)
-        checks.append({"measured": seen, "simulated": _figures(outcome, seconds)})
+        pooled = Outcome()
+        for seed in range(DRAWS):
+            if seen["mode"] == CLOSED:
+                one = simulate_closed(replica, count, round(amount), seconds, seed=seed)
+            else:
+                moments_s = random_moments(amount, seconds)
+                one = simulate_open(replica, count, amount, seconds, moments_s=moments_s, seed=seed)
+            pooled.latencies_s += one.latencies_s
+            pooled.refused_at_s += one.refused_at_s
+        simulated = _figures(pooled, seconds)
+        simulated["per_s"] /= DRAWS
+        checks.append({"measured": seen, "simulated": simulated})
     return checks
 
 
@@ -293,4 +306,7 @@ def run(bundles: Path, model: str, files: Files, seconds: float) -> dict[str, An
 def complete(found: dict[str, Any]) -> dict[str, Any]:
     """Add to a measurement what the simulation says."""
     measured = found["measured"]
-    return found | {"checks": check(measured), "simulated": simulate(measured)}
+    return found | {
+        "checks": check(measured, found["seconds"]),
+        "simulated": simulate(measured),
+    }

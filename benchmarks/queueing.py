@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Literal, TypeAlias
@@ -264,6 +264,7 @@ def simulate_open(
     seconds: float,
     *,
     rate: Rate | None = None,
+    moments_s: Iterable[float] | None = None,
     balancing: Balancing = "least",
     autoscaler: Autoscaler | None = None,
     seed: int = 0,
@@ -276,13 +277,16 @@ def simulate_open(
         rate_per_s: Requests a second; the most there ever are if ``rate`` is given.
         seconds: How long.
         rate: How the rate changes.
+        moments_s: When requests come, instead of at random.
         balancing: Whom the balancer picks.
         autoscaler: Changes the number of replicas.
         seed: Of everything random.
     """
     chance = random.Random(seed)  # noqa: S311 - no secret; the same in every run
     fleet = Fleet(replica, count, balancing, chance, autoscaler)
-    for now_s in arrivals(rate or (lambda _: rate_per_s), seconds, rate_per_s, chance):
+    if moments_s is None:
+        moments_s = arrivals(rate or (lambda _: rate_per_s), seconds, rate_per_s, chance)
+    for now_s in moments_s:
         fleet.send(now_s)
     return fleet.outcome
 
