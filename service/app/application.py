@@ -14,11 +14,12 @@ from service.errors import StartupError
 from service.explain.pictures import Renderer
 from service.http import catalogue, explain, health, metrics, pages, predict, render
 from service.http.body import BodyBudget
+from service.http.documented import DocumentedApplication
 from service.http.draining import DrainingMiddleware
 from service.http.error_handlers import install_error_handlers
 from service.http.forms import offers_dicom
 from service.http.middleware import HeadMiddleware, RequestMiddleware
-from service.http.openapi import DESCRIPTION, TAGS, TITLE, DocumentedApplication
+from service.http.openapi import DESCRIPTION, TAGS, TITLE
 from service.http.v2 import infer as v2_infer
 from service.http.v2 import metadata as v2_metadata
 from service.inference.runtime import Runtime

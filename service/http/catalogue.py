@@ -7,7 +7,7 @@ from starlette.requests import Request
 
 from service.answers import ModelAnswer, ModelsAnswer
 from service.http.context import runtime_of
-from service.http.openapi import problem_responses
+from service.http.documented import problem_responses
 
 router = APIRouter(prefix="/v1", tags=["models"])
 

@@ -20,7 +20,7 @@ from service.gateway.gateway import Gateway
 from service.gateway.http import health, jobs, stow, studies
 from service.gateway.http.middleware import GatewayMiddleware, request_id_of
 from service.gateway.http.problems import answer_error, gateway_responses
-from service.http.openapi import DocumentedApplication
+from service.http.documented import DocumentedApplication
 from service.http.problems import (
     CLIENT_CLOSED_REQUEST,
     INVALID_REQUEST,

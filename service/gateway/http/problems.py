@@ -8,7 +8,7 @@ from typing import Any
 from starlette.responses import Response
 
 from service.gateway import errors
-from service.http.openapi import problem_responses
+from service.http.documented import problem_responses
 from service.http.problems import (
     ALL_PROBLEM_TYPES,
     INTERNAL,
