@@ -10,11 +10,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 KSERVE := .kserve
 SUPPLY := .supply
+SCHEMATHESIS := .schemathesis-env
 MODELS := resnet18 small_cnn
 BUNDLES := $(MODELS:%=bundles/%/manifest.json)
 PACKAGES := cxr training export service supply
 
-.PHONY: help serve test kserve check docs format bench bench-gateway soak fuzz crash audit sbom licences install bundles lock clean
+.PHONY: help serve test kserve check docs format bench bench-gateway soak fuzz crash schemathesis rolling fleet audit sbom licences install bundles lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -27,6 +28,9 @@ help:
 	@echo 'make bench-gateway      measure the gateway beside other receivers (about ten minutes)'
 	@echo 'make soak               ten minutes at capacity among misbehaving clients'
 	@echo 'make fuzz               100,000 damaged files through the readers'
+	@echo 'make schemathesis       ten minutes of requests made from the OpenAPI documents'
+	@echo 'make rolling            replicas behind nginx through updates and kills (about three minutes)'
+	@echo 'make fleet              how many replicas: measure, simulate, write docs/scaling.md'
 	@echo 'make crash              200 radiographs while gateway, service and Orthanc are killed'
 	@echo 'make audit              known weaknesses of the locked dependencies; ends with 3 if it cannot tell'
 	@echo 'make sbom               write sbom.json, the bill of materials (CycloneDX)'
@@ -37,7 +41,7 @@ help:
 serve: install bundles
 	@CXR_ACCESS=anonymous exec $(BIN)/python -m service serve --host $(HOST) --port $(PORT)
 
-test: check bundles kserve
+test: check bundles kserve $(SCHEMATHESIS)/.installed
 	$(BIN)/python -m pytest
 
 check: install
@@ -57,6 +61,14 @@ $(KSERVE)/.installed: tests/kserve-requirements.txt
 	  && $(KSERVE)/bin/pip install --quiet --disable-pip-version-check --retries 1 -r $< \
 	  && touch $@; } \
 	  || { rm -rf $(KSERVE); echo 'it cannot be installed here: its test will be skipped' >&2; }
+
+# Schemathesis likewise; without it the tests of the OpenAPI documents are skipped.
+$(SCHEMATHESIS)/.installed: tests/schemathesis-requirements.txt
+	@echo "installing Schemathesis into $(SCHEMATHESIS)"
+	@{ $(PYTHON) -m venv --clear $(SCHEMATHESIS) \
+	  && $(SCHEMATHESIS)/bin/pip install --quiet --disable-pip-version-check --retries 1 -r $< \
+	  && touch $@; } \
+	  || { rm -rf $(SCHEMATHESIS); echo 'it cannot be installed here: its tests will be skipped' >&2; }
 
 docs: install
 	$(BIN)/python docs/generate.py
@@ -97,6 +109,15 @@ $(SUPPLY)/.installed: supply/requirements.txt
 	  && $(SUPPLY)/bin/pip install --quiet --disable-pip-version-check --retries 1 -r $< \
 	  && touch $@; } || { rm -rf $(SUPPLY); exit 1; }
 
+schemathesis: install $(SCHEMATHESIS)/.installed
+	SCHEMATHESIS_TIME_S=300 SCHEMATHESIS_EXAMPLES=1000 $(BIN)/python -m pytest tests/test_openapi.py
+
+rolling: install bundles
+	$(BIN)/python -m benchmarks rolling $(ROLLING)
+
+fleet: install bundles
+	$(BIN)/python -m benchmarks fleet $(FLEET)
+
 install: $(STAMP)
 
 bundles: $(BUNDLES)
@@ -119,4 +140,4 @@ lock: install
 	  --output-file requirements.lock pyproject.toml
 
 clean:
-	rm -rf $(VENV) $(KSERVE) $(SUPPLY) bundles
+	rm -rf $(VENV) $(KSERVE) $(SUPPLY) $(SCHEMATHESIS) bundles

@@ -1,4 +1,4 @@
-"""``python -m benchmarks run``, ``gateway``, ``soak`` and ``report``."""
+"""``python -m benchmarks run``, ``gateway``, ``soak``, ``rolling``, ``fleet`` and ``report``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,12 @@ from benchmarks.child import MeasureError
 from benchmarks.options import SERVING, add_common, add_rounds, add_run, options_of
 
 OK, UNCLEAN, FAILED = 0, 1, 2
+LOSSLESS = (
+    "rolling updates",
+    "scale-down to one",
+    "killed, clients retry",
+    "killed, nginx repeats",
+)
 PRECISE = frozenset({"", "auto", "fp32"})
 
 
@@ -25,7 +31,18 @@ def build_parser() -> argparse.ArgumentParser:
     add_common(soak)
     soak.add_argument("--minutes", type=float, default=10.0)
     soak.add_argument("--model", default="resnet18")
-    report = commands.add_parser("report", help="put a run's tables into docs/performance.md")
+    rolling = commands.add_parser("rolling", help="replicas through updates, scale-down and kills")
+    add_common(rolling)
+    rolling.add_argument("--model", default="small_cnn")
+    rolling.add_argument("--requests", type=int, default=5000, help="least of each part")
+    rolling.add_argument("--out", type=Path, default=Path("results-rolling.json"), metavar="JSON")
+    fleet = commands.add_parser("fleet", help="measure two replicas, simulate many")
+    add_common(fleet)
+    fleet.add_argument("--model", default="resnet18")
+    fleet.add_argument("--measured", type=Path, metavar="JSON", help="simulate anew from a run")
+    fleet.add_argument("--seconds", type=float, default=15.0, help="of each measurement")
+    fleet.add_argument("--out", type=Path, default=Path("results-fleet.json"), metavar="JSON")
+    report = commands.add_parser("report", help="put a run's tables into its page of docs/")
     report.add_argument("results", type=Path, metavar="JSON")
     return parser
 
@@ -34,9 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and give its exit code."""
     given = build_parser().parse_args(arguments)
     try:
-        return {"run": _run, "gateway": _gateway, "soak": _soak, "report": _report}[given.command](
-            given
-        )
+        return COMMANDS[given.command](given)
     except (MeasureError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
@@ -79,11 +94,66 @@ def _soak(given: argparse.Namespace) -> int:
     return UNCLEAN if seen.faults else OK
 
 
+def _rolling(given: argparse.Namespace) -> int:
+    import asyncio
+    import tempfile
+    from dataclasses import replace
+
+    from benchmarks.files import find_files
+    from benchmarks.fleet_page import render_rolling
+    from benchmarks.machine import describe_machine
+    from benchmarks.rolling import Plan, rolling
+
+    files = find_files(given.data, given.cache / "phantoms")
+    with tempfile.TemporaryDirectory() as folder:
+        plan = Plan(given.bundles.resolve(), given.model, files.paths, Path(folder))
+        plan = replace(plan, requests=given.requests, settings={**plan.settings, **dict(given.set)})
+        parts = asyncio.run(rolling(plan))
+    shown = ("replicas", "clients", "pre_stop_s", "propagation_s")
+    results = {
+        "kind": "rolling",
+        "machine": describe_machine(),
+        "model": given.model,
+        "plan": {name: getattr(plan, name) for name in shown},
+        "parts": parts,
+    }
+    given.out.write_text(json.dumps(results, indent=1) + "\n")
+    print(render_rolling(results))
+    return UNCLEAN if any(parts[name]["lost"] for name in LOSSLESS) else OK
+
+
+def _fleet(given: argparse.Namespace) -> int:
+    from benchmarks.files import find_files
+    from benchmarks.fleet import complete, run
+    from benchmarks.fleet_page import render_fleet
+
+    if given.measured is None:
+        files = find_files(given.data, given.cache / "phantoms")
+        results = run(given.bundles.resolve(), given.model, files, given.seconds)
+        given.out.write_text(json.dumps(results) + "\n")
+    else:
+        results = json.loads(given.measured.read_text())
+    results = complete(results)
+    given.out.write_text(json.dumps(results) + "\n")
+    print(render_fleet(results))
+    return OK
+
+
 def _report(given: argparse.Namespace) -> int:
     from benchmarks.report import write_report
 
     write_report(given.results)
     return OK
+
+
+COMMANDS = {
+    "run": _run,
+    "gateway": _gateway,
+    "soak": _soak,
+    "rolling": _rolling,
+    "fleet": _fleet,
+    "report": _report,
+}
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -111,6 +111,14 @@ class Pool:
             connection.close()
 
 
+def random_moments(rate: float, seconds: float) -> Iterator[float]:
+    """Give the moments at which an open loop sends: the same in every run."""
+    gaps = random.Random(0)  # noqa: S311 - no secret
+    moment_s = 0.0
+    while (moment_s := moment_s + gaps.expovariate(rate)) < seconds:
+        yield moment_s
+
+
 class Generator:
     """Sends requests and remembers what became of each.
 
@@ -198,14 +206,10 @@ class Generator:
 
     async def open_loop(self, seconds: float, rate: float) -> asyncio.Future[list[Record]]:
         """Send at random moments; returns when the time is over, answers may be on their way."""
-        gaps = random.Random(0)  # noqa: S311 - no secret; the same moments in every run
         origin_s = time.perf_counter()
-        due_s = origin_s
         tasks: list[asyncio.Task[Record]] = []
-        while True:
-            due_s += gaps.expovariate(rate)
-            if due_s - origin_s >= seconds:
-                break
+        for moment_s in random_moments(rate, seconds):
+            due_s = origin_s + moment_s
             if (pause_s := due_s - time.perf_counter()) > 0:
                 await asyncio.sleep(pause_s)
             file = len(tasks) % len(self._requests)

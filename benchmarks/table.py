@@ -129,15 +129,22 @@ def processes_table(processes: Iterable[dict[str, Any]]) -> str:
     return markdown(PROCESS_COLUMNS, rows)
 
 
+def machine_line(machine: dict[str, Any]) -> str:
+    """Say where and when a run was made."""
+    versions = ", ".join(f"{name} {found}" for name, found in machine["versions"].items())
+    return (
+        f"Commit {machine['commit']}, {machine['at']}; {machine['cpu']}, {machine['cores']} cores, "
+        f"{machine['memory_gib']} GiB, {machine['system']}, "
+        f"Python {machine['python']}; {versions}."
+    )
+
+
 def machine_lines(results: dict[str, Any]) -> str:
     """Say where, when and with what the run was made."""
     machine, options = results["machine"], results["options"]
-    versions = ", ".join(f"{name} {found}" for name, found in machine["versions"].items())
     settings = " ".join(f"{name}={value}" for name, value in options["settings"].items())
     lines = [
-        f"Commit {machine['commit']}, {machine['at']}; {machine['cpu']}, {machine['cores']} cores, "
-        f"{machine['memory_gib']} GiB, {machine['system']}, "
-        f"Python {machine['python']}; {versions}.",
+        machine_line(machine),
         f"{results['files']['count']} files ({results['files']['kind']}), "
         f"{results['files']['mean_kib']:.0f} KiB on average; {options['rounds']} rounds of "
         f"{number(options['seconds'])} s; settings {settings or 'as shipped'}; "

@@ -294,7 +294,7 @@ class ModelHealth(Answer):
 class HealthAnswer(Answer):
     """Summary of the service's state."""
 
-    status: Literal["starting", "ready", "draining", "failed"]
+    status: Literal["starting", "ready", "stalled", "draining", "failed"]
     version: str = Field(description="Of the service.")
     uptime_s: float
     active_requests: int = Field(description="Predictions accepted and not yet answered.")

@@ -20,7 +20,8 @@ DICOM_OBJECTS = 'multipart/related; type="application/dicom"'
 ImageSource: TypeAlias = bytes | str | Path
 """The bytes of a file, or its path."""
 
-RETRIED_STATUSES = frozenset({429, 503})
+RETRIED_STATUSES = frozenset({429, 502, 503})
+"""502 is a proxy's: the replica it asked has died."""
 RETRIED_ERRORS = (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ConnectTimeout)
 """A prediction changes nothing, so it may be sent again whatever became of the first."""
 

@@ -4,33 +4,52 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal, TypeAlias
 
 from service.deadline import Clock
 from service.errors import NotReadyError
 
-State: TypeAlias = Literal["starting", "ready", "draining", "failed"]
+State: TypeAlias = Literal["starting", "ready", "stalled", "draining", "failed"]
 
 RETRY_STARTING_S = 2  # bundles load in seconds
 RETRY_DRAINING_S = 1  # another replica can answer at once
+
+STALLED = "Work begun long ago holds up everything else. Try another replica."
+
+
+def never() -> bool:
+    """Say no."""
+    return False
 
 
 class Lifecycle:
     """starting -> ready -> draining, or starting -> failed. Belongs to the event loop.
 
+    A service that is ready is *stalled* for as long as nothing comes back from its cores or its
+    engine, and ready again by itself when something does.
+
     Args:
         clock: Gives seconds, for the uptime.
+        is_stalled: Whether work begun long ago holds up all other work.
     """
 
-    def __init__(self, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self, clock: Clock = time.monotonic, is_stalled: Callable[[], bool] = never
+    ) -> None:
         self._clock = clock
+        self._is_stalled = is_stalled
         self._started_s = clock()
         self._idle = asyncio.Event()
         self._idle.set()
-        self.state: State = "starting"
+        self._state: State = "starting"
         self.active_requests = 0
+
+    @property
+    def state(self) -> State:
+        """What the service is doing."""
+        return "stalled" if self._state == "ready" and self._is_stalled() else self._state
 
     @property
     def uptime_s(self) -> float:
@@ -44,29 +63,32 @@ class Lifecycle:
 
     def become_ready(self) -> None:
         """Accept predictions from now on, unless the service is already being stopped."""
-        if self.state == "starting":
-            self.state = "ready"
+        if self._state == "starting":
+            self._state = "ready"
 
     def fail(self) -> None:
         """Give up starting."""
-        if self.state == "starting":
-            self.state = "failed"
+        if self._state == "starting":
+            self._state = "failed"
 
     def drain(self) -> None:
         """Accept nothing more; what was accepted goes on."""
-        if self.state != "failed":
-            self.state = "draining"
+        if self._state != "failed":
+            self._state = "draining"
 
     def verify_ready(self) -> None:
         """Refuse unless ready.
 
         Raises:
-            NotReadyError: Starting or draining.
+            NotReadyError: Starting, stalled or draining.
         """
-        if self.state == "ready":
+        state = self.state
+        if state == "ready":
             return
-        if self.state == "starting":
+        if state == "starting":
             raise NotReadyError("The models are being loaded. Try again.", RETRY_STARTING_S)
+        if state == "stalled":
+            raise NotReadyError(STALLED, RETRY_DRAINING_S)
         raise NotReadyError("The service is stopping. Try another replica.", RETRY_DRAINING_S)
 
     @contextmanager
@@ -74,7 +96,7 @@ class Lifecycle:
         """Hold the service up while a request is being answered.
 
         Raises:
-            NotReadyError: Starting or draining.
+            NotReadyError: Starting, stalled or draining.
         """
         self.verify_ready()
         self.active_requests += 1

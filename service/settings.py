@@ -181,6 +181,20 @@ class Settings(AccessSettings):
     deadline_ms: float = Field(
         10_000, ge=10, le=600_000, description="Time a request has from its head to its run."
     )
+    stall_s: float = Field(
+        20,
+        ge=0.1,
+        le=3600,
+        description="Time at one job of every core, or of a device, after which the service is not "
+        "ready, and requests of that run are answered 504; it is ready again when one comes back.",
+    )
+    stall_restart_s: float = Field(
+        60,
+        ge=0.1,
+        le=36_000,
+        description="The same for `/health/live`, which then fails so that the process is "
+        "restarted; of an explanation's run, too.",
+    )
     max_body_bytes: int = Field(
         64 * MIB, ge=1024, le=2048 * MIB, description="Largest body of a request."
     )
@@ -251,6 +265,8 @@ class Settings(AccessSettings):
             raise ValueError("max_buffered_bytes is below max_body_bytes")
         if self.max_images_per_request > self.queue_capacity:
             raise ValueError("max_images_per_request is above queue_capacity")
+        if self.stall_restart_s < self.stall_s:
+            raise ValueError("stall_restart_s is below stall_s")
         return self
 
     @property

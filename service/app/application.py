@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
 from fastapi import FastAPI
 
@@ -17,31 +16,20 @@ from service.errors import StartupError
 from service.explain.pictures import Renderer
 from service.http import catalogue, control, explain, health, metrics, pages, predict, render
 from service.http.access import AccessMiddleware
-from service.http.access_document import document_access
 from service.http.body import BodyBudget
 from service.http.context import context_in
+from service.http.documented import DocumentedApplication
+from service.http.draining import DrainingMiddleware
 from service.http.error_handlers import install_error_handlers, refuse_at_the_door
 from service.http.forms import offers_dicom
 from service.http.middleware import HeadMiddleware, RequestMiddleware
-from service.http.openapi import DESCRIPTION, TAGS, TITLE, drop_validation_errors
+from service.http.openapi import DESCRIPTION, TAGS, TITLE
 from service.http.security_headers import SecurityHeadersMiddleware
 from service.http.v2 import infer as v2_infer
 from service.http.v2 import metadata as v2_metadata
 from service.inference.runtime import Runtime
 from service.pacs.results import warm_up
 from service.telemetry.prometheus import Metrics
-
-
-class Application(FastAPI):
-    """FastAPI whose OpenAPI document says what is really answered."""
-
-    def openapi(self) -> dict[str, Any]:
-        """Give the OpenAPI document."""
-        if self.openapi_schema is None:
-            document = super().openapi()
-            drop_validation_errors(document)
-            document_access(document, SERVICE_ROUTES, is_needed=not self.state.access.is_anonymous)
-        return super().openapi()
 
 
 async def _start(runtime: Runtime) -> None:
@@ -102,7 +90,7 @@ def build_app(
         await runtime.stop()
         renderer.close()
 
-    app = Application(
+    app = DocumentedApplication(
         title=TITLE,
         description=DESCRIPTION,
         version=__version__,
@@ -132,7 +120,7 @@ def build_app(
         app.include_router(module.router)
     app.mount(pages.PAGE_PATH, pages.page_files)
     app.mount(pages.ASSETS_PATH, pages.documentation_assets())
-    app.state.access = access
+    app.state.access, app.state.routes = access, SERVICE_ROUTES
     # The one added last is outermost.
     app.add_middleware(
         AccessMiddleware,
@@ -141,6 +129,7 @@ def build_app(
         refuse=refuse_at_the_door,
         request_id_of=lambda scope: context_in(scope).request_id,
     )
+    app.add_middleware(DrainingMiddleware, lifecycle=runtime.lifecycle)
     app.add_middleware(HeadMiddleware)
     app.add_middleware(RequestMiddleware, deadline_ms=settings.deadline_ms, metrics=recorded)
     app.add_middleware(SecurityHeadersMiddleware)

@@ -12,6 +12,8 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from service.gateway.errors import LeaseLostError
 
+FARTHEST_S = 86_400.0  # neither a lease nor a wait between tries can be set longer
+
 
 @dataclass(frozen=True)
 class Leasing:
@@ -27,8 +29,14 @@ class Leasing:
 
 
 def is_free(table: Table, now_s: float) -> ColumnElement[bool]:
-    """Tell rows that are due and that nobody works on."""
-    return (table.c.next_attempt_s <= now_s) & (table.c.lease_until_s <= now_s)
+    """Tell rows that are due and that nobody works on.
+
+    So are those whose moment is so far ahead that only a clock that has gone back since can have
+    written it. At worst somebody still has the work; then only one of both can settle it.
+    """
+    far_s = now_s + FARTHEST_S
+    due = (table.c.next_attempt_s <= now_s) | (table.c.next_attempt_s > far_s)
+    return due & ((table.c.lease_until_s <= now_s) | (table.c.lease_until_s > far_s))
 
 
 class Leased(Protocol):

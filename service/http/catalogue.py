@@ -7,7 +7,7 @@ from starlette.requests import Request
 
 from service.answers import ModelAnswer, ModelsAnswer, VersionAnswer
 from service.http.context import runtime_of
-from service.http.openapi import problem_responses
+from service.http.documented import problem_responses
 from service.inference.models import ServedModel
 from service.inference.runtime import Runtime
 from service.inference.versions import Versions

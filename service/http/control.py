@@ -14,7 +14,7 @@ from service.errors import InvalidRequestError, ModelControlDisabledError
 from service.http.body import BodyBudget, read_chunks
 from service.http.catalogue import describe_versions
 from service.http.context import context_of, runtime_of
-from service.http.openapi import problem_responses
+from service.http.documented import problem_responses
 from service.http.query import verify_query
 from service.inference.runtime import Runtime
 

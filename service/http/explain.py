@@ -23,6 +23,7 @@ from service.explain.pictures import PictureOrder, Renderer
 from service.http.accept import choose_media_type
 from service.http.connection import while_connected
 from service.http.context import RequestContext, context_of, runtime_of
+from service.http.documented import problem_responses
 from service.http.forms import (
     DICOM,
     JSON,
@@ -33,7 +34,7 @@ from service.http.forms import (
     respond_with_objects,
 )
 from service.http.metrics import record_result
-from service.http.openapi import EXPLAIN_BODY, EXPLAIN_CONTENT, problem_responses
+from service.http.openapi import EXPLAIN_BODY, EXPLAIN_CONTENT
 from service.http.predict import ModelQuery, PointQuery, respond
 from service.http.query import verify_query
 from service.http.receive import read_request

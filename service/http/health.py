@@ -8,7 +8,7 @@ from starlette.requests import Request
 from cxr import __version__
 from service.answers import HealthAnswer, ModelHealth, StatusAnswer
 from service.http.context import runtime_of
-from service.http.openapi import problem_responses
+from service.http.documented import problem_responses
 
 router = APIRouter(prefix="/health", tags=["health"])
 
@@ -36,14 +36,23 @@ async def health(request: Request) -> HealthAnswer:
     )
 
 
-@router.get("/live", summary="Is the event loop turning?")
-async def live() -> StatusAnswer:
-    """200 from the first moment to the last, also while starting and draining."""
+@router.get("/live", summary="Is the process of any use?", responses=problem_responses(503))
+async def live(request: Request) -> StatusAnswer:
+    """200 from the first moment to the last, also while starting and draining.
+
+    503 only if nothing has come back from the cores, a device or an explanation for so long
+    (`CXR_STALL_RESTART_S`) that the process should be replaced.
+    """
+    runtime_of(request).stall.verify_live()
     return StatusAnswer(status="live")
 
 
 @router.get("/ready", summary="Are predictions accepted?", responses=problem_responses(503))
 async def ready(request: Request) -> StatusAnswer:
-    """200 once the bundles are verified, warmed and match their goldens; 503 when draining."""
+    """200 once the bundles are verified, warmed and match their goldens.
+
+    503 when draining, and for as long as nothing comes back from the cores or a device
+    (`CXR_STALL_S`).
+    """
     runtime_of(request).lifecycle.verify_ready()
     return StatusAnswer(status="ready")

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from service.answers import Problem
 from service.http.examples import EXAMPLE_BASE64
 from service.http.json_body import JsonImage, JsonRequest
-from service.http.problems import ALL_PROBLEM_TYPES, MEDIA_TYPE
 
 TITLE = "Chest radiograph inference"
 DESCRIPTION = """\
@@ -152,54 +150,3 @@ RENDER_CONTENT: dict[int | str, dict[str, Any]] = {
         "content": {"image/png": _BINARY},
     }
 }
-
-
-def drop_validation_errors(document: dict[str, Any]) -> None:
-    """Take out the 422 that FastAPI documents by itself: here such a request gets 400."""
-    for path in document["paths"].values():
-        for operation in path.values():
-            content = operation["responses"].get("422", {}).get("content", {})
-            schema = content.get("application/json", {}).get("schema", {})
-            if schema.get("$ref", "").endswith("/HTTPValidationError"):
-                del operation["responses"]["422"]
-    for name in ("HTTPValidationError", "ValidationError"):
-        document["components"]["schemas"].pop(name, None)
-
-
-def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Give the OpenAPI responses of the problems with these statuses."""
-    return {status: _problem_response(status) for status in statuses}
-
-
-def _problem_response(status: int) -> dict[str, Any]:
-    kinds = sorted(
-        (kind for kind in ALL_PROBLEM_TYPES if kind.status == status), key=lambda kind: kind.slug
-    )
-    response: dict[str, Any] = {
-        "description": "; ".join(kind.title for kind in kinds),
-        "content": {
-            MEDIA_TYPE: {
-                "schema": Problem.model_json_schema(),
-                "examples": {
-                    kind.slug: {
-                        "value": {
-                            "type": kind.type,
-                            "title": kind.title,
-                            "status": kind.status,
-                            "detail": "What was wrong, and what to do.",
-                            "request_id": "8f14e45fceea167a",
-                        }
-                    }
-                    for kind in kinds
-                },
-            }
-        },
-    }
-    if status in (429, 503):
-        response["headers"] = {
-            "Retry-After": {
-                "description": "Seconds after which to try again.",
-                "schema": {"type": "integer"},
-            }
-        }
-    return response

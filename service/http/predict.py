@@ -12,9 +12,10 @@ from service.answers import AnyResult, ImageError, ImageResult, PredictAnswer, T
 from service.http.accept import choose_media_type
 from service.http.connection import while_connected
 from service.http.context import RequestContext, context_of, runtime_of
+from service.http.documented import problem_responses
 from service.http.forms import DICOM, FHIR, JSON, MULTIPART_DICOM, choose_sources, respond_in_form
 from service.http.metrics import record_result
-from service.http.openapi import PREDICT_BODY, PREDICT_CONTENT, problem_responses
+from service.http.openapi import PREDICT_BODY, PREDICT_CONTENT
 from service.http.problems import SERVER_FAULT, error_response, problem_of, problem_type_of
 from service.http.query import verify_query
 from service.http.receive import read_request

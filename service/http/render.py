@@ -18,8 +18,9 @@ from service.http.accept import choose_media_type
 from service.http.body import BodyBudget
 from service.http.connection import while_connected
 from service.http.context import context_of, runtime_of
+from service.http.documented import problem_responses
 from service.http.images import read_images
-from service.http.openapi import EXPLAIN_BODY, RENDER_CONTENT, problem_responses
+from service.http.openapi import EXPLAIN_BODY, RENDER_CONTENT
 from service.http.query import verify_query
 from service.inference.rendering import Picture, render_picture
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from service.deadline import Clock, Deadline
-from service.errors import InferenceFailedError, NotReadyError
+from service.errors import DeadlineExceededError, InferenceFailedError, NotReadyError
 from service.inference.batch_queue import BatchQueue, Item, ItemOutput, P, R
 from service.inference.moving_mean import MovingMean
 from service.inference.observer import UNOBSERVED, BatchObserver
@@ -24,6 +24,7 @@ SMOOTHING = 0.2  # weight of the newest run in the mean duration: about the last
 MAX_RETRY_AFTER_S = 60
 
 ENGINE_FAILED = "The model could not be run. Try again; if it persists, report the request id."
+NOT_BACK = "The model does not come back from its run. Try another replica."
 NOT_FINITE = "The model gave no finite numbers for this image. Other images are not affected."
 
 
@@ -56,6 +57,7 @@ class Batcher(Generic[P, R]):
         max_batch: Most items of a batch.
         batch_window_s: Longest wait of the oldest item once the engine is free.
         queue_capacity: Most items that may wait.
+        longest_run_s: After that long a run's items are told that it does not come back.
         observer: Is told of every run.
         clock: Gives seconds.
     """
@@ -67,11 +69,13 @@ class Batcher(Generic[P, R]):
         max_batch: int,
         batch_window_s: float,
         queue_capacity: int,
+        longest_run_s: float | None = None,
         observer: BatchObserver = UNOBSERVED,
         clock: Clock = time.monotonic,
     ) -> None:
         self._runner = runner
         self._queue: BatchQueue[P, R] = BatchQueue(max_batch, batch_window_s, queue_capacity)
+        self._longest_run_s = longest_run_s
         self._clock = clock
         self._observer = observer
         self._thread = ThreadPoolExecutor(
@@ -80,6 +84,8 @@ class Batcher(Generic[P, R]):
         self._changed = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
         self._running_count = 0
+        self._run_begun_s = 0.0
+        self._giving_up: asyncio.TimerHandle | None = None
         self._forming: asyncio.Task[None] | None = None
         self._stopping = False
         self._item_s = MovingMean(SMOOTHING)
@@ -102,6 +108,11 @@ class Batcher(Generic[P, R]):
     def mean_item_s(self) -> float:
         """Seconds of a run for each of its items, a moving average; 0 before the first run."""
         return self._item_s.value
+
+    @property
+    def running_s(self) -> float:
+        """Seconds for which the present run has been going on; 0 between runs."""
+        return self._clock() - self._run_begun_s if self._is_busy else 0.0
 
     @property
     def backlog_s(self) -> float:
@@ -145,7 +156,8 @@ class Batcher(Generic[P, R]):
             deadline: An item whose run has not begun by then gets DeadlineExceededError.
 
         Returns:
-            A future per item, in order. It may also raise InferenceFailedError.
+            A future per item, in order. It may also raise InferenceFailedError, and
+            DeadlineExceededError when its run does not come back.
 
         Raises:
             QueueFullError: There is no room for all; nothing was queued.
@@ -204,12 +216,17 @@ class Batcher(Generic[P, R]):
         if run is not None:
             for item in items:
                 item.is_running = True
-            self._running_count = len(items)
+            self._running_count, self._run_begun_s = len(items), self._clock()
             self._running = asyncio.create_task(self._run(items, run))
             self._running.add_done_callback(self._ended)
+            if self._longest_run_s is not None:
+                loop = asyncio.get_running_loop()
+                self._giving_up = loop.call_later(self._longest_run_s, _give_up, items)
 
     def _ended(self, _: asyncio.Task[None]) -> None:
-        self._running, self._running_count = None, 0
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+        self._running, self._running_count, self._giving_up = None, 0, None
         self._changed.set()
 
     def _form(self, items: list[Item[P, R]]) -> Run[R] | None:
@@ -260,3 +277,9 @@ class Batcher(Generic[P, R]):
         for item in items:
             if not item.answer.done():
                 item.answer.set_exception(InferenceFailedError(ENGINE_FAILED))
+
+
+def _give_up(items: Sequence[Item[P, R]]) -> None:
+    for item in items:
+        if not item.answer.done():
+            item.answer.set_exception(DeadlineExceededError(NOT_BACK))

@@ -6,13 +6,14 @@ import asyncio
 import heapq
 import itertools
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar
 
-from service.deadline import Deadline
+from service.deadline import Clock, Deadline
 from service.errors import DeadlineExceededError
 
 T = TypeVar("T")
@@ -33,10 +34,13 @@ class CorePool:
 
     Args:
         threads: How many jobs run at a time.
+        clock: Gives seconds.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, clock: Clock = time.monotonic) -> None:
         self.threads = threads
+        self._clock = clock
+        self._begun_s: list[float | None] = [None] * threads
         self._waiting: list[tuple[float, int, Future[Any], Callable[[], Any]]] = []
         self._order = itertools.count()
         self._now_s = 0.0  # of the virtual time in which every waiting flow has a pool of its own
@@ -44,7 +48,7 @@ class CorePool:
         self._changed = threading.Condition()
         self._closing = False
         self._workers = [
-            threading.Thread(target=self._work, name=f"core_{number}", daemon=True)
+            threading.Thread(target=self._work, args=(number,), name=f"core_{number}", daemon=True)
             for number in range(threads)
         ]
         for worker in self._workers:
@@ -54,6 +58,14 @@ class CorePool:
     def waiting(self) -> int:
         """Jobs that have not begun."""
         return len(self._waiting)
+
+    @property
+    def stalled_s(self) -> float:
+        """Seconds for which every thread has been at one job; 0 while one of them is free."""
+        begun_s = [moment for moment in self._begun_s if moment is not None]
+        if len(begun_s) < self.threads:
+            return 0.0
+        return max(0.0, self._clock() - max(begun_s))
 
     def submit(self, job: Callable[[], T], *, flow: str = "", cost_s: float = 0.0) -> Future[T]:
         """Queue a job, which sees the caller's context variables. Any thread may call it.
@@ -108,14 +120,16 @@ class CorePool:
         except TimeoutError:  # a thread cannot be stopped; its result is thrown away
             raise DeadlineExceededError(NOT_BEGUN) from None
 
-    def _work(self) -> None:
+    def _work(self, number: int) -> None:
         while (taken := self._take()) is not None:
             future, job = taken
+            self._begun_s[number] = self._clock()
             if future.set_running_or_notify_cancel():
                 try:
                     future.set_result(job())
                 except BaseException as error:  # whoever waits for it is told
                     future.set_exception(error)
+            self._begun_s[number] = None
             del taken, future, job  # a worker that waits must not hold what it worked on
 
     def _take(self) -> tuple[Future[Any], Callable[[], Any]] | None:

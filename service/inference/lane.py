@@ -54,6 +54,10 @@ class Lane(Protocol):
     def load(self) -> Load:
         """What is under way on it."""
 
+    @property
+    def stalled_s(self) -> float:
+        """Seconds for which nothing could get through it: all that runs was begun before."""
+
     async def read(
         self, prepare: Prepare, deadline: Deadline, course: Course | None = None
     ) -> Passage:
@@ -105,6 +109,11 @@ class CoreLane:
         self._name = name
         self._pool = pool
         self._clock = clock
+
+    @property
+    def stalled_s(self) -> float:
+        """Seconds for which no core has come back, see :class:`Lane`."""
+        return self._pool.stalled_s
 
     async def read(
         self, prepare: Prepare, deadline: Deadline, course: Course | None = None
@@ -186,6 +195,11 @@ class DeviceLane:
         self._name = name
         self._pool = pool
         self._clock = clock
+
+    @property
+    def stalled_s(self) -> float:
+        """Seconds for which no core, or the device, has not come back, see :class:`Lane`."""
+        return max(self._pool.stalled_s, self.batcher.running_s)
 
     async def read(
         self, prepare: Prepare, deadline: Deadline, course: Course | None = None

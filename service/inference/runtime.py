@@ -22,6 +22,7 @@ from service.inference.models import Models, ServedModel, default_name
 from service.inference.observer import Observer
 from service.inference.serving import Serving
 from service.inference.shadowing import Shadowing
+from service.inference.stall import StallWatch
 from service.inference.versions import Versions
 from service.inference.watcher import Watcher
 from service.lifecycle import RETRY_STARTING_S, Lifecycle
@@ -46,7 +47,10 @@ class Runtime:
         build_explainer: ExplainerBuilder | None = None,
     ) -> None:
         self.settings = settings
-        self.lifecycle = Lifecycle()
+        self.stall = StallWatch(
+            lambda: self.loaded_models, settings.stall_s, settings.stall_restart_s
+        )
+        self.lifecycle = Lifecycle(is_stalled=self.stall.is_stalled)
         self.pool = CorePool(settings.workers or usable_cores())
         self.admission = Admission(settings.max_wait_ms / MS_PER_S, self.pool.threads)
         self._serving = Serving(settings, self.pool)

@@ -44,6 +44,7 @@ class Serving:
             max_batch=settings.explain_max_batch,
             batch_window_s=0.0,
             queue_capacity=settings.explain_queue_capacity,
+            longest_run_s=settings.stall_s,
             observer=self.observer.batches_of(model.bundle.manifest.name, EXPLAIN),
         )
         explaining.start()
@@ -61,6 +62,7 @@ class Serving:
             max_batch=engine.max_batch,
             batch_window_s=settings.batch_window_ms / MS_PER_S,
             queue_capacity=load.capacity,
+            longest_run_s=settings.stall_s,
             observer=self.observer.batches_of(name, PREDICT),
         )
         batcher.start()

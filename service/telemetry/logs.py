@@ -66,6 +66,7 @@ def configure_logging(level: str, stream: TextIO | None = None) -> None:
         level: Name of the least severe level of our own lines.
         stream: Standard output by default.
     """
+    logging.raiseExceptions = False  # a full disk under the log is no news for each request
     handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()

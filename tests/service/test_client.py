@@ -127,8 +127,13 @@ async def test_other_problems_are_not_retried(ask: Ask, status: int) -> None:
 async def test_answer_of_a_proxy_is_a_service_error(ask: Ask) -> None:
     """What is no problem object is still told by its status."""
     with pytest.raises(ServiceError) as caught:
-        await ask(Script(httpx.Response(502, text="<html>")))
-    assert (caught.value.status, caught.value.type) == (502, "about:blank")
+        await ask(Script(httpx.Response(504, text="<html>")))
+    assert (caught.value.status, caught.value.type) == (504, "about:blank")
+
+
+async def test_dead_replica_behind_a_proxy_is_retried(ask: Ask) -> None:
+    """The proxy says 502 for a connection that broke: another replica is asked."""
+    assert await ask(Script(httpx.Response(502, text="<html>"), MODELS)) == ()
 
 
 def test_longest_wait_is_bounded() -> None:

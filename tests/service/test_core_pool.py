@@ -160,3 +160,33 @@ def test_closed_pool_drops_what_has_not_begun() -> None:
     assert running.result(timeout=10) == 7
     assert waiting.cancelled()
     assert pool.waiting == 0
+
+
+def test_pool_is_stalled_only_when_every_thread_is(clock_s: list[float]) -> None:
+    """One job that never comes back holds up nobody else; one on each thread does."""
+    pool, gate = CorePool(2, clock=lambda: clock_s[0]), threading.Event()
+    entered = threading.Semaphore(0)
+
+    def hang() -> None:
+        entered.release()
+        gate.wait()
+
+    pool.submit(hang)
+    entered.acquire()
+    clock_s[0] += 50.0
+    assert pool.stalled_s == 0.0
+    second = pool.submit(hang)
+    entered.acquire()
+    clock_s[0] += 5.0
+    assert pool.stalled_s == 5.0  # since the last of them began
+    gate.set()
+    second.result()
+    pool.submit(int).result()
+    assert pool.stalled_s == 0.0
+    pool.close()
+
+
+@pytest.fixture
+def clock_s() -> list[float]:
+    """A clock that a test sets."""
+    return [100.0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import cast
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -22,9 +22,9 @@ from service.errors import ClientDisconnectedError
 from service.gateway.gateway import Gateway
 from service.gateway.http import health, jobs, stow, studies
 from service.gateway.http.middleware import SCOPE_KEY, GatewayMiddleware, request_id_of
-from service.gateway.http.problems import answer_error
+from service.gateway.http.problems import answer_error, gateway_responses
 from service.http.access import AccessMiddleware
-from service.http.access_document import document_access
+from service.http.documented import DocumentedApplication
 from service.http.problems import (
     CLIENT_CLOSED_REQUEST,
     INVALID_REQUEST,
@@ -41,17 +41,6 @@ _BY_STATUS = {
     404: (NOT_FOUND, "There is nothing at this path. /openapi.json lists what there is."),
     405: (METHOD_NOT_ALLOWED, "This path takes other methods; the Allow header names them."),
 }
-
-
-class GatewayApplication(FastAPI):
-    """FastAPI whose OpenAPI document says who may ask."""
-
-    def openapi(self) -> dict[str, Any]:
-        """Give the OpenAPI document."""
-        if self.openapi_schema is None:
-            document = super().openapi()
-            document_access(document, GATEWAY_ROUTES, is_needed=not self.state.access.is_anonymous)
-        return super().openapi()
 
 
 def build_gateway_app(
@@ -77,16 +66,17 @@ def build_gateway_app(
         yield
         await asyncio.to_thread(gateway.stop)
 
-    app = GatewayApplication(
+    app = DocumentedApplication(
         title=TITLE,
         version=__version__,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        responses=gateway_responses(500),
         lifespan=lifespan,
     )
     app.state.gateway = gateway
-    app.state.access = access
+    app.state.access, app.state.routes = access, GATEWAY_ROUTES
     for module in (stow, studies, jobs, health):
         app.include_router(module.router)
     app.add_exception_handler(CxrError, _on_domain_error)

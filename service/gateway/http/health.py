@@ -13,6 +13,7 @@ import service.http
 from cxr import __version__
 from service.answers import StatusAnswer
 from service.gateway.http.context import gateway_of
+from service.gateway.http.problems import gateway_responses
 from service.http.pages import PAGE_HEADERS
 from service.lifecycle import State as LifecycleState
 from service.telemetry.prometheus import CONTENT_TYPE
@@ -54,14 +55,19 @@ async def live() -> StatusAnswer:
     return StatusAnswer(status="live")
 
 
-@router.get("/health/ready", summary="Are objects accepted?")
+@router.get("/health/ready", summary="Are objects accepted?", responses=gateway_responses(503))
 async def ready(request: Request) -> StatusAnswer:
     """200 while objects are taken; 503 while starting or stopping. A full disk is no reason."""
     gateway_of(request).lifecycle.verify_ready()
     return StatusAnswer(status="ready")
 
 
-@router.get("/metrics", summary="Counts and durations for Prometheus", response_class=Response)
+@router.get(
+    "/metrics",
+    summary="Counts and durations for Prometheus",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
 def metrics(request: Request) -> Response:
     """Prometheus text."""
     return Response(gateway_of(request).metrics.render(), media_type=CONTENT_TYPE)

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from service.errors import InvalidRequestError
 from service.gateway.http.answers import JobAnswer, JobsAnswer, job_answer
 from service.gateway.http.context import gateway_of
+from service.gateway.http.problems import gateway_responses
 from service.gateway.states import State
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -17,7 +18,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 LARGEST_PAGE = 500
 
 
-@router.get("", summary="List jobs")
+@router.get("", summary="List jobs", responses=gateway_responses(400))
 def list_jobs(
     request: Request,
     state: State | None = None,
@@ -37,13 +38,13 @@ def list_jobs(
     )
 
 
-@router.get("/{job_id}", summary="Show a job")
+@router.get("/{job_id}", summary="Show a job", responses=gateway_responses(404))
 def show_job(job_id: str, request: Request) -> JobAnswer:
     """One job with its deliveries."""
     return job_answer(gateway_of(request).ledger.get(job_id))
 
 
-@router.post("/{job_id}:retry", summary="Retry a dead job")
+@router.post("/{job_id}:retry", summary="Retry a dead job", responses=gateway_responses(404, 409))
 def retry_job(job_id: str, request: Request) -> JobAnswer:
     """Begin a dead job again where it failed: its analysis, or its dead deliveries."""
     gateway = gateway_of(request)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from starlette.responses import Response
 
 from service.gateway import errors
+from service.http.documented import problem_responses
 from service.http.problems import (
+    ALL_PROBLEM_TYPES,
     INTERNAL,
     INTERNAL_DETAIL,
     ProblemType,
@@ -27,6 +30,12 @@ GATEWAY_PROBLEM_TYPES: Mapping[type[Exception], ProblemType] = {
     errors.UnknownStudyError: ProblemType(404, "unknown-study", "Unknown study"),
     errors.SourceUnavailableError: ProblemType(502, "source-unavailable", "Source unavailable"),
 }
+
+
+def gateway_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Give the OpenAPI responses of the gateway's problems with these statuses."""
+    kinds = {*ALL_PROBLEM_TYPES, *GATEWAY_PROBLEM_TYPES.values()}
+    return problem_responses(*statuses, kinds=kinds)
 
 
 def answer_error(error: Exception, request_id: str) -> Response:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 from fastapi import APIRouter
 from sqlalchemy.exc import SQLAlchemyError
@@ -21,25 +23,51 @@ from service.gateway.errors import InsufficientStorageError, UnreadableObjectErr
 from service.gateway.gateway import Gateway
 from service.gateway.header import read_header
 from service.gateway.http.context import gateway_of
+from service.gateway.http.problems import gateway_responses
 from service.gateway.receiving import ReceivedParts
-from service.gateway.spool import Staged
+from service.gateway.spool import RETRY_FULL_S, Staged
 from service.gateway.stow_answer import Failed, Stored
 from service.http.body import declared_length, too_large
 from service.telemetry.request_log import note
 
 router = APIRouter(prefix="/dicomweb", tags=["DICOMweb"])
 
+_ANSWER = {"content": {stow_answer.MEDIA_TYPE: {"schema": {"type": "object"}}}}
+_RELATED = "multipart/related"
+
+STORING: dict[str, Any] = {
+    "response_class": Response,
+    "responses": {
+        200: {"description": "All objects are stored.", **_ANSWER},
+        202: {"description": "Some objects are stored.", **_ANSWER},
+        **gateway_responses(400, 413, 503, 504, 507),
+        409: {"description": "No object is stored.", **_ANSWER},
+    },
+    "openapi_extra": {
+        "requestBody": {
+            "required": True,
+            "content": {_RELATED: {"schema": {"type": "string", "format": "binary"}}},
+        }
+    },
+}
+"""What the document says of both routes."""
+
+NO_ROOM = "The gateway has no room for the objects."
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
 CHUNK_TIMEOUT_S = 60.0  # a sender that stalls longer is cut off
 SLOWEST_BYTES_PER_S = 1024  # and one that trickles, over all but its first CHUNK_TIMEOUT_S
 
 
-@router.post("/studies", summary="Store objects (STOW-RS)")
+@router.post("/studies", summary="Store objects (STOW-RS)", **STORING)
 async def store(request: Request) -> Response:
     """Objects in; the answer lists each that is stored, and each that is not with its reason."""
     return await _store(request, None)
 
 
-@router.post("/studies/{study_instance_uid}", summary="Store objects of one study (STOW-RS)")
+@router.post(
+    "/studies/{study_instance_uid}", summary="Store objects of one study (STOW-RS)", **STORING
+)
 async def store_study(study_instance_uid: str, request: Request) -> Response:
     """As above; objects of other studies are refused."""
     return await _store(request, study_instance_uid)
@@ -48,6 +76,15 @@ async def store_study(study_instance_uid: str, request: Request) -> Response:
 async def _store(request: Request, study: str | None) -> Response:
     gateway = gateway_of(request)
     gateway.verify_accepting()
+    try:
+        return await _receive(request, gateway, study)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise InsufficientStorageError(NO_ROOM, RETRY_FULL_S) from None
+
+
+async def _receive(request: Request, gateway: Gateway, study: str | None) -> Response:
     settings = gateway.settings
     stored: list[Stored] = []
     failed: list[Failed] = []
@@ -65,7 +102,7 @@ async def _store(request: Request, study: str | None) -> Response:
     if not stored and not failed:
         raise InvalidRequestError("The body holds no object.")
     if not stored and all(one.reason == stow_answer.OUT_OF_RESOURCES for one in failed):
-        raise InsufficientStorageError("The gateway has no room for the objects.", 60)
+        raise InsufficientStorageError(NO_ROOM, RETRY_FULL_S)
     note(stored=len(stored), refused=len(failed))
     status = 200 if not failed else 202 if stored else 409
     answer = stow_answer.build_stow_answer(stored, failed)
@@ -86,8 +123,9 @@ def _take(gateway: Gateway, staged: Staged, study: str | None) -> Stored | Faile
         return Failed(stow_answer.CANNOT_UNDERSTAND)
     except InsufficientStorageError:
         return Failed(stow_answer.OUT_OF_RESOURCES)
-    except (OSError, SQLAlchemyError):  # logged where it happened
-        return Failed(stow_answer.PROCESSING_FAILURE)
+    except (OSError, SQLAlchemyError) as error:  # logged where it happened
+        is_full = isinstance(error, OSError) and error.errno in FULL
+        return Failed(stow_answer.OUT_OF_RESOURCES if is_full else stow_answer.PROCESSING_FAILURE)
     return Stored(taken.header.sop_class_uid, taken.header.sop_instance_uid)
 
 

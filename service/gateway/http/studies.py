@@ -12,12 +12,18 @@ from service.gateway.errors import SourceUnavailableError
 from service.gateway.header import UID_FORM
 from service.gateway.http.answers import PulledAnswer
 from service.gateway.http.context import gateway_of
+from service.gateway.http.problems import gateway_responses
 from service.gateway.pull import pull_study
 
 router = APIRouter(prefix="/v1/studies", tags=["studies"])
 
 
-@router.post("/{study_instance_uid}:analyze", status_code=202, summary="Pull and analyse a study")
+@router.post(
+    "/{study_instance_uid}:analyze",
+    status_code=202,
+    summary="Pull and analyse a study",
+    responses=gateway_responses(400, 404, 413, 502, 503, 507),
+)
 def analyze(study_instance_uid: str, request: Request) -> PulledAnswer:
     """Fetch the study by WADO-RS. Answered once its objects are safely in the inbox."""
     gateway = gateway_of(request)

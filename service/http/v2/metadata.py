@@ -34,9 +34,10 @@ async def describe_server() -> ServerMetadata:
     return ServerMetadata(name=SERVER_NAME, version=__version__, extensions=EXTENSIONS)
 
 
-@router.get("/health/live", summary="Is the event loop turning?")
-async def live() -> ServerLive:
-    """200 from the first moment to the last."""
+@router.get("/health/live", summary="Is the process of any use?", responses=error_responses(503))
+async def live(request: Request) -> ServerLive:
+    """200 from the first moment to the last; 503 if the process should be replaced."""
+    runtime_of(request).stall.verify_live()
     return ServerLive(live=True)
 
 
