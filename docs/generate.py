@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from textwrap import dedent
 
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent))
@@ -22,6 +23,8 @@ from service.settings import Settings, settings_table  # noqa: E402
 from service.telemetry.gateway import GATEWAY_METRICS  # noqa: E402
 from service.telemetry.metrics import metrics_table  # noqa: E402
 
+ALERTS = DOCS.parent / "k8s" / "components" / "monitoring" / "prometheusrule.yaml"
+COMPOSE_ALERTS = DOCS.parent / "compose" / "alerts.yaml"
 PROBLEMS_PAGE = DOCS.parent / "service" / "http" / "page" / "problems.html"
 
 CONFIGURATION = """# Configuration
@@ -92,6 +95,12 @@ This page is made from the code by `make docs`.
 """
 
 
+def render_alerts(resource: str) -> str:
+    """Give the rules in a PrometheusRule as a file that Prometheus itself reads."""
+    _, _, spec = resource.partition("\nspec:\n")
+    return "# Made from k8s/components/monitoring by make docs.\n" + dedent(spec)
+
+
 def render_documents() -> dict[Path, str]:
     """Give every generated document with its content."""
     settings = Settings.model_construct()
@@ -107,6 +116,7 @@ def render_documents() -> dict[Path, str]:
         + GATEWAY_METRICS_TEXT
         + metrics_table(GATEWAY_METRICS),
         DOCS / "openapi.json": json.dumps(document, indent=2, ensure_ascii=False) + "\n",
+        COMPOSE_ALERTS: render_alerts(ALERTS.read_text()),
         PROBLEMS_PAGE: render_problems_page((DOCS / "problems.md").read_text()),
     }
 

@@ -75,7 +75,7 @@ def test_grace_period_covers_the_drain(objects: Built) -> None:
 
 
 def test_endpoints_are_gone_before_the_signal(objects: Built) -> None:
-    """preStop waits for longer than readiness would need, so nobody is sent to a drainer."""
+    """The wait before the signal is longer than readiness needs, so nobody is sent to a drainer."""
     for _, one, _ in containers(objects):
         ready = one["readinessProbe"]
         patience_s = ready["periodSeconds"] * ready["failureThreshold"]
