@@ -54,7 +54,7 @@ def closure(requirements: list[str]) -> set[str]:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_everything_installed_is_locked(target: str) -> None:
-    """The installer has no version left to choose: the lock, given as constraints, has all of them."""
+    """No version is left to choose: the lock, given as constraints, has all of them."""
     # Tools of installation, which torch names; the base image has them.
     assert closure(wanted(target)) - {"setuptools"} <= SCRIPT["pinned"](LOCK).keys()
 
