@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import delete, insert, select
 
 from service.gateway.database import Database
-from service.gateway.leases import Leasing, free, is_free, release, settle, take
+from service.gateway.leases import Leasing, free, is_free, put_off, release, take
 from service.gateway.schema import commitment_reports
 
 
@@ -132,13 +132,7 @@ class CommitmentReports:
             LeaseLostError: Another sends it now.
         """
         with self._database.transaction() as connection:
-            settle(
-                connection,
-                commitment_reports,
-                report,
-                reason=reason,
-                next_attempt_s=time.time() + delay_s,
-            )
+            put_off(connection, commitment_reports, report, reason, delay_s)
 
     def forget(self, report: CommitmentReport) -> None:
         """Delete a report that arrived, or is given up."""

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from service.gateway.database import Database
 from service.gateway.header import ObjectHeader
-from service.gateway.leases import Leasing, free, is_free, release, settle, take
+from service.gateway.leases import Leasing, free, is_free, put_off, release, settle, take
 from service.gateway.schema import WAITING, deliveries, jobs, results
 from service.gateway.spool import Spool, Staged
 
@@ -224,14 +224,7 @@ class Inbox:
             LeaseLostError: Another analyses it now.
         """
         with self._database.transaction() as connection:
-            settle(
-                connection,
-                jobs,
-                job,
-                state="received",
-                reason=reason,
-                next_attempt_s=time.time() + delay_s,
-            )
+            put_off(connection, jobs, job, reason, delay_s, state="received")
 
     def bury(self, job: Job, reason: str) -> None:
         """Give an object up; it is a dead letter until somebody retries it.

@@ -73,6 +73,18 @@ def settle(connection: Connection, table: Table, work: Leased, **values: Any) ->
         raise LeaseLostError("The work took longer than its lease.")
 
 
+def put_off(
+    connection: Connection, table: Table, work: Leased, reason: str, delay_s: float, **values: Any
+) -> None:
+    """Give leased work back, to be tried again later.
+
+    Raises:
+        LeaseLostError: Another has it now; nothing was written.
+    """
+    again_s = time.time() + delay_s
+    settle(connection, table, work, reason=reason, next_attempt_s=again_s, **values)
+
+
 def free() -> dict[str, Any]:
     """Give the columns of work nobody has."""
     return {"lease_owner": None, "lease_until_s": 0.0}

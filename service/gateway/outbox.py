@@ -9,7 +9,7 @@ from sqlalchemy import Connection, exists, select, update
 
 from service.gateway.database import Database
 from service.gateway.inbox import Result
-from service.gateway.leases import Leasing, is_free, settle, take
+from service.gateway.leases import Leasing, is_free, put_off, settle, take
 from service.gateway.schema import DEAD, DELIVERED, WAITING, deliveries, jobs, results
 
 
@@ -134,13 +134,7 @@ class Outbox:
             LeaseLostError: Another delivers it now.
         """
         with self._database.transaction() as connection:
-            settle(
-                connection,
-                deliveries,
-                delivery,
-                reason=reason,
-                next_attempt_s=time.time() + delay_s,
-            )
+            put_off(connection, deliveries, delivery, reason, delay_s)
 
     def _end(self, delivery: Delivery, state: str, reason: str | None) -> bool:
         with self._database.transaction() as connection:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -23,6 +24,8 @@ class Staged:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: BinaryIO = path.open("xb")
+        self._syncing = threading.Lock()
+        self._failed: OSError | None = None
         self.size_bytes = 0
 
     def __enter__(self) -> Self:
@@ -44,19 +47,35 @@ class Staged:
     @contextmanager
     def reading(self) -> Iterator[BinaryIO]:
         """Give what was written so far, from its beginning."""
-        self._file.flush()
+        if not self._file.closed:
+            self._file.flush()
         with self.path.open("rb") as file:
             yield file
 
     def sync(self) -> None:
-        """Have the bytes on disk."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        """Have the bytes on disk. Any thread, more than once.
+
+        Raises:
+            OSError: The disk does not take them, now or when it was asked first: a second try
+                would succeed without having written them.
+        """
+        with self._syncing:
+            if self._failed is not None:
+                raise self._failed
+            if self._file.closed:
+                return
+            try:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                self._failed = error
+                raise
+            self._file.close()
 
     def discard(self) -> None:
         """Remove the file; harmless if it was kept."""
-        self._file.close()
+        with self._syncing, suppress(OSError):  # of a full disk, for what is not wanted
+            self._file.close()
         self.path.unlink(missing_ok=True)
 
 

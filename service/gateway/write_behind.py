@@ -1,9 +1,10 @@
-"""A file that is written and hashed while its next bytes still come."""
+"""A file that is written and hashed while its next bytes still come, and synced at once."""
 
 from __future__ import annotations
 
 import queue
 import threading
+from contextlib import suppress
 from hashlib import sha256
 
 from service.gateway.errors import InsufficientStorageError
@@ -27,6 +28,7 @@ class WriteBehind:
         self._spool = spool
         self._digest = sha256(salt)
         self._error: OSError | InsufficientStorageError | None = None
+        self._whole = threading.Event()
         self._pieces: queue.Queue[bytes | None] = queue.Queue(MOST_WAITING)
         self.staged = spool.stage()
         self.staged.write(begin)
@@ -45,7 +47,7 @@ class WriteBehind:
             OSError: The disk did not take it.
         """
         self._pieces.put(None)
-        self._thread.join()
+        self._whole.wait()
         if self._error is not None:
             self.staged.discard()
             raise self._error
@@ -54,7 +56,7 @@ class WriteBehind:
     def discard(self) -> None:
         """Remove the file."""
         self._pieces.put(None)
-        self._thread.join()
+        self._whole.wait()
         self.staged.discard()
 
     def _run(self) -> None:
@@ -67,3 +69,7 @@ class WriteBehind:
             except (OSError, InsufficientStorageError) as error:
                 self._error = error
             self._digest.update(piece)
+        self._whole.set()
+        if self._error is None:
+            with suppress(OSError):  # told to whoever keeps the file
+                self.staged.sync()
