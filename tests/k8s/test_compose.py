@@ -64,4 +64,4 @@ def test_volumes_and_files_are_there() -> None:
         assert set(service.get("depends_on", ())) <= COMPOSE["services"].keys()
         if "build" in service:
             assert f"AS {service['build']['target']}\n" in dockerfile
-        assert re.search(r":\d[\w.]*$", service["image"])
+        assert re.search(r":v?\d[\w.]*$", service["image"])
