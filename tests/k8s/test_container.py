@@ -86,10 +86,10 @@ def instructions() -> list[tuple[str, str]]:
 
 def test_stages() -> None:
     """Both images and their default; only final stages come from the one without tools."""
-    froms = [value for name, value in instructions() if name == "FROM"]
-    finals = [value.split()[2] for value in froms if value.startswith("service ")]
+    stages = [value for name, value in instructions() if name == "FROM"]
+    finals = [value.split()[2] for value in stages if value.startswith("service ")]
     assert finals == ["gpu", "cpu-explain", "cpu"]
-    assert froms[-1].endswith("AS cpu")
+    assert stages[-1].endswith("AS cpu")
     base = dict(v.split("=", 1) for n, v in instructions() if n == "ARG" and "=" in v)
     assert re.fullmatch(r"docker\.io/library/python:3\.\d+-slim-\w+", base["PYTHON_IMAGE"])
 

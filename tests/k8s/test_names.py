@@ -16,7 +16,7 @@ from starlette.routing import Route
 from service.app.application import build_app
 from service.gateway.destinations import parse_destinations
 from service.gateway.http import health, jobs, stow, studies
-from service.gateway.settings import GatewaySettings, load_gateway_settings
+from service.gateway.settings import load_gateway_settings
 from service.gateway.states import STATES
 from service.http import pages
 from service.http.problems import ALL_PROBLEM_TYPES
