@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from fastapi import FastAPI
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from service.app.application import build_app
 from service.gateway.destinations import parse_destinations
@@ -64,7 +64,7 @@ def paths(app: str) -> frozenset[str]:
         for module in (stow, studies, jobs, health):
             built.include_router(module.router)
     routes = (*built.routes, *pages.router.routes)
-    found = {route.path for route in routes if isinstance(route, Route)}
+    found = {route.path for route in routes if isinstance(route, Route | Mount)}
     return frozenset(found | set(built.openapi()["paths"]))
 
 
