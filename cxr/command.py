@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Callable
 
@@ -9,6 +11,7 @@ from cxr.errors import CxrError
 
 OK, FAILED = 0, 1
 INTERRUPTED = 130  # the shell's code for SIGINT
+TERMINATED = 143  # and for SIGTERM
 
 
 def run_command(command: Callable[[], int | None], when_interrupted: str) -> int:
@@ -19,6 +22,8 @@ def run_command(command: Callable[[], int | None], when_interrupted: str) -> int
             can mend, told in one line.
         when_interrupted: What to say after Ctrl-C.
     """
+    if os.getpid() == 1:  # in a container: the kernel drops signals of it that have no handler
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
         return command() or OK
     except CxrError as error:

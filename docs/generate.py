@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from textwrap import dedent
 
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent))
@@ -25,6 +26,8 @@ from service.telemetry.log_fields import log_fields_table  # noqa: E402
 from service.telemetry.metrics import buckets_table, metrics_table  # noqa: E402
 from service.telemetry.versions import VERSION_METRICS  # noqa: E402
 
+ALERTS = DOCS.parent / "k8s" / "components" / "monitoring" / "prometheusrule.yaml"
+COMPOSE_ALERTS = DOCS.parent / "compose" / "alerts.yaml"
 PROBLEMS_PAGE = DOCS.parent / "service" / "http" / "page" / "problems.html"
 
 CONFIGURATION = """# Configuration
@@ -117,6 +120,12 @@ def _with_log_fields(text: str) -> str:
     return before + FIELDS_BEGIN + log_fields_table() + FIELDS_END + rest.partition(FIELDS_END)[2]
 
 
+def render_alerts(resource: str) -> str:
+    """Give the rules in a PrometheusRule as a file that Prometheus itself reads."""
+    _, _, spec = resource.partition("\nspec:\n")
+    return "# Made from k8s/components/monitoring by make docs.\n" + dedent(spec)
+
+
 def render_documents() -> dict[Path, str]:
     """Give every generated document with its content."""
     settings = Settings.model_construct()
@@ -142,6 +151,7 @@ def render_documents() -> dict[Path, str]:
         + buckets_table(GATEWAY_METRICS),
         DOCS / "observability.md": _with_log_fields((DOCS / "observability.md").read_text()),
         DOCS / "openapi.json": json.dumps(document, indent=2, ensure_ascii=False) + "\n",
+        COMPOSE_ALERTS: render_alerts(ALERTS.read_text()),
         PROBLEMS_PAGE: render_problems_page((DOCS / "problems.md").read_text()),
     }
 
