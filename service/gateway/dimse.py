@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Sequence
+from copy import copy
 from typing import Any, cast
 
-from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
+from pynetdicom import (
+    AE,
+    ALL_TRANSFER_SYNTAXES,
+    DEFAULT_TRANSFER_SYNTAXES,
+    AllStoragePresentationContexts,
+    evt,
+)
 from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run time
     StorageCommitmentPushModel,
     Verification,
@@ -56,11 +64,6 @@ class DimseServer:
         entity.maximum_pdu_size = MAX_PDU_BYTES
         entity.acse_timeout = ACSE_TIMEOUT_S
         entity.network_timeout = entity.dimse_timeout = NETWORK_TIMEOUT_S
-        for context in AllStoragePresentationContexts:
-            assert context.abstract_syntax is not None
-            entity.add_supported_context(context.abstract_syntax, list(ALL_TRANSFER_SYNTAXES))
-        entity.add_supported_context(Verification)
-        entity.add_supported_context(StorageCommitmentPushModel)
         self._entity = entity
         self.port = 0
 
@@ -82,6 +85,7 @@ class DimseServer:
             server = self._entity.start_server(
                 (settings.host, settings.dimse_port),
                 block=False,
+                contexts=_contexts(),
                 evt_handlers=handlers,
                 ssl_context=_tls(settings),
             )
@@ -137,6 +141,29 @@ class DimseServer:
             taken = self._intake.take(staged, CHANNEL, digest)
         is_same = taken.header.sop_instance_uid == str(request.AffectedSOPInstanceUID)
         return SUCCESS if is_same else MISMATCH
+
+
+class SharedContext(PresentationContext):
+    """A presentation context of which an association needs no deep copy.
+
+    pynetdicom copies all contexts for each association, which takes most of the time of opening
+    one. Negotiation reads them.
+    """
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> SharedContext:
+        return copy(self)
+
+
+def _contexts() -> list[PresentationContext]:
+    classes = [one.abstract_syntax for one in AllStoragePresentationContexts]
+    syntaxes = {one: list(ALL_TRANSFER_SYNTAXES) for one in classes}
+    syntaxes |= dict.fromkeys([Verification, StorageCommitmentPushModel], DEFAULT_TRANSFER_SYNTAXES)
+    contexts: list[PresentationContext] = []
+    for sop_class, allowed in syntaxes.items():
+        context = SharedContext()
+        context.abstract_syntax, context.transfer_syntax = sop_class, list(allowed)
+        contexts.append(context)
+    return contexts
 
 
 def is_allowed(peers: Sequence[Peer], ae_title: str, address: str) -> bool:
