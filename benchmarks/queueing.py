@@ -333,7 +333,7 @@ def replicas_needed(
         balancing: Whom the balancer picks.
         requests: How many are simulated for each count tried.
     """
-    seconds = max(5.0, requests / rate_per_s)
+    seconds = max(10.0, requests / rate_per_s)
 
     def holds(count: int) -> bool:
         seen = simulate_open(replica, count, rate_per_s, seconds, balancing=balancing)
