@@ -42,13 +42,6 @@ AUTOSCALE = MANIFESTS / "components" / "autoscale"
 SCRAPED = {"namespace", "pod", "job", "instance", "le"}  # labels that Prometheus adds
 DECLARED = {metric.name: metric for metric in (*METRICS, *GATEWAY_METRICS)}
 
-needs_keys = pytest.mark.skipif(
-    "access" not in Settings.model_fields, reason="this service has no keys yet"
-)
-needs_drift = pytest.mark.skipif(
-    "cxr_drift_psi" not in DECLARED, reason="this service has no metrics of drift yet"
-)
-
 
 def app_of(container: dict[str, Any]) -> str:
     return "gateway" if container["args"] == ["gateway"] else "service"
@@ -75,7 +68,6 @@ def load(app: str, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -
     return load_gateway_settings() if app == "gateway" else load_settings()
 
 
-@needs_keys
 def test_variables_are_settings(objects: Built, monkeypatch: pytest.MonkeyPatch) -> None:
     """Service and gateway start on what ConfigMaps give them: all known, all allowed."""
     for _, pod in pod_specs(objects):
@@ -92,7 +84,6 @@ def test_variables_are_settings(objects: Built, monkeypatch: pytest.MonkeyPatch)
                 assert ports["dimse"] == settings.dimse_port
 
 
-@needs_keys
 def test_variables_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of each target of the Dockerfile, and the port it tells of."""
     text = (REPOSITORY / "Dockerfile").read_text()
@@ -101,7 +92,6 @@ def test_variables_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
     assert re.findall(r"(?m)^EXPOSE (\d+)$", text) == [str(settings.port)]
 
 
-@needs_keys
 def test_variables_of_compose(monkeypatch: pytest.MonkeyPatch) -> None:
     """Service and gateway start on theirs; published ports are those they listen on."""
     for name in ("service", "gateway"):
@@ -163,7 +153,6 @@ def test_what_the_world_reaches(production: Built) -> None:
     assert not {"/metrics", "/health/live", "/health/ready"} & reached
 
 
-@needs_keys
 def test_body_limits_agree(production: Built, monkeypatch: pytest.MonkeyPatch) -> None:
     """The ingress refuses what the service would, and nothing else."""
     (policy,) = of_kind(production, "BackendTrafficPolicy")
@@ -252,7 +241,6 @@ VALUES: dict[str, set[str]] = {
 }
 
 
-@needs_drift
 @pytest.mark.parametrize(
     "expressions",
     [alert_expressions(), dashboard_expressions(), scaling_expressions()],
@@ -274,7 +262,6 @@ def test_metrics_are_declared(expressions: list[str]) -> None:
                 assert any(re.fullmatch(value, path) for path in routes), value
 
 
-@needs_drift
 def test_dashboard_and_alerts_tell_of_every_metric() -> None:
     """None is recorded that nobody looks at."""
     shown = {declared(name).name for name, _ in metrics_in(dashboard_expressions())}
