@@ -60,7 +60,7 @@ async def load(request: Request, name: str) -> ModelVersionsAnswer:
     """
     runtime, wanted = _begin(request), await _read(request, LoadChoice)
     with runtime.lifecycle.accepted_request():
-        context_of(request).log_fields.update(model=name, version=wanted.version)
+        context_of(request).log_fields.update(model=name, model_version=wanted.version)
         await runtime.control.load(name, wanted.version, activate=wanted.activate)
         return _answer(runtime, name)
 
@@ -78,7 +78,7 @@ async def unload(request: Request, name: str) -> ModelVersionsAnswer:
     """
     runtime, wanted = _begin(request), await _read(request, VersionChoice)
     with runtime.lifecycle.accepted_request():
-        context_of(request).log_fields.update(model=name, version=wanted.version)
+        context_of(request).log_fields.update(model=name, model_version=wanted.version)
         await runtime.control.unload(name, wanted.version)
         return _answer(runtime, name)
 
@@ -97,7 +97,7 @@ async def roll_back(request: Request, name: str) -> ModelVersionsAnswer:
     """
     runtime, wanted = _begin(request), await _read(request, VersionChoice)
     with runtime.lifecycle.accepted_request():
-        context_of(request).log_fields.update(model=name, version=wanted.version)
+        context_of(request).log_fields.update(model=name, model_version=wanted.version)
         await runtime.control.roll_back(name, wanted.version)
         return _answer(runtime, name)
 

@@ -112,7 +112,6 @@ def record_result(
 def _note_result(result: ImageResult, served: ServedModel, context: RequestContext) -> None:
     """Count a result for the request's log line. Bins say nothing of the order of the images."""
     fields = context.log_fields
-    fields["model_version"] = served.manifest.version
     decisions = fields.setdefault("decisions", {})
     decisions[result.decision] = decisions.get(result.decision, 0) + 1
     fields["out_of_scope"] = fields.get("out_of_scope", 0) + (not result.scope.in_scope)

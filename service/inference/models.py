@@ -81,7 +81,7 @@ class ServedModel:
 
     def log_fields(self) -> dict[str, str]:
         """Give what a request's log line says of it."""
-        return {"model": self.manifest.name, "version": self.manifest.version}
+        return {"model": self.manifest.name, "model_version": self.manifest.version}
 
     def reference(self) -> ModelRef:
         """Say which model this is and on what it runs."""

@@ -46,7 +46,7 @@ LOG_FIELDS = (
         "images the longest.",
     ),
     LogField("model", "service", "Name of the model."),
-    LogField("model_version", "service", "Its version, once an image was answered."),
+    LogField("model_version", "service", "Its version."),
     LogField("images", "service", "Images of the request."),
     LogField("batch_size", "service", "Images of the largest run an image was in; 0 if none ran."),
     LogField("decisions", "service", "Images by decision."),
