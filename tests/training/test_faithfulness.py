@@ -196,7 +196,7 @@ def test_evidence_of_other_weights_is_refused(measured: Path) -> None:
 def test_damaged_evidence_is_refused(measured: Path, tmp_path: Path) -> None:
     """A field that is missing is named."""
     (tmp_path / EVIDENCE_NAME).write_text('{"schema_version": 1}')
-    with pytest.raises(RunError, match="is not valid at run"):
+    with pytest.raises(RunError, match="is not valid at weights_sha256"):
         read_evidence(tmp_path, "0" * 64)
 
 
