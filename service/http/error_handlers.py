@@ -77,7 +77,7 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
 def refuse_at_the_door(scope: Scope, error: CxrError) -> Response:
     """Give the answer to a request that no route has seen, and count it."""
     context = context_in(scope)
-    context.metrics.request_failed(problem_type_of(error).slug)
+    context.fail(problem_type_of(error).slug)
     return answer_error(scope, error, context.request_id)
 
 

@@ -23,9 +23,14 @@ pytestmark = pytest.mark.anyio
 PREDICT = "/v1/predict"
 
 
+def log_lines(caplog: pytest.LogCaptureFixture, event: str) -> list[dict[str, Any]]:
+    """Give the members of the log lines of an event."""
+    return [r.__dict__["fields"] for r in caplog.records if r.getMessage() == event]
+
+
 def audit_lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
     """Give what was written for the audit."""
-    return [r.__dict__["fields"] for r in caplog.records if r.getMessage() == "audit"]
+    return log_lines(caplog, "audit")
 
 
 def filled(template: str) -> str:
@@ -204,6 +209,8 @@ async def test_every_call_has_its_line_for_the_audit(
         ("r3", None, None, "metrics", "/metrics", "unauthorized"),
     ]
     assert [one["status"] for one in audit_lines(caplog)] == [400, None, 200, None]
+    outcomes = [one["outcome"] for one in log_lines(caplog, "request")]
+    assert outcomes == ["invalid-request", "forbidden", "ok"]  # scrapes and probes are quiet
 
 
 async def test_secrets_are_nowhere(
