@@ -1,8 +1,9 @@
 # docker build --target cpu | cpu-explain | gpu
 # A base by digest: --build-arg PYTHON_IMAGE=docker.io/library/python:3.11-slim-bookworm@sha256:...
 ARG PYTHON_IMAGE=docker.io/library/python:3.11-slim-bookworm
-# PyTorch for CPUs, without 5 GB of CUDA libraries; empty: what the package index has.
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# The index of PyTorch's builds for CPUs, which its installation page names: 5 GB of CUDA libraries less.
+# Empty: what the package index has.
+ARG TORCH_INDEX=
 
 FROM ${PYTHON_IMAGE} AS python
 ENV PIP_NO_CACHE_DIR=1 \
