@@ -19,6 +19,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run 
 )
 
 from service.gateway.dimse_receiving import MAX_OTHER_BYTES
+from service.gateway.dimse_sender import close_rejected
 from tests.gateway.objects import make_object
 from tests.gateway.process import GatewayProcess, until
 
@@ -45,6 +46,7 @@ def associate() -> Iterator[Callable[[GatewayProcess], Association]]:
     for association in opened:
         if association.is_established:
             association.release()
+        close_rejected(association)  # likewise one that was aborted
 
 
 def in_spool(folder: Path) -> list[str]:
