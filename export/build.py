@@ -103,8 +103,7 @@ def build_bundle(run_path: Path, out: Path, *, with_int8: bool = True) -> Path:
         }
         if int8 is not None:
             precisions["int8"] = _write_int8(int8, directory, reference, draft, inputs)
-        positive = run.task.as_task().positive_index
-        write_goldens(directory, reference, run.preprocessing, positive)
+        write_goldens(directory, reference, run.preprocessing, run.task.as_task())
         load_scope_gate(directory / names.SCOPE_NAME, tensors.embedding_size)
         measured = {
             "tensors": tensors,
