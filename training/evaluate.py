@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from cxr.class_metrics import measure_task
+from cxr.class_metrics import labels_at, measure_task
 from cxr.digest import new_directory, verify_replaceable
 from cxr.estimate import Estimate
 from cxr.manifest import WEIGHTS_NAME
@@ -95,7 +95,9 @@ def evaluate_run(
     default = next(p for p in run.operating_points if p.name == run.default_operating_point)
     drawn = {
         "training_curves": draw.draw_curves(run.curves),
-        "confusion_matrix": draw.draw_confusion(labels, probabilities, default, names),
+        "confusion_matrix": draw.draw_confusion(
+            samples.labels, labels_at(of_classes, task, default.threshold), default, task.classes
+        ),
         "roc": draw.draw_roc(labels, probabilities, metrics),
         "precision_recall": draw.draw_precision_recall(labels, probabilities, metrics),
         "reliability": draw.draw_reliability(labels, probabilities, metrics[default.name]),
