@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cxr.errors import RunError
 
@@ -51,11 +51,20 @@ class Phase(_Section):
     """A stretch of training with one learning rate schedule."""
 
     name: str
-    stages: tuple[str, ...] = Field(min_length=1, description="Parts that learn, or 'all'.")
+    stages: tuple[str, ...] = Field((), description="Parts that learn, or 'all'.")
+    last_layers: int | None = Field(
+        None, ge=1, description="Instead of stages: how many layers learn, from the output."
+    )
     epochs: int = Field(ge=1)
     learning_rate: float = Field(gt=0, description="Peak; a cosine leads to 0 after warm-up.")
     size_px: int | None = Field(None, ge=16, description="Train at this side; default size_px.")
     warmup: float = Field(0.05, ge=0, lt=1, description="Share of the phase's steps.")
+
+    @model_validator(mode="after")
+    def _says_what_learns(self) -> Phase:
+        if bool(self.stages) == (self.last_layers is not None):
+            raise ValueError("give either stages or last_layers")
+        return self
 
 
 class PointTargets(_Section):
