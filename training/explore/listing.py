@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxr.dataset import IMAGE_SUFFIXES, LabelledImage, data_root, patient_of
+from cxr.dataset import IMAGE_SUFFIXES, LabelledImage, data_root, etiology_of, patient_of
 from cxr.errors import DataError
 from cxr.labels import TASKS
 
@@ -16,8 +15,6 @@ ALL_FOLDER = "all"
 """How the one folder is called of a data set that is not divided."""
 
 BACTERIAL, VIRAL = "BACTERIAL", "VIRAL"
-_ETIOLOGY = re.compile(r"_(bacteria|virus)_")
-_ETIOLOGIES = {"bacteria": BACTERIAL, "virus": VIRAL}
 
 
 @dataclass(frozen=True)
@@ -84,12 +81,6 @@ def _list_set(data: Path, prefix: str) -> list[Listed]:
                 label,
                 prefix + patient_of(path.name),
             )
-            rows.append(Listed(image, prefix + folder, _etiology_of(path.name, label)))
+            etiology = label if label in (BACTERIAL, VIRAL) else etiology_of(path.name) or ""
+            rows.append(Listed(image, prefix + folder, etiology))
     return rows
-
-
-def _etiology_of(file_name: str, label: str) -> str:
-    if label in (BACTERIAL, VIRAL):
-        return label
-    match = _ETIOLOGY.search(file_name)
-    return _ETIOLOGIES[match[1]] if match else ""
