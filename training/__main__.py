@@ -1,4 +1,4 @@
-"""Command line: ``python -m training train|evaluate|compare|gradcam|faithfulness|limits|explore``."""
+"""Command line: ``python -m training COMMAND``; ``--help`` names them."""
 
 from __future__ import annotations
 

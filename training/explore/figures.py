@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from training.explore.facts import HISTOGRAM_BINS
 from training.explore.findings import Exploration, Shortcuts
@@ -16,6 +17,7 @@ from training.explore.pictures import (
     draw_near,
 )
 from training.explore.reading import Collection
+from training.explore.words import is_one_size
 from training.figures import NEGATIVE_COLOUR, POSITIVE_COLOUR
 
 COLOURS = (NEGATIVE_COLOUR, POSITIVE_COLOUR, "#c98a1b", "#3c8d6b", "#7a5ca8", "#5f6b7a")
@@ -27,12 +29,13 @@ def draw_all(found: Exploration, collection: Collection) -> dict[str, Figure]:
     pictures = Pictures(collection)
     figures = {
         "counts": draw_counts(found),
-        "sizes": draw_sizes(found, collection),
         "grey_levels": draw_grey_levels(found),
         "examples": draw_examples(found, pictures),
         "edges": draw_edges(found, pictures),
         "patients": draw_patients(found),
     }
+    if not is_one_size(found):
+        figures["sizes"] = draw_sizes(found, collection)
     if found.lookalikes:
         figures["lookalikes"] = draw_lookalikes(found, pictures)
     if found.near:
@@ -50,7 +53,7 @@ def draw_counts(found: Exploration) -> Figure:
     for row, count in enumerate(found.counts):
         start = 0
         told = {"bacterial": count.bacterial, "viral": count.viral}
-        if 0 < count.bacterial + count.viral and count.bacterial * count.viral:
+        if count.bacterial and count.viral:
             for kind, colour in ETIOLOGY_COLOURS:
                 axes.barh(row, told[kind], left=start, color=colour)
                 if told[kind] > longest / 8:
@@ -95,7 +98,9 @@ def draw_grey_levels(found: Exploration) -> Figure:
         axes.plot(levels, one.mean, color=colour, label=one.label)
         axes.fill_between(levels, one.low, one.high, color=colour, alpha=0.15, linewidth=0)
         tops.append(max(one.high[1:]))  # black borders would press all else to the ground
-    axes.set(xlabel="grey level", ylabel="share of pixels", xlim=(0, 256), ylim=(0, max(tops) * 1.1))
+    axes.set(
+        xlabel="grey level", ylabel="share of pixels", xlim=(0, 256), ylim=(0, max(tops) * 1.1)
+    )
     axes.legend(frameon=False, fontsize=8)
     return figure
 
@@ -106,13 +111,17 @@ def draw_patients(found: Exploration) -> Figure:
     counts = found.patients.by_number_of_images
     axes.bar(list(counts), list(counts.values()), color=COLOURS[5], width=0.8)
     axes.set_yscale("symlog")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="images of a patient", ylabel="patients")
     return figure
 
 
 def draw_shortcuts(shortcuts: Shortcuts) -> Figure:
     """AUROC of each clue alone and of all together, with intervals; 0.5 is chance."""
-    rows = [(one.title, one.auroc, f"larger in {one.larger_in}") for one in shortcuts.alone]
+    rows = [
+        (one.title, one.auroc, f"larger in {one.larger_in}" if one.larger_in else "all the same")
+        for one in shortcuts.alone
+    ]
     if shortcuts.together is not None:
         rows.insert(0, ("all together", shortcuts.together, "logistic regression, other patients"))
     figure, axes = _new(9, 0.9 + 0.33 * len(rows))

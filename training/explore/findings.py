@@ -96,12 +96,15 @@ class Patients(_Section):
 
 
 class Shortcut(_Section):
-    """One clue alone. The AUROC is above 0.5 whichever way the clue points."""
+    """One clue alone. The AUROC is at least 0.5, whichever way the clue points.
+
+    ``larger_in`` is None where it is the same everywhere.
+    """
 
     clue: str
     title: str
     auroc: Estimate
-    larger_in: str
+    larger_in: str | None
 
 
 class Shortcuts(_Section):
@@ -133,6 +136,8 @@ class Lookalike(_Section):
 
     first: str
     second: str
+    first_label: str
+    second_label: str
     correlation: float
 
 

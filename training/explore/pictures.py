@@ -56,19 +56,15 @@ def draw_edges(found: Exploration, pictures: Pictures) -> Figure:
 
 def draw_lookalikes(found: Exploration, pictures: Pictures) -> Figure:
     """Pairs of different classes that are most alike."""
-    labels = {name: name.split("/")[-2] if "/" in name else name for name in _names(found)}
     pairs = [
-        ((one.first, labels[one.first]), (one.second, labels[one.second]))
-        for one in found.lookalikes
+        ((one.first, one.first_label), (one.second, one.second_label)) for one in found.lookalikes
     ]
     return _draw_pairs(pairs, pictures)
 
 
 def draw_near(found: Exploration, pictures: Pictures) -> Figure:
     """Near-duplicates: first those that cross folders or patients."""
-    ordered = sorted(
-        found.near, key=lambda pair: (-pair.crosses_folders, -pair.crosses_patients)
-    )
+    ordered = sorted(found.near, key=lambda pair: (-pair.crosses_folders, -pair.crosses_patients))
     pairs = [
         (
             (pair.first, f"correlation {pair.correlation:.3f}"),
@@ -77,10 +73,6 @@ def draw_near(found: Exploration, pictures: Pictures) -> Figure:
         for pair in ordered[:PAIRS_SHOWN]
     ]
     return _draw_pairs(pairs, pictures)
-
-
-def _names(found: Exploration) -> list[str]:
-    return [name for one in found.lookalikes for name in (one.first, one.second)]
 
 
 def _draw_pairs(

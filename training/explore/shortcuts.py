@@ -55,10 +55,10 @@ def _measure(
     for name, title in CLUES.items():
         values = collection.clues[name][kept]
         auroc = estimate_auroc(truth, values, patients, seed)
-        is_larger = auroc.value is None or auroc.value >= 0.5
-        if not is_larger:
+        larger_in = None if np.ptp(values) == 0 else question.positive
+        if auroc.value is not None and auroc.value < 0.5:
             auroc = estimate_auroc(truth, -values, patients, seed)
-        larger_in = question.positive if is_larger else question.negative
+            larger_in = question.negative
         alone.append(Shortcut(clue=name, title=title, auroc=auroc, larger_in=larger_in))
     columns = [
         np.log(collection.clues[name][kept]) if name in SKEWED else collection.clues[name][kept]

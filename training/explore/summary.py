@@ -58,7 +58,10 @@ def measure_sizes(collection: Collection, classes: list[str]) -> list[Sizes]:
     return [
         Sizes(
             label=label,
-            **{name: spread_of(collection.clues[name][collection.labels == label]) for name in names},
+            **{
+                name: spread_of(collection.clues[name][collection.labels == label])
+                for name in names
+            },
         )
         for label in classes
     ]

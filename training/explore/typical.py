@@ -13,7 +13,7 @@ from training.explore.findings import Examples, Lookalike
 from training.explore.reading import Collection
 
 SHOWN = 4
-LOOKALIKES = 4
+LOOKALIKES = 6
 BLOCK = 1024
 
 
@@ -61,8 +61,8 @@ def find_lookalikes(collection: Collection, layouts: NDArray[np.float32]) -> lis
         nearest = likeness.argmax(axis=1)
         rows = np.arange(len(nearest))
         best |= {
-            (float(likeness[row, other]), *sorted((int(start + row), int(other))))
-            for row, other in zip(rows, nearest, strict=True)
+            (float(likeness[row, other]), min(start + row, other), max(start + row, other))
+            for row, other in zip(rows.tolist(), nearest.tolist(), strict=True)
         }
     pairs: list[Lookalike] = []
     used: set[int] = set()
@@ -74,6 +74,8 @@ def find_lookalikes(collection: Collection, layouts: NDArray[np.float32]) -> lis
                 Lookalike(
                     first=str(names[first]),
                     second=str(names[second]),
+                    first_label=collection.listed[first].image.label,
+                    second_label=collection.listed[second].image.label,
                     correlation=min(1.0, product),
                 )
             )

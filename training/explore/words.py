@@ -54,20 +54,27 @@ def _counts(found: Exploration) -> str:
     small = [
         folder
         for folder in found.folders
-        if folder.endswith("val") and sum(c.images for c in found.counts if c.folder == folder) < 100
+        if folder.endswith("val")
+        and sum(c.images for c in found.counts if c.folder == folder) < 100
     ]
-    if small:
+    if small and len(totals) > 1:
         said += "The val folder is too small to choose anything on; training pools it with train."
     return said
+
+
+def is_one_size(found: Exploration) -> bool:
+    """Tell whether all images have the same width and height."""
+    sides = {side for one in found.sizes for side in (one.width, one.height)}
+    return all(side.smallest == side.largest for side in sides) and len(sides) <= 2
 
 
 def _sizes(found: Exploration) -> str:
     medians = {one.label: one.aspect.median for one in found.sizes}
     first = found.sizes[0]
-    if all(one.width.smallest == one.width.largest == first.width.median for one in found.sizes):
+    if is_one_size(found):
         return (
-            f"Every image is {first.width.median:.0f} px wide: sizes were made equal, so they "
-            "tell nothing here. The squeeze that did it may still be visible."
+            f"Every image is {first.width.median:.0f} x {first.height.median:.0f} px: sizes were "
+            "made equal, so they tell nothing here. The squeeze that did it may still be visible."
         )
     told = ", ".join(f"{label} {value:.2f}" for label, value in medians.items())
     said = f"Median width against height: {told}. "
@@ -106,7 +113,8 @@ def _same(found: Exploration) -> str:
 def _near(found: Exploration) -> str:
     if not found.near:
         return f"No two pictures correlate at {found.near_threshold} or more."
-    said = f"{len(found.near)} pairs correlate at {found.near_threshold} or more"
+    pairs = "1 pair correlates" if len(found.near) == 1 else f"{len(found.near)} pairs correlate"
+    said = f"{pairs} at {found.near_threshold} or more"
     mirrored = sum(pair.mirrored for pair in found.near)
     said += f", {mirrored} of them mirrored. " if mirrored else ". "
     return said + _crossings(
@@ -117,10 +125,10 @@ def _near(found: Exploration) -> str:
 
 
 def _crossings(folders: int, classes: int, patients: int) -> str:
-    said = [f"{folders} reach across folders" if folders else "None reaches across folders"]
-    said.append(f"{classes} across classes" if classes else "none across classes")
-    said.append(f"{patients} across patients" if patients else "none across patients")
-    text = ", ".join(said) + ". "
+    text = (
+        f"Across folders: {folders or 'none'}; across classes: {classes or 'none'}; across "
+        f"patients: {patients or 'none'}. "
+    )
     if folders:
         text += "What is measured on one folder was partly seen in another. "
     if classes:
@@ -161,6 +169,13 @@ def _shortcuts(one: Shortcuts) -> str:
         f"The best single clue is {best.title}, larger in {best.larger_in}: AUROC "
         f"{format_estimate('auroc', best.auroc)}. "
     )
+    if best.larger_in is None:
+        return "All clues are the same for all images: there is nothing to cheat with."
+    if best.clue in ("file_bytes", "bytes_per_pixel"):
+        said += (
+            "A network does not see the file, but it sees what makes it large: fine detail, grain "
+            "and the quality it was compressed with. "
+        )
     whole = one.together
     if whole is None or whole.value is None:
         return said + "There are too few patients to try all clues together."
