@@ -141,7 +141,7 @@ def test_page_shows_what_the_file_says(planted: tuple[Exploration, Path]) -> Non
 
 
 def test_any_folders_and_several_sets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Class folders of any name, or none; two sets whose names are alike are refused."""
+    """Class folders of any name, or none; the same set twice is refused."""
     for name in ("a/OTHER/1.png", "a/THING/2.png", "b/3.png", "b/4.png"):
         write(tmp_path / name, encode_png(make_radiograph(sum(map(ord, name)))))
     both = ["--data", str(tmp_path / "a"), "--data", str(tmp_path / "b")]
@@ -150,4 +150,4 @@ def test_any_folders_and_several_sets(tmp_path: Path, capsys: pytest.CaptureFixt
     assert found.classes == ("OTHER", "THING", "b")
     assert found.folders == ("a/all", "b/all")
     assert main(["explore", *both[:2], *both[:2], "--out", str(tmp_path / "2"), "--quiet"]) == 1
-    assert "are called the same" in capsys.readouterr().err
+    assert "each of them once" in capsys.readouterr().err

@@ -6,11 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxr.dataset import IMAGE_SUFFIXES, LabelledImage, data_root, etiology_of, patient_of
+from cxr.dataset import (
+    IMAGE_SUFFIXES,
+    SPLIT_FOLDERS,
+    LabelledImage,
+    data_root,
+    etiology_of,
+    named_sets,
+    patient_of,
+)
 from cxr.errors import DataError
 from cxr.labels import TASKS
 
-SPLIT_FOLDERS = ("train", "val", "test")
 ALL_FOLDER = "all"
 """How the one folder is called of a data set that is not divided."""
 
@@ -40,16 +47,10 @@ def list_images(sets: Sequence[Path]) -> list[Listed]:
     that lie in the folder itself, whose name is then taken for their class.
 
     Raises:
-        DataError: A folder is missing, two have one name, or there is no image.
+        DataError: A folder is missing or given twice, or there is no image.
     """
-    names = [path.resolve().name for path in sets]
-    if len(set(names)) < len(names):
-        raise DataError(f"Two data sets are called the same ({', '.join(names)}): rename one.")
-    several = len(sets) > 1
     found = [
-        listed
-        for path, name in zip(sets, names, strict=True)
-        for listed in _list_set(path, f"{name}/" if several else "")
+        listed for prefix, path in named_sets(sets).items() for listed in _list_set(path, prefix)
     ]
     if not found:
         suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
