@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from cxr.class_metrics import labels_at, measure_task
+from cxr.dataset import DataSets
 from cxr.digest import new_directory, verify_replaceable
 from cxr.estimate import Estimate
 from cxr.manifest import WEIGHTS_NAME
@@ -42,7 +43,7 @@ class RunEvaluation(BaseModel):
 
 
 def evaluate_run(
-    run_path: Path, data: Path, split: str, out: Path, compute: Compute, quiet: bool = False
+    run_path: Path, data: DataSets, split: str, out: Path, compute: Compute, quiet: bool = False
 ) -> Path:
     """Score a split with a run's network and write metrics.json, figures and report.html.
 
