@@ -82,7 +82,7 @@ def test_unknown_labels_and_missing_files_are_refused(clinic: Path, tmp_path: Pa
 
 def test_etiology_is_told_by_file_names_there_too(toy_data: Path) -> None:
     """Class folders alone, PNEUMONIA with both kinds among them, as in the data set."""
-    with pytest.raises(DataError, match="none of VIRAL, BACTERIAL|holds no folder|missing"):
+    with pytest.raises(DataError, match="is missing"):
         list_class_folders(toy_data / "train" / "NORMAL", ETIOLOGY)
     found = list_class_folders(toy_data / "train", ETIOLOGY)
     assert {image.label for image in found} == {"BACTERIAL"}

@@ -22,6 +22,7 @@ class ByMean(torch.nn.Module):
     """Answers by the mean of the picture: grey ones are ambiguous."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits (N, 2)."""
         mean = images.mean(dim=(1, 2, 3))
         return torch.stack([0.5 - mean, mean - 0.5], dim=1)
 
