@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cxr.run import open_run
 from cxr.split import read_split_file
 from tests.conftest import make_kaggle_layout
+from training import finish
 from training.__main__ import main
 from training.cross_validation import CrossValidation
 from training.dummy_experiment import DummyExperiment
+from training.limits import Limits, find_limits
 from training.recipe import RECIPES_DIR
 from training.series import figure_of, format_figure
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_finish() -> Iterator[None]:
+    """Few replicates, and the limits of the first run for all: neither is this file's matter."""
+    found: list[Limits] = []
+
+    def limits_of_the_first(*arguments: Any) -> Limits:
+        found.extend([] if found else [find_limits(*arguments)])
+        return found[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        quick = functools.partial(finish.measure_task, replicates=2)
+        patch.setattr(finish, "measure_task", quick)
+        patch.setattr(finish, "find_limits", limits_of_the_first)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +48,7 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     )
     text += '[[phases]]\nname = "all"\nstages = ["all"]\nepochs = 1\nlearning_rate = 1e-3\n'
     (root / "tiny.toml").write_text(text)
-    data = make_kaggle_layout(root / "data", patients=12)
+    data = make_kaggle_layout(root / "data", patients=8)
     given = ["--recipe", str(root / "tiny.toml"), "--data", str(data), "--device", "cpu"]
     return [*given, "--threads", "1", "--quiet"]
 
@@ -42,7 +63,7 @@ def test_folds_are_trained_once_and_summarised(
     splits = [read_split_file(tmp_path / f"fold-{fold}" / "split.csv") for fold in range(2)]
     tested = Counter(row.name for rows in splits for row in rows if row.part == "test")
     assert set(tested.values()) == {1}
-    assert len(tested) == sum(result.images) == 48
+    assert len(tested) == sum(result.images) == 32
     runs = [open_run(tmp_path / f"fold-{fold}") for fold in range(2)]
     values = [run.metrics["test"]["balanced"]["auroc"].value for run in runs]
     auroc = result.points["balanced"]["auroc"]
