@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 from torch import nn
@@ -15,14 +14,15 @@ class Network(nn.Module):
 
     Attributes:
         explain_layer: Name of the last convolutional layer, whose feature maps Grad-CAM weighs.
-        classifier: Name of the last linear layer, which gives the logits.
+        classifier: Name of the last linear layer, which gives the logits. Networks that end
+            otherwise have their own :meth:`add_to_logits`.
         stages: Prefixes of parameter groups from the input to the output; a recipe's phase
             names the ones it trains.
     """
 
-    explain_layer: ClassVar[str]
-    classifier: ClassVar[str]
-    stages: ClassVar[tuple[str, ...]]
+    explain_layer: str
+    classifier: str
+    stages: tuple[str, ...]
 
     @abstractmethod
     def features(self, images: torch.Tensor) -> torch.Tensor:
@@ -39,6 +39,13 @@ class Network(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (N, K) of normalised images (N, 1, S, S)."""
         return self.classify(self.embed(self.features(images)))
+
+    @torch.no_grad()
+    def add_to_logits(self, offset: torch.Tensor) -> None:
+        """Change the weights so that all logits are greater by an offset (K,)."""
+        classifier = self.get_submodule(self.classifier)
+        assert isinstance(classifier, nn.Linear)
+        classifier.bias.add_(offset.to(classifier.bias))
 
     def train_only(self, stages: Sequence[str]) -> None:
         """Let the named stages learn and freeze the others, batch norm statistics included.
