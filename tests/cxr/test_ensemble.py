@@ -16,7 +16,7 @@ from cxr.networks import build_network
 from cxr.networks.ensemble import Ensemble
 from cxr.networks.served import ServedNetwork
 from cxr.networks.weights import load_weights, save_weights
-from tests.cxr.test_grad_cam import SIZE_PX, make_images, make_served, verify_against_package
+from tests.cxr.test_grad_cam import SIZE_PX, make_images, verify_against_package
 
 NORMALISATIONS = (Normalisation(mean=0.4, std=0.2), Normalisation(mean=0.55, std=0.3))
 TEMPERATURES = (0.5, 2.0)
@@ -80,18 +80,15 @@ def test_probability_is_the_combination_of_the_members(
     expected = geometric / geometric.sum(dim=1, keepdim=True)
     with torch.no_grad():
         given = surround(network, mirror=all(mirrors))(images).probabilities
-    assert np.abs(of_members[0] - of_members[1]).max() > 0.01
+    assert (of_members[0] - of_members[1]).abs().max() > 0.01
     np.testing.assert_allclose(given, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize(("architecture", "mirrors"), CASES)
-def test_heatmaps_are_the_packages(
-    architecture: str, mirrors: tuple[bool, bool], method: Method
-) -> None:
-    """The stacked maps are explained as those of any layer."""
-    served = surround(make_ensemble(architecture, mirrors), mirror=all(mirrors))
-    verify_against_package(served, make_images(), method)
+def test_heatmaps_are_the_packages(method: Method) -> None:
+    """The stacked maps, the mirrored ones too, are explained as those of any layer."""
+    network = make_ensemble("small_cnn-mirrored+cnn_bn", (True, False))
+    verify_against_package(surround(network, mirror=False), make_images(), method)
 
 
 def test_heatmap_is_the_sum_of_what_each_member_adds() -> None:
@@ -144,7 +141,7 @@ def test_embeddings_vary_alike() -> None:
 
 
 def test_weights_hold_what_surrounded_the_members(tmp_path: Path) -> None:
-    """Read again from its file, also in float16, an ensemble normalises and calibrates as before."""
+    """Read again from its file, also in float16, it normalises and calibrates as before."""
     network = make_ensemble("small_cnn-mirrored+cnn_bn", (True, False))
     save_weights(network, tmp_path / "w.safetensors", torch.float16)
     again = build_network("small_cnn-mirrored+cnn_bn", 2)
