@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from cxr.dataset import DataSets
 from cxr.digest import verify_replaceable
 from cxr.errors import DataError, RunError
 from cxr.labels import Task
@@ -21,7 +22,7 @@ from cxr.networks.network import Network
 from cxr.networks.weights import load_weights
 from cxr.preprocessing import Preprocessing
 from cxr.run import RUN_NAME, EpochRecord, Run, open_run
-from cxr.split import PARTS, SPLIT_NAME, SplitRow, list_pool, read_split_file
+from cxr.split import PARTS, SPLIT_NAME, SplitRow, list_divided, read_split_file
 from training.device import Compute
 from training.distributed import World
 from training.finish import write_run
@@ -76,7 +77,7 @@ class EnsembleJob:
         runs: Run directories of the members.
         name: Of the new run.
         version: Of the new run.
-        data: The data set they were trained on.
+        data: The data set they were trained on, or several.
         out: The run directory to make.
         compute: Device.
         quiet: Show no progress bars.
@@ -85,7 +86,7 @@ class EnsembleJob:
     runs: tuple[Path, ...]
     name: str
     version: str
-    data: Path
+    data: DataSets
     out: Path
     compute: Compute
     quiet: bool = False
@@ -129,7 +130,7 @@ def combine_runs(job: EnsembleJob) -> Path:
 
 
 def samples_of_split(
-    rows: Sequence[SplitRow], data: Path, spec: Preprocessing, task: Task, *, quiet: bool
+    rows: Sequence[SplitRow], data: DataSets, spec: Preprocessing, task: Task, *, quiet: bool
 ) -> Samples:
     """Load the images of a split.
 
@@ -137,10 +138,10 @@ def samples_of_split(
         DataError: Some are not there.
     """
     wanted = {row.name for row in rows}
-    images = [image for image in list_pool(data, task) if image.name in wanted]
+    images = [image for image in list_divided(data, task, wanted) if image.name in wanted]
     if len(images) < len(wanted):
         missing = len(wanted) - len(images)
-        raise DataError(f"{missing} of {len(wanted)} images of the runs' split are not in {data}.")
+        raise DataError(f"{missing} of {len(wanted)} images of the runs' split are not there.")
     return load_samples(images, spec, task, os.cpu_count() or 1, quiet)
 
 
@@ -229,21 +230,21 @@ def _recipe(members: Sequence[Member], job: EnsembleJob) -> Recipe:
     ]
     exact = any(recipe.weights_dtype == "float32" for recipe in recipes)
     titles = [member.title for member in members]
-    changes = {
-        "name": job.name,
-        "version": job.version,
-        "architecture": AND.join(names),
-        "init": " and ".join(titles),
-        "min_side_px": max(recipe.min_side_px for recipe in recipes),
-        "class_weights": "none",  # the members' probabilities are those of the data already
-        "mirror": all(member.run.calibration.mirror for member in members),
-        "weights_dtype": "float32" if exact else "float16",
-        "notes": (
+    return recipes[0].changed(
+        name=job.name,
+        version=job.version,
+        architecture=AND.join(names),
+        init=" and ".join(titles),
+        min_side_px=max(recipe.min_side_px for recipe in recipes),
+        class_weights="none",  # the members' probabilities are those of the data already
+        dummy_class=None,
+        mirror=all(member.run.calibration.mirror for member in members),
+        weights_dtype="float32" if exact else "float16",
+        notes=(
             f"The mean of the calibrated logits of {len(members)} networks trained apart: "
             f"{', '.join(titles)}. See docs/decisions/0021.",
         ),
-    }
-    return recipes[0].model_copy(update=changes)
+    )
 
 
 def _verify_size(network: Network, spec: Preprocessing) -> None:
@@ -263,7 +264,7 @@ def _scale_embeddings(network: Ensemble, val: Samples, compute: Compute) -> None
         torch.cat(
             [
                 network.embed(network.features(compute.put(batch)))
-                for batch in pixels.split(SCORING_BATCH)
+                for batch in torch.split(pixels, SCORING_BATCH)
             ]
         )
     )

@@ -87,7 +87,7 @@ class Ensemble(Network):
 
     def embed(self, features: torch.Tensor) -> torch.Tensor:
         """The members' embeddings one after the other, each divided by its scale."""
-        stacked = features.split([shape.channels for shape in self._shapes], dim=1)
+        stacked = torch.split(features, [shape.channels for shape in self._shapes], dim=1)
         embedded = []
         for member, maps, times, scale in zip(
             self._networks, stacked, self._times, self.scale, strict=True
@@ -117,7 +117,7 @@ class Ensemble(Network):
         return list(self.members)  # type: ignore[arg-type]  # nn.ModuleList forgets the class
 
     def _parts(self, embedding: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return embedding.split([shape.embedding for shape in self._shapes], dim=1)
+        return torch.split(embedding, [shape.embedding for shape in self._shapes], dim=1)
 
 
 @torch.no_grad()
