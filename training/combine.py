@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
-from cxr.dataset import DataSets
-from cxr.digest import verify_replaceable
-from cxr.errors import DataError, RunError
-from cxr.labels import Task
-from cxr.manifest import WEIGHTS_NAME, Normalisation, Provenance
+from cxr.errors import RunError
+from cxr.manifest import WEIGHTS_NAME, Normalisation
 from cxr.networks import AND, MIRRORED, WITH, build_network
 from cxr.networks.ensemble import Ensemble
 from cxr.networks.mirrored import Mirrored
 from cxr.networks.network import Network
 from cxr.networks.weights import load_weights
-from cxr.preprocessing import Preprocessing
-from cxr.run import RUN_NAME, EpochRecord, Run, open_run
-from cxr.split import PARTS, SPLIT_NAME, SplitRow, list_divided, read_split_file
+from cxr.run import EpochRecord, Run
+from cxr.split import SPLIT_NAME
+from training.derive import (
+    Derived,
+    DerivingJob,
+    Member,
+    derived_recipe,
+    finish_derived,
+    load_divided,
+    open_member,
+)
 from training.device import Compute
-from training.distributed import World
-from training.finish import write_run
-from training.job import TrainingJob
-from training.provenance import code_revision
 from training.recipe import Recipe
-from training.samples import Samples, load_samples
+from training.samples import Samples
 from training.scoring import SCORING_BATCH
-from training.split import samples_of
 
 UNCHANGED = Normalisation(mean=0.0, std=1.0)
 """Of the images an ensemble takes: each member normalises by itself."""
@@ -39,60 +36,8 @@ UNCHANGED = Normalisation(mean=0.0, std=1.0)
 SCALING_IMAGES = 512
 """Validation images that the embeddings' scales are taken from; they are one number each."""
 
-DIGEST_DIGITS = 12
 
-
-@dataclass(frozen=True)
-class Member:
-    """A finished run that becomes part of another."""
-
-    path: Path
-    run: Run
-    rows: tuple[SplitRow, ...]
-
-    @property
-    def title(self) -> str:
-        """What it is called in the run: name, version and the digest of its weights."""
-        return f"{self.run.name} {self.run.version} ({self.run.weights_sha256[:DIGEST_DIGITS]})"
-
-    def patients(self, part: str) -> set[str]:
-        """Patients of a part."""
-        return {row.patient for row in self.rows if row.part == part}
-
-
-@dataclass(frozen=True)
-class Combined:
-    """A network made out of trained ones, as :class:`training.finish.Trained` asks for."""
-
-    result: Network
-    normalisation: Normalisation
-    curves: tuple[EpochRecord, ...]
-
-
-@dataclass(frozen=True)
-class EnsembleJob:
-    """What to make.
-
-    Attributes:
-        runs: Run directories of the members.
-        name: Of the new run.
-        version: Of the new run.
-        data: The data set they were trained on, or several.
-        out: The run directory to make.
-        compute: Device.
-        quiet: Show no progress bars.
-    """
-
-    runs: tuple[Path, ...]
-    name: str
-    version: str
-    data: DataSets
-    out: Path
-    compute: Compute
-    quiet: bool = False
-
-
-def combine_runs(job: EnsembleJob) -> Path:
+def combine_runs(paths: Sequence[Path], job: DerivingJob) -> Path:
     """Make an ensemble and finish it as any run: calibrated, limited and measured by itself.
 
     Raises:
@@ -101,48 +46,14 @@ def combine_runs(job: EnsembleJob) -> Path:
         OutputError: Something else stands at ``out``.
         DataError: The data set is not the one they were trained on.
     """
-    if (job.out / RUN_NAME).exists():
-        raise RunError(f"{job.out} holds a finished run. Give another --out, or delete it.")
-    verify_replaceable(job.out, RUN_NAME)
-    members = open_members(job.runs)
+    job.verify_out()
+    members = open_members(paths)
     recipe, network = _recipe(members, job), _assemble(members)
-    task, rows = members[0].run.task.as_task(), members[0].rows
-    spec = Preprocessing(size_px=recipe.size_px, min_side_px=recipe.min_side_px)
-    _verify_size(network, spec)
-    samples = samples_of_split(rows, job.data, spec, task, quiet=job.quiet)
-    parts = {part: samples_of(samples, rows, part) for part in PARTS}
-    _scale_embeddings(network, parts["val"], job.compute)
-    provenance = Provenance(
-        recipe=recipe.name,
-        seed=recipe.seed,
-        init=recipe.init,
-        code_revision=code_revision(),
-        data_digest=samples.data_digest(),
-        trained_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        images={part: len(parts[part]) for part in PARTS},
-        patients={part: len(set(parts[part].patients)) for part in PARTS},
-    )
+    _verify_size(network, recipe.size_px)
+    divided = load_divided(members[0], recipe, job)
+    _scale_embeddings(network, divided.parts["val"], job.compute)
     curves = tuple(_curve(member.run, row) for member in members for row in member.run.curves)
-    finishing = TrainingJob(recipe, job.data, job.out, recipe.init, job.compute, World())
-    combined = Combined(network, UNCHANGED, curves)
-    write_run(finishing, task, spec, combined, parts, list(rows), provenance)
-    return job.out
-
-
-def samples_of_split(
-    rows: Sequence[SplitRow], data: DataSets, spec: Preprocessing, task: Task, *, quiet: bool
-) -> Samples:
-    """Load the images of a split.
-
-    Raises:
-        DataError: Some are not there.
-    """
-    wanted = {row.name for row in rows}
-    images = [image for image in list_divided(data, task, wanted) if image.name in wanted]
-    if len(images) < len(wanted):
-        missing = len(wanted) - len(images)
-        raise DataError(f"{missing} of {len(wanted)} images of the runs' split are not there.")
-    return load_samples(images, spec, task, os.cpu_count() or 1, quiet)
+    return finish_derived(job, recipe, Derived(network, UNCHANGED, curves), divided)
 
 
 def open_members(paths: Sequence[Path]) -> list[Member]:
@@ -156,9 +67,7 @@ def open_members(paths: Sequence[Path]) -> list[Member]:
     """
     if len(paths) < 2:
         raise RunError("An ensemble needs two runs or more.")
-    members = [
-        Member(path, open_run(path), tuple(read_split_file(path / SPLIT_NAME))) for path in paths
-    ]
+    members = [open_member(path) for path in paths]
     first = members[0]
     for member in members:
         if AND in member.run.architecture:
@@ -218,11 +127,7 @@ def _assemble(members: Sequence[Member]) -> Ensemble:
     return ensemble
 
 
-def _recipe(members: Sequence[Member], job: EnsembleJob) -> Recipe:
-    """Give the first member's recipe, changed to how the ensemble is finished.
-
-    Its phases stay, as those of the member: an ensemble is not trained.
-    """
+def _recipe(members: Sequence[Member], job: DerivingJob) -> Recipe:
     recipes = [Recipe.model_validate(member.run.recipe) for member in members]
     names = [
         f"{member.run.architecture}{WITH}{MIRRORED}" if mirrors else member.run.architecture
@@ -230,14 +135,12 @@ def _recipe(members: Sequence[Member], job: EnsembleJob) -> Recipe:
     ]
     exact = any(recipe.weights_dtype == "float32" for recipe in recipes)
     titles = [member.title for member in members]
-    return recipes[0].changed(
-        name=job.name,
-        version=job.version,
+    return derived_recipe(
+        members[0],
+        job,
         architecture=AND.join(names),
         init=" and ".join(titles),
         min_side_px=max(recipe.min_side_px for recipe in recipes),
-        class_weights="none",  # the members' probabilities are those of the data already
-        dummy_class=None,
         mirror=all(member.run.calibration.mirror for member in members),
         weights_dtype="float32" if exact else "float16",
         notes=(
@@ -247,10 +150,10 @@ def _recipe(members: Sequence[Member], job: EnsembleJob) -> Recipe:
     )
 
 
-def _verify_size(network: Network, spec: Preprocessing) -> None:
+def _verify_size(network: Network, size_px: int) -> None:
     try:
         with torch.inference_mode():
-            network.eval().features(torch.zeros(1, 1, spec.size_px, spec.size_px))
+            network.eval().features(torch.zeros(1, 1, size_px, size_px))
     except ValueError as error:
         raise RunError(f"These runs cannot be explained together: {error}.") from None
 

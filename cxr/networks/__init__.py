@@ -27,6 +27,8 @@ AND, WITH = "+", "-"
 """Between the members of an ensemble, and before what is around a network."""
 
 MIRRORED = "mirrored"
+SVM = {"linear": "svm", "rbf": "svm_rbf"}
+"""Name of what is around a network, by kernel."""
 
 
 def network_class(architecture: str) -> type[Network]:
@@ -59,5 +61,9 @@ def build_network(architecture: str, num_classes: int) -> Network:
         from cxr.networks.mirrored import Mirrored
 
         return Mirrored(build_network(body, num_classes))
+    if around in SVM.values():
+        from cxr.networks.svm import Svm
+
+        return Svm(build_network(body, num_classes), radial=around == SVM["rbf"])
     # mypy sees the constructor of nn.Module, which takes anything.
     return network_class(architecture)(num_classes)
