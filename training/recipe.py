@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -41,10 +41,27 @@ class Augmentation(_Section):
 
 
 class SplitSpec(_Section):
-    """Shares of the patients that are not trained on."""
+    """What is trained on, watched and tested with; see :mod:`training.split_kinds`."""
 
-    val: float = Field(0.1, gt=0, lt=0.5)
-    test: float = Field(0.1, ge=0, lt=0.5)
+    kind: Literal["patient", "official", "patient_80_10_10"] = "patient"
+    val: float = Field(0.1, gt=0, lt=0.5, description="Share of the patients.")
+    test: float = Field(0.1, ge=0, lt=0.5, description="Share of the patients.")
+    folds: int = Field(0, ge=0, description="Of a cross-validation; 0 for none.")
+    fold: int = Field(0, ge=0, description="Which of the folds is tested, from 0.")
+
+    @model_validator(mode="after")
+    def _verify_folds(self) -> SplitSpec:
+        if self.folds == 1 or self.fold >= max(self.folds, 1):
+            raise ValueError(f"fold {self.fold} of {self.folds} cannot be")
+        if self.folds and self.kind == "official":
+            raise ValueError("the official split has no folds: its test folder is the test")
+        return self
+
+
+class DummyClass(_Section):
+    """A class of its own for ambiguous images, in training; see :mod:`training.dummy_class`."""
+
+    share: float = Field(0.1, gt=0, lt=0.5, description="Of the training images.")
 
 
 class Phase(_Section):
@@ -100,10 +117,19 @@ class Recipe(_Section):
         None, description="Youngest and oldest patients of the data; others get a warning."
     )
     notes: tuple[str, ...] = Field((), description="Why it is as it is; printed on the card.")
+    dummy_class: DummyClass | None = None
     split: SplitSpec = SplitSpec()
     augmentation: Augmentation = Augmentation()
     operating_points: PointTargets = PointTargets()
     phases: tuple[Phase, ...] = Field(min_length=1)
+
+    def changed(self, **values: Any) -> Recipe:
+        """Give the recipe with other values.
+
+        Raises:
+            RunError: They are not valid; the message names the field.
+        """
+        return _validated(self.model_dump() | values, self.name)
 
 
 def recipe_names() -> list[str]:
@@ -125,10 +151,15 @@ def load_recipe(name_or_path: str) -> Recipe:
             f"No recipe {name_or_path!r}: give a .toml file or one of {', '.join(recipe_names())}."
         )
     try:
-        return Recipe.model_validate(tomllib.loads(path.read_text()))
+        return _validated(tomllib.loads(path.read_text()), path.name)
     except tomllib.TOMLDecodeError as error:
         raise RunError(f"{path.name} is not valid TOML: {error}.") from None
+
+
+def _validated(values: dict[str, Any], called: str) -> Recipe:
+    try:
+        return Recipe.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise RunError(f"{path.name} is not valid at {where}: {first['msg']}.") from None
+        raise RunError(f"{called} is not valid at {where}: {first['msg']}.") from None

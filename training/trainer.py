@@ -257,6 +257,7 @@ class Trainer:
 
     def _validate(self) -> Validated:
         logits = score(self.result, self.val.pixels, self.normalisation, self.compute)
+        logits = logits[:, : len(self.task.classes)]  # without a dummy class
         loss = F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(self.val.labels))
         auroc = positive_auroc(logits, self.val.labels, self.task)
         accuracy = float((logits.argmax(axis=1) == self.val.labels).mean())
