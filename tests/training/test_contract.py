@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ import pytest
 import torch
 from torch import nn
 
+from cxr.class_metrics import measure_task
 from cxr.labels import task_named
 from cxr.networks import build_network
 from cxr.networks.network import Network
@@ -25,6 +26,7 @@ from service.explain.torch_explainer import build_torch_explainer
 from service.inference.engines import build_engine
 from tests.service.conftest import make_settings
 from tests.service.harness import running
+from training import finish, limits, scope_fit
 from training.device import choose_compute
 from training.distributed import World
 from training.job import TrainingJob
@@ -160,8 +162,14 @@ def reduced(recipe: Recipe) -> Recipe:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("name", recipe_names())
-async def test_recipe_leads_to_an_answer(name: str, data: Path, tmp_path: Path) -> None:
+async def test_recipe_leads_to_an_answer(
+    name: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Trained, exported and compared with ONNX Runtime, served, explained."""
+    monkeypatch.setattr(finish, "measure_task", partial(measure_task, replicates=2))
+    monkeypatch.setattr(scope_fit, "OUTLIERS", 6)
+    monkeypatch.setattr(scope_fit, "VAL_OUTLIERS", 6)
+    monkeypatch.setattr(limits, "MADE_OF_EACH", 2)
     recipe = reduced(load_recipe(name))
     compute, run = choose_compute("cpu").exact, tmp_path / "run"
     run_training(TrainingJob(recipe, data, run, "none", compute, World(), quiet=True))
