@@ -67,7 +67,7 @@ class Loop:
     def __init__(self, engine: Engine, manifest: Manifest, files: list[bytes], batch: int) -> None:
         self._engine = engine
         self._spec = manifest.preprocessing
-        self._column = manifest.task.as_task().positive_index
+        self._task = manifest.task.as_task()
         self._files = files
         self._batch = batch
         self.done = 0
@@ -84,7 +84,7 @@ class Loop:
         started_s = time.perf_counter()
         numbers = [(first + i) % len(self._files) for i in range(self._batch)]
         batch = np.stack([self.prepare(self._files[number]) for number in numbers])
-        column = self._engine.run(batch).probabilities[:, self._column]
+        column = self._task.probabilities(self._engine.run(batch).probabilities)
         self.done += len(numbers)
         self.taken_ms.append((time.perf_counter() - started_s) * 1000)
         self.probabilities.update(zip(numbers, map(float, column), strict=True))

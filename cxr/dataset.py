@@ -3,10 +3,14 @@
 ::
 
     DIR/train/NORMAL/*.jpeg   DIR/train/PNEUMONIA/*.jpeg   (val/ and test/ alike)
+
+Where a task tells bacterial from viral pneumonia, the names of the files do, as in that data set;
+or each class has a folder of its own.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +18,16 @@ from pathlib import Path
 from cxr.errors import DataError
 from cxr.labels import Task
 
+log = logging.getLogger(__name__)
+
 IMAGE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".dcm"})
 
 # person<N>_bacteria_<M>.jpeg, person<N>_virus_<M>.jpeg; IM-<N>-<M>.jpeg, NORMAL2-IM-<N>-<M>.jpeg
-_PNEUMONIA_NAME = re.compile(r"^(person\d+)_(?:bacteria|virus)_")
+_PNEUMONIA_NAME = re.compile(r"^(person\d+)_(bacteria|virus)_")
 _NORMAL_NAME = re.compile(r"^(?:NORMAL2-)?(IM-\d+)-")
+
+_ETIOLOGIES = {"BACTERIAL": "bacteria", "VIRAL": "virus"}
+_UNDIVIDED = "PNEUMONIA"  # the folder whose file names tell the etiology
 
 
 @dataclass(frozen=True)
@@ -28,7 +37,7 @@ class LabelledImage:
     Attributes:
         path: The file.
         name: Path relative to the data set's folder, with forward slashes.
-        label: Class name: the name of the folder it lies in.
+        label: Class name: the name of the folder it lies in, or the etiology its name tells.
         patient: Pseudonym from the file name; the file's stem if the name follows no known
             pattern, so that each such image counts as a patient of its own.
     """
@@ -84,7 +93,34 @@ def list_split(data: Path, split: str, task: Task) -> list[LabelledImage]:
         )
     images: list[LabelledImage] = []
     for label in task.classes:
-        images += _list_class(root, folder / label, label)
+        if label in _ETIOLOGIES and not (folder / label).is_dir():
+            images += _list_etiology(root, folder / _UNDIVIDED, label)
+        else:
+            images += _list_class(root, folder / label, label)
+    return images
+
+
+def etiology_of(file_name: str) -> str | None:
+    """Give the class, ``BACTERIAL`` or ``VIRAL``, a file name of the data set tells."""
+    match = _PNEUMONIA_NAME.match(file_name)
+    return next((name for name, word in _ETIOLOGIES.items() if match and match[2] == word), None)
+
+
+def _list_etiology(root: Path, folder: Path, label: str) -> list[LabelledImage]:
+    found = _list_class(root, folder, label)
+    told = {image.name: etiology_of(image.path.name) for image in found}
+    if untold := [name for name, etiology in told.items() if etiology is None]:
+        log.warning(
+            "%d of %d images of %s/ are left out: their names do not tell bacteria from virus, "
+            "the first is %s",
+            *(len(untold), len(found), folder.name, untold[0]),
+        )
+    images = [image for image in found if told[image.name] == label]
+    if not images:
+        raise DataError(
+            f"No file in {folder} is called person<N>_{_ETIOLOGIES[label]}_<M>, and there is no "
+            f"folder {label} beside it."
+        )
     return images
 
 

@@ -29,16 +29,16 @@ def decide(
     probability: float,
     point: OperatingPoint,
     *,
-    positive: str,
+    positives: Collection[str],
     prediction_set: Collection[str],
     in_scope: bool,
 ) -> Decision:
     """Decide on one image.
 
     Args:
-        probability: Calibrated probability of the positive class, in [0, 1].
+        probability: Calibrated probability of the finding, in [0, 1].
         point: The operating point in force.
-        positive: Name of the positive class.
+        positives: Classes that make up the finding.
         prediction_set: Classes that cannot be ruled out (:mod:`cxr.referral`).
         in_scope: False when the image is not one the model was made for.
 
@@ -47,9 +47,7 @@ def decide(
         says the same and nothing else; ``refer`` if it does not, and out of scope.
     """
     reached = probability >= point.threshold
-    agrees = positive in prediction_set and len(prediction_set) == 1
-    if not reached:
-        agrees = bool(prediction_set) and positive not in prediction_set
-    if not (in_scope and agrees):
+    said = {name in positives for name in prediction_set}
+    if not in_scope or said != {reached}:
         return "refer"
     return "positive" if reached else "negative"

@@ -1,8 +1,12 @@
-"""The question a model answers: its classes and which of them is the positive one."""
+"""The question a model answers: its classes, and which of them make up the finding."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cxr.errors import RunError
 
@@ -15,22 +19,58 @@ class Task:
         name: Stable identifier, stored in runs and manifests.
         classes: Class names in the order of the network's outputs. They are also the
             names of the class folders of a data set.
-        positive: The class whose probability the decision rule compares with a threshold.
+        positive: The finding whose probability the decision rule compares with a threshold.
+        positives: Classes that make it up; empty if one class is called as the finding.
     """
 
     name: str
     classes: tuple[str, ...]
     positive: str
+    positives: tuple[str, ...] = ()
 
     @property
-    def positive_index(self) -> int:
-        """Column of the positive class in logits and probabilities."""
-        return self.classes.index(self.positive)
+    def positive_classes(self) -> tuple[str, ...]:
+        """Classes that make up the finding, in the order of the network's outputs."""
+        chosen = self.positives or (self.positive,)
+        return tuple(name for name in self.classes if name in chosen)
+
+    @property
+    def negative_classes(self) -> tuple[str, ...]:
+        """The other classes."""
+        return tuple(name for name in self.classes if name not in self.positive_classes)
+
+    @property
+    def positive_columns(self) -> list[int]:
+        """Columns of the finding's classes in logits and probabilities."""
+        return [self.classes.index(name) for name in self.positive_classes]
+
+    def is_positive(self, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tell which class indices (N,) are of the finding: shape (N,)."""
+        return np.isin(labels, self.positive_columns)
+
+    def probability(self, by_class: Mapping[str, float]) -> float:
+        """Give the finding's probability, of those of the classes."""
+        return min(sum(by_class[name] for name in self.positive_classes), 1.0)
+
+    def probabilities(self, of_classes: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Give the finding's probabilities, shape (N,), of those of the classes (N, K)."""
+        columns = of_classes[:, self.positive_columns].astype(np.float64)
+        return np.asarray(columns.sum(axis=1).clip(0.0, 1.0))
 
 
 PNEUMONIA = Task(name="pneumonia", classes=("NORMAL", "PNEUMONIA"), positive="PNEUMONIA")
 
-TASKS = {task.name: task for task in (PNEUMONIA,)}
+ETIOLOGY = Task(name="etiology", classes=("VIRAL", "BACTERIAL"), positive="BACTERIAL")
+"""Of radiographs with pneumonia."""
+
+TERNARY = Task(
+    name="ternary",
+    classes=("NORMAL", "BACTERIAL", "VIRAL"),
+    positive="PNEUMONIA",
+    positives=("BACTERIAL", "VIRAL"),
+)
+
+TASKS = {task.name: task for task in (PNEUMONIA, ETIOLOGY, TERNARY)}
 
 
 def task_named(name: str) -> Task:

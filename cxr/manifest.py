@@ -33,15 +33,31 @@ another 16-bit float, to which engines round by themselves."""
 
 
 class TaskSection(Section):
-    """The question: classes in the order of the logits, and the positive one."""
+    """The question: classes in the order of the logits, and the finding asked for."""
 
     name: str
     classes: tuple[str, ...] = Field(min_length=2)
     positive: str
+    positives: tuple[str, ...] = Field(
+        (), description="Classes that make up the finding; empty if one is called as it."
+    )
+
+    @model_validator(mode="after")
+    def _finding_exists(self) -> TaskSection:
+        if not set(self.positives or (self.positive,)) < set(self.classes):
+            raise ValueError("the positive classes are not some of the classes")
+        return self
 
     def as_task(self) -> Task:
         """Give the same as the type the rest of the code uses."""
-        return Task(self.name, self.classes, self.positive)
+        return Task(self.name, self.classes, self.positive, self.positives)
+
+
+def task_section(task: Task) -> TaskSection:
+    """Describe a task as runs and manifests do."""
+    return TaskSection(
+        name=task.name, classes=task.classes, positive=task.positive, positives=task.positives
+    )
 
 
 class Tensors(Section):
@@ -196,8 +212,6 @@ class Manifest(Section):
 
     @model_validator(mode="after")
     def _names_exist(self) -> Manifest:
-        if self.task.positive not in self.task.classes:
-            raise ValueError("task.positive is not one of task.classes")
         if self.default_operating_point not in {p.name for p in self.operating_points}:
             raise ValueError("default_operating_point is not one of operating_points")
         if set(self.referral.least_probability) != set(self.task.classes):

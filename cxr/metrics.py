@@ -6,7 +6,7 @@ independent (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, ch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -24,7 +24,7 @@ CONFIDENCE_PERCENTILES = (2.5, 97.5)
 
 Metrics: TypeAlias = dict[str, Estimate]
 """Keys: accuracy, sensitivity, specificity, ppv, npv, f1, auroc, auprc, ece, brier,
-false_negatives. A figure that is not defined (no positive image, say) has the value None."""
+false_negatives, and of more than two classes those of :mod:`cxr.class_metrics`. A figure that is not defined (no positive image, say) has the value None."""
 
 
 def expected_calibration_error(labels: Floats, probabilities: Floats, weights: Floats) -> float:
@@ -116,7 +116,6 @@ def measure(
     if truth.size == 0 or not np.isfinite(given).all():
         raise DataError("Nothing to measure: no image was scored, or a probability is not finite.")
     names = np.arange(truth.size) if patients is None else np.asarray(patients)
-    _, group = np.unique(names, return_inverse=True)
 
     def figures(weights: Floats) -> dict[str, dict[str, float]]:
         kept = weights > 0
@@ -127,6 +126,24 @@ def measure(
             for name, threshold in thresholds.items()
         }
 
+    return bootstrap(figures, names, replicates, seed)
+
+
+def bootstrap(
+    figures: Callable[[Floats], dict[str, dict[str, float]]],
+    patients: NDArray[np.generic],
+    replicates: int,
+    seed: int,
+) -> dict[str, Metrics]:
+    """Give figures with the interval they have when other patients are drawn.
+
+    Args:
+        figures: Of weights (N,) of the images; a figure that is not defined is not a number.
+        patients: Shape (N,), resampled as wholes.
+        replicates: How often; 0 leaves the intervals None.
+        seed: Of the resampling.
+    """
+    _, group = np.unique(patients, return_inverse=True)
     rng = np.random.default_rng(seed)
     count = int(group.max()) + 1
     drawn = [
@@ -138,7 +155,7 @@ def measure(
             key: _estimate(value, [replicate[point][key] for replicate in drawn])
             for key, value in values.items()
         }
-        for point, values in figures(np.ones(truth.size)).items()
+        for point, values in figures(np.ones(len(group))).items()
     }
 
 

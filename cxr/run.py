@@ -36,6 +36,7 @@ class EpochRecord(Section):
     train_loss: float
     val_loss: float
     val_auroc: float | None
+    val_accuracy: float | None = None
     images_per_second: float
     seconds: float
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cxr.decision import Decision, OperatingPoint, decide
 from cxr.image import DicomFacts
+from cxr.labels import Task
 from cxr.layout import Layout
 from cxr.manifest import Manifest
 from cxr.scope import Scope, age_warnings
@@ -40,7 +41,9 @@ class Verdict:
     """What is said about one image.
 
     Attributes:
-        label: The positive class from the threshold on, else the most probable other one.
+        label: From the threshold on the most probable class of the finding, else the most
+            probable other one.
+        probability: Of the finding, calibrated.
         decision: At the operating point.
         prediction_set: Classes that cannot be ruled out.
         reasons: Why it is out of scope; empty in scope.
@@ -48,6 +51,7 @@ class Verdict:
     """
 
     label: str
+    probability: float
     decision: Decision
     prediction_set: tuple[str, ...]
     reasons: tuple[str, ...]
@@ -68,12 +72,17 @@ def reach_verdict(
     judged = gate.judge(evidence.layout, evidence.embedding, manifest.scope.thresholds)
     reasons = (*evidence.plain.reasons, *judged.reasons)
     chosen = manifest.referral.prediction_set(evidence.probabilities)
-    positive = manifest.task.positive
-    probability = evidence.probabilities[positive]
+    task = manifest.task.as_task()
+    probability = task.probability(evidence.probabilities)
     return Verdict(
-        label=_label(evidence.probabilities, positive, point.threshold),
+        label=_label(evidence.probabilities, task, reached=probability >= point.threshold),
+        probability=probability,
         decision=decide(
-            probability, point, positive=positive, prediction_set=chosen, in_scope=not reasons
+            probability,
+            point,
+            positives=task.positive_classes,
+            prediction_set=chosen,
+            in_scope=not reasons,
         ),
         prediction_set=chosen,
         reasons=reasons,
@@ -81,7 +90,6 @@ def reach_verdict(
     )
 
 
-def _label(by_class: Mapping[str, float], positive: str, threshold: float) -> str:
-    if by_class[positive] >= threshold:
-        return positive
-    return max((name for name in by_class if name != positive), key=by_class.__getitem__)
+def _label(by_class: Mapping[str, float], task: Task, *, reached: bool) -> str:
+    among = task.positive_classes if reached else task.negative_classes
+    return max(among, key=by_class.__getitem__)

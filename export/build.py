@@ -13,8 +13,7 @@ from cxr import manifest as names
 from cxr.digest import new_directory, sha256_of_file
 from cxr.explain.evidence import read_evidence
 from cxr.manifest import GoldenTolerance, Manifest, Parity, PrecisionSection, Rounding, Tensors
-from cxr.networks import ARCHITECTURES
-from cxr.networks.network import Network
+from cxr.networks import network_class
 from cxr.networks.served import served_network
 from cxr.run import Run, open_run
 from cxr.scope_gate import load_scope_gate
@@ -103,8 +102,7 @@ def build_bundle(run_path: Path, out: Path, *, with_int8: bool = True) -> Path:
         }
         if int8 is not None:
             precisions["int8"] = _write_int8(int8, directory, reference, draft, inputs)
-        positive = run.task.as_task().positive_index
-        write_goldens(directory, reference, run.preprocessing, positive)
+        write_goldens(directory, reference, run.preprocessing, run.task.as_task())
         load_scope_gate(directory / names.SCOPE_NAME, tensors.embedding_size)
         measured = {
             "tensors": tensors,
@@ -166,9 +164,6 @@ def _write_int8(
 
 
 def _draft(run: Run) -> Manifest:
-    network_type = ARCHITECTURES[run.architecture]
-    assert isinstance(network_type, type)
-    assert issubclass(network_type, Network)
     return Manifest(
         name=run.name,
         version=run.version,
@@ -183,7 +178,7 @@ def _draft(run: Run) -> Manifest:
         default_operating_point=run.default_operating_point,
         referral=run.referral,
         scope=run.scope,
-        explain_layer=network_type.explain_layer,
+        explain_layer=network_class(run.architecture).explain_layer,
         intended_use=INTENDED_USE,
         limitations=LIMITATIONS,
         provenance=run.provenance,

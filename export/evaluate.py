@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from tqdm import tqdm
 
 from cxr.bundle import Bundle
+from cxr.class_metrics import measure_task
 from cxr.dataset import LabelledImage
 from cxr.decision import Decision
 from cxr.decoding import decode_image
@@ -22,7 +23,6 @@ from cxr.estimate import Estimate, format_estimate
 from cxr.image import DicomFacts, ModelInput
 from cxr.layout import describe_layout
 from cxr.manifest import Manifest
-from cxr.metrics import measure
 from cxr.preprocessing import decode_options, to_model_input
 from cxr.scope import Scope, assess_scope
 from cxr.scope_gate import ScopeGate
@@ -50,6 +50,7 @@ class ScoredImage(BaseModel):
     label: str
     patient: str
     probability: float
+    probabilities: dict[str, float]
     decision: Decision
     in_scope: bool
 
@@ -112,9 +113,11 @@ def evaluate_bundle(
             bar.update(len(batch))
     if not scores:
         raise DataError(f"None of the {len(images)} images could be read.")
-    metrics = measure(
-        [int(score.label == bundle.manifest.task.positive) for score in scores],
-        [score.probability for score in scores],
+    task = bundle.manifest.task.as_task()
+    metrics = measure_task(
+        np.array([task.classes.index(score.label) for score in scores]),
+        np.array([[score.probabilities[name] for name in task.classes] for score in scores]),
+        task,
         {point.name: point.threshold for point in bundle.manifest.operating_points},
         [score.patient for score in scores],
     )
@@ -149,7 +152,8 @@ def _score(
         name=image.name,
         label=image.label,
         patient=image.patient,
-        probability=by_class[manifest.task.positive],
+        probability=verdict.probability,
+        probabilities=by_class,
         decision=verdict.decision,
         in_scope=not verdict.reasons,
     )

@@ -14,6 +14,7 @@ from cxr.bundle import Bundle
 from cxr.decoding import decode_image
 from cxr.errors import BundleError
 from cxr.image import ModelInput
+from cxr.labels import Task
 from cxr.manifest import FP32, GoldenTolerance
 from cxr.preprocessing import Preprocessing, decode_options, to_model_input
 from export.engine import ExportEngine
@@ -53,7 +54,7 @@ def read_model_input(data: bytes, spec: Preprocessing) -> ModelInput:
 
 
 def write_goldens(
-    directory: Path, engine: ExportEngine, spec: Preprocessing, positive_index: int
+    directory: Path, engine: ExportEngine, spec: Preprocessing, task: Task
 ) -> None:
     """Write golden tensors and golden files with the engine's answers."""
     images = golden_inputs(spec)
@@ -70,7 +71,7 @@ def write_goldens(
         data = encode(draw_phantom(3, opacity))
         (directory / names.GOLDEN_FILES_DIR / name).write_bytes(data)
         answer = engine.run(read_model_input(data, spec)[np.newaxis])
-        expected[name] = float(answer.probabilities[0, positive_index])
+        expected[name] = float(task.probabilities(answer.probabilities)[0])
     path = directory / names.GOLDEN_EXPECTED_NAME
     path.write_text(json.dumps(expected, indent=2) + "\n")
 
@@ -88,11 +89,11 @@ def verify_goldens(bundle: Bundle, engine: ExportEngine, precision: str = FP32) 
     gap = float(np.abs(probabilities - stored.probabilities).max())
     if not gap <= tolerance.tensors:
         raise BundleError(f"The golden tensors are not matched in {precision}: off by {gap:.2e}.")
-    positive = manifest.task.as_task().positive_index
+    task = manifest.task.as_task()
     for path, expected in bundle.golden_files().items():
         model_input = read_model_input(path.read_bytes(), manifest.preprocessing)
         answer = engine.run(model_input[np.newaxis])
-        gap = abs(float(answer.probabilities[0, positive]) - expected)
+        gap = abs(float(task.probabilities(answer.probabilities)[0]) - expected)
         if not gap <= tolerance.files:
             raise BundleError(
                 f"The golden file {path.name} is not matched in {precision}: off by {gap:.2e}."

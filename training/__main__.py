@@ -27,6 +27,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--data", type=Path, required=True, help="folder that holds train/ ...")
     train.add_argument("--out", type=Path, required=True, help="run directory to make")
     train.add_argument("--init", help="safetensors file, 'imagenet' or 'none'; default: recipe's")
+    train.add_argument(
+        "--split-file", type=Path, help="split.csv of a run whose patients to keep apart likewise"
+    )
     train.add_argument("--device", default="auto", help="auto, cpu or cuda")
     train.add_argument("--seed", type=int, help="default: the recipe's")
     train.add_argument("--threads", type=int, default=0, help="CPU threads; default: all")
@@ -119,6 +122,7 @@ def _train(arguments: argparse.Namespace) -> None:
             init=arguments.init or recipe.init,
             compute=choose_compute(arguments.device, world.local_rank),
             world=world,
+            split_file=arguments.split_file,
             quiet=arguments.quiet,
         )
         run_training(job, restart=arguments.restart)

@@ -45,9 +45,9 @@ def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> f
     return float(np.exp(minimize_scalar(loss, bounds=(low, high), method="bounded").x))
 
 
-def probabilities_of(logits: NDArray[np.float32], temperature: float, positive: int) -> Floats:
-    """Calibrated probability of one class, shape (N,), of logits (N, K)."""
-    return np.asarray(softmax(logits.astype(np.float64) / temperature, axis=1)[:, positive])
+def probabilities_of(logits: NDArray[np.float32], temperature: float) -> Floats:
+    """Calibrated probabilities, shape (N, K), of logits (N, K)."""
+    return np.asarray(softmax(logits.astype(np.float64) / temperature, axis=1))
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class Scored:
     """Images with their answers.
 
     Attributes:
-        probabilities: Of the positive class, shape (N,).
-        labels: Shape (N,), 1 for the positive class.
+        probabilities: Of the finding, shape (N,).
+        labels: Shape (N,), 1 where it is there.
     """
 
     probabilities: Floats

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from cxr.class_metrics import measure_task
 from cxr.digest import new_directory, verify_replaceable
 from cxr.estimate import Estimate
 from cxr.manifest import WEIGHTS_NAME
-from cxr.metrics import measure
 from cxr.networks import build_network
 from cxr.networks.weights import load_weights
 from cxr.run import open_run
@@ -73,11 +73,13 @@ def evaluate_run(
     logits = score(
         network, samples.pixels, run.normalisation, compute.exact, run.calibration.mirror
     )
-    labels = (samples.labels == task.positive_index).astype(np.int64)
-    probabilities = probabilities_of(logits, run.calibration.temperature, task.positive_index)
-    metrics = measure(
-        labels,
-        probabilities,
+    of_classes = probabilities_of(logits, run.calibration.temperature)
+    labels = task.is_positive(samples.labels).astype(np.int64)
+    probabilities = task.probabilities(of_classes)
+    metrics = measure_task(
+        samples.labels,
+        of_classes,
+        task,
         {point.name: point.threshold for point in run.operating_points},
         [str(patient) for patient in samples.patients],
     )
@@ -89,7 +91,7 @@ def evaluate_run(
         patients=len(set(samples.patients)),
         metrics=metrics,
     )
-    names = (" / ".join(c for c in task.classes if c != task.positive), task.positive)
+    names = (" / ".join(task.negative_classes), task.positive)
     default = next(p for p in run.operating_points if p.name == run.default_operating_point)
     drawn = {
         "training_curves": draw.draw_curves(run.curves),

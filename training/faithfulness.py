@@ -103,8 +103,8 @@ def measure_faithfulness(run_path: Path, data: Path, plan: Plan, compute: Comput
     point = next(p for p in run.operating_points if p.name == run.default_operating_point)
 
     exact = probabilities_as_served(served, samples.pixels, compute.exact)
-    called = exact[:, task.positive_index] >= point.threshold
-    positive = samples.labels == task.positive_index
+    called = task.probabilities(exact) >= point.threshold
+    positive = task.is_positive(samples.labels)
     positives = samples.take(np.flatnonzero(positive & called))
     negatives = samples.take(np.flatnonzero(~positive & ~called))
     if len(positives) == 0:

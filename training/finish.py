@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cxr.class_metrics import measure_task
 from cxr.decision import OperatingPoint
 from cxr.digest import new_directory, sha256_of_file
 from cxr.labels import Task
-from cxr.manifest import SCOPE_NAME, WEIGHTS_NAME, Calibration, Provenance, TaskSection
-from cxr.metrics import Metrics, measure
+from cxr.manifest import SCOPE_NAME, WEIGHTS_NAME, Calibration, Provenance, task_section
+from cxr.metrics import Metrics
 from cxr.networks import build_network
 from cxr.networks.network import Network
 from cxr.networks.served import surround
@@ -81,7 +82,7 @@ def write_run(
             name=recipe.name,
             version=recipe.version,
             architecture=recipe.architecture,
-            task=TaskSection(name=task.name, classes=task.classes, positive=task.positive),
+            task=task_section(task),
             preprocessing=spec,
             normalisation=normalisation,
             calibration=calibration,
@@ -148,8 +149,8 @@ def calibrate(
     views = [logits(augmenter) for _ in range(copies)] or [plain]
 
     def scored(of: list[Floats32]) -> Scored:
-        truth = (val.labels == task.positive_index).astype(np.int64)
-        given = probabilities_of(np.concatenate(of), temperature, task.positive_index)
+        truth = task.is_positive(val.labels).astype(np.int64)
+        given = task.probabilities(probabilities_of(np.concatenate(of), temperature))
         return Scored(given, np.tile(truth, len(of)))
 
     points = choose_operating_points(scored([plain]), scored(views), recipe.operating_points)
@@ -168,9 +169,10 @@ def measure_part(
     logits = score(
         network, samples.pixels, trainer.normalisation, trainer.compute.exact, calibration.mirror
     )
-    return measure(
-        (samples.labels == task.positive_index).astype(np.int64),
-        probabilities_of(logits, calibration.temperature, task.positive_index),
+    return measure_task(
+        samples.labels,
+        probabilities_of(logits, calibration.temperature),
+        task,
         {point.name: point.threshold for point in points},
         [str(patient) for patient in samples.patients],
     )

@@ -61,7 +61,7 @@ class SheetPlan:
         split: As for ``python -m training evaluate``.
         n: Images, evenly per class.
         method: How they are explained.
-        target: The explained class; None for the positive one.
+        target: The explained class; None for the finding's first.
         seed: Of the choice.
     """
 
@@ -93,7 +93,7 @@ def write_sheet(run_path: Path, data: Path, plan: SheetPlan, out: Path, compute:
     _verify_png(out)
     run = open_run(run_path)
     task = run.task.as_task()
-    target = plan.target or task.positive
+    target = plan.target or task.positive_classes[0]
     if target not in task.classes:
         raise RunError(f"Unknown class {target!r}: the run knows {', '.join(task.classes)}.")
     listed = select_images(data, plan.split, task, run_path / SPLIT_NAME)
@@ -134,7 +134,7 @@ def _explain(
     for start in range(0, len(inputs), BATCH):
         batch = inputs[start : start + BATCH]
         found = explainer.explain(batch, [index] * len(batch), [method] * len(batch))
-        probabilities = probabilities_of(found.logits, run.calibration.temperature, index)
+        probabilities = probabilities_of(found.logits, run.calibration.temperature)[:, index]
         for i, heatmap in enumerate(found.values):
             one = decoded[start + i]
             picture = to_picture(one.pixels, one.width, one.height)

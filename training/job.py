@@ -21,6 +21,7 @@ class TrainingJob:
         init: Starting weights, see :func:`training.initialise.initialise`.
         compute: Device and precision.
         world: This process among its peers.
+        split_file: A split made before, of the same data; None divides the patients anew.
         quiet: Show no progress bars.
     """
 
@@ -30,6 +31,7 @@ class TrainingJob:
     init: str
     compute: Compute
     world: World
+    split_file: Path | None = None
     quiet: bool = False
 
     @property

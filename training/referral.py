@@ -70,13 +70,13 @@ def measure_referral(
             by_class = dict(zip(task.classes, map(float, row), strict=True))
             chosen = rule.prediction_set(by_class)
             decision = decide(
-                by_class[task.positive],
+                task.probability(by_class),
                 point,
-                positive=task.positive,
+                positives=task.positive_classes,
                 prediction_set=chosen,
                 in_scope=True,
             )
-            truth = "positive" if label == task.positive_index else "negative"
+            truth = "positive" if label in task.positive_columns else "negative"
             covered.append(task.classes[label] in chosen)
             referred.append(decision == "refer")
             right.append(math.nan if decision == "refer" else float(decision == truth))

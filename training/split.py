@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 from collections.abc import Sequence
 
@@ -14,6 +15,9 @@ from cxr.labels import Task
 from cxr.split import PARTS, Part, SplitRow
 from training.recipe import SplitSpec
 from training.samples import Samples
+
+
+log = logging.getLogger(__name__)
 
 
 def group_samples(patients: Sequence[str], digests: Sequence[str]) -> NDArray[np.int64]:
@@ -77,7 +81,29 @@ def split_by_patient(samples: Samples, spec: SplitSpec, seed: int, task: Task) -
             samples.names, samples.labels, samples.patients, groups, strict=True
         )
     ]
-    _verify_classes(rows, spec, task)
+    _verify_classes(rows, has_test=spec.test > 0, task=task)
+    return rows
+
+
+def split_as_before(samples: Samples, before: Sequence[SplitRow], task: Task) -> list[SplitRow]:
+    """Assign each sample to the part it is in by a split made before, for another task even.
+
+    Samples the split does not name are left out, and counted in a warning.
+
+    Raises:
+        DataError: A part would lack a class.
+    """
+    part_of = {row.name: row.part for row in before}
+    rows = [
+        SplitRow(str(name), task.classes[label], str(patient), part_of[str(name)])
+        for name, label, patient in zip(
+            samples.names, samples.labels, samples.patients, strict=True
+        )
+        if str(name) in part_of
+    ]
+    if left_out := len(samples) - len(rows):
+        log.warning("%d of %d images are left out: not in the split", left_out, len(samples))
+    _verify_classes(rows, has_test=any(row.part == "test" for row in before), task=task)
     return rows
 
 
@@ -85,9 +111,9 @@ def _whole(count: float) -> int:
     return math.ceil(count - 1e-9)  # 0.3 * 100 is a little more than 30
 
 
-def _verify_classes(rows: Sequence[SplitRow], spec: SplitSpec, task: Task) -> None:
+def _verify_classes(rows: Sequence[SplitRow], *, has_test: bool, task: Task) -> None:
     for part in PARTS:
-        if part == "test" and spec.test == 0:
+        if part == "test" and not has_test:
             continue
         missing = set(task.classes) - {row.label for row in rows if row.part == part}
         if missing:

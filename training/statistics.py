@@ -32,10 +32,11 @@ def class_weights(samples: Samples, task: Task, mode: str) -> torch.Tensor:
 def positive_auroc(
     logits: NDArray[np.float32], labels: NDArray[np.int64], task: Task
 ) -> float | None:
-    """AUROC of the positive class against the rest; None if a side is empty."""
-    truth = labels == task.positive_index
+    """AUROC of the finding against the rest; None if a side is empty."""
+    truth = task.is_positive(labels)
     if truth.all() or not truth.any():
         return None
-    others = np.delete(logits, task.positive_index, axis=1)
-    margin = logits[:, task.positive_index] - np.logaddexp.reduce(others, axis=1)
+    columns = task.positive_columns
+    others = np.delete(logits, columns, axis=1)
+    margin = np.logaddexp.reduce(logits[:, columns], axis=1) - np.logaddexp.reduce(others, axis=1)
     return float(roc_auc_score(truth, margin))

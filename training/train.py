@@ -17,13 +17,13 @@ from cxr.manifest import Provenance
 from cxr.networks import build_network
 from cxr.preprocessing import Preprocessing
 from cxr.run import RUN_NAME
-from cxr.split import PARTS, list_pool
+from cxr.split import PARTS, list_pool, read_split_file
 from training.finish import write_run
 from training.initialise import InitReport, initialise
 from training.job import TrainingJob
 from training.provenance import code_revision
 from training.samples import load_samples
-from training.split import samples_of, split_by_patient
+from training.split import samples_of, split_as_before, split_by_patient
 from training.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,10 @@ def run_training(job: TrainingJob, restart: bool = False) -> Path:
         workers=os.cpu_count() or 1,
         quiet=job.quiet or not job.world.is_main,
     )
-    rows = split_by_patient(samples, recipe.split, recipe.seed, task)
+    if job.split_file is None:
+        rows = split_by_patient(samples, recipe.split, recipe.seed, task)
+    else:
+        rows = split_as_before(samples, read_split_file(job.split_file), task)
     parts = {part: samples_of(samples, rows, part) for part in PARTS}
     log.info("images: %s", ", ".join(f"{part} {len(parts[part])}" for part in PARTS))
 

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -35,6 +35,14 @@ log = logging.getLogger(__name__)
 
 CHECKPOINT_NAME = "checkpoint.pt"
 MAX_GRADIENT_NORM = 1.0
+
+
+class Validated(NamedTuple):
+    """What an epoch gave on the validation samples; the accuracy is that of the largest logit."""
+
+    loss: float
+    auroc: float | None
+    accuracy: float
 
 
 class Trainer:
@@ -221,18 +229,20 @@ class Trainer:
                 bar.set_postfix(loss=f"{float(losses) / (step + 1):.4f}", refresh=False)
             seconds = time.perf_counter() - started
             train_loss = self.world.mean(float(losses) / self.steps_per_epoch)
-            val_loss, val_auroc = self._validate() if self.world.is_main else (0.0, None)
+            validated = self._validate() if self.world.is_main else Validated(0.0, None, 0.0)
             self.world.wait()
-            shown = "none" if val_auroc is None else f"{val_auroc:.4f}"
+            auroc = validated.auroc
+            shown = "none" if auroc is None else f"{auroc:.4f}"
             bar.set_postfix(loss=f"{train_loss:.4f}", val_auroc=shown)
         log.info(
-            "%s %d/%d: loss %.4f, validation loss %.4f, validation AUROC %s, %.0f images/s",
+            "%s %d/%d: loss %.4f, validation loss %.4f, AUROC %s, accuracy %.3f, %.0f images/s",
             plan.phase.name,
             plan.epoch + 1,
             plan.phase.epochs,
             train_loss,
-            val_loss,
+            validated.loss,
             shown,
+            validated.accuracy,
             self.steps_per_epoch * self.recipe.batch_size / seconds,
         )
         return EpochRecord(
@@ -240,16 +250,19 @@ class Trainer:
             epoch=plan.epoch,
             learning_rate=learning_rate,
             train_loss=train_loss,
-            val_loss=val_loss,
-            val_auroc=val_auroc,
+            val_loss=validated.loss,
+            val_auroc=auroc,
+            val_accuracy=validated.accuracy,
             images_per_second=self.steps_per_epoch * self.recipe.batch_size / seconds,
             seconds=seconds,
         )
 
-    def _validate(self) -> tuple[float, float | None]:
+    def _validate(self) -> Validated:
         logits = score(self.result, self.val.pixels, self.normalisation, self.compute)
         loss = F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(self.val.labels))
-        return float(loss), positive_auroc(logits, self.val.labels, self.task)
+        auroc = positive_auroc(logits, self.val.labels, self.task)
+        accuracy = float((logits.argmax(axis=1) == self.val.labels).mean())
+        return Validated(float(loss), auroc, accuracy)
 
     def _save(self, optimizer: torch.optim.Optimizer, schedule: Any, scaler: Any) -> None:
         if self.world.is_main:

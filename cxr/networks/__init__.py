@@ -1,18 +1,37 @@
-"""Network architectures, by name."""
+"""Network architectures, by name.
+
+They are imported when they are built, so that a service needs only the packages of the
+networks it serves.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from importlib import import_module
 
 from cxr.errors import RunError
 from cxr.networks.network import Network
-from cxr.networks.resnet18 import ResNet18
-from cxr.networks.small_cnn import SmallCnn
 
-ARCHITECTURES: dict[str, Callable[[int], Network]] = {
-    "resnet18": ResNet18,
-    "small_cnn": SmallCnn,
+ARCHITECTURES = {
+    "cnn_bn": "CnnBn",
+    "densenet121": "DenseNet121",
+    "resnet18": "ResNet18",
+    "small_cnn": "SmallCnn",
 }
+"""Module below this package, and class in it."""
+
+
+def network_class(architecture: str) -> type[Network]:
+    """Give the class of an architecture.
+
+    Raises:
+        RunError: The architecture is not known.
+    """
+    if architecture not in ARCHITECTURES:
+        known = ", ".join(sorted(ARCHITECTURES))
+        raise RunError(f"Unknown architecture {architecture!r}: known ones are {known}.")
+    module = import_module(f"{__name__}.{architecture}")
+    found: type[Network] = getattr(module, ARCHITECTURES[architecture])
+    return found
 
 
 def build_network(architecture: str, num_classes: int) -> Network:
@@ -21,7 +40,5 @@ def build_network(architecture: str, num_classes: int) -> Network:
     Raises:
         RunError: The architecture is not known.
     """
-    if architecture not in ARCHITECTURES:
-        known = ", ".join(sorted(ARCHITECTURES))
-        raise RunError(f"Unknown architecture {architecture!r}: known ones are {known}.")
-    return ARCHITECTURES[architecture](num_classes)
+    # mypy sees the constructor of nn.Module, which takes anything.
+    return network_class(architecture)(num_classes)

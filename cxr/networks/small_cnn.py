@@ -5,13 +5,12 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from cxr.networks.network import Network
+from cxr.networks.dense_head import DenseHead
 
 POOLED_PX = 7
 """Side the last feature maps are averaged to before the fully connected layers."""
 
 EMBEDDING = 128
-DROPOUT = 0.5
 
 
 def _block(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequential:
@@ -26,7 +25,7 @@ def _block(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequentia
     )
 
 
-class SmallCnn(Network):
+class SmallCnn(DenseHead):
     """Three blocks of 32, 64 and 128 filters, then fully connected layers with dropout.
 
     A block is two 3 x 3 convolutions with batch norm and a max pooling. The very first
@@ -34,7 +33,6 @@ class SmallCnn(Network):
     """
 
     explain_layer = "block3"
-    classifier = "fc2"
     stages = ("block1", "block2", "block3", "fc1", "fc2")
 
     def __init__(self, num_classes: int) -> None:
@@ -42,19 +40,8 @@ class SmallCnn(Network):
         self.block1 = _block(1, 32, stride=2)
         self.block2 = _block(32, 64)
         self.block3 = _block(64, 128)
-        self.pool = nn.AdaptiveAvgPool2d(POOLED_PX)
-        self.fc1 = nn.Linear(128 * POOLED_PX * POOLED_PX, EMBEDDING)
-        self.dropout = nn.Dropout(DROPOUT)
-        self.fc2 = nn.Linear(EMBEDDING, num_classes)
+        self.add_head(128, POOLED_PX, EMBEDDING, num_classes)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Feature maps (N, 128, S/16, S/16)."""
         return self.block3(self.block2(self.block1(images)))
-
-    def embed(self, features: torch.Tensor) -> torch.Tensor:
-        """First fully connected layer, (N, 128)."""
-        return torch.relu(self.fc1(self.pool(features).flatten(1)))
-
-    def classify(self, embedding: torch.Tensor) -> torch.Tensor:
-        """Logits (N, K)."""
-        return self.fc2(self.dropout(embedding))

@@ -147,10 +147,10 @@ def _sources_of(request: Request, form: str, served: ServedModel) -> Sources | N
     return choose_sources(request, form, served, reports=form == MULTIPART_DICOM)
 
 
-def _known_class(served: ServedModel, target: str | None) -> str:
+def _known_class(served: ServedModel, target: str | None) -> str | None:
     task = served.manifest.task
     if target is None:
-        return task.positive
+        return None
     if target not in task.classes:
         raise InvalidRequestError(
             f"Unknown target. The classes of model {served.manifest.name} are: "

@@ -150,12 +150,13 @@ def load_explainer(
         StartupError: It cannot be made, or explains another answer than the bundle's.
     """
     explainer = build_explainer(bundle, provider, settings)
-    goldens, positive = bundle.golden_tensors(), bundle.manifest.task.as_task().positive_index
+    goldens = bundle.golden_tensors()
+    [target, *_] = bundle.manifest.task.as_task().positive_columns
     step = settings.explain_max_batch
     for start in range(0, len(goldens.images), step):
         images = goldens.images[start : start + step]
         methods: list[Method] = ["gradcam"] * len(images)
-        found = explainer.explain(images, [positive] * len(images), methods)
+        found = explainer.explain(images, [target] * len(images), methods)
         expected = goldens.logits[start : start + step]
         gap = float(np.abs(np.stack([one.logits for one in found]) - expected).max())
         allowed = explainer.tolerance.logits

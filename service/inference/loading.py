@@ -266,11 +266,11 @@ def verify_golden_files(bundle: Bundle, engine: Engine, max_pixels: int) -> None
             manifest allows.
     """
     manifest = bundle.manifest
-    column = manifest.task.as_task().positive_index
+    task = manifest.task.as_task()
     for path, expected, output in _run_golden_files(bundle, engine, max_pixels):
         _verify_close(
             bundle,
-            output.probabilities[:1, column],
+            task.probabilities(output.probabilities[:1]),
             np.array([expected], dtype=np.float32),
             manifest.golden_tolerance_of(engine.precision).files,
             f"golden file {path.name}",

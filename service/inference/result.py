@@ -36,18 +36,17 @@ def build_result(
     verdict = reach_verdict(evidence, manifest, model.gate, point)
     if verdict.reasons and model.refuses:
         raise ImageOutOfScopeError(" ".join(verdict.reasons))
-    positive = manifest.task.positive
     return ImageResult(
         id=image_id,
         label=verdict.label,
         decision=verdict.decision,
-        probability=by_class[positive],
+        probability=verdict.probability,
         probabilities=by_class,
         operating_point=point,
         uncertainty=Uncertainty(
             prediction_set=verdict.prediction_set,
             coverage=manifest.referral.coverage,
-            refer_band=manifest.referral.band(point, positive),
+            refer_band=manifest.referral.band(point, manifest.task.positive),
         ),
         scope=ScopeAnswer(in_scope=not verdict.reasons, reasons=verdict.reasons),
         warnings=(*image.warnings, *verdict.warnings),

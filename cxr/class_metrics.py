@@ -1,0 +1,103 @@
+"""Figures of a task, also where it has more than two classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr.labels import Task
+from cxr.metrics import REPLICATES, Floats, Metrics, bootstrap, measure
+
+CLASS_ACCURACY = "class_accuracy"
+MACRO_AUROC = "macro_auroc"
+RECALL = "recall_"
+
+
+def measure_task(
+    labels: NDArray[np.int64],
+    probabilities: NDArray[np.floating],
+    task: Task,
+    thresholds: dict[str, float],
+    patients: Sequence[str] | None = None,
+    replicates: int = REPLICATES,
+) -> dict[str, Metrics]:
+    """Measure a classifier at every operating point.
+
+    Args:
+        labels: Shape (N,), class indices.
+        probabilities: Shape (N, K), calibrated.
+        task: What the classes are.
+        thresholds: Operating point names with their thresholds of the finding's probability.
+        patients: Shape (N,), resampled as wholes; None takes each image for a patient.
+        replicates: Bootstrap replicates.
+
+    Returns:
+        For each operating point the figures of :func:`cxr.metrics.measure` for the finding. With
+        more than two classes also ``class_accuracy``, the share of images whose label is right,
+        ``recall_CLASS`` of each class, and ``macro_auroc``, the mean AUROC of each class against
+        the others.
+
+    Raises:
+        DataError: There is no image, or a probability is not finite.
+    """
+    finding = task.is_positive(labels).astype(np.int64)
+    found = measure(finding, task.probabilities(probabilities), thresholds, patients, replicates)
+    if len(task.classes) == 2:
+        return found
+    given = {
+        point: labels_at(probabilities, task, threshold) for point, threshold in thresholds.items()
+    }
+    names = np.arange(len(labels)) if patients is None else np.asarray(patients)
+
+    def figures(weights: Floats) -> dict[str, dict[str, float]]:
+        ranking = _macro_auroc(labels, probabilities, weights)
+        return {
+            point: _label_figures(labels, called, weights, task) | {MACRO_AUROC: ranking}
+            for point, called in given.items()
+        }
+
+    of_classes = bootstrap(figures, names, replicates, seed=0)
+    return {point: found[point] | of_classes[point] for point in thresholds}
+
+
+def labels_at(
+    probabilities: NDArray[np.floating], task: Task, threshold: float
+) -> NDArray[np.int64]:
+    """Give the label of each image as it is served, class indices (N,).
+
+    From the threshold on it is the most probable class of the finding, else the most probable
+    other one.
+    """
+    reached = task.probabilities(probabilities) >= threshold
+    among = np.isin(np.arange(len(task.classes)), task.positive_columns)
+    allowed = np.where(reached[:, None], among, ~among)
+    return np.where(allowed, probabilities, -1.0).argmax(axis=1)
+
+
+def _label_figures(
+    labels: NDArray[np.int64], called: NDArray[np.int64], weights: Floats, task: Task
+) -> dict[str, float]:
+    right = (called == labels) * weights
+    figures = {CLASS_ACCURACY: float(right.sum() / weights.sum())}
+    for index, name in enumerate(task.classes):
+        total = float(weights[labels == index].sum())
+        share = float(right[labels == index].sum()) / total if total else float("nan")
+        figures[RECALL + name] = share
+    return figures
+
+
+def _macro_auroc(
+    labels: NDArray[np.int64], probabilities: NDArray[np.floating], weights: Floats
+) -> float:
+    from sklearn.metrics import roc_auc_score
+
+    kept = weights > 0
+    if any(not (labels[kept] == index).any() for index in range(probabilities.shape[1])):
+        return float("nan")
+    areas = [
+        roc_auc_score(labels[kept] == index, column[kept], sample_weight=weights[kept])
+        for index, column in enumerate(probabilities.T)
+    ]
+    return float(np.mean(areas))
