@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from cxr.command import run_command
+from training.commands_gan import add_gan, run_gan
 from training.recipe import load_recipe, recipe_names
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -53,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--out", type=Path, help="folder for table and figure")
     _add_explaining(commands)
     _add_limits(commands)
+    add_gan(commands)
     return parser
 
 
@@ -225,6 +227,7 @@ COMMANDS = {
     "gradcam": _gradcam,
     "faithfulness": _faithfulness,
     "limits": _limits,
+    "gan": run_gan,
 }
 
 

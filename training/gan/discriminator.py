@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -57,8 +58,7 @@ class Discriminator(nn.Module):
         super().__init__()
         channels = [1, *reversed(widths(size_px, width))]
         self.convolutions = nn.ModuleList(
-            spectral_norm(nn.Conv2d(before, after, 4, 2, 1))
-            for before, after in zip(channels, channels[1:], strict=False)
+            spectral_norm(nn.Conv2d(before, after, 4, 2, 1)) for before, after in pairwise(channels)
         )
         last = channels[-1]
         self.mix = spectral_norm(nn.Conv2d(last + 1, last, 3, padding=1))

@@ -55,7 +55,9 @@ class Judge:
         self.val_labels = val.labels
         self.val_features = space.embed(val.pixels)
 
-    def images(self, generator: Generator, each: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    def images(
+        self, generator: Generator, each: int
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Generate ``each`` images of every class, with their labels."""
         labels = np.repeat(np.arange(len(self.task.classes)), each)
         seed = stream_seed(self.recipe.seed, "judge")
