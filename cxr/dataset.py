@@ -81,7 +81,8 @@ def list_split(data: Path, split: str, task: Task) -> list[LabelledImage]:
         task: Its classes are the class folders.
 
     Raises:
-        DataError: The folder or a class folder is missing or holds no image.
+        DataError: The folder or a class folder is missing or holds no image. That the names of
+            all its files tell the same etiology is no error.
     """
     root = data_root(data)
     folder = root / split
@@ -115,13 +116,12 @@ def _list_etiology(root: Path, folder: Path, label: str) -> list[LabelledImage]:
             "the first is %s",
             *(len(untold), len(found), folder.name, untold[0]),
         )
-    images = [image for image in found if told[image.name] == label]
-    if not images:
+    if not any(told.values()):
         raise DataError(
-            f"No file in {folder} is called person<N>_{_ETIOLOGIES[label]}_<M>, and there is no "
-            f"folder {label} beside it."
+            f"No file in {folder} is called person<N>_bacteria_<M> or person<N>_virus_<M>, and "
+            f"there is no folder {label} beside it."
         )
-    return images
+    return [image for image in found if told[image.name] == label]
 
 
 def _list_class(root: Path, folder: Path, label: str) -> list[LabelledImage]:

@@ -53,9 +53,7 @@ def read_model_input(data: bytes, spec: Preprocessing) -> ModelInput:
     return to_model_input(decode_image(data, decode_options(spec)).pixels, spec)
 
 
-def write_goldens(
-    directory: Path, engine: ExportEngine, spec: Preprocessing, task: Task
-) -> None:
+def write_goldens(directory: Path, engine: ExportEngine, spec: Preprocessing, task: Task) -> None:
     """Write golden tensors and golden files with the engine's answers."""
     images = golden_inputs(spec)
     answers = engine.run(images)

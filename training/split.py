@@ -16,7 +16,6 @@ from cxr.split import PARTS, Part, SplitRow
 from training.recipe import SplitSpec
 from training.samples import Samples
 
-
 log = logging.getLogger(__name__)
 
 

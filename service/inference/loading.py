@@ -270,7 +270,7 @@ def verify_golden_files(bundle: Bundle, engine: Engine, max_pixels: int) -> None
     for path, expected, output in _run_golden_files(bundle, engine, max_pixels):
         _verify_close(
             bundle,
-            task.probabilities(output.probabilities[:1]),
+            task.probabilities(output.probabilities[:1]).astype(np.float32),
             np.array([expected], dtype=np.float32),
             manifest.golden_tolerance_of(engine.precision).files,
             f"golden file {path.name}",
