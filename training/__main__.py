@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from cxr.command import run_command
-from training.commands_gan import add_gan, run_gan
+from training.commands_gan import add_gan, run_gan, run_gan_effect, run_synthesize
 from training.recipe import load_recipe, recipe_names
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -30,6 +30,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--init", help="safetensors file, 'imagenet' or 'none'; default: recipe's")
     train.add_argument(
         "--split-file", type=Path, help="split.csv of a run whose patients to keep apart likewise"
+    )
+    train.add_argument(
+        "--synthetic", type=Path, help="made images to learn from as well (training synthesize)"
     )
     train.add_argument("--device", default="auto", help="auto, cpu or cuda")
     train.add_argument("--seed", type=int, help="default: the recipe's")
@@ -125,6 +128,7 @@ def _train(arguments: argparse.Namespace) -> None:
             compute=choose_compute(arguments.device, world.local_rank),
             world=world,
             split_file=arguments.split_file,
+            synthetic=arguments.synthetic,
             quiet=arguments.quiet,
         )
         run_training(job, restart=arguments.restart)
@@ -228,6 +232,8 @@ COMMANDS = {
     "faithfulness": _faithfulness,
     "limits": _limits,
     "gan": run_gan,
+    "synthesize": run_synthesize,
+    "gan-effect": run_gan_effect,
 }
 
 

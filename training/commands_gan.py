@@ -1,4 +1,4 @@
-"""Command line: ``python -m training gan``."""
+"""Command line: ``python -m training gan|synthesize|gan-effect``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def add_gan(commands: Commands) -> None:
-    """Add ``gan`` to the commands."""
+    """Add ``gan``, ``synthesize`` and ``gan-effect`` to the commands."""
     gan = commands.add_parser("gan", help="train an AC-GAN that makes radiographs of each class")
     gan.add_argument("--recipe", default="gan128", help="a .toml file, or a name: gan128, smoke")
     gan.add_argument("--data", type=Path, required=True, help="folder that holds train/ ...")
@@ -26,6 +26,27 @@ def add_gan(commands: Commands) -> None:
     gan.add_argument("--threads", type=int, default=0, help="CPU threads; default: all")
     gan.add_argument("--restart", action="store_true", help="drop an unfinished training")
     gan.add_argument("--quiet", action="store_true", help="no progress bars")
+
+    made = commands.add_parser("synthesize", help="write images of an AC-GAN as a data set")
+    made.add_argument("--gan", type=Path, required=True, help="directory that gan made")
+    made.add_argument("--n", type=int, default=500, help="images of each class")
+    made.add_argument("--out", type=Path, required=True, help="folder to make")
+    made.add_argument("--seed", type=int, default=0, help="of the noise")
+    made.add_argument("--device", default="auto")
+
+    effect = commands.add_parser(
+        "gan-effect", help="train a classifier with and without made images, and compare"
+    )
+    effect.add_argument("--data", type=Path, required=True, help="folder that holds train/ ...")
+    effect.add_argument("--synthetic", type=Path, required=True, help="folder synthesize made")
+    effect.add_argument("--out", type=Path, required=True, help="folder; what is done stays done")
+    effect.add_argument("--recipe", help="of the classifier; default: a small one of this command")
+    effect.add_argument("--seeds", type=int, default=3, help="how many")
+    effect.add_argument("--each", type=int, default=500, help="made images a class, arm 'even'")
+    effect.add_argument("--minority", metavar="CLASS", help="default: the smallest class")
+    effect.add_argument("--device", default="auto")
+    effect.add_argument("--threads", type=int, default=0, help="CPU threads; default: all")
+    effect.add_argument("--quiet", action="store_true", help="no progress bars")
 
 
 def run_gan(arguments: argparse.Namespace) -> None:
@@ -54,3 +75,38 @@ def run_gan(arguments: argparse.Namespace) -> None:
     )
     run_gan_training(job, restart=arguments.restart)
     print(f"generator written to {arguments.out}")
+
+
+def run_synthesize(arguments: argparse.Namespace) -> None:
+    """Write made images as a data set."""
+    from training.device import choose_compute
+    from training.gan.synthesize import synthesize
+
+    compute = choose_compute(arguments.device)
+    out = synthesize(arguments.gan, arguments.out, arguments.n, arguments.seed, compute)
+    print(f"images written to {out}")
+
+
+def run_gan_effect(arguments: argparse.Namespace) -> None:
+    """Compare trainings with and without made images."""
+    import torch
+
+    from training.device import choose_compute
+    from training.gan.effect import CLASSIFIER, EffectJob, measure_effect
+    from training.gan.effect_report import effect_markdown
+    from training.recipe import load_recipe
+
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    job = EffectJob(
+        recipe=load_recipe(arguments.recipe or str(CLASSIFIER)),
+        data=arguments.data,
+        synthetic=arguments.synthetic,
+        out=arguments.out,
+        compute=choose_compute(arguments.device),
+        seeds=tuple(range(arguments.seeds)),
+        each=arguments.each,
+        minority=arguments.minority,
+        quiet=arguments.quiet,
+    )
+    print(effect_markdown(measure_effect(job)))

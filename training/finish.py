@@ -66,6 +66,8 @@ def write_run(
         weights = directory / WEIGHTS_NAME
         if recipe.class_weights == "balanced":
             restore_prior(trainer.result, parts["train"], task)
+        elif len(trainer.train) > len(parts["train"]):
+            restore_prior(trainer.result, parts["train"], task, learnt=trainer.train)
         save_weights(trainer.result, weights, getattr(torch, recipe.weights_dtype))
         # What is calibrated and measured is what ships, rounding of the weights included.
         network = build_network(recipe.architecture, len(task.classes))
@@ -107,8 +109,10 @@ def write_run(
 
 
 @torch.no_grad()
-def restore_prior(network: Network, train: Samples, task: Task) -> None:
-    """Undo what balanced class weights did to the probabilities.
+def restore_prior(
+    network: Network, train: Samples, task: Task, learnt: Samples | None = None
+) -> None:
+    """Undo what balanced class weights, or made images, did to the probabilities.
 
     A network trained with both classes weighing the same answers as if they were equally
     frequent. Adding the logarithm of each class's share to its logit gives back the share it
@@ -116,13 +120,18 @@ def restore_prior(network: Network, train: Samples, task: Task) -> None:
 
     Args:
         network: Its classifier's bias is changed in place.
-        train: Samples it was trained on.
+        train: Real samples it was trained on; made ones have no say in how frequent a class is.
         task: What the classes are.
+        learnt: All it was trained on, where it was without class weights; None if all classes
+            weighed the same.
     """
     counts = np.bincount(train.labels, minlength=len(task.classes))
     classifier = network.get_submodule(network.classifier)
     assert isinstance(classifier, torch.nn.Linear)
     offset = torch.log(torch.from_numpy(counts / counts.sum()))
+    if learnt is not None:
+        shown = np.bincount(learnt.labels, minlength=len(task.classes))
+        offset -= torch.log(torch.from_numpy(shown / shown.sum()))
     classifier.bias.add_(offset.to(classifier.bias))
 
 

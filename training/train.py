@@ -12,8 +12,8 @@ import torch
 
 from cxr.digest import verify_replaceable
 from cxr.errors import RunError
-from cxr.labels import task_named
-from cxr.manifest import Provenance
+from cxr.labels import Task, task_named
+from cxr.manifest import Provenance, SyntheticImages
 from cxr.networks import build_network
 from cxr.preprocessing import Preprocessing
 from cxr.run import RUN_NAME
@@ -22,8 +22,9 @@ from training.finish import write_run
 from training.initialise import InitReport, initialise
 from training.job import TrainingJob
 from training.provenance import code_revision
-from training.samples import load_samples
+from training.samples import Samples, load_samples
 from training.split import samples_of, split_as_before, split_by_patient
+from training.synthetic import load_synthetic, open_synthetic
 from training.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,11 @@ def run_training(job: TrainingJob, restart: bool = False) -> Path:
         rows = split_as_before(samples, read_split_file(job.split_file), task)
     parts = {part: samples_of(samples, rows, part) for part in PARTS}
     log.info("images: %s", ", ".join(f"{part} {len(parts[part])}" for part in PARTS))
+    made, provenance_of_made = None, None
+    if job.synthetic is not None:
+        made = load_synthetic(job.synthetic, spec, task, rows, quiet=job.quiet)
+        provenance_of_made = _describe(job.synthetic, made, task)
+        log.info("made images in the train part: %d", len(made))
 
     network = build_network(recipe.architecture, len(task.classes))
     init = initialise(network, job.init)
@@ -81,8 +87,9 @@ def run_training(job: TrainingJob, restart: bool = False) -> Path:
         job.compute,
         job.world,
         job.work_dir,
-        fingerprint=f"{digest} {init.source} {init.loaded}",
+        fingerprint=f"{digest} {init.source} {init.loaded} {provenance_of_made or ''}".rstrip(),
         quiet=job.quiet,
+        made=made,
     )
     trainer.run()
     if job.world.is_main:
@@ -95,6 +102,7 @@ def run_training(job: TrainingJob, restart: bool = False) -> Path:
             trained_at=datetime.now(UTC).isoformat(timespec="seconds"),
             images={part: len(parts[part]) for part in PARTS},
             patients={part: len(set(parts[part].patients)) for part in PARTS},
+            synthetic=provenance_of_made,
         )
         write_run(job, task, spec, trainer, parts, rows, provenance)
         shutil.rmtree(job.work_dir)
@@ -108,6 +116,16 @@ def make_deterministic(seed: int) -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # we read none, and it costs
     torch.backends.cudnn.benchmark = False
+
+
+def _describe(directory: Path, made: Samples, task: Task) -> SyntheticImages:
+    about = open_synthetic(directory)
+    return SyntheticImages(
+        generator=about.generator,
+        generator_sha256=about.generator_sha256,
+        images={name: int((made.labels == i).sum()) for i, name in enumerate(task.classes)},
+        data_digest=made.data_digest(),
+    )
 
 
 def _init_text(init: InitReport) -> str:
