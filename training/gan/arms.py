@@ -1,4 +1,4 @@
-"""What is compared: trainings without made images, with some of every class, with a rare class's."""
+"""What is compared: trainings without made images, with some of each class, with some of one."""
 
 from __future__ import annotations
 

@@ -17,7 +17,6 @@ from cxr.errors import RunError
 from cxr.labels import Task, task_named
 from cxr.networks import build_network
 from cxr.preprocessing import Preprocessing
-from cxr.section import Section
 from cxr.split import PARTS, SPLIT_NAME, list_pool, read_split_file
 from training.calibrate import probabilities_of
 from training.device import Compute

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
 from cxr.dataset import etiology_word
@@ -71,7 +70,7 @@ def synthesize(gan: Path, out: Path, each: int, seed: int, compute: Compute) -> 
             generator=f"{run.name} {run.version}",
             generator_sha256=run.weights_sha256,
             seed=seed,
-            images={name: each for name in run.task.classes},
+            images=dict.fromkeys(run.task.classes, each),
         )
         (directory / SYNTHETIC_NAME).write_text(described.model_dump_json(indent=2) + "\n")
     return out
