@@ -1,4 +1,4 @@
-"""``python -m benchmarks run``, ``gateway``, ``soak``, ``rolling``, ``fleet`` and ``report``."""
+"""``python -m benchmarks run|gateway|soak|rolling|fleet|results|report``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 
 from benchmarks.child import MeasureError
 from benchmarks.options import SERVING, add_common, add_rounds, add_run, options_of
+from benchmarks.results.parser import add_results
+from cxr.errors import CxrError
 
 OK, UNCLEAN, FAILED = 0, 1, 2
 LOSSLESS = (
@@ -42,6 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     fleet.add_argument("--measured", type=Path, metavar="JSON", help="simulate anew from a run")
     fleet.add_argument("--seconds", type=float, default=15.0, help="of each measurement")
     fleet.add_argument("--out", type=Path, default=Path("results-fleet.json"), metavar="JSON")
+    add_results(commands.add_parser("results", help="write docs/results.md from run directories"))
     report = commands.add_parser("report", help="put a run's tables into its page of docs/")
     report.add_argument("results", type=Path, metavar="JSON")
     return parser
@@ -52,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = build_parser().parse_args(arguments)
     try:
         return COMMANDS[given.command](given)
-    except (MeasureError, OSError) as error:
+    except (MeasureError, CxrError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
 
@@ -139,6 +142,13 @@ def _fleet(given: argparse.Namespace) -> int:
     return OK
 
 
+def _results(given: argparse.Namespace) -> int:
+    from benchmarks.results.command import run_results
+
+    print(f"{run_results(given)} written")
+    return OK
+
+
 def _report(given: argparse.Namespace) -> int:
     from benchmarks.report import write_report
 
@@ -152,6 +162,7 @@ COMMANDS = {
     "soak": _soak,
     "rolling": _rolling,
     "fleet": _fleet,
+    "results": _results,
     "report": _report,
 }
 

@@ -5,20 +5,27 @@
     DIR/train/NORMAL/*.jpeg   DIR/train/PNEUMONIA/*.jpeg   (val/ and test/ alike)
 
 Where a task tells bacterial from viral pneumonia, the names of the files do, as in that data set;
-or each class has a folder of its own.
+or each class has a folder of its own. Several data sets can be used as one.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 from cxr.errors import DataError
 from cxr.labels import Task
 
 log = logging.getLogger(__name__)
+
+DataSets: TypeAlias = Path | Sequence[Path]
+"""The folder of one data set, or those of several."""
+
+SPLIT_FOLDERS = ("train", "val", "test")
 
 IMAGE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".dcm"})
 
@@ -62,6 +69,28 @@ def patient_of(file_name: str) -> str:
     return Path(file_name).stem
 
 
+def named_sets(data: DataSets) -> dict[str, Path]:
+    """Give the folders by what goes before the names of their images and patients.
+
+    That is nothing for one data set, and ``NAME/`` for several, so that patients of different
+    sets are different patients. NAME is the folder's, with as many of those above as it takes.
+
+    Raises:
+        DataError: The same folder is given twice, or none.
+    """
+    folders = [data] if isinstance(data, Path) else list(data)
+    parts = [path.resolve().parts[1:] for path in folders]
+    if not folders or len(set(parts)) < len(parts):
+        raise DataError("Give each data set's folder, and each of them once.")
+    if len(folders) == 1:
+        return {"": folders[0]}
+    for depth in range(1, max(map(len, parts)) + 1):
+        names = ["-".join(path[-depth:]) for path in parts]
+        if len(set(names)) == len(names) and not set(names) & set(SPLIT_FOLDERS):
+            break
+    return {f"{name}/": path for name, path in zip(names, folders, strict=True)}
+
+
 def data_root(data: Path) -> Path:
     """Find the folder that holds the splits: ``data``, or the one folder its archive nests.
 
@@ -74,11 +103,11 @@ def data_root(data: Path) -> Path:
     return nested if not (data / "train").is_dir() and nested.is_dir() else data
 
 
-def list_split(data: Path, split: str, task: Task) -> list[LabelledImage]:
-    """List the images of one split folder, sorted by name.
+def list_split(data: DataSets, split: str, task: Task) -> list[LabelledImage]:
+    """List the images of one split folder, sorted by name, or those of several data sets.
 
     Args:
-        data: Folder that holds the split folders.
+        data: Folder that holds the split folders, or several such.
         split: Name of a split folder: ``train``, ``val`` or ``test``.
         task: Its classes are the class folders.
 
@@ -86,6 +115,33 @@ def list_split(data: Path, split: str, task: Task) -> list[LabelledImage]:
         DataError: The folder or a class folder is missing or holds no image. That the names of
             all its files tell the same etiology is no error.
     """
+    return list_splits(data, (split,), task)
+
+
+def list_splits(
+    data: DataSets, splits: Sequence[str], task: Task, optional: Sequence[str] = ()
+) -> list[LabelledImage]:
+    """List the images of several split folders, each set's one after the other.
+
+    Args:
+        data: Folder that holds the split folders, or several such.
+        splits: Names of split folders.
+        task: Its classes are the class folders.
+        optional: Those of ``splits`` that a data set may lack.
+
+    Raises:
+        DataError: A folder or a class folder is missing or holds no image.
+    """
+    return [
+        replace(image, name=prefix + image.name, patient=prefix + image.patient)
+        for prefix, path in named_sets(data).items()
+        for split in splits
+        if split not in optional or (data_root(path) / split).is_dir()
+        for image in _list_folder(path, split, task)
+    ]
+
+
+def _list_folder(data: Path, split: str, task: Task) -> list[LabelledImage]:
     root = data_root(data)
     folder = root / split
     if not folder.is_dir():

@@ -24,7 +24,8 @@ CONFIDENCE_PERCENTILES = (2.5, 97.5)
 
 Metrics: TypeAlias = dict[str, Estimate]
 """Keys: accuracy, sensitivity, specificity, ppv, npv, f1, auroc, auprc, ece, brier,
-false_negatives, and of more than two classes those of :mod:`cxr.class_metrics`. A figure that is not defined (no positive image, say) has the value None."""
+false_negatives, and those of :mod:`cxr.class_metrics`. A figure that is not defined (no positive
+image, say) has the value None."""
 
 
 def expected_calibration_error(labels: Floats, probabilities: Floats, weights: Floats) -> float:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
-from cxr.dataset import LabelledImage, data_root, list_split
+from cxr.dataset import SPLIT_FOLDERS, DataSets, LabelledImage, list_split, list_splits
 from cxr.errors import DataError
 from cxr.labels import Task
 
@@ -62,23 +62,52 @@ def read_split_file(path: Path) -> list[SplitRow]:
     return [SplitRow(**row) for row in rows]  # type: ignore[arg-type]  # checked just above
 
 
-def list_pool(data: Path, task: Task) -> list[LabelledImage]:
+def folder_of(name: str) -> str:
+    """Give the split folder an image's name begins with; its data set may come before.
+
+    Raises:
+        DataError: The name is not one that :func:`cxr.dataset.list_split` gives.
+    """
+    for part in name.split("/")[:2]:
+        if part in SPLIT_FOLDERS:
+            return part
+    raise DataError(f"{name!r} is in none of the folders {', '.join(SPLIT_FOLDERS)}.")
+
+
+def list_pool(
+    data: DataSets, task: Task, folders: Sequence[str] = POOL_FOLDERS
+) -> list[LabelledImage]:
     """List the images that may be trained on: the folders ``train`` and, if there, ``val``.
+
+    Args:
+        data: One data set's folder, or several.
+        task: Its classes are the class folders.
+        folders: More of them, for a split that is made of others.
 
     Raises:
         DataError: A folder is not as it must be.
     """
-    folders = [f for f in POOL_FOLDERS if f == "train" or (data_root(data) / f).is_dir()]
-    return [image for folder in folders for image in list_split(data, folder, task)]
+    optional = [folder for folder in folders if folder != "train"]
+    return list_splits(data, folders, task, optional)
+
+
+def list_divided(data: DataSets, task: Task, names: Iterable[str]) -> list[LabelledImage]:
+    """List the images a split file may name: the pool, and ``test`` if it names one of that folder.
+
+    Raises:
+        DataError: A folder is not as it must be.
+    """
+    has_test = any(folder_of(name) == "test" for name in names)
+    return list_pool(data, task, SPLIT_FOLDERS if has_test else POOL_FOLDERS)
 
 
 def select_images(
-    data: Path, split: str, task: Task, split_file: Path | None
+    data: DataSets, split: str, task: Task, split_file: Path | None
 ) -> list[LabelledImage]:
     """List the images a command was asked to score.
 
     Args:
-        data: The data set's folder.
+        data: The data set's folder, or several.
         split: A folder (``train``, ``val``, ``test``), or ``internal-train``,
             ``internal-val``, ``internal-test`` for a part of the split by patient.
         task: Its classes are the class folders.
@@ -96,7 +125,7 @@ def select_images(
             + ", ".join(INTERNAL_PREFIX + p for p in PARTS)
         )
     wanted = {row.name for row in read_split_file(split_file) if row.part == part}
-    images = [image for image in list_pool(data, task) if image.name in wanted]
+    images = [image for image in list_divided(data, task, wanted) if image.name in wanted]
     if len(images) < len(wanted):
         raise DataError(
             f"{len(wanted) - len(images)} of {len(wanted)} images of {split} are not in {data}."

@@ -14,7 +14,7 @@ from pathlib import Path
 MAKING = frozenset({"onnx", "onnxscript", "scikit-learn", "scipy", "matplotlib", "jinja2"})
 """What only training and export need."""
 
-PYTORCH = frozenset({"torch", "torchvision"})
+PYTORCH = frozenset({"torch", "torchvision", "timm"})
 """What explanations need, too."""
 
 CUDA_RUNTIME = "onnxruntime-gpu"

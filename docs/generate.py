@@ -13,6 +13,9 @@ from textwrap import dedent
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent))
 
+from benchmarks.results.document import open_results  # noqa: E402
+from benchmarks.results.kept import DOCUMENT, PAGE  # noqa: E402
+from benchmarks.results.page import render_results  # noqa: E402
 from cxr.dicom_syntaxes import syntaxes_table  # noqa: E402
 from docs.problems_page import render_problems_page  # noqa: E402
 from service.access.access import Access  # noqa: E402
@@ -152,6 +155,7 @@ def render_documents() -> dict[Path, str]:
         DOCS / "observability.md": _with_log_fields((DOCS / "observability.md").read_text()),
         DOCS / "openapi.json": json.dumps(document, indent=2, ensure_ascii=False) + "\n",
         COMPOSE_ALERTS: render_alerts(ALERTS.read_text()),
+        PAGE: render_results(open_results(DOCUMENT)),
         PROBLEMS_PAGE: render_problems_page((DOCS / "problems.md").read_text()),
     }
 

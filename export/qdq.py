@@ -27,16 +27,22 @@ STAYS_FLOAT = {
 """What is not computed in eight bits, and why."""
 
 _ENDS = ("ReduceMean", "AveragePool", "GlobalAveragePool", "Reshape", "Gemm")
-"""The first nodes after the feature maps."""
+"""The first nodes after the feature maps, if no convolution follows them."""
 
 
 def quantised_nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
     """List the nodes that make the feature maps; all others stay float."""
-    first = next(i for i, node in enumerate(graph.node) if node.op_type == "Conv")
+    nodes = list(graph.node)  # in the order of computation
+    first = next(i for i, node in enumerate(nodes) if node.op_type == "Conv")
+    before: set[str] = set()
+    for node in reversed(nodes):
+        if node.op_type == "Conv" or before & set(node.output):
+            before |= set(node.input)
     after: set[str] = set()
     chosen = []
-    for node in list(graph.node)[first:]:  # in the order of computation
-        if node.op_type in _ENDS or after & set(node.input):
+    for node in nodes[first:]:
+        is_end = node.op_type in _ENDS and not before & set(node.output)
+        if is_end or after & set(node.input):
             after |= set(node.output)
         elif node.op_type in QUANTISED:
             chosen.append(node)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from cxr.bundle import Bundle, open_bundle
-from cxr.dataset import LabelledImage
+from cxr.dataset import DataSets, LabelledImage
 from cxr.errors import DataError, InputError, RunError
 from cxr.manifest import INT8_MODEL_NAME, PrecisionFigures
 from cxr.run import open_run
@@ -46,7 +46,7 @@ class Recorder:
 
 
 def quantize_run(
-    run_path: Path, data: Path, images: int, threads: int = 1, quiet: bool = False
+    run_path: Path, data: DataSets, images: int, threads: int = 1, quiet: bool = False
 ) -> Int8File:
     """Write a run's ``int8.json``.
 

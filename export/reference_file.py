@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 from cxr.bundle import Bundle
+from cxr.dataset import DataSets
 from cxr.digest import sha256_of_file
 from cxr.errors import BundleError
 from cxr.measured import Measured, read_measured
@@ -29,7 +30,7 @@ class ReferenceFile(Measured):
     reference: Reference
 
 
-def measure_reference(run_path: Path, bundle: Bundle, data: Path, quiet: bool = False) -> Reference:
+def measure_reference(run_path: Path, bundle: Bundle, data: DataSets, quiet: bool = False) -> Reference:
     """Score a run's validation images through its bundle and keep the answers' histogram.
 
     Args:

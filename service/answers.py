@@ -90,11 +90,14 @@ class ImageResult(Answer):
 
     id: str = Field(description="The id that was given, else the position in the request.")
     status: Literal["ok"] = "ok"
-    label: str = Field(description="Positive class at or above the threshold, else another.")
+    finding: str = Field(description="What decision and probability are about.")
+    label: str = Field(
+        description="From the threshold on the most probable class of the finding, else another."
+    )
     decision: Decision = Field(
         description="refer: the model abstains, near the threshold or out of scope."
     )
-    probability: float = Field(description="Calibrated, of the positive class.")
+    probability: float = Field(description="Calibrated, of the finding.")
     probabilities: dict[str, float] = Field(description="Calibrated, of every class.")
     operating_point: OperatingPoint
     uncertainty: Uncertainty
@@ -227,7 +230,8 @@ class ModelAnswer(ModelRef):
     architecture: str
     task: str
     classes: tuple[str, ...] = Field(description="In the order of the network's outputs.")
-    positive_class: str
+    positive_class: str = Field(description="The finding that is asked for.")
+    finding_classes: tuple[str, ...] = Field(description="Classes that make up the finding.")
     input_size_px: int = Field(description="Side of the square the image is resized to.")
     min_side_px: int = Field(description="Shortest side an image may have.")
     operating_points: tuple[OperatingPoint, ...]

@@ -1,10 +1,9 @@
-"""Command line: ``python -m training train|evaluate|compare|gradcam|faithfulness|limits``."""
+"""Command line: ``python -m training COMMAND``; ``--help`` names them."""
 
 from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,9 @@ from typing import TypeAlias
 
 from cxr.command import run_command
 from training.commands_gan import add_gan, run_gan, run_gan_effect, run_synthesize
-from training.recipe import load_recipe, recipe_names
+from training.commands_series import add_cv, add_dummy, run_cv, run_dummy
+from training.commands_train import add_data, add_train, run_train
+from training.explore.command import add_explore, run_explore
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -21,28 +22,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
 
-    train = commands.add_parser("train", help="train a network and write a run directory")
-    train.add_argument(
-        "--recipe", required=True, help=f"a .toml file, or one of {', '.join(recipe_names())}"
-    )
-    train.add_argument("--data", type=Path, required=True, help="folder that holds train/ ...")
-    train.add_argument("--out", type=Path, required=True, help="run directory to make")
-    train.add_argument("--init", help="safetensors file, 'imagenet' or 'none'; default: recipe's")
-    train.add_argument(
-        "--split-file", type=Path, help="split.csv of a run whose patients to keep apart likewise"
-    )
-    train.add_argument(
-        "--synthetic", type=Path, help="made images to learn from as well (training synthesize)"
-    )
-    train.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    train.add_argument("--seed", type=int, help="default: the recipe's")
-    train.add_argument("--threads", type=int, default=0, help="CPU threads; default: all")
-    train.add_argument("--restart", action="store_true", help="drop an unfinished training")
-    train.add_argument("--quiet", action="store_true", help="no progress bars")
-
+    add_train(commands)
+    add_cv(commands)
+    add_dummy(commands)
     evaluate = commands.add_parser("evaluate", help="measure a run and draw its figures")
     evaluate.add_argument("--run", type=Path, required=True)
-    evaluate.add_argument("--data", type=Path, required=True)
+    add_data(evaluate)
     evaluate.add_argument(
         "--split", default="test", help="train, val, test, or internal-train, -val, -test"
     )
@@ -57,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--out", type=Path, help="folder for table and figure")
     _add_explaining(commands)
     _add_limits(commands)
+    add_explore(commands)
     add_gan(commands)
     return parser
 
@@ -64,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_explaining(commands: Commands) -> None:
     gradcam = commands.add_parser("gradcam", help="draw a sheet of images with their heatmaps")
     gradcam.add_argument("--run", type=Path, required=True)
-    gradcam.add_argument("--data", type=Path, required=True)
+    add_data(gradcam)
     gradcam.add_argument("--split", default="internal-test", help="as for evaluate")
     gradcam.add_argument("--n", type=int, default=16, help="images, evenly per class")
     gradcam.add_argument("--method", default="gradcam", help="gradcam, gradcam++ or layercam")
@@ -75,7 +61,7 @@ def _add_explaining(commands: Commands) -> None:
 
     faithfulness = commands.add_parser("faithfulness", help="measure what the heatmaps are worth")
     faithfulness.add_argument("--run", type=Path, required=True)
-    faithfulness.add_argument("--data", type=Path, required=True)
+    add_data(faithfulness)
     faithfulness.add_argument("--split", default="internal-test", help="as for evaluate")
     faithfulness.add_argument("--n", type=int, default=200, help="images, evenly per class")
     faithfulness.add_argument("--methods", default="all", help="all, or names with commas")
@@ -92,7 +78,7 @@ def _add_explaining(commands: Commands) -> None:
 def _add_limits(commands: Commands) -> None:
     limits = commands.add_parser("limits", help="fit and measure scope gate and abstaining anew")
     limits.add_argument("--run", type=Path, required=True, help="changed in place")
-    limits.add_argument("--data", type=Path, required=True, help="what the run was trained on")
+    add_data(limits)
     for flag, text in (
         ("--frontal", "frontal radiographs of another hospital: fitted on, measured by halves"),
         ("--in-scope", "further frontal radiographs, only measured"),
@@ -104,36 +90,6 @@ def _add_limits(commands: Commands) -> None:
     )
     limits.add_argument("--device", default="auto")
     limits.add_argument("--quiet", action="store_true", help="no progress bars")
-
-
-def _train(arguments: argparse.Namespace) -> None:
-    import torch
-
-    from training.device import choose_compute
-    from training.distributed import joined_world
-    from training.job import TrainingJob
-    from training.train import run_training
-
-    with joined_world() as world:
-        # torchrun's processes share the cores instead of each taking all of them.
-        torch.set_num_threads(arguments.threads or max(1, (os.cpu_count() or 1) // world.size))
-        recipe = load_recipe(arguments.recipe)
-        if arguments.seed is not None:
-            recipe = recipe.model_copy(update={"seed": arguments.seed})
-        job = TrainingJob(
-            recipe=recipe,
-            data=arguments.data,
-            out=arguments.out,
-            init=arguments.init or recipe.init,
-            compute=choose_compute(arguments.device, world.local_rank),
-            world=world,
-            split_file=arguments.split_file,
-            synthetic=arguments.synthetic,
-            quiet=arguments.quiet,
-        )
-        run_training(job, restart=arguments.restart)
-        if world.is_main:
-            print(f"run written to {arguments.out}")
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
@@ -225,12 +181,15 @@ def _limits(arguments: argparse.Namespace) -> None:
 
 
 COMMANDS = {
-    "train": _train,
+    "train": run_train,
+    "cv": run_cv,
+    "dummy-class": run_dummy,
     "evaluate": _evaluate,
     "compare": _compare,
     "gradcam": _gradcam,
     "faithfulness": _faithfulness,
     "limits": _limits,
+    "explore": run_explore,
     "gan": run_gan,
     "synthesize": run_synthesize,
     "gan-effect": run_gan_effect,

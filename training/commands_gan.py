@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TypeAlias
 
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+from training.commands_train import Commands, add_data
 
 
 def add_gan(commands: Commands) -> None:
     """Add ``gan``, ``synthesize`` and ``gan-effect`` to the commands."""
     gan = commands.add_parser("gan", help="train an AC-GAN that makes radiographs of each class")
     gan.add_argument("--recipe", default="gan128", help="a .toml file, or a name: gan128, smoke")
-    gan.add_argument("--data", type=Path, required=True, help="folder that holds train/ ...")
+    add_data(gan)
     gan.add_argument("--out", type=Path, required=True, help="directory to make")
     gan.add_argument(
         "--split-file", type=Path, help="split.csv of a run whose patients to keep apart likewise"
@@ -37,7 +36,7 @@ def add_gan(commands: Commands) -> None:
     effect = commands.add_parser(
         "gan-effect", help="train a classifier with and without made images, and compare"
     )
-    effect.add_argument("--data", type=Path, required=True, help="folder that holds train/ ...")
+    add_data(effect)
     effect.add_argument("--synthetic", type=Path, required=True, help="folder synthesize made")
     effect.add_argument("--out", type=Path, required=True, help="folder; what is done stays done")
     effect.add_argument("--recipe", help="of the classifier; default: a small one of this command")

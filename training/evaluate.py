@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from cxr.class_metrics import measure_task
+from cxr.class_metrics import labels_at, measure_task
+from cxr.dataset import DataSets
 from cxr.digest import new_directory, verify_replaceable
 from cxr.estimate import Estimate
 from cxr.manifest import WEIGHTS_NAME
@@ -42,7 +43,7 @@ class RunEvaluation(BaseModel):
 
 
 def evaluate_run(
-    run_path: Path, data: Path, split: str, out: Path, compute: Compute, quiet: bool = False
+    run_path: Path, data: DataSets, split: str, out: Path, compute: Compute, quiet: bool = False
 ) -> Path:
     """Score a split with a run's network and write metrics.json, figures and report.html.
 
@@ -95,7 +96,9 @@ def evaluate_run(
     default = next(p for p in run.operating_points if p.name == run.default_operating_point)
     drawn = {
         "training_curves": draw.draw_curves(run.curves),
-        "confusion_matrix": draw.draw_confusion(labels, probabilities, default, names),
+        "confusion_matrix": draw.draw_confusion(
+            samples.labels, labels_at(of_classes, task, default.threshold), default, task.classes
+        ),
         "roc": draw.draw_roc(labels, probabilities, metrics),
         "precision_recall": draw.draw_precision_recall(labels, probabilities, metrics),
         "reliability": draw.draw_reliability(labels, probabilities, metrics[default.name]),

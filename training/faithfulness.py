@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from cxr.dataset import DataSets
 from cxr.errors import DataError
 from cxr.explain.evidence import (
     EVIDENCE_NAME,
@@ -79,7 +80,7 @@ class Findings:
     fields: NDArray[np.bool_]
 
 
-def measure_faithfulness(run_path: Path, data: Path, plan: Plan, compute: Compute) -> Findings:
+def measure_faithfulness(run_path: Path, data: DataSets, plan: Plan, compute: Compute) -> Findings:
     """Run all checks.
 
     Args:

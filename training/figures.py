@@ -46,18 +46,18 @@ def draw_curves(curves: Sequence[EpochRecord]) -> Figure:
 
 
 def draw_confusion(
-    labels: Labels, probabilities: Floats, point: OperatingPoint, names: tuple[str, str]
+    labels: Labels, called: Labels, point: OperatingPoint, names: Sequence[str]
 ) -> Figure:
-    """Confusion matrix at an operating point. ``names`` are negative and positive class."""
-    called = (probabilities >= point.threshold).astype(int)
-    counts = np.zeros((2, 2), dtype=int)
+    """Confusion matrix at an operating point, of class indices; ``names`` are the classes'."""
+    size = len(names)
+    counts = np.zeros((size, size), dtype=int)
     np.add.at(counts, (labels, called), 1)
-    figure, axes = _new(4.5, 4.0)
+    figure, axes = _new(2.5 + size, 2.0 + size)
     axes.imshow(
         counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1
     )
-    for row in range(2):
-        for column in range(2):
+    for row in range(size):
+        for column in range(size):
             share = counts[row, column] / max(counts[row].sum(), 1)
             axes.text(
                 column,
@@ -68,8 +68,8 @@ def draw_confusion(
                 color="white" if share > 0.5 else "black",
             )
     axes.set(
-        xticks=[0, 1],
-        yticks=[0, 1],
+        xticks=range(size),
+        yticks=range(size),
         xticklabels=names,
         yticklabels=names,
         xlabel="called",

@@ -130,7 +130,7 @@ def restore_prior(
     assert isinstance(classifier, torch.nn.Linear)
     offset = torch.log(torch.from_numpy(counts / counts.sum()))
     if learnt is not None:
-        shown = np.bincount(learnt.labels, minlength=len(task.classes))
+        shown = np.bincount(learnt.labels, minlength=len(task.classes))[: len(task.classes)]
         offset -= torch.log(torch.from_numpy(shown / shown.sum()))
     classifier.bias.add_(offset.to(classifier.bias))
 

@@ -11,7 +11,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 
-from cxr.dataset import LabelledImage
+from cxr.dataset import DataSets, LabelledImage
 from cxr.decoding import decode_image
 from cxr.errors import DataError, InputError, OutputError, RunError
 from cxr.explain.colours import INFERNO
@@ -72,7 +72,9 @@ class SheetPlan:
     seed: int = 0
 
 
-def write_sheet(run_path: Path, data: Path, plan: SheetPlan, out: Path, compute: Compute) -> Path:
+def write_sheet(
+    run_path: Path, data: DataSets, plan: SheetPlan, out: Path, compute: Compute
+) -> Path:
     """Explain images of a split and draw them.
 
     Args:

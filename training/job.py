@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from cxr.dataset import DataSets
 from training.device import Compute
 from training.distributed import World
 from training.recipe import Recipe
@@ -16,7 +17,7 @@ class TrainingJob:
 
     Attributes:
         recipe: How to train.
-        data: The data set's folder.
+        data: The data set's folder, or several.
         out: The run directory to make.
         init: Starting weights, see :func:`training.initialise.initialise`.
         compute: Device and precision.
@@ -27,7 +28,7 @@ class TrainingJob:
     """
 
     recipe: Recipe
-    data: Path
+    data: DataSets
     out: Path
     init: str
     compute: Compute

@@ -6,13 +6,14 @@ import os
 import shutil
 from pathlib import Path
 
+from cxr.dataset import DataSets
 from cxr.digest import new_directory, sha256_of_file
 from cxr.errors import RunError
 from cxr.estimate import format_estimate
 from cxr.manifest import SCOPE_NAME, WEIGHTS_NAME
 from cxr.networks.served import served_network
 from cxr.run import RUN_NAME, Run, open_run
-from cxr.split import PARTS, SPLIT_NAME, list_pool, read_split_file
+from cxr.split import PARTS, SPLIT_NAME, list_divided, read_split_file
 from training.device import Compute
 from training.limits import Elsewhere, NamedFolder, find_limits
 from training.recipe import Recipe
@@ -23,7 +24,7 @@ from training.split import samples_of
 
 def limit_run(
     run_path: Path,
-    data: Path,
+    data: DataSets,
     elsewhere: Elsewhere,
     compute: Compute,
     *,
@@ -55,7 +56,11 @@ def limit_run(
     task, recipe = run.task.as_task(), Recipe.model_validate(run.recipe)
     rows = read_split_file(run_path / SPLIT_NAME)
     samples = load_samples(
-        list_pool(data, task), run.preprocessing, task, os.cpu_count() or 1, quiet
+        list_divided(data, task, [row.name for row in rows]),
+        run.preprocessing,
+        task,
+        os.cpu_count() or 1,
+        quiet,
     )
     parts = {part: samples_of(samples, rows, part) for part in PARTS}
     point = next(p for p in run.operating_points if p.name == run.default_operating_point)

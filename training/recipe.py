@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cxr.errors import RunError
 from cxr.section import first_complaint
@@ -44,21 +44,47 @@ class Augmentation(_Section):
 
 
 class SplitSpec(_Section):
-    """Shares of the patients that are not trained on."""
+    """What is trained on, watched and tested with; see :mod:`training.split_kinds`."""
 
-    val: float = Field(0.1, gt=0, lt=0.5)
-    test: float = Field(0.1, ge=0, lt=0.5)
+    kind: Literal["patient", "official", "patient_80_10_10"] = "patient"
+    val: float = Field(0.1, gt=0, lt=0.5, description="Share of the patients.")
+    test: float = Field(0.1, ge=0, lt=0.5, description="Share of the patients.")
+    folds: int = Field(0, ge=0, description="Of a cross-validation; 0 for none.")
+    fold: int = Field(0, ge=0, description="Which of the folds is tested, from 0.")
+
+    @model_validator(mode="after")
+    def _verify_folds(self) -> SplitSpec:
+        if self.folds == 1 or self.fold >= max(self.folds, 1):
+            raise ValueError(f"fold {self.fold} of {self.folds} cannot be")
+        if self.folds and self.kind == "official":
+            raise ValueError("the official split has no folds: its test folder is the test")
+        return self
+
+
+class DummyClass(_Section):
+    """A class of its own for ambiguous images, in training; see :mod:`training.dummy_class`."""
+
+    share: float = Field(0.1, gt=0, lt=0.5, description="Of the training images.")
 
 
 class Phase(_Section):
     """A stretch of training with one learning rate schedule."""
 
     name: str
-    stages: tuple[str, ...] = Field(min_length=1, description="Parts that learn, or 'all'.")
+    stages: tuple[str, ...] = Field((), description="Parts that learn, or 'all'.")
+    last_layers: int | None = Field(
+        None, ge=1, description="Instead of stages: how many layers learn, from the output."
+    )
     epochs: int = Field(ge=1)
     learning_rate: float = Field(gt=0, description="Peak; a cosine leads to 0 after warm-up.")
     size_px: int | None = Field(None, ge=16, description="Train at this side; default size_px.")
     warmup: float = Field(0.05, ge=0, lt=1, description="Share of the phase's steps.")
+
+    @model_validator(mode="after")
+    def _says_what_learns(self) -> Phase:
+        if bool(self.stages) == (self.last_layers is not None):
+            raise ValueError("give either stages or last_layers")
+        return self
 
 
 class PointTargets(_Section):
@@ -94,10 +120,19 @@ class Recipe(_Section):
         None, description="Youngest and oldest patients of the data; others get a warning."
     )
     notes: tuple[str, ...] = Field((), description="Why it is as it is; printed on the card.")
+    dummy_class: DummyClass | None = None
     split: SplitSpec = SplitSpec()
     augmentation: Augmentation = Augmentation()
     operating_points: PointTargets = PointTargets()
     phases: tuple[Phase, ...] = Field(min_length=1)
+
+    def changed(self, **values: Any) -> Recipe:
+        """Give the recipe with other values.
+
+        Raises:
+            RunError: They are not valid; the message names the field.
+        """
+        return _validated(self.model_dump() | values, self.name, Recipe)
 
 
 def recipe_names() -> list[str]:
@@ -132,8 +167,13 @@ def read_recipe(name_or_path: str, directory: Path, kind: type[RecipeT]) -> Reci
         known = ", ".join(sorted(file.stem for file in directory.glob("*.toml")))
         raise RunError(f"No recipe {name_or_path!r}: give a .toml file or one of {known}.")
     try:
-        return kind.model_validate(tomllib.loads(path.read_text()))
+        return _validated(tomllib.loads(path.read_text()), path.name, kind)
     except tomllib.TOMLDecodeError as error:
         raise RunError(f"{path.name} is not valid TOML: {error}.") from None
+
+
+def _validated(values: dict[str, Any], called: str, kind: type[RecipeT]) -> RecipeT:
+    try:
+        return kind.model_validate(values)
     except ValidationError as error:
-        raise RunError(f"{path.name} is not valid at {first_complaint(error)}.") from None
+        raise RunError(f"{called} is not valid at {first_complaint(error)}.") from None

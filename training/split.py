@@ -67,21 +67,42 @@ def split_by_patient(samples: Samples, spec: SplitSpec, seed: int, task: Task) -
             of_label,
             key=lambda g: hashlib.sha256(f"{seed} {samples.patients[g]}".encode()).digest(),
         )
-        sizes = {g: int((groups == g).sum()) for g in ordered}
-        total, seen = sum(sizes.values()), 0
-        test_end = _whole(spec.test * total)
-        val_end = _whole((spec.test + spec.val) * total)
-        for group in ordered:
-            parts[group] = "test" if seen < test_end else "val" if seen < val_end else "train"
-            seen += sizes[group]
+        parts |= _deal({g: int((groups == g).sum()) for g in ordered}, spec)
     rows = [
         SplitRow(str(name), task.classes[label], str(patient), parts[group])
         for name, label, patient, group in zip(
             samples.names, samples.labels, samples.patients, groups, strict=True
         )
     ]
-    _verify_classes(rows, has_test=spec.test > 0, task=task)
+    verify_classes(rows, has_test=spec.test > 0 or spec.folds > 0, task=task)
     return rows
+
+
+def _deal(sizes: dict[int, int], spec: SplitSpec) -> dict[int, Part]:
+    """Assign groups, in the order given, until test and val have their shares.
+
+    Of a cross-validation the groups of the fold are the test part, whatever ``spec.test`` says:
+    the folds follow each other, so that each group is in one, and the next groups are val.
+
+    Args:
+        sizes: Images of each group.
+        spec: Shares, and the fold.
+    """
+    total = sum(sizes.values())
+    test_end, val_end = _whole(spec.test * total), _whole((spec.test + spec.val) * total)
+    ordered = list(sizes)
+    if spec.folds:
+        before = np.cumsum([0, *sizes.values()])[:-1]
+        fold_of = dict(zip(ordered, before * spec.folds // max(total, 1), strict=True))
+        ordered.sort(key=lambda g: (fold_of[g] - spec.fold) % spec.folds)
+        test_end = sum(size for g, size in sizes.items() if fold_of[g] == spec.fold)
+        val_end = _whole(test_end + spec.val * total)
+    parts: dict[int, Part] = {}
+    seen = 0
+    for group in ordered:
+        parts[group] = "test" if seen < test_end else "val" if seen < val_end else "train"
+        seen += sizes[group]
+    return parts
 
 
 def split_as_before(samples: Samples, before: Sequence[SplitRow], task: Task) -> list[SplitRow]:
@@ -102,7 +123,7 @@ def split_as_before(samples: Samples, before: Sequence[SplitRow], task: Task) ->
     ]
     if left_out := len(samples) - len(rows):
         log.warning("%d of %d images are left out: not in the split", left_out, len(samples))
-    _verify_classes(rows, has_test=any(row.part == "test" for row in before), task=task)
+    verify_classes(rows, has_test=any(row.part == "test" for row in before), task=task)
     return rows
 
 
@@ -110,7 +131,12 @@ def _whole(count: float) -> int:
     return math.ceil(count - 1e-9)  # 0.3 * 100 is a little more than 30
 
 
-def _verify_classes(rows: Sequence[SplitRow], *, has_test: bool, task: Task) -> None:
+def verify_classes(rows: Sequence[SplitRow], *, has_test: bool, task: Task) -> None:
+    """Check that every part has every class.
+
+    Raises:
+        DataError: One has not.
+    """
     for part in PARTS:
         if part == "test" and not has_test:
             continue

@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,13 +18,15 @@ from cxr.manifest import Provenance, SyntheticImages
 from cxr.networks import build_network
 from cxr.preprocessing import Preprocessing
 from cxr.run import RUN_NAME
-from cxr.split import PARTS, list_pool, read_split_file
+from cxr.split import PARTS, list_divided, list_pool, read_split_file
+from training.dummy_class import drop_dummy, mark_ambiguous
 from training.finish import write_run
 from training.initialise import InitReport, initialise
 from training.job import TrainingJob
 from training.provenance import code_revision
 from training.samples import Samples, load_samples
-from training.split import samples_of, split_as_before, split_by_patient
+from training.split import samples_of, split_as_before
+from training.split_kinds import folders_of, make_split
 from training.synthetic import load_synthetic, open_synthetic
 from training.trainer import Trainer
 
@@ -56,53 +59,74 @@ def run_training(job: TrainingJob, restart: bool = False) -> Path:
 
     recipe, task = job.recipe, task_named(job.recipe.task)
     spec = Preprocessing(size_px=recipe.size_px, min_side_px=recipe.min_side_px)
+    before = None if job.split_file is None else read_split_file(job.split_file)
     samples = load_samples(
-        list_pool(job.data, task),
+        list_pool(job.data, task, folders_of(recipe.split))
+        if before is None
+        else list_divided(job.data, task, [row.name for row in before]),
         spec,
         task,
         workers=os.cpu_count() or 1,
         quiet=job.quiet or not job.world.is_main,
     )
-    if job.split_file is None:
-        rows = split_by_patient(samples, recipe.split, recipe.seed, task)
-    else:
-        rows = split_as_before(samples, read_split_file(job.split_file), task)
+    rows = (
+        make_split(samples, recipe.split, recipe.seed, task)
+        if before is None
+        else split_as_before(samples, before, task)
+    )
     parts = {part: samples_of(samples, rows, part) for part in PARTS}
     log.info("images: %s", ", ".join(f"{part} {len(parts[part])}" for part in PARTS))
-    made, provenance_of_made = None, None
+
+    made, origin = None, None
     if job.synthetic is not None:
         made = load_synthetic(job.synthetic, spec, task, rows, quiet=job.quiet)
-        provenance_of_made = _describe(job.synthetic, made, task)
+        origin = _origin(job.synthetic, made, task)
         log.info("made images in the train part: %d", len(made))
 
-    network = build_network(recipe.architecture, len(task.classes))
-    init = initialise(network, job.init)
-    digest = samples.data_digest()
-    trainer = Trainer(
-        network,
-        recipe,
-        task,
-        parts["train"],
-        parts["val"],
-        job.compute,
-        job.world,
-        job.work_dir,
-        fingerprint=f"{digest} {init.source} {init.loaded} {provenance_of_made or ''}".rstrip(),
-        quiet=job.quiet,
-        made=made,
-    )
-    trainer.run()
+    digest, inits = samples.data_digest(), list[str]()
+
+    def make_trainer(learnt: Samples, outputs: int, work_name: str = "") -> Trainer:
+        torch.manual_seed(recipe.seed)  # whatever was trained before
+        network = build_network(recipe.architecture, outputs)
+        init = initialise(network, job.init)
+        inits.append(_init_text(init))
+        work_dir = job.work_dir / work_name
+        work_dir.mkdir(exist_ok=True)
+        return Trainer(
+            network,
+            recipe,
+            task,
+            learnt,
+            parts["val"],
+            job.compute,
+            job.world,
+            work_dir,
+            fingerprint=f"{digest} {init.source} {init.loaded}{origin or ''}",
+            quiet=job.quiet,
+            made=made,
+        )
+
+    count = len(task.classes)
+    if recipe.dummy_class is None:
+        trainer = make_trainer(parts["train"], count)
+        trainer.run()
+    else:
+        first_pass = partial(make_trainer, outputs=count)
+        marked = mark_ambiguous(parts["train"], recipe, task, first_pass)
+        trainer = make_trainer(marked, count + 1)
+        trainer.run()
+        drop_dummy(trainer.result, count)
     if job.world.is_main:
         provenance = Provenance(
             recipe=recipe.name,
             seed=recipe.seed,
-            init=_init_text(init),
+            init=inits[-1],
             code_revision=code_revision(),
             data_digest=digest,
             trained_at=datetime.now(UTC).isoformat(timespec="seconds"),
             images={part: len(parts[part]) for part in PARTS},
             patients={part: len(set(parts[part].patients)) for part in PARTS},
-            synthetic=provenance_of_made,
+            synthetic=origin,
         )
         write_run(job, task, spec, trainer, parts, rows, provenance)
         shutil.rmtree(job.work_dir)
@@ -118,7 +142,7 @@ def make_deterministic(seed: int) -> None:
     torch.backends.cudnn.benchmark = False
 
 
-def _describe(directory: Path, made: Samples, task: Task) -> SyntheticImages:
+def _origin(directory: Path, made: Samples, task: Task) -> SyntheticImages:
     about = open_synthetic(directory)
     return SyntheticImages(
         generator=about.generator,

@@ -25,6 +25,7 @@ from cxr.run import EpochRecord
 from training.augment import Augmenter
 from training.device import Compute
 from training.distributed import World
+from training.phases import let_learn
 from training.plan import Plan, plan_epochs
 from training.recipe import Phase, Recipe
 from training.samples import Samples
@@ -137,10 +138,7 @@ class Trainer:
         return averaged * decay + current.to(averaged.dtype) * (1.0 - decay)
 
     def _optimizer(self, phase: Phase) -> torch.optim.Optimizer:
-        try:
-            self.network.train_only(phase.stages)
-        except ValueError as error:
-            raise RunError(f"Phase {phase.name!r} of the recipe: {error}.") from None
+        let_learn(self.network, phase)
         learning = [p for p in self.network.parameters() if p.requires_grad]
         groups = [
             {
@@ -200,7 +198,7 @@ class Trainer:
         schedule: torch.optim.lr_scheduler.LambdaLR,
         scaler: torch.amp.GradScaler,
     ) -> EpochRecord:
-        self.network.train_only(plan.phase.stages)
+        let_learn(self.network, plan.phase)
         started, losses = time.perf_counter(), torch.zeros(())
         learning_rate = optimizer.param_groups[0]["lr"]
         bar = tqdm(
@@ -263,6 +261,7 @@ class Trainer:
 
     def _validate(self) -> Validated:
         logits = score(self.result, self.val.pixels, self.normalisation, self.compute)
+        logits = logits[:, : len(self.task.classes)]  # without a dummy class
         loss = F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(self.val.labels))
         auroc = positive_auroc(logits, self.val.labels, self.task)
         accuracy = float((logits.argmax(axis=1) == self.val.labels).mean())

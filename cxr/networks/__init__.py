@@ -14,8 +14,11 @@ from cxr.networks.network import Network
 ARCHITECTURES = {
     "cnn_bn": "CnnBn",
     "densenet121": "DenseNet121",
+    "resnet152v2": "ResNet152V2",
     "resnet18": "ResNet18",
     "small_cnn": "SmallCnn",
+    "vgg16": "Vgg16",
+    "vit_small": "VitSmall",
 }
 """Module below this package, and class in it."""
 

@@ -25,6 +25,13 @@ class DenseNet121(Network):
     explain_layer = "block4"
     classifier = "fc"
     stages = ("stem", "block1", "block2", "block3", "block4", "fc")
+    renames = (
+        (r"(denselayer\d+\.(?:norm|conv))\.(\d)\.", r"\1\2."),  # of torchvision's older files
+        (r"^features\.(conv0|norm0)\.", r"stem.\1."),
+        (r"^features\.((?:denseblock|transition)(\d)\.)", r"block\2.\1"),
+        (r"^features\.(norm5)\.", r"block4.\1."),
+        (r"^classifier\.", "fc."),
+    )
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()

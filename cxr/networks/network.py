@@ -18,11 +18,14 @@ class Network(nn.Module):
         classifier: Name of the last linear layer, which gives the logits.
         stages: Prefixes of parameter groups from the input to the output; a recipe's phase
             names the ones it trains.
+        renames: What published weights call its parameters, as pairs of a regular expression
+            and what replaces it, applied one after the other.
     """
 
     explain_layer: ClassVar[str]
     classifier: ClassVar[str]
     stages: ClassVar[tuple[str, ...]]
+    renames: ClassVar[tuple[tuple[str, str], ...]] = ()
 
     @abstractmethod
     def features(self, images: torch.Tensor) -> torch.Tensor:
@@ -39,6 +42,18 @@ class Network(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (N, K) of normalised images (N, 1, S, S)."""
         return self.classify(self.embed(self.features(images)))
+
+    def layers(self) -> list[nn.Module]:
+        """Those that hold parameters themselves, from the input to the output.
+
+        A convolution is one, a batch norm or layer norm another, a linear layer a third. The
+        order is that in which the network registers them.
+        """
+        return [
+            module
+            for module in self.modules()
+            if next(module.parameters(recurse=False), None) is not None
+        ]
 
     def train_only(self, stages: Sequence[str]) -> None:
         """Let the named stages learn and freeze the others, batch norm statistics included.
@@ -60,3 +75,26 @@ class Network(nn.Module):
             module = self.get_submodule(stage)
             module.train(learns)
             module.requires_grad_(learns)
+
+    def train_last(self, count: int) -> None:
+        """Let the last layers learn and freeze the others, batch norm statistics included.
+
+        Dropout drops where a layer before it learns.
+
+        Args:
+            count: How many of :meth:`layers`, counted from the output.
+
+        Raises:
+            ValueError: The network has fewer.
+        """
+        layers = self.layers()
+        if count > len(layers):
+            raise ValueError(f"no {count} layers; this network has {len(layers)}")
+        self.eval()
+        self.requires_grad_(False)
+        modules = list(self.modules())
+        for module in modules[modules.index(layers[-count]) :]:
+            module.training = True
+        for layer in layers[-count:]:
+            for parameter in layer.parameters(recurse=False):
+                parameter.requires_grad_(True)

@@ -56,7 +56,7 @@ def _restore_plus(given: object) -> object:
 
 TargetQuery = Annotated[
     str | None,
-    Query(description="Class to explain; the positive class.", max_length=256),
+    Query(description="Class to explain; the most probable one of the finding.", max_length=256),
 ]
 MethodQuery = Annotated[
     Method,
@@ -76,7 +76,7 @@ class Wish:
         served: The model.
         explaining: What explains its answers.
         point: The operating point in force.
-        target: The class to explain.
+        target: The class to explain; None for the most probable one of the finding.
         method: How.
         alpha: Opacity of the overlay.
         media_type: Of the answer.
@@ -86,7 +86,7 @@ class Wish:
     served: ServedModel
     explaining: Explaining
     point: OperatingPoint
-    target: str
+    target: str | None
     method: Method
     alpha: float
     media_type: str
@@ -149,7 +149,7 @@ def _sources_of(request: Request, form: str, served: ServedModel) -> Sources | N
 
 def _known_class(served: ServedModel, target: str | None) -> str | None:
     task = served.manifest.task
-    if target is None:
+    if target in (None, task.positive):
         return None
     if target not in task.classes:
         raise InvalidRequestError(
@@ -170,12 +170,18 @@ async def _answer(
     if isinstance(outcome, ImageFailure) or isinstance(result, ImageFailure):
         return respond([result], served, context)
     with context.stopwatch.stage("explain"):
-        column = served.manifest.task.classes.index(wish.target)
+        task = served.manifest.task.as_task()
+        likely = max(task.positive_classes, key=result.probabilities.__getitem__)
+        target = wish.target or likely
         explanation = await explain_reading(
-            outcome, wish.explaining, column, wish.method, context.deadline
+            outcome,
+            wish.explaining,
+            task.classes.index(target),
+            wish.method,
+            context.deadline,
         )
         record_result(result, served, context)
-        order = _order(outcome, result, explanation.heatmap, wish)
+        order = _order(outcome, result, explanation.heatmap, wish, target)
         if wish.media_type == PNG:
             overlay = await renderer.render(order.render_overlay_png, context.deadline)
             return Response(overlay, media_type=PNG, headers=VARY)
@@ -208,7 +214,7 @@ def _render_objects(
         result,
         model,
         order.render_overlay(),
-        target=wish.target,
+        target=order.caption.target,
         method=wish.method,
         alpha=wish.alpha,
     )
@@ -219,7 +225,11 @@ def _render_objects(
 
 
 def _order(
-    reading: Reading, result: ImageResult, heatmap: NDArray[np.float32], wish: Wish
+    reading: Reading,
+    result: ImageResult,
+    heatmap: NDArray[np.float32],
+    wish: Wish,
+    target: str,
 ) -> PictureOrder:
     manifest, picture = wish.served.manifest, reading.image.picture
     if picture is None:
@@ -227,8 +237,8 @@ def _order(
     caption = Caption(
         model=manifest.name,
         version=manifest.version,
-        target=wish.target,
-        probability=result.probabilities[wish.target],
+        target=target,
+        probability=result.probabilities[target],
         method=wish.method,
         remarks=(*result.scope.reasons, *heatmap_warnings(heatmap)),
     )

@@ -105,6 +105,7 @@ class ServedModel:
             task=manifest.task.name,
             classes=manifest.task.classes,
             positive_class=manifest.task.positive,
+            finding_classes=manifest.task.as_task().positive_classes,
             input_size_px=manifest.preprocessing.size_px,
             min_side_px=manifest.preprocessing.min_side_px,
             operating_points=manifest.operating_points,

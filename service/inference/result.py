@@ -38,6 +38,7 @@ def build_result(
         raise ImageOutOfScopeError(" ".join(verdict.reasons))
     return ImageResult(
         id=image_id,
+        finding=manifest.task.positive,
         label=verdict.label,
         decision=verdict.decision,
         probability=verdict.probability,

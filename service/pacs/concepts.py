@@ -30,8 +30,10 @@ PROCESSING_EQUIPMENT = Concept("109102", "DCM", "Processing Equipment")
 SOURCE_IMAGE = Concept("121322", "DCM", "Source image for image processing operation")
 GRAD_CAM = Concept("130403", "DCM", "Gradient-weighted class activation")
 
-FINDINGS: Mapping[str, Concept] = {"PNEUMONIA": PNEUMONIA}
-"""Positive classes that can be told in codes."""
+BACTERIAL_PNEUMONIA = Concept("53084003", "SCT", "Bacterial pneumonia")
+
+FINDINGS: Mapping[str, Concept] = {"PNEUMONIA": PNEUMONIA, "BACTERIAL": BACTERIAL_PNEUMONIA}
+"""Findings of models that can be told in codes."""
 
 PRESENCE: Mapping[Decision, Concept] = {
     "positive": PRESENT,

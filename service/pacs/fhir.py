@@ -11,6 +11,7 @@ from typing import Any
 
 from service.answers import ImageResult, ModelRef
 from service.pacs import concepts, equipment
+from service.pacs.class_remarks import class_remarks
 from service.pacs.concepts import Concept
 from service.pacs.results import DIGITS
 from service.pacs.source import SourceHeader
@@ -81,7 +82,7 @@ def build_diagnostic_report(
         "conclusion": _conclusion(result),
     }
     if result.decision == "positive":
-        report["conclusionCode"] = [_concept(concepts.PNEUMONIA)]
+        report["conclusionCode"] = [_concept(concepts.FINDINGS[result.finding])]
     if source is not None:
         uid = derive_uid("SR", source.sop_instance_uid, model.sha256, result.operating_point.name)
         report["identifier"] = [{"system": DICOM_UID, "value": f"urn:oid:{uid}"}]
@@ -128,11 +129,11 @@ def _observation(name: str, code: Concept, studies: list[Resource], **members: A
 
 
 def _finding(result: ImageResult, studies: list[Resource]) -> Resource:
-    remarks = (*result.scope.reasons, *result.warnings)
+    remarks = (*result.scope.reasons, *result.warnings, *class_remarks(result))
     notes = {"note": [{"text": remark} for remark in remarks]} if remarks else {}
     return _observation(
         "finding",
-        concepts.PNEUMONIA,
+        concepts.FINDINGS[result.finding],
         studies,
         valueCodeableConcept=_concept(concepts.PRESENCE[result.decision]),
         **notes,

@@ -20,6 +20,7 @@ from service.answers import ImageResult, ModelRef
 from service.errors import DicomResultError
 from service.pacs import equipment
 from service.pacs.capture import Capture, render_capture
+from service.pacs.class_remarks import class_remarks
 from service.pacs.concepts import (
     FINDINGS,
     PNEUMONIA,
@@ -48,9 +49,9 @@ def can_build_reports() -> bool:
     return importlib.util.find_spec("highdicom") is not None
 
 
-def can_code(positive_class: str) -> bool:
-    """Tell whether there are codes for a model's positive class."""
-    return positive_class in FINDINGS
+def can_code(finding: str) -> bool:
+    """Tell whether there are codes for a model's finding."""
+    return finding in FINDINGS
 
 
 @cache
@@ -105,7 +106,7 @@ def build_report(source: Source, result: ImageResult, model: ModelRef) -> bytes:
             f"sensitivity_on_validation: {round(point.sensitivity, DIGITS)}",
             f"specificity_on_validation: {round(point.specificity, DIGITS)}",
         ),
-        finding=PNEUMONIA,
+        finding=FINDINGS[result.finding],
         presence=PRESENCE[result.decision],
         numbers=(
             (PROBABILITY, round(result.probability, DIGITS)),
@@ -115,6 +116,7 @@ def build_report(source: Source, result: ImageResult, model: ModelRef) -> bytes:
             f"Scope: {'in scope' if scope.in_scope else 'out of scope'}.",
             *(f"Out of scope: {reason}" for reason in scope.reasons),
             *result.warnings,
+            *class_remarks(result),
         ),
     )
     return _guarded(lambda: render_report(header, statement))

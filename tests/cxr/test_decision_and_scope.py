@@ -32,11 +32,16 @@ IMAGE = decode_image(encode_jpeg(draw_phantom(0)))
         (0.5, "N", True, "refer"),
         (0.3, "P", True, "refer"),
         (0.3, "NO", True, "negative"),
+        (0.5, "PQ", True, "positive"),
+        (0.5, "Q", True, "positive"),
+        (0.3, "NQ", True, "refer"),
     ],
 )
 def test_decision(probability: float, chosen: str, in_scope: bool, expected: str) -> None:
     """Decided is what threshold and prediction set agree on, in scope; all else is referred."""
-    decision = decide(probability, POINT, positive="P", prediction_set=chosen, in_scope=in_scope)
+    decision = decide(
+        probability, POINT, positives=("P", "Q"), prediction_set=chosen, in_scope=in_scope
+    )
     assert decision == expected
 
 

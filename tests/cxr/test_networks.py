@@ -44,7 +44,7 @@ def test_frozen_stages_keep_their_statistics() -> None:
 
 def test_unknown_names_are_refused() -> None:
     """Architecture and stage are checked by name."""
-    with pytest.raises(RunError, match="known ones are cnn_bn, .*resnet18, small_cnn"):
+    with pytest.raises(RunError, match=r"known ones are cnn_bn, .*resnet18, small_cnn"):
         build_network("vgg99", 2)
     with pytest.raises(ValueError, match="no stage layer9"):
         build_network("resnet18", 2).train_only(["layer9"])

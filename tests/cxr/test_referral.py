@@ -38,7 +38,7 @@ def test_band_is_where_the_decision_is_refer(
     for step in range(1, 1000):
         p = step / 1000 + 1e-5  # between the ends, on which rounding decides
         chosen = referral.prediction_set({"NORMAL": 1 - p, "PNEUMONIA": p})
-        decision = decide(p, point, positive="PNEUMONIA", prediction_set=chosen, in_scope=True)
+        decision = decide(p, point, positives=("PNEUMONIA",), prediction_set=chosen, in_scope=True)
         assert (decision == "refer") == (band.low < p < band.high), p
 
 

@@ -62,9 +62,9 @@ def test_everything_installed_is_locked(target: str) -> None:
 def test_targets_hold_what_they_are_for() -> None:
     """No PyTorch and no CUDA on CPUs, PyTorch where it is explained, nothing of training."""
     names = {target: {SCRIPT["name_of"](line) for line in wanted(target)} for target in TARGETS}
-    assert not {"torch", "torchvision", "onnxruntime-gpu"} & names["cpu"]
+    assert not {"torch", "torchvision", "timm", "onnxruntime-gpu"} & names["cpu"]
     assert {"onnxruntime", "openvino", "highdicom"} <= names["cpu"]
-    assert names["cpu-explain"] - names["cpu"] == {"torch", "torchvision"}
+    assert names["cpu-explain"] - names["cpu"] == {"torch", "torchvision", "timm"}
     assert {"torch", "onnxruntime-gpu", "highdicom"} <= names["gpu"]
     assert not {"openvino", "onnxruntime"} & names["gpu"]
     for target in ("cpu", "cpu-explain", "gpu"):

@@ -14,7 +14,7 @@ from cxr.explain.methods import METHODS, Method
 from service.inference.explaining import Explanation, Tolerance
 from service.settings import Settings
 from tests.service.fake_engine import POISON
-from tests.service.make_bundle import logits_of
+from tests.service.make_bundle import TWO, Columns, logits_of
 
 CELLS = 4
 
@@ -29,6 +29,7 @@ class FakeExplainer:
         fails: Raise instead of explaining.
         poisoned: Answer NaN for inputs of the grey level ``POISON``.
         level: Replaces every value of the heatmaps.
+        columns: Of the graph it stands for.
         shift: Added to the logits, as other weights would.
         batches: What was run: targets and methods, item by item.
         prepared: Threads that were prepared for runs.
@@ -44,6 +45,7 @@ class FakeExplainer:
     poisoned: bool = False
     level: float | None = None
     shift: float = 0.0
+    columns: Columns = TWO
     batches: list[list[tuple[int, Method]]] = field(default_factory=list)
     prepared: list[int] = field(default_factory=list)
 
@@ -63,7 +65,7 @@ class FakeExplainer:
         self.batches.append(list(zip(targets, methods, strict=True)))
         if self.fails:
             raise RuntimeError("secret of the explainer")
-        embedding = logits_of(images)
+        embedding = logits_of(images, columns=self.columns)
         logits = embedding + np.float32(self.shift)
         heatmaps = [heatmap_of(*one) for one in zip(images, targets, methods, strict=True)]
         for image, heatmap in zip(images, heatmaps, strict=True):

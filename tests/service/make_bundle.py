@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
@@ -26,6 +26,12 @@ from tests.service.make_images import make_dicom, make_jpeg, make_png
 SIZE_PX = 32
 MIN_SIDE_PX = 64
 SLOPE = 1.0 / 32.0  # logits per grey level
+
+Columns: TypeAlias = tuple[float, ...]
+"""Of each class's logit, the factor of the mean grey level above the middle."""
+
+TWO: Columns = (-1.0, 1.0)
+
 THRESHOLD = 0.4
 MAX_PIXELS = 1_000_000
 
@@ -40,19 +46,25 @@ REFERENCE = Reference(
 )
 
 
-def logits_of(images: NDArray[np.uint8], slope: float = SLOPE) -> NDArray[np.float32]:
-    """Give what the graph gives for model inputs (N, 1, S, S): shape (N, 2)."""
+def logits_of(
+    images: NDArray[np.uint8], slope: float = SLOPE, columns: Columns = TWO
+) -> NDArray[np.float32]:
+    """Give what the graph gives for model inputs (N, 1, S, S): shape (N, K)."""
     positive = (images.astype(np.float32).mean(axis=(1, 2, 3)) - 128.0) * slope
-    return np.stack([-positive, positive], axis=1).astype(np.float32)
+    return np.stack([positive * factor for factor in columns], axis=1).astype(np.float32)
 
 
-def probabilities_of(images: NDArray[np.uint8], slope: float = SLOPE) -> NDArray[np.float32]:
+def probabilities_of(
+    images: NDArray[np.uint8], slope: float = SLOPE, columns: Columns = TWO
+) -> NDArray[np.float32]:
     """Give the softmax of :func:`logits_of`."""
-    powers = np.exp(logits_of(images, slope))
+    powers = np.exp(logits_of(images, slope, columns))
     return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def make_graph(size_px: int = SIZE_PX, slope: float = SLOPE) -> onnx.ModelProto:
+def make_graph(
+    size_px: int = SIZE_PX, slope: float = SLOPE, columns: Columns = TWO
+) -> onnx.ModelProto:
     """Make the ONNX graph."""
     nodes = [
         helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
@@ -64,11 +76,11 @@ def make_graph(size_px: int = SIZE_PX, slope: float = SLOPE) -> onnx.ModelProto:
     ]
     constants = {
         "centre": np.array([[128.0]], dtype=np.float32),
-        "slopes": np.array([[-slope, slope]], dtype=np.float32),
+        "slopes": np.array([columns], dtype=np.float32) * np.float32(slope),
     }
     image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", 1, size_px, size_px])
     outputs = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 2])
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", len(columns)])
         for name in ("logits", "probabilities", "embedding")
     ]
     initialisers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
@@ -76,15 +88,15 @@ def make_graph(size_px: int = SIZE_PX, slope: float = SLOPE) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-def make_gate() -> ScopeGate:
+def make_gate(size: int = 2) -> ScopeGate:
     """Make a scope gate that takes every picture for a chest."""
     return ScopeGate(
         layout_weights=np.zeros(LAYOUT_SIZE, dtype=np.float32),
         layout_bias=np.zeros(1, dtype=np.float32),
         usual_mean=np.zeros(LAYOUT_SIZE, dtype=np.float32),
         usual_components=np.zeros((1, LAYOUT_SIZE), dtype=np.float32),
-        embedding_mean=np.zeros(2, dtype=np.float32),
-        embedding_whitening=np.eye(2, dtype=np.float32),
+        embedding_mean=np.zeros(size, dtype=np.float32),
+        embedding_whitening=np.eye(size, dtype=np.float32),
     )
 
 
@@ -101,24 +113,30 @@ def make_version(root: Path, version: str, name: str = "resnet18", **changes: An
     )
 
 
-def make_bundle(root: Path, folder: str = "resnet18", slope: float = SLOPE, **changes: Any) -> Path:
+def make_bundle(
+    root: Path,
+    folder: str = "resnet18",
+    slope: float = SLOPE,
+    columns: Columns = TWO,
+    **changes: Any,
+) -> Path:
     """Write a bundle to ``root/folder``; changes replace members of its manifest."""
     path = root / folder
     (path / "golden").mkdir(parents=True)
-    onnx.save(make_graph(slope=slope), path / "model.onnx")
+    onnx.save(make_graph(slope=slope, columns=columns), path / "model.onnx")
     save_file({"weight": np.zeros(1, dtype=np.float32)}, path / "weights.safetensors")
-    make_gate().save(path / "scope.safetensors")
+    make_gate(len(columns)).save(path / "scope.safetensors")
     (path / "MODEL_CARD.md").write_text("# A model for tests\n")
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (5, 1, SIZE_PX, SIZE_PX), dtype=np.uint8)
     np.savez(
         path / "golden.npz",
         images=images,
-        logits=logits_of(images, slope),
-        probabilities=probabilities_of(images, slope),
+        logits=logits_of(images, slope, columns),
+        probabilities=probabilities_of(images, slope, columns),
     )
     manifest = _manifest(folder.partition("/")[0]) | changes
-    _write_golden_files(path / "golden", Manifest.model_validate(manifest), slope)
+    _write_golden_files(path / "golden", Manifest.model_validate(manifest), slope, columns)
     write_manifest(path, manifest)
     return path
 
@@ -130,13 +148,14 @@ def write_manifest(path: Path, manifest: dict[str, Any]) -> None:
     (path / "manifest.json").write_text(json.dumps(manifest))
 
 
-def _write_golden_files(folder: Path, manifest: Manifest, slope: float) -> None:
+def _write_golden_files(folder: Path, manifest: Manifest, slope: float, columns: Columns) -> None:
     files = {"a.png": make_png(90), "b.jpeg": make_jpeg(150), "c.dcm": make_dicom(170)}
     expected = {}
     for name, content in files.items():
         (folder / name).write_bytes(content)
         image = prepare_image(content, manifest.preprocessing, MAX_PIXELS)
-        expected[name] = float(probabilities_of(image.model_input[np.newaxis], slope)[0, 1])
+        given = probabilities_of(image.model_input[np.newaxis], slope, columns)
+        expected[name] = float(manifest.task.as_task().probabilities(given)[0])
     (folder / "expected.json").write_text(json.dumps(expected))
 
 

@@ -66,6 +66,7 @@ def make_result(**changes: Any) -> ImageResult:
     """Make a result; changes replace its members."""
     values: dict[str, Any] = {
         "id": "0",
+        "finding": "PNEUMONIA",
         "label": "PNEUMONIA",
         "decision": "positive",
         "probability": 0.97312345678,

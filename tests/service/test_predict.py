@@ -57,6 +57,7 @@ async def test_answer_has_exactly_the_documented_members(real_service: Running) 
     assert result == {
         "id": "0",
         "status": "ok",
+        "finding": "PNEUMONIA",
         "label": "PNEUMONIA",
         "decision": "positive",
         "operating_point": {

@@ -27,11 +27,10 @@ def test_temperature_undoes_over_and_under_confidence(factor: float) -> None:
 
 def test_probabilities_sum_over_classes() -> None:
     """The two classes' probabilities add to one."""
-    total = probabilities_of(LOGITS, 2.0, 0) + probabilities_of(LOGITS, 2.0, 1)
-    assert np.allclose(total, 1.0)
+    assert np.allclose(probabilities_of(LOGITS, 2.0).sum(axis=1), 1.0)
 
 
-HONEST = Scored(probabilities_of(LOGITS, 1.0, 1), LABELS)
+HONEST = Scored(probabilities_of(LOGITS, 1.0)[:, 1], LABELS)
 
 
 def moved(shift: float) -> Scored:

@@ -9,6 +9,7 @@ import pytest
 from cxr.errors import RunError
 from cxr.labels import task_named
 from cxr.networks import build_network
+from training.phases import let_learn
 from training.recipe import load_recipe, recipe_names
 
 
@@ -19,7 +20,7 @@ def test_shipped_recipe_is_valid(name: str) -> None:
     assert recipe.name == name
     network = build_network(recipe.architecture, len(task_named(recipe.task).classes))
     for phase in recipe.phases:
-        network.train_only(phase.stages)
+        let_learn(network, phase)
 
 
 def test_resnet18_starts_with_a_head_on_a_frozen_backbone() -> None:
@@ -47,7 +48,7 @@ def test_invalid_recipe_names_the_field(content: str, message: str, tmp_path: Pa
 
 def test_unknown_recipe_lists_the_known_ones() -> None:
     """A typing error is answered with the choice."""
-    with pytest.raises(RunError, match=".*resnet18, small_cnn, smoke"):
+    with pytest.raises(RunError, match=r".*resnet18, small_cnn, smoke"):
         load_recipe("resnet19")
 
 

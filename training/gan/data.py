@@ -9,10 +9,11 @@ from cxr.dataset import LabelledImage
 from cxr.errors import DataError
 from cxr.labels import Task
 from cxr.preprocessing import Preprocessing
-from cxr.split import Part, SplitRow, list_pool, read_split_file
+from cxr.split import Part, SplitRow, list_divided, list_pool, read_split_file
 from training.gan.job import GanJob
 from training.samples import Samples, load_samples
-from training.split import samples_of, split_as_before, split_by_patient
+from training.split import samples_of, split_as_before
+from training.split_kinds import folders_of, make_split
 
 SEEN: tuple[Part, ...] = ("train", "val")
 
@@ -47,17 +48,20 @@ def load_gan_data(job: GanJob, task: Task) -> GanData:
     """
     recipe = job.recipe
     spec = Preprocessing(size_px=recipe.size_px, min_side_px=recipe.min_side_px)
-    pool = list_pool(job.data, task)
-    rows = None if job.split_file is None else _rows_of(pool, read_split_file(job.split_file))
-    if rows is not None:
-        seen = {row.name for row in rows if row.part in SEEN}
-        pool = [image for image in pool if image.name in seen]
-    samples = load_samples(pool, spec, task, workers=os.cpu_count() or 1, quiet=job.quiet)
-    if rows is None:
-        rows = split_by_patient(samples, recipe.split, recipe.seed, task)
+    before = None if job.split_file is None else read_split_file(job.split_file)
+    if before is None:
+        images = list_pool(job.data, task, folders_of(recipe.split))
     else:
-        kept = [row for row in rows if row.part in SEEN]
-        rows = [*split_as_before(samples, kept, task), *(r for r in rows if r.part not in SEEN)]
+        divided = list_divided(job.data, task, [row.name for row in before])
+        known = _rows_of(divided, before)
+        seen = {row.name for row in known if row.part in SEEN}
+        images = [image for image in divided if image.name in seen]
+    samples = load_samples(images, spec, task, workers=os.cpu_count() or 1, quiet=job.quiet)
+    if before is None:
+        rows = make_split(samples, recipe.split, recipe.seed, task)
+    else:
+        kept = [row for row in known if row.part in SEEN]
+        rows = [*split_as_before(samples, kept, task), *(r for r in known if r.part not in SEEN)]
     return GanData(
         spec=spec,
         train=samples_of(samples, rows, "train"),

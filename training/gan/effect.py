@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.class_metrics import macro_auroc
+from cxr.dataset import DataSets
 from cxr.errors import RunError
 from cxr.labels import Task, task_named
 from cxr.networks import build_network
 from cxr.preprocessing import Preprocessing
-from cxr.split import PARTS, SPLIT_NAME, list_pool, read_split_file
+from cxr.split import PARTS, SPLIT_NAME, list_divided, read_split_file
 from training.calibrate import probabilities_of
 from training.device import Compute
 from training.distributed import World
@@ -44,7 +45,7 @@ class EffectJob:
 
     Attributes:
         recipe: How the classifier is trained; the seed is replaced by each of ``seeds``.
-        data: The data set's folder.
+        data: The data set's folder, or several.
         synthetic: Made images, with the split their generator kept to.
         out: Folder for results; what is there already is not computed again.
         compute: Device and precision.
@@ -55,7 +56,7 @@ class EffectJob:
     """
 
     recipe: Recipe
-    data: Path
+    data: DataSets
     synthetic: Path
     out: Path
     compute: Compute
@@ -110,10 +111,10 @@ def measure_effect(job: EffectJob) -> Effect:
 def _load(job: EffectJob) -> _Material:
     task = task_named(job.recipe.task)
     spec = Preprocessing(size_px=job.recipe.size_px, min_side_px=job.recipe.min_side_px)
-    samples = load_samples(
-        list_pool(job.data, task), spec, task, workers=os.cpu_count() or 1, quiet=job.quiet
-    )
-    rows = split_as_before(samples, read_split_file(job.synthetic / SPLIT_NAME), task)
+    before = read_split_file(job.synthetic / SPLIT_NAME)
+    images = list_divided(job.data, task, [row.name for row in before])
+    samples = load_samples(images, spec, task, workers=os.cpu_count() or 1, quiet=job.quiet)
+    rows = split_as_before(samples, before, task)
     made = load_synthetic(job.synthetic, spec, task, rows, quiet=job.quiet)
     parts = {part: samples_of(samples, rows, part) for part in PARTS}
     about = open_synthetic(job.synthetic)

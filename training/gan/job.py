@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from cxr.dataset import DataSets
 from training.device import Compute
 from training.gan.recipe import GanRecipe
 
@@ -15,7 +16,7 @@ class GanJob:
 
     Attributes:
         recipe: How to train.
-        data: The data set's folder.
+        data: The data set's folder, or several.
         out: The directory to make.
         compute: Device and precision.
         features: Run whose embedding the images are compared in.
@@ -24,7 +25,7 @@ class GanJob:
     """
 
     recipe: GanRecipe
-    data: Path
+    data: DataSets
     out: Path
     compute: Compute
     features: Path

@@ -27,8 +27,15 @@ export function inWords(result, model) {
       likely
         ? `The probability, ${value}, is at or above the threshold of ${threshold}.`
         : `The probability, ${value}, is below the threshold of ${threshold}.`,
+      ...kindOfFinding(result),
     ],
   };
+}
+
+/** Which class of the finding is the most probable one, if the model tells several apart. */
+function kindOfFinding({ decision, label, finding, probabilities }) {
+  if (decision !== "positive" || label === finding) return [];
+  return [`The most probable kind is ${words(label)}, ${percent(probabilities[label])}.`];
 }
 
 function referralReasons(result, value) {

@@ -115,7 +115,7 @@ class ModelParameters(Answer):
     """What a client has to know beyond the tensors."""
 
     classes: tuple[str, ...] = Field(description="In the order of the probabilities.")
-    positive_class: str = Field(description="Whose probability the output probability is.")
+    positive_class: str = Field(description="The finding that is asked for.")
     operating_points: tuple[str, ...]
     default_operating_point: str
 

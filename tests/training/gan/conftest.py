@@ -17,7 +17,11 @@ from training.gan.train import run_gan_training
 
 PATIENTS = 14
 CPU = Compute(torch.device("cpu"), torch.float32)
-KINDS = {"NORMAL/IM-{:04d}-0001": 40, "PNEUMONIA/person{}_bacteria_1": 120, "PNEUMONIA/person{}_virus_1": 200}
+KINDS = {
+    "NORMAL/IM-{:04d}-0001": 40,
+    "PNEUMONIA/person{}_bacteria_1": 120,
+    "PNEUMONIA/person{}_virus_1": 200,
+}
 
 
 class Means(FeatureSpace):
@@ -26,7 +30,7 @@ class Means(FeatureSpace):
     def __init__(self, run: Path, compute: Compute) -> None:
         self.about = FeatureNetwork(name="means", version="1", size_px=32, weights_sha256="0")
 
-    def embed(self, pixels: np.ndarray) -> np.ndarray:
+    def embed(self, pixels: np.ndarray) -> np.ndarray:  # noqa: D102
         return pixels.reshape(-1, 4, 8, 4, 8).mean(axis=(2, 4)).reshape(-1, 16) / np.float32(64.0)
 
 

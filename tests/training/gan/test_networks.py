@@ -65,7 +65,7 @@ def test_a_side_that_stages_cannot_reach_is_refused() -> None:
     assert widths(128, 32) == [256, 256, 128, 64, 32]
     with pytest.raises(ValueError, match="power of two"):
         widths(100, 32)
-    with pytest.raises(RunError, match="No recipe 'unknown'.*gan128, smoke"):
+    with pytest.raises(RunError, match=r"No recipe 'unknown'.*gan128, smoke"):
         load_gan_recipe("unknown")
 
 

@@ -10,14 +10,21 @@ import pytest
 from cxr.dataset import etiology_of, patient_of
 from cxr.errors import OutputError, RunError
 from cxr.labels import PNEUMONIA, TERNARY
+from cxr.manifest import Provenance
+from cxr.networks import build_network
 from cxr.preprocessing import Preprocessing
-from cxr.split import SPLIT_NAME, SplitRow, list_pool, read_split_file, write_split_file
+from cxr.split import SPLIT_NAME, SplitRow, list_pool, read_split_file
 from tests.training.gan.conftest import CPU
+from training.distributed import World
 from training.finish import restore_prior
 from training.gan.synthesize import synthesize
+from training.job import TrainingJob
+from training.recipe import load_recipe
 from training.samples import Samples
 from training.statistics import normalisation_of
 from training.synthetic import combine, load_synthetic, verify_unseen
+from training.train import run_training
+from training.trainer import Trainer
 
 EACH = 5
 
@@ -78,10 +85,61 @@ def test_a_generator_that_has_seen_what_is_held_out_is_refused(made: Path, tmp_p
     learnt = next(row for row in rows if row.part == "train")
     for moved in (
         SplitRow(learnt.name, learnt.label, "someone", "test"),
-        SplitRow("another.jpeg", learnt.label, learnt.patient, "val"),
+        SplitRow("train/NORMAL/another.jpeg", learnt.label, learnt.patient, "val"),
     ):
         with pytest.raises(RunError, match="holds out"):
             verify_unseen(rows, [moved])
+    verify_unseen(rows, [SplitRow("test/NORMAL/1.jpeg", learnt.label, learnt.patient, "test")])
     with pytest.raises(RunError, match=r"synthetic\.json"):
         load_synthetic(tmp_path, spec, TERNARY, rows)
-    assert write_split_file is not None
+
+
+def test_made_images_join_the_train_part_alone(
+    made: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing that validates, calibrates, tests, or counts classes sees them; they are recorded."""
+    seen: dict[str, object] = {}
+
+    class Idle(Trainer):
+        def run(self) -> None:
+            seen["trainer"] = self
+
+    def note(job: object, task: object, spec: object, trainer: object, *rest: object) -> None:
+        seen["parts"], seen["rows"], seen["provenance"] = rest
+
+    monkeypatch.setattr("training.train.Trainer", Idle)
+    monkeypatch.setattr("training.train.write_run", note)
+    recipe = load_recipe("smoke").model_copy(
+        update={"task": "ternary", "size_px": 32, "min_side_px": 16}
+    )
+    split = made / SPLIT_NAME
+    out = tmp_path / "run"
+    job = TrainingJob(recipe, tiny_data, out, "none", CPU, World(), split, made, quiet=True)
+    run_training(job)
+    trainer, parts, provenance = seen["trainer"], seen["parts"], seen["provenance"]
+    assert isinstance(trainer, Idle)
+    assert isinstance(parts, dict)
+    assert isinstance(provenance, Provenance)
+    held = [str(name) for samples in parts.values() for name in samples.names]
+    assert not [name for name in held if "synthetic" in name]
+    learnt = [str(name) for name in trainer.train.names if "synthetic" in str(name)]
+    assert len(learnt) == 3 * EACH
+    assert len(trainer.train) == len(parts["train"]) + 3 * EACH
+    assert not [name for name in map(str, trainer.val.names) if "synthetic" in name]
+    assert trainer.normalisation == normalisation_of(parts["train"])
+    assert provenance.images["train"] == len(parts["train"])
+    assert provenance.synthetic is not None
+    assert provenance.synthetic.images == dict.fromkeys(TERNARY.classes, EACH)
+
+
+def test_the_prior_stays_that_of_the_real_images() -> None:
+    """Trained on as many made negatives as to be even, the odds become those of the real ones."""
+    names = np.array(["a", "b", "c", "d"])
+    real = Samples(np.zeros((4, 1, 2, 2), np.uint8), np.array([0, 1, 1, 1]), names, names)
+    negatives = np.flatnonzero([True, False, False, False])
+    shown = combine(combine(real, real.take(negatives)), real.take(negatives))
+    network = build_network("small_cnn", 2)
+    before = network.get_submodule(network.classifier).bias.detach().clone()
+    restore_prior(network, real, PNEUMONIA, learnt=shown)
+    moved = network.get_submodule(network.classifier).bias.detach() - before
+    assert float(moved.diff()) == pytest.approx(np.log(3.0), abs=1e-5)

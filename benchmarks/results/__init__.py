@@ -1,0 +1,1 @@
+"""Every trained network side by side: ``docs/results.md``."""

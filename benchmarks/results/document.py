@@ -1,0 +1,84 @@
+"""What the results page is made from, as it is kept in ``docs/results/results.json``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from benchmarks.child import MeasureError
+from cxr.estimate import Estimate
+from cxr.manifest import TaskSection
+from cxr.run import EpochRecord
+from cxr.section import Section, first_complaint
+
+
+class Cost(Section):
+    """What a network costs."""
+
+    parameters: int
+    macs: int
+    """Multiplications with addition of one pass over one image; a mirrored pass doubles them."""
+    onnx_bytes: int
+    latency_ms: float
+    """Median of one image in ONNX Runtime, float32, one thread, a mirrored pass included."""
+
+
+class Trained(Section):
+    """One run: what was trained, how long, how good it is and what it costs."""
+
+    name: str
+    version: str
+    architecture: str
+    task: TaskSection
+    recipe: str
+    seed: int
+    init: str
+    code_revision: str
+    size_px: int
+    mirror: bool
+    curves: tuple[EpochRecord, ...]
+    operating_point: str
+    part: str
+    """Part of the split by patient, or the folder, the figures are of."""
+    images: int
+    figures: dict[str, Estimate]
+    cost: Cost
+
+    @property
+    def seconds(self) -> float:
+        """Training time by the clock."""
+        return sum(record.seconds for record in self.curves)
+
+
+class Experiment(Section):
+    """A comparison that is not one run: its own table."""
+
+    name: str
+    markdown: str
+
+
+class Results(Section):
+    """The whole document."""
+
+    machine: str
+    commit: str
+    at: str
+    runs: tuple[Trained, ...]
+    smoke_only: tuple[str, ...]
+    """Recipes without a run here: the tests train them for a step or two, no more."""
+    experiments: tuple[Experiment, ...]
+    heatmaps: str | None
+    """What the drawing of mean heatmaps is of; None if there is none."""
+
+
+def open_results(path: Path) -> Results:
+    """Read the document.
+
+    Raises:
+        MeasureError: It is not valid.
+    """
+    try:
+        return Results.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise MeasureError(f"{path} is not valid at {first_complaint(error)}.") from None

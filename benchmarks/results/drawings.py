@@ -1,0 +1,65 @@
+"""The figures of the results page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from cxr.explain.colours import INFERNO
+from cxr.explain.grad_cam import GradCam
+from cxr.manifest import WEIGHTS_NAME
+from cxr.networks.served import served_network
+from cxr.run import EpochRecord, Run
+from cxr.split import SPLIT_NAME, select_images
+from training.figures import draw_curves
+from training.samples import load_samples
+from training.subject import choose_evenly, heatmaps_of
+
+SPLIT = "internal-test"
+Maps = dict[str, NDArray[np.float32]]
+"""Mean heatmap of each class, (h, w) in [0, 1]."""
+
+
+def write_curves(name: str, curves: Sequence[EpochRecord], folder: Path) -> None:
+    """Write a run's curves as NAME.svg, the same bytes for the same curves."""
+    with mpl.rc_context({"svg.hashsalt": name}):
+        draw_curves(curves).savefig(folder / f"{name}.svg", metadata={"Date": None})
+
+
+def mean_heatmaps(path: Path, run: Run, data: Path, images: int) -> Maps:
+    """Average the heatmaps of each class's images, each explained for its own class.
+
+    Args:
+        path: The run directory.
+        run: What it holds.
+        data: The data set's folder.
+        images: How many, evenly over the classes.
+    """
+    task = run.task.as_task()
+    listed = select_images(data, SPLIT, task, path / SPLIT_NAME)
+    samples = load_samples(choose_evenly(listed, images, 0), run.preprocessing, task, quiet=True)
+    explainer = GradCam(served_network(path / WEIGHTS_NAME, run))
+    found = heatmaps_of(explainer, samples.pixels, list(samples.labels), "gradcam")
+    return {
+        name: found[samples.labels == index].mean(axis=0) for index, name in enumerate(task.classes)
+    }
+
+
+def draw_heatmaps(maps: dict[str, Maps]) -> Figure:
+    """Draw a row for each network, a column for each of its classes."""
+    columns = max(len(of_run) for of_run in maps.values())
+    figure = Figure(figsize=(2.0 * columns + 1.2, 1.9 * len(maps)), layout="constrained")
+    grid = figure.subplots(len(maps), columns, squeeze=False)
+    for line, (name, of_run) in zip(grid, maps.items(), strict=True):
+        for axes in line:
+            axes.set_axis_off()
+        for axes, (label, values) in zip(line, of_run.items(), strict=False):
+            axes.imshow(values, ListedColormap(INFERNO / 255.0), vmin=0, vmax=1)
+            axes.set_title(f"{name}: {label}", fontsize=7)
+    return figure

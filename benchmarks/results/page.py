@@ -1,0 +1,141 @@
+"""The results document as a page of ``docs/``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from benchmarks.results.document import Results, Trained
+from benchmarks.results.published import PUBLISHED, Published
+from benchmarks.table import markdown
+from cxr.class_metrics import CLASS_ACCURACY, MACRO_AUROC, RECALL
+from cxr.estimate import format_estimate
+from cxr.labels import ETIOLOGY, PNEUMONIA, TERNARY, Task
+
+INTRODUCTION = """# Results
+
+Every network that was trained, on the same patients. Made by `python -m benchmarks results` from
+run directories (`make docs` only puts the kept figures, [results.json](results/results.json),
+into words); no figure is typed by hand.
+
+Figures are of the internal test patients, a tenth of the data set's `train` and `val` folders
+that was used for nothing else, with 95 % confidence intervals over patients, at the operating
+point `balanced`. The official `test` folder is not part of what the project was built with:
+figures on it are to be had with `python -m export evaluate --bundle DIR --data DIR`, and are
+known to be lower, because its images differ in appearance. Published figures are of that folder,
+so they stand beside ours and not against them."""
+
+TITLES = {
+    PNEUMONIA.name: "Normal or pneumonia",
+    ETIOLOGY.name: "Viral or bacterial pneumonia",
+    TERNARY.name: "Normal, bacterial, viral",
+}
+
+BINARY = ("accuracy", "auroc", "sensitivity", "specificity", "false_negatives", "f1", "ece")
+HEADINGS = {
+    "auroc": "AUROC",
+    "ece": "ECE",
+    "f1": "F1",
+    "false_negatives": "false negatives",
+    CLASS_ACCURACY: "accuracy of three classes",
+    MACRO_AUROC: "macro AUROC",
+}
+
+
+def render_results(results: Results) -> str:
+    """Give the page."""
+    pieces = [INTRODUCTION, results.machine]
+    for task in (PNEUMONIA, ETIOLOGY, TERNARY):
+        pieces += _task(task, [run for run in results.runs if run.task.name == task.name])
+    pieces += ["## What they cost", _costs(results.runs), COST_NOTES]
+    if results.smoke_only:
+        named = ", ".join(f"`{name}`" for name in results.smoke_only)
+        pieces.append(
+            "Only run as a smoke test (every recipe is trained for a step or two, exported, "
+            f"served and explained by the tests), not trained: {named}."
+        )
+    pieces += ["## Training and validation curves", *_curves(results.runs)]
+    if results.heatmaps is not None:
+        pieces += ["## Where they look", HEATMAPS.format(of=results.heatmaps)]
+    for experiment in results.experiments:
+        pieces.append(experiment.markdown.strip())
+    return "\n\n".join(piece.strip() for piece in pieces) + "\n"
+
+
+def _task(task: Task, runs: Sequence[Trained]) -> Iterable[str]:
+    yield f"## {TITLES[task.name]}"
+    if runs:
+        yield _figures(task, runs)
+    published = [one for one in PUBLISHED if one.task == task]
+    yield "Published, on the official test folder:"
+    yield _published(published, {run.recipe for run in runs})
+
+
+def _figures(task: Task, runs: Sequence[Trained]) -> str:
+    keys: tuple[str, ...] = BINARY
+    if len(task.classes) > 2:
+        keys = (CLASS_ACCURACY, MACRO_AUROC, *(RECALL + name for name in task.classes), *BINARY)
+    header = ["run", "images", *(_heading(key, task) for key in keys)]
+    rows = [
+        [f"`{run.name}`", str(run.images)]
+        + [format_estimate(key, run.figures[key]) for key in keys]
+        for run in runs
+    ]
+    return markdown(header, rows)
+
+
+def _heading(key: str, task: Task) -> str:
+    if key.startswith(RECALL):
+        return f"recall {key.removeprefix(RECALL).lower()}"
+    if len(task.classes) > 2 and key in BINARY:
+        return f"{HEADINGS.get(key, key)} (pneumonia)"
+    return HEADINGS.get(key, key)
+
+
+def _published(published: Sequence[Published], trained: set[str]) -> str:
+    rows = []
+    for one in published:
+        here = "-" if one.recipe is None else f"`{one.recipe}`"
+        if one.recipe is not None and one.recipe not in trained:
+            here += ", not trained"
+        rows.append([one.what, one.figures, one.source, here])
+    return markdown(["system", "figures", "source", "here"], rows)
+
+
+def _costs(runs: Sequence[Trained]) -> str:
+    header = ["run", "network", "start", "epochs", "training", "parameters", "MACs"]
+    rows = []
+    for run in runs:
+        cost = run.cost
+        rows.append(
+            [
+                f"`{run.name}`",
+                f"{run.architecture}, {run.size_px} px" + (", mirrored" if run.mirror else ""),
+                run.init.partition(" (")[0],
+                str(len(run.curves)) if run.curves else "-",
+                f"{run.seconds / 60:.0f} min" if run.curves else "-",
+                f"{cost.parameters / 1e6:.2f} M",
+                f"{cost.macs / 1e9:.2f} G",
+                f"{cost.onnx_bytes / 1e6:.1f} MB",
+                f"{cost.latency_ms:.0f} ms",
+            ]
+        )
+    return markdown([*header, "ONNX file", "latency"], rows)
+
+
+COST_NOTES = """MACs are of one pass over one image; a mirrored network makes two. Latency:
+median of one image in ONNX Runtime, float32, one thread, all networks in turns. Training time is
+by the clock, beside other work on the same two cores: it compares nothing but orders of
+magnitude."""
+
+
+def _curves(runs: Sequence[Trained]) -> Iterable[str]:
+    for run in runs:
+        if run.curves:
+            yield f"![Training and validation curves of {run.name}](results/{run.name}.svg)"
+
+
+HEATMAPS = """Mean Grad-CAM heatmaps over {of}: where, on average, each network finds its
+evidence. Radiographs themselves are not part of this repository; `python -m training gradcam
+--run DIR --data DIR --out sheet.png` draws a sheet of them.
+
+![Mean heatmaps of each network](results/heatmaps.png)"""

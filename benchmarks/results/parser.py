@@ -1,0 +1,16 @@
+"""Arguments of ``python -m benchmarks results``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_results(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("runs", type=Path, nargs="+", help="run directories, or folders of them")
+    parser.add_argument("--data", type=Path, help="data set, for the heatmaps; without it none")
+    parser.add_argument("--images", type=int, default=60, help="of the heatmaps of a network")
+    parser.add_argument(
+        "--experiment", type=Path, action="append", default=[], metavar="MD", help="a table to add"
+    )

@@ -1,0 +1,163 @@
+"""Every number of the page, as JSON."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from cxr.estimate import Estimate
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Count(_Section):
+    """Images and patients of one class in one folder."""
+
+    folder: str
+    label: str
+    images: int
+    patients: int
+    bacterial: int
+    viral: int
+
+
+class Spread(_Section):
+    """Smallest, 5th percentile, median, 95th percentile, largest."""
+
+    smallest: float
+    p5: float
+    median: float
+    p95: float
+    largest: float
+
+
+class Sizes(_Section):
+    """How large the images of one class are."""
+
+    label: str
+    width: Spread
+    height: Spread
+    aspect: Spread
+    file_bytes: Spread
+
+
+class GreyLevels(_Section):
+    """Pixel histogram of one class: shares of the pixels in 64 steps from black to white.
+
+    ``low`` and ``high`` hold between them eight of ten images.
+    """
+
+    label: str
+    mean: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    mean_level: float
+
+
+class SamePixels(_Section):
+    """Files with the same pixels."""
+
+    names: tuple[str, ...]
+    crosses_folders: bool
+    crosses_classes: bool
+    crosses_patients: bool
+
+
+class NearPair(_Section):
+    """Two files with nearly the same picture."""
+
+    first: str
+    second: str
+    correlation: float
+    mirrored: bool
+    crosses_folders: bool
+    crosses_classes: bool
+    crosses_patients: bool
+
+
+class SharedPatient(_Section):
+    """A patient's name that occurs in several folders."""
+
+    patient: str
+    images: dict[str, int]
+
+
+class Patients(_Section):
+    """How many images patients have, and who is in several folders."""
+
+    patients: int
+    images_per_patient: Spread
+    by_number_of_images: dict[int, int]
+    in_several_folders: tuple[SharedPatient, ...]
+    in_several_classes: int
+
+
+class Shortcut(_Section):
+    """One clue alone. The AUROC is at least 0.5, whichever way the clue points.
+
+    ``larger_in`` is None where it is the same everywhere.
+    """
+
+    clue: str
+    title: str
+    auroc: Estimate
+    larger_in: str | None
+
+
+class Shortcuts(_Section):
+    """What tells two sides apart without a lung.
+
+    ``together`` is a logistic regression over all clues, asked about patients it did not see;
+    None if there are too few patients.
+    """
+
+    question: str
+    positives: int
+    negatives: int
+    alone: tuple[Shortcut, ...]
+    together: Estimate | None
+    folds: int
+
+
+class Examples(_Section):
+    """Images of one class: the most typical one, others like it, and the least typical."""
+
+    label: str
+    medoid: str
+    typical: tuple[str, ...]
+    atypical: tuple[str, ...]
+
+
+class Lookalike(_Section):
+    """Two images of different classes that are as alike as any."""
+
+    first: str
+    second: str
+    first_label: str
+    second_label: str
+    correlation: float
+
+
+class Exploration(_Section):
+    """The content of ``exploration.json``."""
+
+    schema_version: Literal[1] = 1
+    data: tuple[str, ...]
+    images: int
+    classes: tuple[str, ...]
+    folders: tuple[str, ...]
+    formats: dict[str, int]
+    unreadable: dict[str, str]
+    counts: tuple[Count, ...]
+    sizes: tuple[Sizes, ...]
+    grey_levels: tuple[GreyLevels, ...]
+    same_pixels: tuple[SamePixels, ...]
+    near: tuple[NearPair, ...]
+    near_threshold: float
+    patients: Patients
+    shortcuts: tuple[Shortcuts, ...]
+    examples: tuple[Examples, ...]
+    lookalikes: tuple[Lookalike, ...]

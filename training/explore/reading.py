@@ -1,0 +1,107 @@
+"""All images of a data set as numbers and thumbnails: 5 kB each, whatever their size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from cxr.errors import DataError, InputError
+from training.explore.facts import CLUES, Facts, measure_image
+from training.explore.listing import Listed
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What was measured of every readable image.
+
+    Attributes:
+        listed: The images, N of them.
+        clues: Shape (N,) for each of :data:`training.explore.facts.CLUES`.
+        thumbnails: Shape (N, 64, 64), uint8.
+        histograms: Shape (N, 64), shares.
+        digests: Shape (N,), equal for the same pixels.
+        formats: Shape (N,).
+        unreadable: Names of the others, with the reason.
+    """
+
+    listed: tuple[Listed, ...]
+    clues: dict[str, NDArray[np.float64]]
+    thumbnails: NDArray[np.uint8]
+    histograms: NDArray[np.float32]
+    digests: NDArray[np.str_]
+    formats: NDArray[np.str_]
+    unreadable: dict[str, str]
+
+    @property
+    def labels(self) -> NDArray[np.str_]:
+        """Class folders, shape (N,)."""
+        return np.array([one.image.label for one in self.listed])
+
+    @property
+    def folders(self) -> NDArray[np.str_]:
+        """Split folders, shape (N,)."""
+        return np.array([one.folder for one in self.listed])
+
+    @property
+    def patients(self) -> NDArray[np.str_]:
+        """Pseudonyms, shape (N,)."""
+        return np.array([one.image.patient for one in self.listed])
+
+    @property
+    def names(self) -> NDArray[np.str_]:
+        """Paths relative to the data set, shape (N,)."""
+        return np.array([one.image.name for one in self.listed])
+
+    @property
+    def etiologies(self) -> NDArray[np.str_]:
+        """``BACTERIAL``, ``VIRAL`` or empty, shape (N,)."""
+        return np.array([one.etiology for one in self.listed])
+
+
+def read_collection(listed: Sequence[Listed], workers: int, quiet: bool = False) -> Collection:
+    """Measure every image; each is decoded, measured and dropped.
+
+    Args:
+        listed: What to read.
+        workers: Decoding threads; as many images are in memory at a time.
+        quiet: Show no progress bar.
+
+    Raises:
+        DataError: None can be read.
+    """
+
+    def measure(one: Listed) -> Facts | str:
+        try:
+            return measure_image(one.image.path.read_bytes())
+        except InputError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(workers) as pool:
+        results = list(
+            tqdm(
+                pool.map(measure, listed),
+                total=len(listed),
+                desc="reading images",
+                unit="image",
+                disable=quiet,
+                dynamic_ncols=True,
+            )
+        )
+    pairs = list(zip(listed, results, strict=True))
+    kept = [(one, facts) for one, facts in pairs if isinstance(facts, Facts)]
+    if not kept:
+        raise DataError(f"None of the {len(listed)} images can be read.")
+    return Collection(
+        listed=tuple(one for one, _ in kept),
+        clues={name: np.array([facts.clues[name] for _, facts in kept]) for name in CLUES},
+        thumbnails=np.stack([facts.thumbnail for _, facts in kept]),
+        histograms=np.stack([facts.histogram for _, facts in kept]),
+        digests=np.array([facts.digest for _, facts in kept]),
+        formats=np.array([facts.format for _, facts in kept]),
+        unreadable={one.image.name: why for one, why in pairs if isinstance(why, str)},
+    )
