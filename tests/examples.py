@@ -50,7 +50,7 @@ def run_example(command: list[str], folder: Path, **environment: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=540,
     )
     assert finished.returncode == 0, finished.stderr
     return finished.stdout

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import REPOSITORY
 from tests.examples import blocks, links, run_example
 
 TUTORIALS = "docs/tutorials"
@@ -22,6 +24,9 @@ def script_of(page: str, **variables: object) -> str:
     return f"set -eu\n{script}"
 
 
+pytestmark = pytest.mark.timeout(600)  # many commands, each a Python of its own
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working directory."""
@@ -32,7 +37,7 @@ def test_train_your_own(toy_data: Path, folder: Path) -> None:
     """From a folder of images to an answer."""
     script = script_of("train-your-own.md", DATA=toy_data, RECIPE="smoke", RUN="runs/mine")
     output = run_example(["bash", "-c", script], folder)
-    assert (folder / "exploration" / "index.html").is_file()
+    assert (folder / "exploration" / "exploration.html").is_file()
     assert (folder / "report" / "report.html").is_file()
     assert "smoke 0.0.1 is intact" in output
     assert re.search(r"^probability|PNEUMONIA|NORMAL", output, re.MULTILINE)
@@ -45,6 +50,25 @@ def test_read_a_report(toy_data: Path, smoke_run: Path, folder: Path) -> None:
     run_example(["bash", "-c", script], folder)
     assert (folder / "comparison" / "comparison.html").is_file()
     assert (folder / "sheet.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_add_an_architecture(folder: Path) -> None:
+    """Files saved as the page says, in a copy of the repository, keep the contract."""
+    copy = folder / "copy"
+    for name in ("cxr", "training", "export", "service", "tests"):
+        shutil.copytree(REPOSITORY / name, copy / name)
+    shutil.copy(REPOSITORY / "pyproject.toml", copy)
+    page = (REPOSITORY / TUTORIALS / "add-an-architecture.md").read_text()
+    files = re.findall(
+        r"Save this as `([^`]+)`:\n\n```\w+\n(.*?)^```", page, re.DOTALL | re.MULTILINE
+    )
+    assert len(files) == 2
+    for name, content in files:
+        (copy / name).write_text(content)
+    output = run_example(
+        ["bash", "-c", script_of("add-an-architecture.md")], copy, PYTHONPATH=str(copy)
+    )
+    assert re.search(r"\d+ passed", output)
 
 
 @pytest.mark.parametrize("page", PAGES)
