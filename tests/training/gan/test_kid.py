@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
+from cxr.manifest import WEIGHTS_NAME
+from cxr.networks.served import served_network
+from cxr.run import open_run
+from tests.training.gan.conftest import CPU
+from training.gan.features import FeatureSpace
 from training.gan.judge import memorisation, nearest
 from training.gan.kid import kid, squared_mmd
 
@@ -47,3 +55,15 @@ def test_copies_are_found_out() -> None:
     distances, index = nearest(train[:3] + 0.001, train)
     assert index.tolist() == [0, 1, 2]
     assert distances.max() < 0.01
+
+
+def test_features_are_the_embedding_of_the_run(smoke_run: Path) -> None:
+    """At the network's own size they are what is served; smaller images are enlarged to it."""
+    space, run = FeatureSpace(smoke_run, CPU), open_run(smoke_run)
+    draw = np.random.default_rng(0)
+    pixels = draw.integers(0, 256, (3, 1, 112, 112), np.uint8)
+    with torch.inference_mode():
+        served = served_network(smoke_run / WEIGHTS_NAME, run)(torch.from_numpy(pixels))
+    assert np.allclose(space.embed(pixels), served.embedding.numpy(), atol=1e-4)
+    assert space.embed(pixels[:, :, ::2, ::2]).shape == served.embedding.shape
+    assert space.about.weights_sha256 == run.weights_sha256
