@@ -14,9 +14,10 @@ SCHEMATHESIS := .schemathesis-env
 CHECKERS := .checkers
 MODELS := resnet18 small_cnn
 BUNDLES := $(MODELS:%=bundles/%/manifest.json)
+LEARNING := tests/cxr tests/export tests/training tests/benchmarks/test_results.py tests/test_tutorials.py
 PACKAGES := cxr training export service supply
 
-.PHONY: help serve test kserve checkers check docs format bench bench-gateway soak fuzz crash schemathesis rolling fleet audit sbom licences install bundles lock clean
+.PHONY: help serve test test-learning test-serving kserve checkers check docs format bench bench-gateway soak fuzz crash schemathesis rolling fleet audit sbom licences install bundles lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -43,7 +44,14 @@ serve: install bundles
 	@CXR_ACCESS=anonymous exec $(BIN)/python -m service serve --host $(HOST) --port $(PORT)
 
 test: check bundles kserve checkers $(SCHEMATHESIS)/.installed
-	$(BIN)/python -m pytest
+	@$(MAKE) --no-print-directory -j2 --output-sync=target test-learning test-serving
+
+# Side by side: what trains and exports, with little priority, and what measures waits and answers.
+test-learning:
+	OMP_WAIT_POLICY=passive nice -n 5 $(BIN)/python -m pytest $(LEARNING)
+
+test-serving:
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest tests $(LEARNING:%=--ignore=%)
 
 check: install
 	$(BIN)/ruff format --check $(PACKAGES) tests docs benchmarks docker

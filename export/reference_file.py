@@ -30,7 +30,9 @@ class ReferenceFile(Measured):
     reference: Reference
 
 
-def measure_reference(run_path: Path, bundle: Bundle, data: DataSets, quiet: bool = False) -> Reference:
+def measure_reference(
+    run_path: Path, bundle: Bundle, data: DataSets, quiet: bool = False
+) -> Reference:
     """Score a run's validation images through its bundle and keep the answers' histogram.
 
     Args:

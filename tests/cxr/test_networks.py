@@ -18,9 +18,9 @@ from cxr.networks.weights import load_weights, save_weights
 def test_shapes(architecture: str) -> None:
     """Features, embedding and logits fit together, and the explain layer exists."""
     network = build_network(architecture, 2).eval()
-    features = network.features(torch.zeros(3, 1, 224, 224))
+    features = network.features(torch.zeros(2, 1, 96, 96))
     assert features.ndim == 4
-    assert network.classify(network.embed(features)).shape == (3, 2)
+    assert network.classify(network.embed(features)).shape == (2, 2)
     assert network.get_submodule(network.explain_layer) is not None
 
 

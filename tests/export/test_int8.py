@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 import torch
 from onnx import numpy_helper
+from torch import nn
 
 from cxr.bundle import open_bundle
 from cxr.errors import BundleError, RunError
@@ -24,7 +25,7 @@ from export.engine import EngineAnswer, OrtEngine
 from export.fold import fold_batch_norms
 from export.graph import export_graph
 from export.int8_file import INT8_NAME, read_int8
-from export.qdq import quantise_graph
+from export.qdq import quantise_graph, quantised_nodes
 from export.quantize import MAX_AUROC_LOSS
 from export.rounding import verify_goldens_rounded
 from tests.conftest import REPOSITORY
@@ -87,6 +88,42 @@ def test_folding_changes_nothing(tmp_path: Path) -> None:
     )
     for one, other in zip(before, after, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+class PreActivation(nn.Module):
+    """What dense and pre-activation networks are made of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.inner = nn.Conv2d(1, 4, 3, bias=False), nn.Conv2d(4, 4, 1)
+        self.last = nn.Conv2d(8, 4, 1)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in (4, 4, 8))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Convolve, normalise what is used twice, concatenate, halve, convolve."""
+        stem = self.stem(images.float())
+        inner = self.norms[1](self.inner(torch.relu(self.norms[0](stem))))
+        both = torch.relu(self.norms[2](torch.cat([stem, inner], dim=1)))
+        return self.last(nn.functional.avg_pool2d(both, 2)).mean(dim=(2, 3))
+
+
+def test_batch_norm_after_no_convolution_of_its_own_stays() -> None:
+    """A convolution with a bias is folded; a sum that is used twice, or a concatenation, is not."""
+    torch.manual_seed(0)
+    network = PreActivation()
+    network.train()(torch.randn(8, 1, 16, 16))
+    program = torch.onnx.export(network.eval(), (torch.zeros(2, 1, 16, 16),), dynamo=True)
+    assert program is not None
+    model = program.model_proto
+    folded = fold_batch_norms(model)
+    assert sum(node.op_type == "BatchNormalization" for node in folded.graph.node) == 2
+    chosen = quantised_nodes(folded.graph)
+    assert sum(node.op_type == "Conv" for node in chosen) == 3, "pooling between is no end"
+    images = torch.randn(2, 1, 16, 16)
+    [given] = onnxruntime.InferenceSession(folded.SerializeToString()).run(
+        None, {folded.graph.input[0].name: images.numpy()}
+    )
+    np.testing.assert_allclose(given, network(images).detach(), atol=1e-5)
 
 
 def test_quantising_again_gives_the_same_bytes(int8_run: Path, int8_bundle: Path) -> None:

@@ -1,0 +1,187 @@
+"""What every recipe has to do, from its network to an answer of the service.
+
+Recipes are found by their files: one that is added is tested without a word here. Networks are
+what the recipes say, images and data are tiny, and each phase takes one step.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cxr.class_metrics import measure_task
+from cxr.labels import task_named
+from cxr.networks import build_network
+from cxr.networks.network import Network
+from export.build import build_bundle
+from export.phantom import draw_phantom, encode_jpeg
+from service.explain.torch_explainer import build_torch_explainer
+from service.inference.engines import build_engine
+from tests.service.conftest import make_settings
+from tests.service.harness import running
+from training import finish, limits, scope_fit
+from training.device import choose_compute
+from training.distributed import World
+from training.job import TrainingJob
+from training.phases import let_learn
+from training.recipe import Phase, Recipe, load_recipe, recipe_names
+from training.train import run_training
+
+SIZE_PX = 64
+IMAGES = 4
+PATIENTS = 12
+"""Of each class. Twelve leave two to validation, two to the test and eight to learn from."""
+
+PHASES = [
+    pytest.param(name, number, id=f"{name}-{phase.name}")
+    for name in recipe_names()
+    for number, phase in enumerate(load_recipe(name).phases)
+]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Networks this small gain nothing by a second core, and lose much on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@cache
+def _fresh(architecture: str, num_classes: int) -> Network:
+    torch.manual_seed(0)
+    network = build_network(architecture, num_classes)
+    with torch.no_grad():
+        network.train()(torch.randn(8, 1, SIZE_PX, SIZE_PX))  # batch norms get statistics
+    return network.eval()
+
+
+def make_network(recipe: Recipe) -> Network:
+    """Give a fresh network of a recipe with lived-in batch norms, in evaluation mode."""
+    return copy.deepcopy(_fresh(recipe.architecture, len(task_named(recipe.task).classes)))
+
+
+def make_images() -> torch.Tensor:
+    return torch.randn(IMAGES, 1, SIZE_PX, SIZE_PX, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_outputs_are_finite_and_do_not_depend_on_the_batch(name: str) -> None:
+    """Maps, embedding and logits fit together; an image alone gets what it gets among others."""
+    network, images = make_network(load_recipe(name)), make_images()
+    with torch.inference_mode():
+        maps = network.features(images)
+        embedding = network.embed(maps)
+        logits = network.classify(embedding)
+        alone = torch.cat([network(image[None]) for image in images])
+    assert maps.ndim == 4
+    assert embedding.shape[0] == IMAGES
+    assert embedding.ndim == 2
+    assert logits.shape == (IMAGES, len(task_named(load_recipe(name).task).classes))
+    assert maps.isfinite().all()
+    assert logits.isfinite().all()
+    assert logits.std(dim=0).min() > 0, "every image gets the same answer"
+    torch.testing.assert_close(alone, logits, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("name", "number"), PHASES)
+def test_phase_trains_its_part_and_nothing_else(name: str, number: int) -> None:
+    """What learns gets a gradient; what is frozen gets none and keeps its statistics."""
+    recipe = load_recipe(name)
+    network = make_network(recipe).train()
+    let_learn(network, recipe.phases[number])
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    network(make_images()).logsumexp(dim=1).sum().backward()
+    learning = {key for key, value in network.named_parameters() if value.requires_grad}
+    for key, value in network.named_parameters():
+        if key in learning:
+            assert value.grad is not None, key
+            assert value.grad.isfinite().all(), key
+            assert value.grad.any(), key
+        else:
+            assert value.grad is None, key
+    changed = {key for key, value in network.state_dict().items() if not value.equal(before[key])}
+    layers = {key.rpartition(".")[0] for key in learning}
+    assert {key.rpartition(".")[0] for key in changed} <= layers
+    assert network.get_parameter(f"{network.classifier}.bias").requires_grad
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_explain_layer_gives_the_maps(name: str) -> None:
+    """The layer that a bundle names is the one whose maps are weighed."""
+    network, seen = make_network(load_recipe(name)), []
+    layer = network.get_submodule(network.explain_layer)
+
+    def keep(_: nn.Module, __: object, output: torch.Tensor) -> None:
+        seen.append(output)
+
+    layer.register_forward_hook(keep)
+    with torch.inference_mode():
+        maps = network.features(make_images())
+    assert [given.equal(maps) for given in seen] == [True]
+    assert maps.shape[2] > 1, "a map of one position shows no place"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Drawn radiographs that every task finds its classes in."""
+    root = tmp_path_factory.mktemp("contract") / "data"
+    for i in range(PATIENTS):
+        files = {
+            f"train/NORMAL/IM-{i:04d}-0001.jpeg": 0.0,
+            f"train/PNEUMONIA/person{i}_bacteria_1.jpeg": 1.0,
+            f"train/PNEUMONIA/person{PATIENTS + i}_virus_1.jpeg": 0.5,
+        }
+        for number, (path, opacity) in enumerate(files.items()):
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            image = np.ascontiguousarray(draw_phantom(10 * i + number, opacity)[::4, ::4])
+            (root / path).write_bytes(encode_jpeg(image))
+    return root
+
+
+def reduced(recipe: Recipe) -> Recipe:
+    """Give a recipe with one step of few small images in each of its phases."""
+    phases = tuple(
+        Phase.model_validate(phase.model_dump() | {"epochs": 1, "size_px": SIZE_PX // 2})
+        for phase in recipe.phases
+    )
+    points = recipe.operating_points.model_copy(update={"stress_views": 0})
+    small = {"size_px": SIZE_PX, "min_side_px": 32, "batch_size": 8, "mirror": False}
+    more = {"init": "none", "phases": phases, "operating_points": points}
+    split = recipe.split.model_copy(update={"val": 0.2, "test": 0.2})
+    return Recipe.model_validate(recipe.model_dump() | small | more | {"split": split})
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", recipe_names())
+async def test_recipe_leads_to_an_answer(
+    name: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trained, exported and compared with ONNX Runtime, served, explained."""
+    monkeypatch.setattr(finish, "measure_task", partial(measure_task, replicates=2))
+    monkeypatch.setattr(scope_fit, "OUTLIERS", 6)
+    monkeypatch.setattr(scope_fit, "VAL_OUTLIERS", 6)
+    monkeypatch.setattr(limits, "MADE_OF_EACH", 2)
+    recipe = reduced(load_recipe(name))
+    compute, run = choose_compute("cpu").exact, tmp_path / "run"
+    run_training(TrainingJob(recipe, data, run, "none", compute, World(), quiet=True))
+    bundle = build_bundle(run, tmp_path / "bundles")
+    settings = make_settings(bundle, models="", max_image_pixels=4_000_000)
+    image = encode_jpeg(draw_phantom(3, 1.0))
+    async with running(settings, build_engine, build_torch_explainer) as service:
+        answer = await service.client.post("/v1/explain", content=image)
+    assert answer.status_code == 200, answer.text
+    [result] = answer.json()["results"]
+    assert set(result["probabilities"]) == set(task_named(recipe.task).classes)
+    assert sum(result["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+    heatmap = np.array(result["explanation"]["heatmap"]["values"])
+    assert np.isfinite(heatmap).all()
+    assert min(heatmap.shape) > 1
