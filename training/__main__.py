@@ -11,8 +11,8 @@ from typing import TypeAlias
 
 from cxr.command import run_command
 from training.commands_family import add_ensemble, add_svm, run_ensemble, run_svm
-from training.commands_search import add_search, run_search
 from training.commands_gan import add_gan, run_gan, run_gan_effect, run_synthesize
+from training.commands_search import add_search, run_search
 from training.commands_series import add_cv, add_dummy, run_cv, run_dummy
 from training.commands_train import add_data, add_train, run_train
 from training.explore.command import add_explore, run_explore
