@@ -148,13 +148,23 @@ def _list_folder(data: Path, split: str, task: Task) -> list[LabelledImage]:
             f"No folder {split}/ in {data} (found: {found}). "
             "The layout is train/, val/, test/, each with one folder per class."
         )
-    images: list[LabelledImage] = []
-    for label in task.classes:
-        if label in _ETIOLOGIES and not (folder / label).is_dir():
-            images += _list_etiology(root, folder / _UNDIVIDED, label)
-        else:
-            images += _list_class(root, folder / label, label)
-    return images
+    return [image for label in task.classes for image in list_label(root, folder, label)]
+
+
+def list_label(root: Path, folder: Path, label: str) -> list[LabelledImage]:
+    """List the images of one class, from its folder or, of an etiology, by their names.
+
+    Args:
+        root: What names are relative to.
+        folder: Holds the class folders.
+        label: Class name.
+
+    Raises:
+        DataError: There is none.
+    """
+    if label in _ETIOLOGIES and not (folder / label).is_dir():
+        return _list_etiology(root, folder / _UNDIVIDED, label)
+    return list_class(root, folder / label, label)
 
 
 def etiology_of(file_name: str) -> str | None:
@@ -164,7 +174,7 @@ def etiology_of(file_name: str) -> str | None:
 
 
 def _list_etiology(root: Path, folder: Path, label: str) -> list[LabelledImage]:
-    found = _list_class(root, folder, label)
+    found = list_class(root, folder, label)
     told = {image.name: etiology_of(image.path.name) for image in found}
     if untold := [name for name, etiology in told.items() if etiology is None]:
         log.warning(
@@ -180,7 +190,12 @@ def _list_etiology(root: Path, folder: Path, label: str) -> list[LabelledImage]:
     return [image for image in found if told[image.name] == label]
 
 
-def _list_class(root: Path, folder: Path, label: str) -> list[LabelledImage]:
+def list_class(root: Path, folder: Path, label: str) -> list[LabelledImage]:
+    """List the images in a folder and those below it, all of one class.
+
+    Raises:
+        DataError: There is none.
+    """
     if not folder.is_dir():
         raise DataError(f"The class folder {folder} is missing.")
     images = [

@@ -33,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
         "quantize", help="measure on the data what eight bits need and cost; kept in the run"
     )
     quantize.add_argument("--run", type=Path, required=True, help="run directory")
-    quantize.add_argument("--data", type=Path, required=True, help="folder that holds train/ ...")
+    _add_data(quantize)
     quantize.add_argument(
         "--images", type=_count, default=256, help="training images to measure ranges on"
     )
@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     reference.add_argument("--run", type=Path, required=True, help="run directory")
     reference.add_argument("--bundle", type=Path, required=True, help="built of that run")
-    reference.add_argument("--data", type=Path, required=True, help="folder that holds train/ ...")
+    _add_data(reference)
     reference.add_argument("--quiet", action="store_true", help="no progress bar")
 
     verify = commands.add_parser("verify", help="check digests, goldens and parity of a bundle")
@@ -54,9 +54,20 @@ def _parser() -> argparse.ArgumentParser:
 
     evaluate = commands.add_parser("evaluate", help="score a labelled folder as the service would")
     evaluate.add_argument("--bundle", type=Path, required=True)
-    evaluate.add_argument("--data", type=Path, required=True, help="folder that holds train/ ...")
+    source = evaluate.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--data",
+        type=Path,
+        action="append",
+        help="folder that holds train/ ..., or class folders alone; repeat it for several sets",
+    )
+    source.add_argument("--csv", type=Path, help="file with columns path, label and patient")
     evaluate.add_argument(
-        "--split", default="test", help="train, val, test, or internal-train, -val, -test"
+        "--split",
+        help="train, val, test, or internal-train, -val, -test; default: test, if there are any",
+    )
+    evaluate.add_argument(
+        "--label-map", default="", help="what other labels are: HEALTHY=NORMAL,OTHER="
     )
     evaluate.add_argument(
         "--split-file", type=Path, help="for internal parts; default: models/NAME/split.csv"
@@ -67,6 +78,16 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--json", type=Path, help="write metrics and every probability here")
     evaluate.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser
+
+
+def _add_data(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        action="append",
+        help="folder that holds train/ ...; repeat it for several data sets",
+    )
 
 
 def _count(text: str) -> int:
@@ -123,15 +144,20 @@ def _verify(arguments: argparse.Namespace) -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     from cxr.bundle import open_bundle
-    from cxr.split import SPLIT_NAME, select_images
     from export.evaluate import evaluate_bundle, format_table
+    from export.source import labelled_images
 
     bundle = open_bundle(arguments.bundle)
-    manifest = bundle.manifest
-    split_file = arguments.split_file or Path("models") / manifest.name / SPLIT_NAME
-    images = select_images(arguments.data, arguments.split, manifest.task.as_task(), split_file)
+    images, called = labelled_images(
+        bundle.manifest,
+        data=arguments.data,
+        csv=arguments.csv,
+        split=arguments.split,
+        split_file=arguments.split_file,
+        label_map=arguments.label_map,
+    )
     engine = _engine(bundle, arguments)
-    evaluation = evaluate_bundle(bundle, engine, images, arguments.split, arguments.quiet)
+    evaluation = evaluate_bundle(bundle, engine, images, called, arguments.quiet)
     print(format_table(evaluation))
     for name in evaluation.unreadable:
         print(f"unreadable, left out: {name}", file=sys.stderr)

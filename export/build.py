@@ -13,7 +13,6 @@ from cxr import manifest as names
 from cxr.digest import new_directory, sha256_of_file
 from cxr.explain.evidence import read_evidence
 from cxr.manifest import GoldenTolerance, Manifest, Parity, PrecisionSection, Rounding, Tensors
-from cxr.networks import network_class
 from cxr.networks.served import served_network
 from cxr.run import Run, open_run
 from cxr.scope_gate import load_scope_gate
@@ -87,8 +86,8 @@ def build_bundle(run_path: Path, out: Path, *, with_int8: bool = True) -> Path:
         weights = directory / names.WEIGHTS_NAME
         for name in (names.WEIGHTS_NAME, names.SCOPE_NAME):
             shutil.copyfile(run_path / name, directory / name)
-        draft = _draft(run)
-        served = served_network(weights, draft)
+        served = served_network(weights, run)
+        draft = _draft(run, served.network.explain_layer)
         size = run.preprocessing.size_px
         tensors = Tensors(embedding_size=embedding_size(served, size))
         model = directory / names.MODEL_NAME
@@ -163,7 +162,7 @@ def _write_int8(
     )
 
 
-def _draft(run: Run) -> Manifest:
+def _draft(run: Run, explain_layer: str) -> Manifest:
     return Manifest(
         name=run.name,
         version=run.version,
@@ -178,7 +177,7 @@ def _draft(run: Run) -> Manifest:
         default_operating_point=run.default_operating_point,
         referral=run.referral,
         scope=run.scope,
-        explain_layer=network_class(run.architecture).explain_layer,
+        explain_layer=explain_layer,
         intended_use=INTENDED_USE,
         limitations=LIMITATIONS,
         provenance=run.provenance,

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from cxr.command import run_command
+from training.commands_family import add_ensemble, add_svm, run_ensemble, run_svm
+from training.commands_search import add_search, run_search
 from training.commands_series import add_cv, add_dummy, run_cv, run_dummy
 from training.commands_train import add_data, add_train, run_train
 from training.explore.command import add_explore, run_explore
@@ -42,6 +44,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_explaining(commands)
     _add_limits(commands)
     add_explore(commands)
+    add_ensemble(commands)
+    add_svm(commands)
+    add_search(commands)
     return parser
 
 
@@ -188,6 +193,9 @@ COMMANDS = {
     "faithfulness": _faithfulness,
     "limits": _limits,
     "explore": run_explore,
+    "ensemble": run_ensemble,
+    "svm": run_svm,
+    "search": run_search,
 }
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from collections.abc import Sequence
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -12,14 +13,21 @@ from cxr.class_metrics import measure_task
 from cxr.decision import OperatingPoint
 from cxr.digest import new_directory, sha256_of_file
 from cxr.labels import Task
-from cxr.manifest import SCOPE_NAME, WEIGHTS_NAME, Calibration, Provenance, task_section
+from cxr.manifest import (
+    SCOPE_NAME,
+    WEIGHTS_NAME,
+    Calibration,
+    Normalisation,
+    Provenance,
+    task_section,
+)
 from cxr.metrics import Metrics
 from cxr.networks import build_network
 from cxr.networks.network import Network
 from cxr.networks.served import surround
 from cxr.networks.weights import load_weights, save_weights
 from cxr.preprocessing import Preprocessing
-from cxr.run import RUN_NAME, Run
+from cxr.run import RUN_NAME, EpochRecord, Run
 from cxr.split import SPLIT_NAME, Part, SplitRow, write_split_file
 from training.augment import Augmenter
 from training.calibrate import (
@@ -34,16 +42,31 @@ from training.limits import find_limits
 from training.provenance import versions
 from training.samples import Samples
 from training.scoring import score
-from training.trainer import Trainer
 
 Floats32: TypeAlias = NDArray[np.float32]
+
+
+class Trained(Protocol):
+    """A network that has learnt."""
+
+    @property
+    def result(self) -> Network:
+        """The network a run ships."""
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """Of the images it takes."""
+
+    @property
+    def curves(self) -> Sequence[EpochRecord]:
+        """How it learnt."""
 
 
 def write_run(
     job: TrainingJob,
     task: Task,
     spec: Preprocessing,
-    trainer: Trainer,
+    trained: Trained,
     parts: dict[Part, Samples],
     rows: list[SplitRow],
     provenance: Provenance,
@@ -56,7 +79,7 @@ def write_run(
         job: What was trained, and where the run goes.
         task: The question.
         spec: Preprocessing of the samples.
-        trainer: After its last epoch.
+        trained: The network.
         parts: Samples of each part.
         rows: The split.
         provenance: Where the run comes from.
@@ -65,14 +88,14 @@ def write_run(
     with new_directory(job.out, RUN_NAME) as directory:
         weights = directory / WEIGHTS_NAME
         if recipe.class_weights == "balanced":
-            restore_prior(trainer.result, parts["train"], task)
-        save_weights(trainer.result, weights, getattr(torch, recipe.weights_dtype))
+            restore_prior(trained.result, parts["train"], task)
+        save_weights(trained.result, weights, getattr(torch, recipe.weights_dtype))
         # What is calibrated and measured is what ships, rounding of the weights included.
         network = build_network(recipe.architecture, len(task.classes))
         load_weights(network, weights)
         network = job.compute.place(network)
-        calibration, points = calibrate(network, trainer, parts["val"], task)
-        normalisation = trainer.normalisation
+        normalisation = trained.normalisation
+        calibration, points = calibrate(network, normalisation, job, parts["val"], task)
         served = surround(network, normalisation, calibration)
         default = next(point for point in points if point.name == BALANCED)
         limits = find_limits(served, recipe, task, default, parts, spec, job.compute)
@@ -94,9 +117,11 @@ def write_run(
             notes=recipe.notes,
             provenance=provenance,
             versions=versions(job.compute),
-            curves=tuple(trainer.curves),
+            curves=tuple(trained.curves),
             metrics={
-                part: measure_part(network, trainer, parts[part], calibration, points, task)
+                part: measure_part(
+                    network, normalisation, job, parts[part], calibration, points, task
+                )
                 for part in ("val", "test")
                 if len(parts[part])
             },
@@ -106,7 +131,6 @@ def write_run(
         (directory / RUN_NAME).write_text(run.model_dump_json(indent=2) + "\n")
 
 
-@torch.no_grad()
 def restore_prior(network: Network, train: Samples, task: Task) -> None:
     """Undo what balanced class weights did to the probabilities.
 
@@ -115,29 +139,26 @@ def restore_prior(network: Network, train: Samples, task: Task) -> None:
     has in the data (Bayes' rule); the ranking and the decisions stay as they are.
 
     Args:
-        network: Its classifier's bias is changed in place.
+        network: Its logits are changed in place.
         train: Samples it was trained on.
         task: What the classes are.
     """
     counts = np.bincount(train.labels, minlength=len(task.classes))
-    classifier = network.get_submodule(network.classifier)
-    assert isinstance(classifier, torch.nn.Linear)
-    offset = torch.log(torch.from_numpy(counts / counts.sum()))
-    classifier.bias.add_(offset.to(classifier.bias))
+    network.add_to_logits(torch.log(torch.from_numpy(counts / counts.sum())))
 
 
 def calibrate(
-    network: Network, trainer: Trainer, val: Samples, task: Task
+    network: Network, normalisation: Normalisation, job: TrainingJob, val: Samples, task: Task
 ) -> tuple[Calibration, tuple[OperatingPoint, ...]]:
     """Fit the temperature and choose the operating points on the validation samples."""
-    recipe = trainer.recipe
+    recipe = job.recipe
 
     def logits(augmenter: Augmenter | None = None) -> Floats32:
         return score(
             network,
             val.pixels,
-            trainer.normalisation,
-            trainer.compute.exact,
+            normalisation,
+            job.compute.exact,
             recipe.mirror,
             augmenter,
         )
@@ -159,16 +180,15 @@ def calibrate(
 
 def measure_part(
     network: Network,
-    trainer: Trainer,
+    normalisation: Normalisation,
+    job: TrainingJob,
     samples: Samples,
     calibration: Calibration,
     points: tuple[OperatingPoint, ...],
     task: Task,
 ) -> dict[str, Metrics]:
     """Measure the network on one part at every operating point."""
-    logits = score(
-        network, samples.pixels, trainer.normalisation, trainer.compute.exact, calibration.mirror
-    )
+    logits = score(network, samples.pixels, normalisation, job.compute.exact, calibration.mirror)
     return measure_task(
         samples.labels,
         probabilities_of(logits, calibration.temperature),

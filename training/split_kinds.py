@@ -60,7 +60,7 @@ def split_by_folder(samples: Samples, spec: SplitSpec, seed: int, task: Task) ->
 
     Training and validation images with the same pixels as a test image are left out, and so are
     training images that share a patient or pixels with the validation folder's. Patients' names
-    are not compared with those of ``test``: the data set numbers them anew in each folder.
+    are not compared with those of ``test``, whose numbering may begin anew.
 
     Raises:
         DataError: There is no test folder, or a part would lack a class.

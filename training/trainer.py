@@ -6,9 +6,9 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 CHECKPOINT_NAME = "checkpoint.pt"
 MAX_GRADIENT_NORM = 1.0
 
+AfterEpoch: TypeAlias = Callable[[Sequence[EpochRecord]], None]
+"""Told the curves so far when an epoch is saved; what it raises ends the training."""
+
 
 class Validated(NamedTuple):
     """What an epoch gave on the validation samples; the accuracy is that of the largest logit."""
@@ -63,6 +66,7 @@ class Trainer:
         work_dir: Where the checkpoint is kept.
         fingerprint: Digest of data and split; a checkpoint of others is refused.
         quiet: Show no progress bars.
+        after_epoch: Watches the training.
     """
 
     def __init__(
@@ -77,9 +81,11 @@ class Trainer:
         work_dir: Path,
         fingerprint: str,
         quiet: bool = False,
+        after_epoch: AfterEpoch | None = None,
     ) -> None:
         self.recipe, self.task, self.compute, self.world = recipe, task, compute, world
         self.train, self.val, self.quiet = train, val, quiet
+        self.after_epoch = after_epoch
         self.checkpoint = work_dir / CHECKPOINT_NAME
         self.identity = hashlib.sha256(
             f"{recipe.model_dump_json(exclude={'notes'})} {fingerprint} {world.size}".encode()
@@ -127,6 +133,8 @@ class Trainer:
                 wrapped = self._wrapped()
             self.curves.append(self._epoch(plan, wrapped, optimizer, schedule, scaler))
             self._save(optimizer, schedule, scaler)
+            if self.after_epoch is not None:
+                self.after_epoch(self.curves)
 
     def _averaging(self, averaged: torch.Tensor, current: torch.Tensor, count: Any) -> torch.Tensor:
         # A young average forgets its start sooner than the recipe's decay would.

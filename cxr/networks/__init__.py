@@ -1,7 +1,8 @@
 """Network architectures, by name.
 
-They are imported when they are built, so that a service needs only the packages of the
-networks it serves.
+A name may be made of others: ``resnet18+densenet121`` are two networks that answer together,
+``resnet18-mirrored`` is one with something around it. They are imported when they are built, so
+that a service needs only the packages of the networks it serves.
 """
 
 from __future__ import annotations
@@ -21,6 +22,13 @@ ARCHITECTURES = {
     "vit_small": "VitSmall",
 }
 """Module below this package, and class in it."""
+
+AND, WITH = "+", "-"
+"""Between the members of an ensemble, and before what is around a network."""
+
+MIRRORED = "mirrored"
+SVM = {"linear": "svm", "rbf": "svm_rbf"}
+"""Name of what is around a network, by kernel."""
 
 
 def network_class(architecture: str) -> type[Network]:
@@ -43,5 +51,19 @@ def build_network(architecture: str, num_classes: int) -> Network:
     Raises:
         RunError: The architecture is not known.
     """
+    members = architecture.split(AND)
+    if len(members) > 1:
+        from cxr.networks.ensemble import Ensemble
+
+        return Ensemble([build_network(member, num_classes) for member in members])
+    body, _, around = architecture.rpartition(WITH)
+    if around == MIRRORED:
+        from cxr.networks.mirrored import Mirrored
+
+        return Mirrored(build_network(body, num_classes))
+    if around in SVM.values():
+        from cxr.networks.svm import Svm
+
+        return Svm(build_network(body, num_classes), radial=around == SVM["rbf"])
     # mypy sees the constructor of nn.Module, which takes anything.
     return network_class(architecture)(num_classes)

@@ -15,16 +15,17 @@ class Network(nn.Module):
 
     Attributes:
         explain_layer: Name of the last convolutional layer, whose feature maps Grad-CAM weighs.
-        classifier: Name of the last linear layer, which gives the logits.
+        classifier: Name of the last linear layer, which gives the logits. Networks that end
+            otherwise have their own :meth:`add_to_logits`.
         stages: Prefixes of parameter groups from the input to the output; a recipe's phase
             names the ones it trains.
         renames: What published weights call its parameters, as pairs of a regular expression
             and what replaces it, applied one after the other.
     """
 
-    explain_layer: ClassVar[str]
-    classifier: ClassVar[str]
-    stages: ClassVar[tuple[str, ...]]
+    explain_layer: str
+    classifier: str
+    stages: tuple[str, ...]
     renames: ClassVar[tuple[tuple[str, str], ...]] = ()
 
     @abstractmethod
@@ -42,6 +43,13 @@ class Network(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (N, K) of normalised images (N, 1, S, S)."""
         return self.classify(self.embed(self.features(images)))
+
+    @torch.no_grad()
+    def add_to_logits(self, offset: torch.Tensor) -> None:
+        """Change the weights so that all logits are greater by an offset (K,)."""
+        classifier = self.get_submodule(self.classifier)
+        assert isinstance(classifier, nn.Linear)
+        classifier.bias.add_(offset.to(classifier.bias))
 
     def layers(self) -> list[nn.Module]:
         """Those that hold parameters themselves, from the input to the output.

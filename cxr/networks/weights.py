@@ -18,13 +18,14 @@ def save_weights(network: Network, path: Path, dtype: torch.dtype = torch.float3
     Args:
         network: Whose parameters and buffers to write.
         path: The file.
-        dtype: Of the convolution and linear weights; all else stays float32, because batch
-            norm's statistics exceed what float16 can hold.
+        dtype: Of the convolution and linear weights; all else stays float32: buffers, because
+            batch norm's statistics exceed what float16 can hold, and vectors.
     """
     tensors = {}
+    learnt = {name for name, _ in network.named_parameters()}
     for name, tensor in network.state_dict().items():
         value = tensor.detach().cpu().contiguous()
-        tensors[name] = value.to(dtype) if value.is_floating_point() and value.ndim > 1 else value
+        tensors[name] = value.to(dtype) if name in learnt and value.ndim > 1 else value
     save_file(tensors, path, metadata={"format": "pt"})
     path.chmod(0o644)  # safetensors makes it private
 

@@ -65,7 +65,8 @@ def package_maps(
     layer = network.get_submodule(network.explain_layer).requires_grad_(True)
     wanted = [ClassifierOutputTarget(target) for target in targets]
     with PACKAGE[method](network, [layer]) as cam:
-        cam(view, wanted)
+        # A layer without parameters has a gradient only if the image has one.
+        cam(view.clone().requires_grad_(next(layer.parameters(), None) is None), wanted)
         kept = cam.activations_and_grads
         [activations], [gradients] = kept.activations, kept.gradients
         pair = activations.numpy(), gradients.numpy()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 from sklearn.metrics import roc_auc_score
 
+from cxr.dataset import patient_of
 from cxr.preprocessing import Preprocessing, to_model_input
 from export.phantom import draw_phantom
 from tests.training.make_radiograph import make_radiograph
@@ -86,6 +88,24 @@ def test_auroc_is_that_of_scikit_learn_and_its_interval_covers_it() -> None:
     assert None not in (alone.low, alone.high, joined.low, joined.high)
     assert joined.low < alone.low < alone.value < alone.high < joined.high  # type: ignore[operator]
     assert estimate_auroc(np.ones(4, bool), np.ones(4), np.array(list("abcd")), 0).value is None
+
+
+def test_real_radiographs_are_told_from_copies(shared_data: Path) -> None:
+    """Of 400 patients no two are taken for copies; of 40 changed copies each, all are found."""
+    by_patient = {
+        patient_of(path.name): path
+        for path in sorted((shared_data / "chest_xray/train/PNEUMONIA").iterdir())
+    }
+    pictures = [Image.open(path).convert("L") for path in list(by_patient.values())[:400]]
+    copies = [CHANGES[name](one) for name in CHANGES for one in pictures[:40]]
+    thumbnails = np.stack([thumbnail(one) for one in [*pictures, *copies]])
+    pairs = near_pairs(thumbnails, np.arange(len(thumbnails)).astype(str))
+    found = {pair.second for pair in pairs if pair.first < 40 <= 400 <= pair.second}
+    assert not [pair for pair in pairs if pair.second < 400]
+    assert found == set(range(400, 400 + len(copies)))
+    assert all(
+        pair.first == (pair.second - 400) % 40 for pair in pairs if pair.first < 400 <= pair.second
+    )
 
 
 def test_thumbnail_does_not_depend_on_the_files_size() -> None:

@@ -75,11 +75,12 @@ def draw_sizes(found: Exploration, collection: Collection) -> Figure:
     figure = Figure(figsize=(10, 3.8), layout="constrained")
     left, right = (_calm(axes) for axes in figure.subplots(1, 2))
     aspect = collection.clues["aspect"]
+    dot = 7 if len(aspect) > 1000 else 22
     edges = np.linspace(aspect.min() - 0.01, aspect.max() + 0.01, 41).tolist()
     for label, colour in zip(found.classes, _colours(len(found.classes)), strict=True):
         mine = collection.labels == label
         width, height = collection.clues["width"][mine], collection.clues["height"][mine]
-        left.scatter(width, height, s=7, alpha=0.35, color=colour, label=label, linewidths=0)
+        left.scatter(width, height, s=dot, alpha=0.35, color=colour, label=label, linewidths=0)
         shares = np.full(int(mine.sum()), 1.0 / mine.sum())
         right.hist(aspect[mine], edges, weights=shares, alpha=0.55, color=colour, label=label)
     left.set(xlabel="width (px)", ylabel="height (px)", title="Size")
@@ -110,7 +111,10 @@ def draw_patients(found: Exploration) -> Figure:
     figure, axes = _new(9, 2.6)
     counts = found.patients.by_number_of_images
     axes.bar(list(counts), list(counts.values()), color=COLOURS[5], width=0.8)
-    axes.set_yscale("symlog")
+    if max(counts.values()) > 20:
+        axes.set_yscale("symlog")
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="images of a patient", ylabel="patients")
     return figure

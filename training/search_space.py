@@ -1,0 +1,156 @@
+"""What a search varies: fields of a recipe with their ranges, in a small TOML file."""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from optuna import Trial
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from cxr.errors import RunError
+from training.recipe import Recipe
+
+Value: TypeAlias = bool | int | float | str
+
+GIVEN = ("name", "version", "task", "size_px", "min_side_px", "split", "seed", "init")
+"""Fields a search does not vary: the images are loaded and divided once."""
+
+EVERY = "*"
+"""In a field's path: each item of a list."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Range(_Section):
+    """Numbers from ``low`` to ``high``; whole ones if both are written as whole ones."""
+
+    low: int | float
+    high: int | float
+    log: bool = Field(False, description="Each order of magnitude alike.")
+    points: int = Field(3, ge=2, description="How many a grid takes, both ends included.")
+
+    @model_validator(mode="after")
+    def _is_range(self) -> Range:
+        if not self.low < self.high or (self.log and self.low <= 0):
+            raise ValueError("low must be less than high, and more than 0 for log")
+        return self
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether only whole numbers are meant."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+    def suggest(self, trial: Trial, field: str) -> Value:
+        """Let the sampler choose."""
+        if self.is_whole:
+            return trial.suggest_int(field, int(self.low), int(self.high), log=self.log)
+        return trial.suggest_float(field, self.low, self.high, log=self.log)
+
+    def grid(self) -> list[Value]:
+        """Points at even distances, or even factors."""
+        low, high = (math.log(end) if self.log else float(end) for end in (self.low, self.high))
+        steps = [low + (high - low) * i / (self.points - 1) for i in range(self.points)]
+        values = [math.exp(step) if self.log else step for step in steps]
+        if self.is_whole:
+            return sorted({round(value) for value in values})
+        # Rounding must not leave the range.
+        return [min(max(value, float(self.low)), float(self.high)) for value in values]
+
+
+class Choices(_Section):
+    """Some values."""
+
+    choices: tuple[Value, ...] = Field(min_length=1)
+
+    def suggest(self, trial: Trial, field: str) -> Value:
+        """Let the sampler choose."""
+        chosen: Value = trial.suggest_categorical(field, self.choices)
+        return chosen
+
+    def grid(self) -> list[Value]:
+        """All of them."""
+        return list(self.choices)
+
+
+Space: TypeAlias = Mapping[str, Range | Choices]
+"""By field of the recipe: ``weight_decay``, ``augmentation.rotate_deg``,
+``phases.NAME.learning_rate``, ``phases.*.epochs``."""
+
+_SPACE: TypeAdapter[dict[str, Range | Choices]] = TypeAdapter(dict[str, Range | Choices])
+
+
+def load_space(path: Path, recipe: Recipe) -> Space:
+    """Read a search space.
+
+    Raises:
+        RunError: Missing, not valid, or of fields that the recipe does not have.
+    """
+    try:
+        space = _SPACE.validate_python(tomllib.loads(path.read_text()))
+    except OSError:
+        raise RunError(f"No search space {path}: give a .toml file.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise RunError(f"{path.name} is not valid TOML: {error}.") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise RunError(f"{path.name} is not valid at {first['loc'][0]}: {first['msg']}.") from None
+    if not space:
+        raise RunError(f"{path.name} names no field to vary.")
+    if fixed := [field for field in space if field.split(".")[0] in GIVEN]:
+        raise RunError(f"{path.name} varies {fixed[0]}, which a search takes as it is.")
+    for one in (0, -1):  # the ends of every range make a recipe
+        vary(recipe, {field: kind.grid()[one] for field, kind in space.items()})
+    return space
+
+
+def vary(recipe: Recipe, values: Mapping[str, Value]) -> Recipe:
+    """Give a recipe with other values.
+
+    Raises:
+        RunError: It has no such field, or may not have such a value.
+    """
+    changed = recipe.model_dump(mode="json")
+    for field, value in values.items():
+        _set(changed, field.split("."), value, field)
+    return recipe.changed(**changed)
+
+
+def _set(place: Any, path: list[str], value: Value, field: str) -> None:
+    head, *rest = path
+    if isinstance(place, list):
+        chosen = [item for item in place if head in (EVERY, item["name"])]
+        if not chosen or not rest:
+            raise RunError(f"The recipe has no {field!r}.")
+        for item in chosen:
+            _set(item, rest, value, field)
+    elif not isinstance(place, dict) or head not in place:
+        raise RunError(f"The recipe has no {field!r}.")
+    elif rest:
+        _set(place[head], rest, value, field)
+    else:
+        place[head] = value
+
+
+def recipe_toml(recipe: Recipe) -> str:
+    """Write a recipe as :func:`training.recipe.load_recipe` reads it."""
+    values = recipe.model_dump(mode="json", exclude_none=True)
+    tables = {name: value for name, value in values.items() if isinstance(value, dict)}
+    phases = values.pop("phases")
+    lines = [f"{k} = {_toml(v)}" for k, v in values.items() if k not in tables]
+    for name, table in tables.items():
+        lines += ["", f"[{name}]", *(f"{k} = {_toml(v)}" for k, v in table.items())]
+    for phase in phases:
+        lines += ["", "[[phases]]", *(f"{k} = {_toml(v)}" for k, v in phase.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    # JSON's strings, numbers, booleans and lists are TOML's.
+    return json.dumps(value)
