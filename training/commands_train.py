@@ -40,7 +40,7 @@ def add_training_arguments(command: argparse.ArgumentParser, out_help: str) -> N
     )
     add_data(command)
     command.add_argument("--out", type=Path, required=True, help=out_help)
-    command.add_argument("--init", help="safetensors file, 'imagenet' or 'none'; default: recipe's")
+    command.add_argument("--init", help="weights file, 'imagenet' or 'none'; default: recipe's")
     command.add_argument(
         "--split-kind", help="patient, official or patient_80_10_10; default: the recipe's"
     )
