@@ -27,7 +27,7 @@ LEFT_OUT = {
     "gpu": MAKING,
     "bundles": frozenset({CUDA_RUNTIME}),
 }
-NOT_OF_IMAGES = {"dev"}
+NOT_OF_IMAGES = {"dev", "search"}
 """Extras that no image has."""
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from importlib.util import find_spec
 from pathlib import Path
 
+from cxr.errors import RunError
 from training.commands_train import (
     Commands,
     add_training_arguments,
@@ -26,6 +28,8 @@ def add_search(commands: Commands) -> None:
 
 def run_search(arguments: argparse.Namespace) -> None:
     """Search, or go on with a search."""
+    if find_spec("optuna") is None:
+        raise RunError("Optuna is not installed: pip install 'cxr-inference[search]'.")
     from training.search import SearchPlan, search
     from training.search_learn import open_learner
     from training.search_space import load_space

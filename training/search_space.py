@@ -71,7 +71,8 @@ class Choices(_Section):
 
     def suggest(self, trial: Trial, field: str) -> Value:
         """Let the sampler choose."""
-        chosen: Value = trial.suggest_categorical(field, self.choices)
+        chosen = trial.suggest_categorical(field, self.choices)
+        assert chosen is not None
         return chosen
 
     def grid(self) -> list[Value]:

@@ -118,7 +118,7 @@ def test_best_recipe_is_written_and_can_be_trained(tmp_path: Path) -> None:
     assert len(table["trials"]) == 6
     assert table["trials"][table["best"]]["values"]["phases.all.learning_rate"] == max(rates)
     assert max(table["importance"], key=table["importance"].get) == "phases.all.learning_rate"
-    assert (tmp_path / "out" / "search.md").read_text().count("\n| ") == 6
+    assert (tmp_path / "out" / "search.md").read_text().count("| complete |") == 6
     assert not any((tmp_path / "out" / "trials").iterdir()), "checkpoints are gone"
 
 
