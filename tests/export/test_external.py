@@ -56,6 +56,14 @@ def test_class_folders_and_csv_give_what_the_split_folder_gives(
     assert len({score.patient for score in found.scores}) == 3, "person0, person1 and one"
 
 
+def test_csv_tells_the_patient_or_the_file_name_does(clinic: Path) -> None:
+    """An empty cell is no patient."""
+    found = list_csv(clinic / "list.csv", PNEUMONIA, {"healthy": "NORMAL", "blurred": ""})
+    told = {image.patient for image in found if image.label == "NORMAL"}
+    others = {image.patient for image in found if image.label == "PNEUMONIA"}
+    assert (told, others) == ({"one"}, {"person0", "person1"})
+
+
 def test_one_class_alone_can_be_evaluated(clinic: Path, smoke_bundle: Path, tmp_path: Path) -> None:
     """Sensitivity is known then, the AUROC is not."""
     shutil.copytree(clinic / "PNEUMONIA", tmp_path / "sick" / "PNEUMONIA")
