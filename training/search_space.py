@@ -7,7 +7,7 @@ import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from optuna import Trial
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
@@ -71,8 +71,7 @@ class Choices(_Section):
 
     def suggest(self, trial: Trial, field: str) -> Value:
         """Let the sampler choose."""
-        chosen: Value = trial.suggest_categorical(field, self.choices)
-        return chosen
+        return cast("Value", trial.suggest_categorical(field, self.choices))
 
     def grid(self) -> list[Value]:
         """All of them."""
