@@ -52,7 +52,7 @@ def measure_task(
     names = np.arange(len(labels)) if patients is None else np.asarray(patients)
 
     def figures(weights: Floats) -> dict[str, dict[str, float]]:
-        ranking = _macro_auroc(labels, probabilities, weights)
+        ranking = macro_auroc(labels, probabilities, weights)
         return {
             point: _label_figures(labels, called, weights, task) | {MACRO_AUROC: ranking}
             for point, called in given.items()
@@ -88,11 +88,19 @@ def _label_figures(
     return figures
 
 
-def _macro_auroc(
-    labels: NDArray[np.int64], probabilities: NDArray[np.floating], weights: Floats
+def macro_auroc(
+    labels: NDArray[np.int64], probabilities: NDArray[np.floating], weights: Floats | None = None
 ) -> float:
+    """Mean AUROC of each class against the others; not a number if a class has no image.
+
+    Args:
+        labels: Shape (N,), class indices.
+        probabilities: Shape (N, K).
+        weights: Shape (N,); None weighs all images the same.
+    """
     from sklearn.metrics import roc_auc_score
 
+    weights = np.ones(len(labels)) if weights is None else weights
     kept = weights > 0
     if any(not (labels[kept] == index).any() for index in range(probabilities.shape[1])):
         return float("nan")

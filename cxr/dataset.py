@@ -29,9 +29,11 @@ SPLIT_FOLDERS = ("train", "val", "test")
 
 IMAGE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".dcm"})
 
-# person<N>_bacteria_<M>.jpeg, person<N>_virus_<M>.jpeg; IM-<N>-<M>.jpeg, NORMAL2-IM-<N>-<M>.jpeg
-_PNEUMONIA_NAME = re.compile(r"^(person\d+)_(bacteria|virus)_")
+# person<N>_bacteria_<M>.jpeg, person<N>_virus_<M>.jpeg; IM-<N>-<M>.jpeg, NORMAL2-IM-<N>-<M>.jpeg;
+# synthetic<N>_bacteria_<M>.jpeg and so on, of python -m training synthesize
+_PNEUMONIA_NAME = re.compile(r"^((?:person|synthetic)\d+)_(bacteria|virus)_")
 _NORMAL_NAME = re.compile(r"^(?:NORMAL2-)?(IM-\d+)-")
+_SYNTHETIC_NAME = re.compile(r"^(synthetic\d+)_")
 
 _ETIOLOGIES = {"BACTERIAL": "bacteria", "VIRAL": "virus"}
 _UNDIVIDED = "PNEUMONIA"  # the folder whose file names tell the etiology
@@ -61,7 +63,7 @@ def patient_of(file_name: str) -> str:
     ``IM-<N>`` and ``NORMAL2-IM-<N>`` are taken for one patient: should they be two, nothing
     is lost but a little freedom of the split.
     """
-    for pattern in (_PNEUMONIA_NAME, _NORMAL_NAME):
+    for pattern in (_PNEUMONIA_NAME, _NORMAL_NAME, _SYNTHETIC_NAME):
         if match := pattern.match(file_name):
             return match[1]
     return Path(file_name).stem
@@ -171,6 +173,11 @@ def etiology_of(file_name: str) -> str | None:
     """Give the class, ``BACTERIAL`` or ``VIRAL``, a file name of the data set tells."""
     match = _PNEUMONIA_NAME.match(file_name)
     return next((name for name, word in _ETIOLOGIES.items() if match and match[2] == word), None)
+
+
+def etiology_word(label: str) -> str | None:
+    """Give the word in a file's name that tells a class, or None for other classes."""
+    return _ETIOLOGIES.get(label)
 
 
 def _list_etiology(root: Path, folder: Path, label: str) -> list[LabelledImage]:

@@ -94,6 +94,15 @@ class ScopeSection(Section):
     figures: tuple[ScopeFigure, ...] = Field(description="How often the gate is wrong.")
 
 
+class SyntheticImages(Section):
+    """Made images a network has learnt from beside the real ones."""
+
+    generator: str
+    generator_sha256: str
+    images: dict[str, int] = Field(description="By class.")
+    data_digest: str
+
+
 class Provenance(Section):
     """Where the weights come from."""
 
@@ -105,6 +114,9 @@ class Provenance(Section):
     trained_at: str
     images: dict[str, int] = Field(description="Images in each part of the split by patient.")
     patients: dict[str, int]
+    synthetic: SyntheticImages | None = Field(
+        None, description="Made images in the train part, not counted above."
+    )
 
 
 class Parity(Section):

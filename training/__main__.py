@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from cxr.command import run_command
 from training.commands_family import add_ensemble, add_svm, run_ensemble, run_svm
+from training.commands_gan import add_gan, run_gan, run_gan_effect, run_synthesize
 from training.commands_search import add_search, run_search
 from training.commands_series import add_cv, add_dummy, run_cv, run_dummy
 from training.commands_train import add_data, add_train, run_train
@@ -47,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     add_ensemble(commands)
     add_svm(commands)
     add_search(commands)
+    add_gan(commands)
     return parser
 
 
@@ -196,6 +198,9 @@ COMMANDS = {
     "ensemble": run_ensemble,
     "svm": run_svm,
     "search": run_search,
+    "gan": run_gan,
+    "synthesize": run_synthesize,
+    "gan-effect": run_gan_effect,
 }
 
 

@@ -25,6 +25,9 @@ def add_train(commands: Commands) -> None:
     train.add_argument(
         "--split-file", type=Path, help="split.csv of a run whose patients to keep apart likewise"
     )
+    train.add_argument(
+        "--synthetic", type=Path, help="made images to learn from as well (training synthesize)"
+    )
     train.add_argument("--folds", type=int, help="test one fold of so many, by patient")
     train.add_argument("--fold", type=int, help="which, from 0")
     train.add_argument("--restart", action="store_true", help="drop an unfinished training")
@@ -37,7 +40,7 @@ def add_training_arguments(command: argparse.ArgumentParser, out_help: str) -> N
     )
     add_data(command)
     command.add_argument("--out", type=Path, required=True, help=out_help)
-    command.add_argument("--init", help="safetensors file, 'imagenet' or 'none'; default: recipe's")
+    command.add_argument("--init", help="weights file, 'imagenet' or 'none'; default: recipe's")
     command.add_argument(
         "--split-kind", help="patient, official or patient_80_10_10; default: the recipe's"
     )
@@ -102,6 +105,7 @@ def job_of(arguments: argparse.Namespace, recipe: Recipe, out: Path, world: Worl
         compute=choose_compute(arguments.device, world.local_rank),
         world=world,
         split_file=getattr(arguments, "split_file", None),
+        synthetic=getattr(arguments, "synthetic", None),
         quiet=arguments.quiet,
     )
 

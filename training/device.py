@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
+from torch import nn
 
 from cxr.errors import RunError
-from cxr.networks.network import Network
 from cxr.networks.precision import has_fast_bf16
 
-NetworkT = TypeVar("NetworkT", bound=Network)
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 
 @dataclass(frozen=True)

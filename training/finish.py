@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -89,6 +89,8 @@ def write_run(
         weights = directory / WEIGHTS_NAME
         if recipe.class_weights == "balanced":
             restore_prior(trained.result, parts["train"], task)
+        elif provenance.synthetic is not None:
+            restore_prior(trained.result, parts["train"], task, provenance.synthetic.images)
         save_weights(trained.result, weights, getattr(torch, recipe.weights_dtype))
         # What is calibrated and measured is what ships, rounding of the weights included.
         network = build_network(recipe.architecture, len(task.classes))
@@ -131,8 +133,10 @@ def write_run(
         (directory / RUN_NAME).write_text(run.model_dump_json(indent=2) + "\n")
 
 
-def restore_prior(network: Network, train: Samples, task: Task) -> None:
-    """Undo what balanced class weights did to the probabilities.
+def restore_prior(
+    network: Network, train: Samples, task: Task, made: Mapping[str, int] | None = None
+) -> None:
+    """Undo what balanced class weights, or made images, did to the probabilities.
 
     A network trained with both classes weighing the same answers as if they were equally
     frequent. Adding the logarithm of each class's share to its logit gives back the share it
@@ -140,11 +144,17 @@ def restore_prior(network: Network, train: Samples, task: Task) -> None:
 
     Args:
         network: Its logits are changed in place.
-        train: Samples it was trained on.
+        train: Real samples it was trained on; made ones have no say in how frequent a class is.
         task: What the classes are.
+        made: Made images of each class that joined them, where they were trained on without class
+            weights; None if all classes weighed the same.
     """
     counts = np.bincount(train.labels, minlength=len(task.classes))
-    network.add_to_logits(torch.log(torch.from_numpy(counts / counts.sum())))
+    offset = torch.log(torch.from_numpy(counts / counts.sum()))
+    if made is not None:
+        shown = counts + np.array([made[name] for name in task.classes])
+        offset -= torch.log(torch.from_numpy(shown / shown.sum()))
+    network.add_to_logits(offset)
 
 
 def calibrate(

@@ -23,6 +23,7 @@ class TrainingJob:
         compute: Device and precision.
         world: This process among its peers.
         split_file: A split made before, of the same data; None divides the patients anew.
+        synthetic: Made images that join the train part; they validate, calibrate, test nothing.
         quiet: Show no progress bars.
     """
 
@@ -33,6 +34,7 @@ class TrainingJob:
     compute: Compute
     world: World
     split_file: Path | None = None
+    synthetic: Path | None = None
     quiet: bool = False
 
     @property

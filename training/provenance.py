@@ -9,7 +9,15 @@ from pathlib import Path
 
 from training.device import Compute
 
-RECORDED_PACKAGES = ("torch", "torchvision", "numpy", "pillow", "scikit-learn", "safetensors")
+RECORDED_PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "pillow",
+    "scikit-learn",
+    "safetensors",
+    "timm",
+)
 
 
 def code_revision() -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cxr.errors import RunError
+from cxr.section import first_complaint
 
 RECIPES_DIR = Path(__file__).parent / "recipes"
+
+RecipeT = TypeVar("RecipeT", bound=BaseModel)
 
 
 class _Section(BaseModel):
@@ -129,7 +132,7 @@ class Recipe(_Section):
         Raises:
             RunError: They are not valid; the message names the field.
         """
-        return _validated(self.model_dump() | values, self.name)
+        return _validated(self.model_dump() | values, self.name, Recipe)
 
 
 def recipe_names() -> list[str]:
@@ -143,23 +146,34 @@ def load_recipe(name_or_path: str) -> Recipe:
     Raises:
         RunError: There is none, or it is not valid; the message names the field.
     """
+    return read_recipe(name_or_path, RECIPES_DIR, Recipe)
+
+
+def read_recipe(name_or_path: str, directory: Path, kind: type[RecipeT]) -> RecipeT:
+    """Read a recipe of any kind.
+
+    Args:
+        name_or_path: Name of one of the directory's recipes, or the path of a TOML file.
+        directory: Where the recipes lie that come with the package.
+        kind: What it must be.
+
+    Raises:
+        RunError: There is none, or it is not valid; the message names the field.
+    """
     path = Path(name_or_path)
     if path.suffix != ".toml":
-        path = RECIPES_DIR / f"{name_or_path}.toml"
+        path = directory / f"{name_or_path}.toml"
     if not path.is_file():
-        raise RunError(
-            f"No recipe {name_or_path!r}: give a .toml file or one of {', '.join(recipe_names())}."
-        )
+        known = ", ".join(sorted(file.stem for file in directory.glob("*.toml")))
+        raise RunError(f"No recipe {name_or_path!r}: give a .toml file or one of {known}.")
     try:
-        return _validated(tomllib.loads(path.read_text()), path.name)
+        return _validated(tomllib.loads(path.read_text()), path.name, kind)
     except tomllib.TOMLDecodeError as error:
         raise RunError(f"{path.name} is not valid TOML: {error}.") from None
 
 
-def _validated(values: dict[str, Any], called: str) -> Recipe:
+def _validated(values: dict[str, Any], called: str, kind: type[RecipeT]) -> RecipeT:
     try:
-        return Recipe.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise RunError(f"{called} is not valid at {where}: {first['msg']}.") from None
+        raise RunError(f"{called} is not valid at {first_complaint(error)}.") from None

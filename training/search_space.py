@@ -7,7 +7,7 @@ import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from optuna import Trial
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
@@ -71,7 +71,9 @@ class Choices(_Section):
 
     def suggest(self, trial: Trial, field: str) -> Value:
         """Let the sampler choose."""
-        return cast("Value", trial.suggest_categorical(field, self.choices))
+        chosen = trial.suggest_categorical(field, self.choices)
+        assert chosen is not None
+        return chosen
 
     def grid(self) -> list[Value]:
         """All of them."""

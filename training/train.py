@@ -13,8 +13,8 @@ import torch
 
 from cxr.digest import verify_replaceable
 from cxr.errors import RunError
-from cxr.labels import task_named
-from cxr.manifest import Provenance
+from cxr.labels import Task, task_named
+from cxr.manifest import Provenance, SyntheticImages
 from cxr.networks import build_network
 from cxr.preprocessing import Preprocessing
 from cxr.run import RUN_NAME
@@ -27,6 +27,7 @@ from training.provenance import code_revision
 from training.samples import Samples, load_samples
 from training.split import samples_of, split_as_before
 from training.split_kinds import folders_of, make_split
+from training.synthetic import load_synthetic, open_synthetic
 from training.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,12 @@ def run_training(job: TrainingJob, restart: bool = False) -> Path:
     parts = {part: samples_of(samples, rows, part) for part in PARTS}
     log.info("images: %s", ", ".join(f"{part} {len(parts[part])}" for part in PARTS))
 
+    made, origin = None, None
+    if job.synthetic is not None:
+        made = load_synthetic(job.synthetic, spec, task, rows, quiet=job.quiet)
+        origin = _origin(job.synthetic, made, task)
+        log.info("made images in the train part: %d", len(made))
+
     digest, inits = samples.data_digest(), list[str]()
 
     def make_trainer(learnt: Samples, outputs: int, work_name: str = "") -> Trainer:
@@ -94,8 +101,9 @@ def run_training(job: TrainingJob, restart: bool = False) -> Path:
             job.compute,
             job.world,
             work_dir,
-            fingerprint=f"{digest} {init.source} {init.loaded}",
+            fingerprint=f"{digest} {init.source} {init.loaded}{origin or ''}",
             quiet=job.quiet,
+            made=made,
         )
 
     count = len(task.classes)
@@ -118,6 +126,7 @@ def run_training(job: TrainingJob, restart: bool = False) -> Path:
             trained_at=datetime.now(UTC).isoformat(timespec="seconds"),
             images={part: len(parts[part]) for part in PARTS},
             patients={part: len(set(parts[part].patients)) for part in PARTS},
+            synthetic=origin,
         )
         write_run(job, task, spec, trainer, parts, rows, provenance)
         shutil.rmtree(job.work_dir)
@@ -131,6 +140,16 @@ def make_deterministic(seed: int) -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # we read none, and it costs
     torch.backends.cudnn.benchmark = False
+
+
+def _origin(directory: Path, made: Samples, task: Task) -> SyntheticImages:
+    about = open_synthetic(directory)
+    return SyntheticImages(
+        generator=about.generator,
+        generator_sha256=about.generator_sha256,
+        images={name: int((made.labels == i).sum()) for i, name in enumerate(task.classes)},
+        data_digest=made.data_digest(),
+    )
 
 
 def _init_text(init: InitReport) -> str:

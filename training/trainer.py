@@ -31,6 +31,7 @@ from training.recipe import Phase, Recipe
 from training.samples import Samples
 from training.scoring import score
 from training.statistics import class_weights, normalisation_of, positive_auroc
+from training.synthetic import combine
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ class Trainer:
         fingerprint: Digest of data and split; a checkpoint of others is refused.
         quiet: Show no progress bars.
         after_epoch: Watches the training.
+        made: Made samples to learn from as well; the normalisation stays that of the real ones.
     """
 
     def __init__(
@@ -82,24 +84,26 @@ class Trainer:
         fingerprint: str,
         quiet: bool = False,
         after_epoch: AfterEpoch | None = None,
+        made: Samples | None = None,
     ) -> None:
         self.recipe, self.task, self.compute, self.world = recipe, task, compute, world
-        self.train, self.val, self.quiet = train, val, quiet
+        self.train = train if made is None else combine(train, made)
+        self.val, self.quiet = val, quiet
         self.after_epoch = after_epoch
         self.checkpoint = work_dir / CHECKPOINT_NAME
         self.identity = hashlib.sha256(
             f"{recipe.model_dump_json(exclude={'notes'})} {fingerprint} {world.size}".encode()
         ).hexdigest()
         self.normalisation = normalisation_of(train)
-        self.loss_weights = class_weights(train, task, recipe.class_weights).to(compute.device)
+        self.loss_weights = class_weights(self.train, task, recipe.class_weights).to(compute.device)
         self.network: Network = compute.place(network)
         self.average = AveragedModel(self.network, avg_fn=self._averaging, use_buffers=True)
         self.curves: list[EpochRecord] = []
         self.local_batch = recipe.batch_size // world.size
-        if self.local_batch < 2 or len(train) < recipe.batch_size:
+        if self.local_batch < 2 or len(self.train) < recipe.batch_size:
             raise RunError(
                 f"Batches of {recipe.batch_size} over {world.size} processes do not go with "
-                f"{len(train)} training images. Lower batch_size in the recipe."
+                f"{len(self.train)} training images. Lower batch_size in the recipe."
             )
 
     @property

@@ -30,8 +30,6 @@ class Tokens(nn.Module):
         Positions of another image size are resampled.
         """
         patches = self.patch_embed(images)  # (N, h, w, C)
-        assert self.pos_embed is not None
-        assert self.cls_token is not None
         positions = resample_abs_pos_embed(
             self.pos_embed, list(patches.shape[1:3]), list(self.patch_embed.grid_size)
         )
@@ -46,7 +44,7 @@ class LastNorm(nn.LayerNorm):
         """Maps (N, C, h, h) of tokens (N, 1 + h * h, C)."""
         patches = super().forward(tokens)[:, 1:]
         side = round(patches.shape[1] ** 0.5)
-        return patches.transpose(1, 2).unflatten(2, (side, side))
+        return patches.transpose(1, 2).reshape(tokens.shape[0], -1, side, side)
 
 
 class VitSmall(Network):

@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from cxr.errors import RunError
-from cxr.networks.network import Network
 
 
-def save_weights(network: Network, path: Path, dtype: torch.dtype = torch.float32) -> None:
+def save_weights(network: nn.Module, path: Path, dtype: torch.dtype = torch.float32) -> None:
     """Write a network's weights.
 
     Args:
@@ -30,7 +30,7 @@ def save_weights(network: Network, path: Path, dtype: torch.dtype = torch.float3
     path.chmod(0o644)  # safetensors makes it private
 
 
-def load_weights(network: Network, path: Path) -> None:
+def load_weights(network: nn.Module, path: Path) -> None:
     """Fill a network from a file :func:`save_weights` wrote; all become float32.
 
     Raises:

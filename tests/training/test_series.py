@@ -20,6 +20,7 @@ from training.dummy_experiment import DummyExperiment
 from training.limits import Limits, find_limits
 from training.recipe import RECIPES_DIR
 from training.series import figure_of, format_figure
+from training.trainer import Trainer
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -77,8 +78,14 @@ def test_folds_are_trained_once_and_summarised(
     assert "trained by another recipe" in capsys.readouterr().err
 
 
-def test_dummy_class_is_measured_against_none(arguments: list[str], tmp_path: Path) -> None:
-    """Both runs have the real classes; the difference is seed by seed."""
+def test_dummy_class_is_measured_against_none(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both runs have the real classes; the difference is seed by seed.
+
+    A training with a dummy class that is stopped after its first pass goes on from there, and
+    ends with the same weights.
+    """
     command = ["dummy-class", *arguments, "--seeds", "3", "--share", "0.2", "--out", str(tmp_path)]
     assert main(command) == 0
     plain, dummy = (open_run(tmp_path / name) for name in ("without-3", "with-3"))
@@ -94,6 +101,27 @@ def test_dummy_class_is_measured_against_none(arguments: list[str], tmp_path: Pa
     assert b is not None
     assert result.difference["brier"].mean == pytest.approx(b - a)
     assert "| with less without |" in (tmp_path / "dummy_class.md").read_text()
+
+    recipe = Path(arguments[1]).with_name("dummy.toml")
+    recipe.write_text(Path(arguments[1]).read_text() + "[dummy_class]\nshare = 0.2\n")
+    train = ["train", *arguments, "--recipe", str(recipe), "--seed", "3"]
+    train += ["--out", str(tmp_path / "again")]
+    whole_run, asked = Trainer.run, list[int]()
+
+    def stopped_at_last(self: Trainer) -> None:
+        asked.append(int(self.train.labels.max()))
+        if asked[-1] == 2:
+            raise KeyboardInterrupt
+        whole_run(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "run", stopped_at_last)
+        assert main(train) == 130
+    assert asked == [1, 1, 2], "the dummy is learnt in the last training alone"
+    assert main(train) == 0
+    assert (tmp_path / "again/weights.safetensors").read_bytes() == (
+        tmp_path / "with-3/weights.safetensors"
+    ).read_bytes()
 
 
 def test_one_run_has_no_deviation_and_undefined_figures_are_left_out() -> None:

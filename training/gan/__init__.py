@@ -1,0 +1,1 @@
+"""AC-GAN: class-conditional radiographs, and what they are worth."""
