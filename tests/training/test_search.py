@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from training.job import TrainingJob
 from training.recipe import Recipe, load_recipe, recipe_names
 from training.search import RETRY_OF, SearchPlan, search
 from training.search_learn import open_learner
+from training.search_report import LEAST_FOR_IMPORTANCE, write_results
 from training.search_space import load_space, recipe_toml, vary
 from training.trainer import AfterEpoch
 
@@ -117,9 +119,27 @@ def test_best_recipe_is_written_and_can_be_trained(tmp_path: Path) -> None:
     table = json.loads((tmp_path / "out" / "search.json").read_text())
     assert len(table["trials"]) == 6
     assert table["trials"][table["best"]]["values"]["phases.all.learning_rate"] == max(rates)
-    assert max(table["importance"], key=table["importance"].get) == "phases.all.learning_rate"
+    assert table["importance"] == {}, "six trials say nothing about it"
     assert (tmp_path / "out" / "search.md").read_text().count("| complete |") == 6
     assert not any((tmp_path / "out" / "trials").iterdir()), "checkpoints are gone"
+
+
+def test_field_that_decides_is_the_important_one(tmp_path: Path) -> None:
+    """Of enough trials."""
+    study = optuna.create_study(direction="maximize")
+    rng = random.Random(0)
+    distribution = optuna.distributions.FloatDistribution(0.0, 1.0)
+    for _ in range(LEAST_FOR_IMPORTANCE):
+        params = {"rate": rng.random(), "decay": rng.random()}
+        trial = optuna.trial.create_trial(
+            params=params,
+            distributions=dict.fromkeys(params, distribution),
+            value=params["rate"] + 0.01 * params["decay"],
+        )
+        study.add_trial(trial)
+    importance = write_results(study, "val_auroc", tmp_path).importance
+    assert importance["rate"] > 0.8
+    assert "Importance: rate" in (tmp_path / "search.md").read_text()
 
 
 def test_interrupted_search_goes_on(tmp_path: Path) -> None:
