@@ -15,7 +15,7 @@ import torch
 from cxr.digest import sha256_of_file
 from cxr.manifest import Calibration, Normalisation
 from cxr.networks import build_network
-from cxr.networks.served import served_network
+from cxr.networks.served import ServedNetwork, served_network
 from cxr.networks.weights import save_weights
 from cxr.run import open_run
 from cxr.split import read_split_file, write_split_file
@@ -29,6 +29,7 @@ from tests.service.conftest import make_settings
 from tests.service.harness import running
 from training import limits, scope_fit
 from training.__main__ import main
+from training.randomisation import cascade
 
 WEIGHTS = "weights.safetensors"
 
@@ -155,6 +156,22 @@ def test_reports_take_it_as_any_run(ensemble: Path, toy_data: Path, tmp_path: Pa
     assert main(["evaluate", *given, "--out", str(tmp_path / "report"), "--quiet"]) == 0
     assert main(["gradcam", *given, "--n", "2", "--out", str(tmp_path / "sheet.png")]) == 0
     assert main(["compare", str(ensemble), str(tmp_path / "report")]) == 0
+
+
+def test_randomising_goes_from_the_classifiers_down() -> None:
+    """What the faithfulness of heatmaps is measured against: each stage of each member."""
+    architecture = "small_cnn-mirrored+cnn_bn"
+    served = ServedNetwork(build_network(architecture, 2).eval(), 0.0, 1.0, 1.0, mirror=False)
+    images = torch.randint(0, 256, (2, 1, 64, 64), dtype=torch.uint8)
+    with torch.no_grad():
+        before = served(images)
+        reached = [(stage, one(images)) for stage, one in cascade(served, architecture, 2, 7)]
+    stages = [stage for stage, _ in reached]
+    assert stages[:2] == ["members.1.fc2", "members.0.body.fc2"]
+    assert len(stages) == 5 + 6
+    assert torch.equal(reached[1][1].embedding, before.embedding)
+    assert not torch.allclose(reached[0][1].logits, before.logits)
+    assert not torch.allclose(reached[-1][1].embedding, before.embedding)
 
 
 def other_split(run: Path, out: Path, *, swapped: tuple[str, str]) -> Path:
