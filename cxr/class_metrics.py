@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cxr.labels import Task
 from cxr.metrics import REPLICATES, Floats, Metrics, bootstrap, measure
+from cxr.ranking import Ranking
 
 CLASS_ACCURACY = "class_accuracy"
 MACRO_AUROC = "macro_auroc"
@@ -51,8 +52,10 @@ def measure_task(
     }
     names = np.arange(len(labels)) if patients is None else np.asarray(patients)
 
+    rankings = _rankings(labels, probabilities)
+
     def figures(weights: Floats) -> dict[str, dict[str, float]]:
-        ranking = macro_auroc(labels, probabilities, weights)
+        ranking = _mean_area(rankings, weights)
         return {
             point: _label_figures(labels, called, weights, task) | {MACRO_AUROC: ranking}
             for point, called in given.items()
@@ -88,24 +91,22 @@ def _label_figures(
     return figures
 
 
-def macro_auroc(
-    labels: NDArray[np.int64], probabilities: NDArray[np.floating], weights: Floats | None = None
-) -> float:
+def macro_auroc(labels: NDArray[np.int64], probabilities: NDArray[np.floating]) -> float:
     """Mean AUROC of each class against the others; not a number if a class has no image.
 
     Args:
         labels: Shape (N,), class indices.
         probabilities: Shape (N, K).
-        weights: Shape (N,); None weighs all images the same.
     """
-    from sklearn.metrics import roc_auc_score
+    return _mean_area(_rankings(labels, probabilities), np.ones(len(labels)))
 
-    weights = np.ones(len(labels)) if weights is None else weights
-    kept = weights > 0
-    if any(not (labels[kept] == index).any() for index in range(probabilities.shape[1])):
-        return float("nan")
-    areas = [
-        roc_auc_score(labels[kept] == index, column[kept], sample_weight=weights[kept])
+
+def _rankings(labels: NDArray[np.int64], probabilities: NDArray[np.floating]) -> list[Ranking]:
+    return [
+        Ranking((labels == index).astype(np.float64), column.astype(np.float64))
         for index, column in enumerate(probabilities.T)
     ]
-    return float(np.mean(areas))
+
+
+def _mean_area(rankings: Sequence[Ranking], weights: Floats) -> float:
+    return float(np.mean([one.areas(weights)[0] for one in rankings]))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cxr.errors import DataError
 from cxr.estimate import Estimate
+from cxr.ranking import Ranking
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -68,22 +69,14 @@ def threshold_figures(
     }
 
 
-def ranking_figures(labels: Floats, probabilities: Floats, weights: Floats) -> dict[str, float]:
-    """Figures that need no threshold. Arguments as in :func:`measure`."""
-    # Imported here: the service reads manifests, hence this module, and never measures.
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
-    both = weights[labels == 1].sum() > 0 and weights[labels == 0].sum() > 0
-    nan = float("nan")
+def ranking_figures(
+    ranking: Ranking, labels: Floats, probabilities: Floats, weights: Floats
+) -> dict[str, float]:
+    """Figures that need no threshold. Arguments as in :func:`measure`; all images' ranking."""
+    auroc, auprc = ranking.areas(weights)
     return {
-        "auroc": float(roc_auc_score(labels, probabilities, sample_weight=weights))
-        if both
-        else nan,
-        "auprc": (
-            float(average_precision_score(labels, probabilities, sample_weight=weights))
-            if both
-            else nan
-        ),
+        "auroc": auroc,
+        "auprc": auprc,
         "ece": expected_calibration_error(labels, probabilities, weights),
         "brier": float(np.average((probabilities - labels) ** 2, weights=weights)),
     }
@@ -118,12 +111,12 @@ def measure(
         raise DataError("Nothing to measure: no image was scored, or a probability is not finite.")
     names = np.arange(truth.size) if patients is None else np.asarray(patients)
 
+    ranking = Ranking(truth, given)
+
     def figures(weights: Floats) -> dict[str, dict[str, float]]:
-        kept = weights > 0
-        part = truth[kept], given[kept], weights[kept]
-        ranking = ranking_figures(*part)
+        at_any = ranking_figures(ranking, truth, given, weights)
         return {
-            name: threshold_figures(*part, threshold) | ranking
+            name: threshold_figures(truth, given, weights, threshold) | at_any
             for name, threshold in thresholds.items()
         }
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.metrics import brier_score_loss, f1_score, roc_auc_score
+from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, roc_auc_score
 
 from cxr.errors import DataError
 from cxr.estimate import Estimate, format_estimate
 from cxr.metrics import expected_calibration_error, measure
+from cxr.ranking import Ranking
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 2, 400)
@@ -80,3 +81,17 @@ def test_estimates_for_people() -> None:
     assert format_estimate("auroc", share) == "0.973 (0.960 to 0.980)"
     assert format_estimate("false_negatives", Estimate(value=3, low=1, high=6)) == "3 (1 to 6)"
     assert format_estimate("auroc", Estimate(value=None, low=None, high=None)) == "-"
+
+
+def test_ranking_is_that_of_scikit_learn() -> None:
+    """Areas equal the library's for ties, weights and left-out images; one side alone has none."""
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 2, 300).astype(np.float64)
+    values = np.round(rng.normal(labels, 1.5), 1)  # many ties
+    for weights in (np.ones(300), rng.integers(0, 4, 300).astype(np.float64)):
+        auroc, precision = Ranking(labels, values).areas(weights)
+        assert auroc == pytest.approx(roc_auc_score(labels, values, sample_weight=weights))
+        assert precision == pytest.approx(
+            average_precision_score(labels, values, sample_weight=weights)
+        )
+    assert np.isnan(Ranking(labels, values).areas(labels)).all()
