@@ -12,7 +12,7 @@ KSERVE := .kserve
 SUPPLY := .supply
 SCHEMATHESIS := .schemathesis-env
 CHECKERS := .checkers
-MODELS := resnet18 small_cnn
+MODELS := resnet18 small_cnn resnet18-ternary
 BUNDLES := $(MODELS:%=bundles/%/manifest.json)
 LEARNING := tests/cxr tests/export tests/training tests/benchmarks/test_results.py tests/test_tutorials.py
 PACKAGES := cxr training export service supply

@@ -37,10 +37,10 @@ class Ranking:
         alarms = np.cumsum(sorted_weights * (1.0 - self._labels))[self._ends]
         if not caught[-1] > 0 or not alarms[-1] > 0:
             return float("nan"), float("nan")
-        share = np.diff(caught, prepend=0.0) / caught[-1]
+        more = np.diff(caught, prepend=0.0)
         called = caught + alarms
         precision = np.divide(caught, called, out=np.zeros_like(called), where=called > 0)
-        of_alarms = np.diff(alarms, prepend=0.0) / alarms[-1]
-        reached = np.cumsum(share)
-        auroc = float((of_alarms * (reached - share / 2.0)).sum())
-        return auroc, float((share * precision).sum())
+        # Divided last: a perfect order of whole weights gives exactly 1.
+        won = (np.diff(alarms, prepend=0.0) * (caught - more / 2.0)).sum()
+        auroc = won / (caught[-1] * alarms[-1])
+        return float(auroc), float((more * precision).sum() / caught[-1])

@@ -17,9 +17,9 @@ from service.client import Client
 from tests.conftest import REPOSITORY
 from tests.live import LiveServer
 
-MODELS = ("resnet18", "small_cnn")
+MODELS = ("resnet18", "small_cnn", "resnet18-ternary")
 
-MAX_MODELS_BYTES = 50_000_000
+MAX_MODELS_BYTES = 60_000_000
 
 
 @pytest.mark.parametrize("name", MODELS)

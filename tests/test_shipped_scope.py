@@ -15,7 +15,7 @@ from service.answers import ImageResult
 from service.client import Client, ServiceError
 from tests.live import LiveServer
 
-MODELS = ("resnet18", "small_cnn")
+MODELS = ("resnet18", "small_cnn", "resnet18-ternary")
 
 
 @pytest.fixture(scope="module")
