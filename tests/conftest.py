@@ -27,6 +27,14 @@ PATIENTS_PER_CLASS = 24
 torch.set_num_threads(2)  # as many as the smallest machine has, so results do not depend on it
 
 
+@pytest.fixture(autouse=True)
+def threads_as_before() -> Iterator[None]:
+    """Commands set how many threads torch uses; the next test's sums must not depend on it."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
 def make_kaggle_layout(root: Path, patients: int = PATIENTS_PER_CLASS) -> Path:
     """Write a data set of drawn radiographs in the Kaggle layout, two images a patient."""
     for folder, count in (("train", patients), ("test", 6)):
