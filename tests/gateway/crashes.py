@@ -284,6 +284,8 @@ class CStoreSender(Sender):
         self.__dict__.setdefault("_associations", {})
         association = self._associations.get(gateway.dimse_port)
         if association is None or not association.is_established:
+            if association is not None:
+                close_rejected(association)  # likewise one that was cut off
             entity = AE("CR1")
             entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = TIMEOUT_S
             entity.connection_timeout = TIMEOUT_S
@@ -303,6 +305,7 @@ class CStoreSender(Sender):
         for association in self._associations.values():
             if association.is_established:
                 association.release()
+            close_rejected(association)
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from service.gateway.commitment_reporter import CommitmentReporter
 from service.gateway.commitment_reports import CommitmentReports, Verdict
 from service.gateway.database import MIGRATIONS, Database
 from service.gateway.destinations import Peer
+from service.gateway.dimse_sender import close_rejected
 from service.gateway.held_associations import HeldAssociations
 from service.gateway.leases import Leasing
 from service.gateway.related import build_related
@@ -50,6 +51,7 @@ class ReportTaker:
         self.reports: list[tuple[int, Dataset]] = []
         self.handlers: list[Any] = [(evt.EVT_N_EVENT_REPORT, self._on_report)]
         self.statuses: list[int] = []
+        self._asked: list[Association] = []
 
     def _on_report(self, event: evt.Event) -> tuple[int, None]:
         self.reports.append((event.event_type, event.event_information))
@@ -82,11 +84,19 @@ class ReportTaker:
         association = entity.associate(
             "127.0.0.1", gateway.dimse_port, ae_title="CXRGATEWAY", evt_handlers=self.handlers
         )
+        self._asked.append(association)
         status, _ = association.send_n_action(
             request, 1, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
         )
         assert status.Status == 0
         return str(request.TransactionUID), association
+
+    def hang_up(self) -> None:
+        """Release what is still open, and close the sockets of what was cut off."""
+        for association in self._asked:
+            if association.is_established:
+                association.release()
+            close_rejected(association)
 
     def transactions(self) -> list[str]:
         """Give the transactions that were reported, each as often as it was."""
@@ -94,9 +104,11 @@ class ReportTaker:
 
 
 @pytest.fixture
-def taker() -> ReportTaker:
+def taker() -> Iterator[ReportTaker]:
     """A peer that does not listen yet."""
-    return ReportTaker()
+    peer = ReportTaker()
+    yield peer
+    peer.hang_up()
 
 
 @pytest.fixture
