@@ -35,6 +35,15 @@ def threads_as_before() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Networks this small gain nothing by a second core, and lose much on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def make_kaggle_layout(root: Path, patients: int = PATIENTS_PER_CLASS) -> Path:
     """Write a data set of drawn radiographs in the Kaggle layout, two images a patient."""
     for folder, count in (("train", patients), ("test", 6)):

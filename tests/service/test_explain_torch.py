@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -37,20 +36,11 @@ from tests.service.conftest import make_settings
 from tests.service.harness import Running, running
 from tests.service.test_problems import verify_problem
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_thread")]
 
 MODELS = ("resnet18", "small_cnn")
 EXPLAIN = "/v1/explain"
 RADIOGRAPHS = 12
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """One thread per process is quickest where tests share the cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def settings_for(bundle: Path, **changes: Any) -> Settings:
