@@ -7,17 +7,15 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
 
 from cxr.command import run_command
+from training.arguments import Commands, add_compute, add_data, add_quiet, compute_of
 from training.commands_family import add_ensemble, add_svm, run_ensemble, run_svm
 from training.commands_gan import add_gan, run_gan, run_gan_effect, run_synthesize
 from training.commands_search import add_search, run_search
 from training.commands_series import add_cv, add_dummy, run_cv, run_dummy
-from training.commands_train import add_data, add_train, run_train
+from training.commands_train import add_train, run_train
 from training.explore.command import add_explore, run_explore
-
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -34,8 +32,8 @@ def _parser() -> argparse.ArgumentParser:
         "--split", default="test", help="train, val, test, or internal-train, -val, -test"
     )
     evaluate.add_argument("--out", type=Path, required=True, help="folder for the report")
-    evaluate.add_argument("--device", default="auto")
-    evaluate.add_argument("--quiet", action="store_true")
+    add_compute(evaluate)
+    add_quiet(evaluate)
 
     compare = commands.add_parser("compare", help="put runs or evaluations side by side")
     compare.add_argument("runs", type=Path, nargs="+", metavar="RUN")
@@ -62,7 +60,7 @@ def _add_explaining(commands: Commands) -> None:
     gradcam.add_argument("--target", metavar="CLASS", help="default: the positive class")
     gradcam.add_argument("--seed", type=int, default=0, help="of the choice of images")
     gradcam.add_argument("--out", type=Path, required=True, help="PNG file to write")
-    gradcam.add_argument("--device", default="auto")
+    add_compute(gradcam)
 
     faithfulness = commands.add_parser("faithfulness", help="measure what the heatmaps are worth")
     faithfulness.add_argument("--run", type=Path, required=True)
@@ -75,9 +73,8 @@ def _add_explaining(commands: Commands) -> None:
     faithfulness.add_argument(
         "--save", action="store_true", help="write explanation.json into the run, for its card"
     )
-    faithfulness.add_argument("--device", default="auto")
-    faithfulness.add_argument("--threads", type=int, default=0, help="CPU threads; default: all")
-    faithfulness.add_argument("--quiet", action="store_true")
+    add_compute(faithfulness)
+    add_quiet(faithfulness)
 
 
 def _add_limits(commands: Commands) -> None:
@@ -93,12 +90,11 @@ def _add_limits(commands: Commands) -> None:
     limits.add_argument(
         "--ages", type=float, nargs=2, metavar=("FROM", "TO"), help="years; default: the recipe's"
     )
-    limits.add_argument("--device", default="auto")
-    limits.add_argument("--quiet", action="store_true", help="no progress bars")
+    add_compute(limits)
+    add_quiet(limits)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from training.device import choose_compute
     from training.evaluate import evaluate_run
 
     report = evaluate_run(
@@ -106,7 +102,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         arguments.data,
         arguments.split,
         arguments.out,
-        choose_compute(arguments.device),
+        compute_of(arguments),
         quiet=arguments.quiet,
     )
     print(f"report written to {report}")
@@ -119,7 +115,6 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 
 def _gradcam(arguments: argparse.Namespace) -> None:
-    from training.device import choose_compute
     from training.gradcam import SheetPlan, write_sheet
     from training.subject import method_named
 
@@ -130,24 +125,19 @@ def _gradcam(arguments: argparse.Namespace) -> None:
         target=arguments.target,
         seed=arguments.seed,
     )
-    compute = choose_compute(arguments.device)
+    compute = compute_of(arguments)
     sheet = write_sheet(arguments.run, arguments.data, plan, arguments.out, compute)
     print(f"sheet written to {sheet}")
 
 
 def _faithfulness(arguments: argparse.Namespace) -> None:
-    import torch
-
     from cxr.digest import verify_replaceable
     from cxr.explain.evidence import EVIDENCE_NAME
     from cxr.explain.evidence_text import evidence_markdown
-    from training.device import choose_compute
     from training.faithfulness import Plan, measure_faithfulness, save_evidence
     from training.faithfulness_report import write_report
     from training.subject import methods_named
 
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
     plan = Plan(
         split=arguments.split,
         n=arguments.n,
@@ -157,9 +147,7 @@ def _faithfulness(arguments: argparse.Namespace) -> None:
     )
     if arguments.out:
         verify_replaceable(arguments.out, EVIDENCE_NAME)
-    findings = measure_faithfulness(
-        arguments.run, arguments.data, plan, choose_compute(arguments.device)
-    )
+    findings = measure_faithfulness(arguments.run, arguments.data, plan, compute_of(arguments))
     print(evidence_markdown(findings.evidence))
     if arguments.save:
         print(f"evidence written to {save_evidence(findings.evidence, arguments.run)}")
@@ -168,7 +156,6 @@ def _faithfulness(arguments: argparse.Namespace) -> None:
 
 
 def _limits(arguments: argparse.Namespace) -> None:
-    from training.device import choose_compute
     from training.limit import format_limits, limit_run, named_folder
     from training.limits import Elsewhere
 
@@ -178,7 +165,7 @@ def _limits(arguments: argparse.Namespace) -> None:
         out_of_scope=tuple(map(named_folder, arguments.out_of_scope)),
     )
     ages = None if arguments.ages is None else (arguments.ages[0], arguments.ages[1])
-    compute = choose_compute(arguments.device)
+    compute = compute_of(arguments)
     run = limit_run(
         arguments.run, arguments.data, elsewhere, compute, ages=ages, quiet=arguments.quiet
     )

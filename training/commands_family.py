@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from training.commands_train import Commands, add_data
+from training.arguments import Commands, add_compute, add_data, add_quiet, compute_of
 
 if TYPE_CHECKING:
     from training.derive import DerivingJob
@@ -38,25 +38,19 @@ def _add_deriving(command: argparse.ArgumentParser) -> None:
     command.add_argument("--version", default="1.0.0", help="of the new run")
     add_data(command)
     command.add_argument("--out", type=Path, required=True, help="run directory to make")
-    command.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    command.add_argument("--threads", type=int, default=0, help="CPU threads; default: all")
-    command.add_argument("--quiet", action="store_true", help="no progress bars")
+    add_compute(command)
+    add_quiet(command)
 
 
 def _job(arguments: argparse.Namespace, name: str) -> DerivingJob:
-    import torch
-
     from training.derive import DerivingJob
-    from training.device import choose_compute
 
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
     return DerivingJob(
         name=name,
         version=arguments.version,
         data=arguments.data,
         out=arguments.out,
-        compute=choose_compute(arguments.device),
+        compute=compute_of(arguments),
         quiet=arguments.quiet,
     )
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from training.commands_train import Commands, add_data
+from training.arguments import (
+    Commands,
+    add_compute,
+    add_data,
+    add_quiet,
+    add_split_file,
+    compute_of,
+)
 
 
 def add_gan(commands: Commands) -> None:
@@ -14,24 +21,21 @@ def add_gan(commands: Commands) -> None:
     gan.add_argument("--recipe", default="gan128", help="a .toml file, or a name: gan128, smoke")
     add_data(gan)
     gan.add_argument("--out", type=Path, required=True, help="directory to make")
-    gan.add_argument(
-        "--split-file", type=Path, help="split.csv of a run whose patients to keep apart likewise"
-    )
+    add_split_file(gan)
     gan.add_argument(
         "--features", type=Path, help="run whose embedding KID is taken in; default: resnet18"
     )
-    gan.add_argument("--device", default="auto", help="auto, cpu or cuda")
     gan.add_argument("--seed", type=int, help="default: the recipe's")
-    gan.add_argument("--threads", type=int, default=0, help="CPU threads; default: all")
     gan.add_argument("--restart", action="store_true", help="drop an unfinished training")
-    gan.add_argument("--quiet", action="store_true", help="no progress bars")
+    add_compute(gan)
+    add_quiet(gan)
 
     made = commands.add_parser("synthesize", help="write images of an AC-GAN as a data set")
     made.add_argument("--gan", type=Path, required=True, help="directory that gan made")
     made.add_argument("--n", type=int, default=500, help="images of each class")
     made.add_argument("--out", type=Path, required=True, help="folder to make")
     made.add_argument("--seed", type=int, default=0, help="of the noise")
-    made.add_argument("--device", default="auto")
+    add_compute(made)
 
     effect = commands.add_parser(
         "gan-effect", help="train a classifier with and without made images, and compare"
@@ -43,23 +47,17 @@ def add_gan(commands: Commands) -> None:
     effect.add_argument("--seeds", type=int, default=3, help="how many")
     effect.add_argument("--each", type=int, default=500, help="made images a class, arm 'even'")
     effect.add_argument("--minority", metavar="CLASS", help="default: the smallest class")
-    effect.add_argument("--device", default="auto")
-    effect.add_argument("--threads", type=int, default=0, help="CPU threads; default: all")
-    effect.add_argument("--quiet", action="store_true", help="no progress bars")
+    add_compute(effect)
+    add_quiet(effect)
 
 
 def run_gan(arguments: argparse.Namespace) -> None:
     """Train an AC-GAN."""
-    import torch
-
-    from training.device import choose_compute
     from training.gan.features import DEFAULT_FEATURES
     from training.gan.job import GanJob
     from training.gan.recipe import load_gan_recipe
     from training.gan.train import run_gan_training
 
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
     recipe = load_gan_recipe(arguments.recipe)
     if arguments.seed is not None:
         recipe = recipe.model_copy(update={"seed": arguments.seed})
@@ -67,7 +65,7 @@ def run_gan(arguments: argparse.Namespace) -> None:
         recipe=recipe,
         data=arguments.data,
         out=arguments.out,
-        compute=choose_compute(arguments.device),
+        compute=compute_of(arguments),
         features=arguments.features or DEFAULT_FEATURES,
         split_file=arguments.split_file,
         quiet=arguments.quiet,
@@ -78,31 +76,25 @@ def run_gan(arguments: argparse.Namespace) -> None:
 
 def run_synthesize(arguments: argparse.Namespace) -> None:
     """Write made images as a data set."""
-    from training.device import choose_compute
     from training.gan.synthesize import synthesize
 
-    compute = choose_compute(arguments.device)
+    compute = compute_of(arguments)
     out = synthesize(arguments.gan, arguments.out, arguments.n, arguments.seed, compute)
     print(f"images written to {out}")
 
 
 def run_gan_effect(arguments: argparse.Namespace) -> None:
     """Compare trainings with and without made images."""
-    import torch
-
-    from training.device import choose_compute
     from training.gan.effect import CLASSIFIER, EffectJob, measure_effect
     from training.gan.effect_report import effect_markdown
     from training.recipe import load_recipe
 
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
     job = EffectJob(
         recipe=load_recipe(arguments.recipe or str(CLASSIFIER)),
         data=arguments.data,
         synthetic=arguments.synthetic,
         out=arguments.out,
-        compute=choose_compute(arguments.device),
+        compute=compute_of(arguments),
         seeds=tuple(range(arguments.seeds)),
         each=arguments.each,
         minority=arguments.minority,

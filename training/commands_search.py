@@ -7,8 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from cxr.errors import RunError
+from training.arguments import Commands
 from training.commands_train import (
-    Commands,
     add_training_arguments,
     job_of,
     recipe_of,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from training.arguments import Commands
 from training.commands_train import (
-    Commands,
     add_training_arguments,
     job_of,
     recipe_of,

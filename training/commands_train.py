@@ -7,24 +7,21 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
+from training.arguments import Commands, add_compute, add_data, add_quiet, add_split_file
 from training.recipe import Recipe, load_recipe, recipe_names
 
 if TYPE_CHECKING:
     from training.distributed import World
     from training.job import TrainingJob
 
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-
 
 def add_train(commands: Commands) -> None:
     """Add the command's arguments."""
     train = commands.add_parser("train", help="train a network and write a run directory")
     add_training_arguments(train, "run directory to make")
-    train.add_argument(
-        "--split-file", type=Path, help="split.csv of a run whose patients to keep apart likewise"
-    )
+    add_split_file(train)
     train.add_argument(
         "--synthetic", type=Path, help="made images to learn from as well (training synthesize)"
     )
@@ -44,21 +41,9 @@ def add_training_arguments(command: argparse.ArgumentParser, out_help: str) -> N
     command.add_argument(
         "--split-kind", help="patient, official or patient_80_10_10; default: the recipe's"
     )
-    command.add_argument("--device", default="auto", help="auto, cpu or cuda")
     command.add_argument("--seed", type=int, help="default: the recipe's")
-    command.add_argument("--threads", type=int, default=0, help="CPU threads; default: all")
-    command.add_argument("--quiet", action="store_true", help="no progress bars")
-
-
-def add_data(command: argparse.ArgumentParser, *, required: bool = True) -> None:
-    """Add ``--data``, which may be repeated."""
-    command.add_argument(
-        "--data",
-        type=Path,
-        required=required,
-        action="append",
-        help="folder that holds train/ ...; repeat it for several data sets",
-    )
+    add_compute(command)
+    add_quiet(command)
 
 
 @contextmanager

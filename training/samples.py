@@ -5,12 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from cxr.dataset import LabelledImage
 from cxr.decoding import decode_image
@@ -18,6 +16,7 @@ from cxr.errors import DataError, InputError
 from cxr.image import ModelInput
 from cxr.labels import Task
 from cxr.preprocessing import Preprocessing, decode_options, to_model_input
+from training.reading import map_over_images
 
 log = logging.getLogger(__name__)
 
@@ -89,17 +88,7 @@ def load_samples(
         except InputError as error:
             return error
 
-    with ThreadPoolExecutor(workers) as pool:
-        loaded = list(
-            tqdm(
-                pool.map(load, images),
-                total=len(images),
-                desc="reading images",
-                unit="image",
-                disable=quiet,
-                dynamic_ncols=True,
-            )
-        )
+    loaded = map_over_images(load, images, workers, quiet)
     kept = [(i, r) for i, r in zip(images, loaded, strict=True) if not isinstance(r, InputError)]
     broken = [(i, r) for i, r in zip(images, loaded, strict=True) if isinstance(r, InputError)]
     _report_broken(broken, len(images))

@@ -5,21 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import TypeAlias
 
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+from training.arguments import Commands, add_data, add_quiet
 
 
 def add_explore(commands: Commands) -> None:
     """Add the command's arguments."""
     command = commands.add_parser("explore", help="one page about a data set, before training")
-    command.add_argument(
-        "--data", type=Path, required=True, action="append", help="a data set; may be repeated"
-    )
+    add_data(command)
     command.add_argument("--out", type=Path, required=True, help="folder for page and JSON")
     command.add_argument("--seed", type=int, default=0, help="of resampling and folds")
     command.add_argument("--workers", type=int, default=0, help="decoding threads; default: all")
-    command.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_quiet(command)
 
 
 def run_explore(arguments: argparse.Namespace) -> None:

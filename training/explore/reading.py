@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from cxr.errors import DataError, InputError
 from training.explore.facts import CLUES, Facts, measure_image
 from training.explore.listing import Listed
+from training.reading import map_over_images
 
 
 @dataclass(frozen=True)
@@ -81,17 +80,7 @@ def read_collection(listed: Sequence[Listed], workers: int, quiet: bool = False)
         except InputError as error:
             return str(error)
 
-    with ThreadPoolExecutor(workers) as pool:
-        results = list(
-            tqdm(
-                pool.map(measure, listed),
-                total=len(listed),
-                desc="reading images",
-                unit="image",
-                disable=quiet,
-                dynamic_ncols=True,
-            )
-        )
+    results = map_over_images(measure, listed, workers, quiet)
     pairs = list(zip(listed, results, strict=True))
     kept = [(one, facts) for one, facts in pairs if isinstance(facts, Facts)]
     if not kept:

@@ -1,0 +1,56 @@
+"""Arguments that several commands of ``python -m training`` share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from training.device import Compute
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def add_data(command: argparse.ArgumentParser) -> None:
+    """Add ``--data``, which may be repeated."""
+    command.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        action="append",
+        help="folder that holds train/ ...; repeat it for several data sets",
+    )
+
+
+def add_split_file(command: argparse.ArgumentParser) -> None:
+    """Add ``--split-file``."""
+    command.add_argument(
+        "--split-file", type=Path, help="split.csv of a run whose patients to keep apart likewise"
+    )
+
+
+def add_compute(command: argparse.ArgumentParser) -> None:
+    """Add where a command computes."""
+    command.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    command.add_argument("--threads", type=int, default=0, help="CPU threads; default: all")
+
+
+def add_quiet(command: argparse.ArgumentParser) -> None:
+    """Add ``--quiet``, for commands that show how far they are."""
+    command.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+def compute_of(arguments: argparse.Namespace) -> Compute:
+    """Choose the device, and set the CPU threads of this process.
+
+    Raises:
+        RunError: There is no such device.
+    """
+    import torch
+
+    from training.device import choose_compute
+
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    return choose_compute(arguments.device)
