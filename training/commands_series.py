@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from training.arguments import Commands
 from training.commands_train import (
@@ -11,6 +12,9 @@ from training.commands_train import (
     recipe_of,
     training_world,
 )
+
+SMALL_RECIPE = Path(__file__).parent / "dummy_class.toml"
+"""Of ``dummy-class``, where no other is given."""
 
 
 def add_cv(commands: Commands) -> None:
@@ -41,7 +45,7 @@ def add_dummy(commands: Commands) -> None:
     dummy = commands.add_parser(
         "dummy-class", help="train with and without a class for ambiguous images, and compare"
     )
-    add_training_arguments(dummy, "folder for the runs and their comparison")
+    add_training_arguments(dummy, "folder for the runs and their comparison", SMALL_RECIPE)
     dummy.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     dummy.add_argument("--share", type=float, default=0.1, help="of the training images")
 

@@ -30,10 +30,22 @@ def add_train(commands: Commands) -> None:
     train.add_argument("--restart", action="store_true", help="drop an unfinished training")
 
 
-def add_training_arguments(command: argparse.ArgumentParser, out_help: str) -> None:
-    """Add what every command that trains is told."""
+def add_training_arguments(
+    command: argparse.ArgumentParser, out_help: str, recipe: Path | None = None
+) -> None:
+    """Add what every command that trains is told.
+
+    Args:
+        command: Gets the arguments.
+        out_help: What ``--out`` is.
+        recipe: The default of ``--recipe``; None: it must be given.
+    """
+    known = f"a .toml file, or one of {', '.join(recipe_names())}"
     command.add_argument(
-        "--recipe", required=True, help=f"a .toml file, or one of {', '.join(recipe_names())}"
+        "--recipe",
+        required=recipe is None,
+        default=recipe and str(recipe),
+        help=known if recipe is None else f"{known}; default: a small one of this command",
     )
     add_data(command)
     command.add_argument("--out", type=Path, required=True, help=out_help)

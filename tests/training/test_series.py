@@ -15,10 +15,11 @@ from cxr.split import read_split_file
 from tests.conftest import make_kaggle_layout
 from training import finish
 from training.__main__ import main
+from training.commands_series import SMALL_RECIPE
 from training.cross_validation import CrossValidation
 from training.dummy_experiment import DummyExperiment
 from training.limits import Limits, find_limits
-from training.recipe import RECIPES_DIR
+from training.recipe import RECIPES_DIR, load_recipe
 from training.series import figure_of, format_figure
 from training.trainer import Trainer
 
@@ -129,3 +130,10 @@ def test_one_run_has_no_deviation_and_undefined_figures_are_left_out() -> None:
     assert format_figure(figure_of([1.0, None, 3.0])) == "2.000 ± 1.414"
     assert format_figure(figure_of([0.5])) == "0.500"
     assert format_figure(figure_of([None])) == "-"
+
+
+def test_default_recipe_of_the_experiment_asks_about_ambiguous_classes() -> None:
+    """Without --recipe a small network learns three classes, two of which are often confused."""
+    recipe = load_recipe(str(SMALL_RECIPE))
+    assert recipe.task == "ternary"
+    assert recipe.dummy_class is None
