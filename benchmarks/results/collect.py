@@ -9,6 +9,7 @@ from benchmarks.child import MeasureError
 from benchmarks.machine import describe_machine
 from benchmarks.results.cost import measure_costs
 from benchmarks.results.document import Cost, Experiment, Results, Trained
+from benchmarks.results.generated import Generated
 from benchmarks.table import machine_line
 from cxr.run import RUN_NAME, Run, open_run
 from training.recipe import recipe_names
@@ -41,12 +42,16 @@ def find_runs(folders: Sequence[Path]) -> list[tuple[Path, Run]]:
 
 
 def collect(
-    runs: Sequence[tuple[Path, Run]], experiments: Sequence[Path], heatmaps: str | None
+    runs: Sequence[tuple[Path, Run]],
+    generated: Generated | None,
+    experiments: Sequence[Path],
+    heatmaps: str | None,
 ) -> Results:
     """Measure costs and put everything together.
 
     Args:
         runs: What was trained.
+        generated: Figures of an AC-GAN, if there is one.
         experiments: Markdown files with the tables of other comparisons.
         heatmaps: What the drawing of mean heatmaps is of; None if there is none.
     """
@@ -59,6 +64,7 @@ def collect(
         at=machine["at"],
         runs=tuple(_trained(run, cost) for (_, run), cost in zip(runs, costs, strict=True)),
         smoke_only=tuple(n for n in recipe_names() if n not in trained and n != SMOKE),
+        generated=generated,
         experiments=tuple(Experiment(name=p.stem, markdown=p.read_text()) for p in experiments),
         heatmaps=heatmaps,
     )

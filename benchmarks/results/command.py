@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks.results.collect import collect, find_runs
 from benchmarks.results.drawings import draw_heatmaps, mean_heatmaps, write_curves
+from benchmarks.results.generated import show_generator
 from benchmarks.results.kept import DOCUMENT, FOLDER, PAGE
 from benchmarks.results.page import render_results
 from training.report import render_png
@@ -27,9 +28,10 @@ def run_results(given: argparse.Namespace) -> Path:
         maps = {run.name: mean_heatmaps(path, run, given.data, given.images) for path, run in runs}
         (FOLDER / HEATMAPS).write_bytes(render_png(draw_heatmaps(maps)))
         heatmaps = f"{given.images} internal test images, evenly over the classes"
-    results = collect(runs, given.experiment, heatmaps)
     for path in FOLDER.glob("*.svg"):
         path.unlink()
+    generated = None if given.gan is None else show_generator(given.gan, FOLDER)
+    results = collect(runs, generated, given.experiment, heatmaps)
     for run in results.runs:
         if run.curves:
             write_curves(run.name, run.curves, FOLDER)

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from benchmarks.child import MeasureError
+from benchmarks.results.generated import Generated
 from cxr.estimate import Estimate
 from cxr.manifest import TaskSection
 from cxr.run import EpochRecord
@@ -67,6 +68,8 @@ class Results(Section):
     runs: tuple[Trained, ...]
     smoke_only: tuple[str, ...]
     """Recipes without a run here: the tests train them for a step or two, no more."""
+    generated: Generated | None
+    """An AC-GAN; None if none is shown."""
     experiments: tuple[Experiment, ...]
     heatmaps: str | None
     """What the drawing of mean heatmaps is of; None if there is none."""

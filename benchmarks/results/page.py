@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from benchmarks.results.document import Results, Trained
+from benchmarks.results.generated import generated_markdown
 from benchmarks.results.published import PUBLISHED, Published
 from benchmarks.table import markdown
 from cxr.class_metrics import CLASS_ACCURACY, MACRO_AUROC, RECALL
@@ -56,9 +57,15 @@ def render_results(results: Results) -> str:
     pieces += ["## Training and validation curves", *_curves(results.runs)]
     if results.heatmaps is not None:
         pieces += ["## Where they look", HEATMAPS.format(of=results.heatmaps)]
-    for experiment in results.experiments:
-        pieces.append(experiment.markdown.strip())
+    if results.generated is not None:
+        pieces.append(generated_markdown(results.generated))
+    pieces += [_as_section(experiment.markdown) for experiment in results.experiments]
     return "\n\n".join(piece.strip() for piece in pieces) + "\n"
+
+
+def _as_section(page: str) -> str:
+    """Make a page's title that of a section."""
+    return f"#{page}" if page.startswith("# ") else page
 
 
 def _task(task: Task, runs: Sequence[Trained]) -> Iterable[str]:

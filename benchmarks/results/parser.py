@@ -11,6 +11,7 @@ def add_results(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", type=Path, nargs="+", help="run directories, or folders of them")
     parser.add_argument("--data", type=Path, help="data set, for the heatmaps; without it none")
     parser.add_argument("--images", type=int, default=60, help="of the heatmaps of a network")
+    parser.add_argument("--gan", type=Path, help="directory of python -m training gan, to show")
     parser.add_argument(
         "--experiment", type=Path, action="append", default=[], metavar="MD", help="a table to add"
     )

@@ -24,8 +24,8 @@ from training.report import render_png
 def results(smoke_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Results:
     """The document of one run and one experiment."""
     table = tmp_path_factory.mktemp("experiments") / "synthetic.md"
-    table.write_text("## Synthetic images\n\nThey help no one.\n")
-    return collect(find_runs([smoke_run.parent]), [table], None)
+    table.write_text("# Synthetic images\n\nThey help no one.\n")
+    return collect(find_runs([smoke_run.parent]), None, [table], None)
 
 
 def test_figures_are_the_runs_own(results: Results, smoke_run: Path) -> None:
@@ -48,7 +48,7 @@ def test_page_says_what_was_not_trained(results: Results) -> None:
     untrained = set(recipe_names()) - {"smoke"}
     assert set(results.smoke_only) == untrained
     assert "`resnet18`" in page.partition("Only run as a smoke test")[2].partition("\n")[0]
-    assert "They help no one." in page
+    assert "\n## Synthetic images\n\nThey help no one." in page
     assert all(title in page for title in ("## Normal or pneumonia", "## Viral or bacterial"))
 
 
