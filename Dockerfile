@@ -38,8 +38,8 @@ RUN python requirements.py bundles > wanted.txt \
 COPY cxr cxr
 COPY export export
 COPY models models
-RUN for run in models/*; do \
-      /opt/venv/bin/python -m export build --run "$run" --out /opt/cxr/bundles || exit 1; \
+RUN for run in models/*/run.json; do \
+      /opt/venv/bin/python -m export build --run "${run%/run.json}" --out /opt/cxr/bundles || exit 1; \
     done
 
 FROM python AS service
