@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cxr.arguments import add_data, add_quiet
 from cxr.command import run_command
 from cxr.errors import BundleError
 from cxr.manifest import FP32
@@ -33,20 +34,20 @@ def _parser() -> argparse.ArgumentParser:
         "quantize", help="measure on the data what eight bits need and cost; kept in the run"
     )
     quantize.add_argument("--run", type=Path, required=True, help="run directory")
-    _add_data(quantize)
+    add_data(quantize)
     quantize.add_argument(
         "--images", type=_count, default=256, help="training images to measure ranges on"
     )
     quantize.add_argument("--threads", type=_count, default=1, help="of one run of the graph")
-    quantize.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_quiet(quantize)
 
     reference = commands.add_parser(
         "reference", help="answer the validation images, for telling drift; kept in the run"
     )
     reference.add_argument("--run", type=Path, required=True, help="run directory")
     reference.add_argument("--bundle", type=Path, required=True, help="built of that run")
-    _add_data(reference)
-    reference.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_data(reference)
+    add_quiet(reference)
 
     verify = commands.add_parser("verify", help="check digests, goldens and parity of a bundle")
     verify.add_argument("--bundle", type=Path, required=True)
@@ -76,18 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--precision", choices=PRECISIONS, default=FP32)
     evaluate.add_argument("--provider", choices=("cpu", "cuda"), default="cpu")
     evaluate.add_argument("--json", type=Path, help="write metrics and every probability here")
-    evaluate.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_quiet(evaluate)
     return parser
-
-
-def _add_data(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--data",
-        type=Path,
-        required=True,
-        action="append",
-        help="folder that holds train/ ...; repeat it for several data sets",
-    )
 
 
 def _count(text: str) -> int:

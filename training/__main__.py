@@ -8,8 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from cxr.arguments import add_data, add_quiet
 from cxr.command import run_command
-from training.arguments import Commands, add_compute, add_data, add_quiet, compute_of
+from training.arguments import Commands, add_compute, compute_of
 from training.commands_family import add_ensemble, add_svm, run_ensemble, run_svm
 from training.commands_gan import add_gan, run_gan, run_gan_effect, run_synthesize
 from training.commands_search import add_search, run_search

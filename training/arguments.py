@@ -12,17 +12,6 @@ if TYPE_CHECKING:
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
-def add_data(command: argparse.ArgumentParser) -> None:
-    """Add ``--data``, which may be repeated."""
-    command.add_argument(
-        "--data",
-        type=Path,
-        required=True,
-        action="append",
-        help="folder that holds train/ ...; repeat it for several data sets",
-    )
-
-
 def add_split_file(command: argparse.ArgumentParser) -> None:
     """Add ``--split-file``."""
     command.add_argument(
@@ -34,11 +23,6 @@ def add_compute(command: argparse.ArgumentParser) -> None:
     """Add where a command computes."""
     command.add_argument("--device", default="auto", help="auto, cpu or cuda")
     command.add_argument("--threads", type=int, default=0, help="CPU threads; default: all")
-
-
-def add_quiet(command: argparse.ArgumentParser) -> None:
-    """Add ``--quiet``, for commands that show how far they are."""
-    command.add_argument("--quiet", action="store_true", help="no progress bars")
 
 
 def compute_of(arguments: argparse.Namespace) -> Compute:

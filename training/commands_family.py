@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from training.arguments import Commands, add_compute, add_data, add_quiet, compute_of
+from cxr.arguments import add_data, add_quiet
+from training.arguments import Commands, add_compute, compute_of
 
 if TYPE_CHECKING:
     from training.derive import DerivingJob

@@ -5,14 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from training.arguments import (
-    Commands,
-    add_compute,
-    add_data,
-    add_quiet,
-    add_split_file,
-    compute_of,
-)
+from cxr.arguments import add_data, add_quiet
+from training.arguments import Commands, add_compute, add_split_file, compute_of
 
 
 def add_gan(commands: Commands) -> None:

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from training.arguments import Commands, add_compute, add_data, add_quiet, add_split_file
+from cxr.arguments import add_data, add_quiet
+from training.arguments import Commands, add_compute, add_split_file
 from training.recipe import Recipe, load_recipe, recipe_names
 
 if TYPE_CHECKING:

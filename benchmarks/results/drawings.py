@@ -26,10 +26,21 @@ Maps = dict[str, NDArray[np.float32]]
 """Mean heatmap of each class, (h, w) in [0, 1]."""
 
 
+def write_svg(figure: Figure, path: Path, salt: str) -> None:
+    """Write a figure, the same bytes for the same curves.
+
+    Args:
+        figure: What is drawn.
+        path: File to write.
+        salt: Of the identifiers in it.
+    """
+    with mpl.rc_context({"svg.hashsalt": salt}):
+        figure.savefig(path, metadata={"Date": None})
+
+
 def write_curves(name: str, curves: Sequence[EpochRecord], folder: Path) -> None:
-    """Write a run's curves as NAME.svg, the same bytes for the same curves."""
-    with mpl.rc_context({"svg.hashsalt": name}):
-        draw_curves(curves).savefig(folder / f"{name}.svg", metadata={"Date": None})
+    """Write a run's curves as NAME.svg."""
+    write_svg(draw_curves(curves), folder / f"{name}.svg", name)
 
 
 def mean_heatmaps(path: Path, run: Run, data: Path, images: int) -> Maps:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib as mpl
-import numpy as np
-
+from benchmarks.results.drawings import write_svg
 from benchmarks.table import markdown
 from cxr.section import Section
 from training.device import choose_compute
-from training.gan.pictures import PREVIEW_COLUMNS, render_sheet, sample_images
+from training.gan.pictures import render_rows
 from training.gan.recipe import GanRecipe
 from training.gan.record import GanRun, Worth, open_gan
 from training.gan.report import draw_gan_curves
@@ -49,15 +47,10 @@ def show_generator(path: Path, folder: Path) -> Generated:
         RunError: It is not such a directory, or damaged.
     """
     run = open_gan(path)
-    with mpl.rc_context({"svg.hashsalt": run.name}):
-        draw_gan_curves(run).savefig(folder / CURVES, metadata={"Date": None})
+    write_svg(draw_gan_curves(run), folder / CURVES, run.name)
     generator, recipe = load_generator(path, run), GanRecipe.model_validate(run.recipe)
     compute = choose_compute("cpu").exact
-    rows = [
-        sample_images(generator, label, PREVIEW_COLUMNS, recipe, compute)
-        for label in range(len(run.task.classes))
-    ]
-    (folder / IMAGES).write_bytes(render_sheet(np.concatenate(rows), PREVIEW_COLUMNS))
+    (folder / IMAGES).write_bytes(render_rows(generator, len(run.task.classes), recipe, compute))
     return _figures(run)
 
 

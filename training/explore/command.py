@@ -6,7 +6,8 @@ import argparse
 import os
 from pathlib import Path
 
-from training.arguments import Commands, add_data, add_quiet
+from cxr.arguments import add_data, add_quiet
+from training.arguments import Commands
 
 
 def add_explore(commands: Commands) -> None:

@@ -46,6 +46,15 @@ def sample_images(
     return generate(generator, np.full(n, label, dtype=np.int64), seed, compute)
 
 
+def render_rows(generator: Generator, classes: int, recipe: GanRecipe, compute: Compute) -> bytes:
+    """Draw a row of images of each class, from the same noise every time: PNG bytes."""
+    rows = [
+        sample_images(generator, label, PREVIEW_COLUMNS, recipe, compute)
+        for label in range(classes)
+    ]
+    return render_sheet(np.concatenate(rows), PREVIEW_COLUMNS)
+
+
 def write_preview(
     generator: Generator,
     task: Task,
@@ -55,10 +64,6 @@ def write_preview(
     epoch: int,
 ) -> Path:
     """Write ``epoch-NNN.png``: a row of each class, from the same noise every time."""
-    rows = [
-        sample_images(generator, label, PREVIEW_COLUMNS, recipe, compute)
-        for label in range(len(task.classes))
-    ]
     path = directory / f"epoch-{epoch + 1:03d}.png"
-    path.write_bytes(render_sheet(np.concatenate(rows), PREVIEW_COLUMNS))
+    path.write_bytes(render_rows(generator, len(task.classes), recipe, compute))
     return path
