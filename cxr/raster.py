@@ -1,4 +1,4 @@
-"""JPEG and PNG files to grey images, through Pillow."""
+"""JPEG and PNG files to grey images."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from PIL import Image
 
 from cxr.errors import InputError, UnreadableImageError
 from cxr.image import DecodedImage, GrayImage
+from cxr.plain_jpeg import read_jpeg_frame, verify_memory
+from cxr.png import decode_png
 from cxr.silence import silence
 
 silence("PIL")  # of oddities that are not ours to log, and with what EXIF and text chunks say
@@ -17,19 +19,17 @@ silence("PIL")  # of oddities that are not ours to log, and with what EXIF and t
 # The declared size is checked against our own limit, which answers with a clear error.
 Image.MAX_IMAGE_PIXELS = None
 
-_PILLOW_FORMATS = {"jpeg": ("JPEG",), "png": ("PNG",)}
-_HIGH_DEPTH_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 _CHROMA_SAMPLE_PX = 64  # colour is judged on a thumbnail of this side
 _ORIENTATION_TAG = 0x0112
 _TRANSPOSING_ORIENTATIONS = frozenset({5, 6, 7, 8})
-_UPRIGHT_BY = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+_UPRIGHT_BY: dict[int, Callable[[GrayImage], GrayImage]] = {
+    2: np.fliplr,
+    3: lambda pixels: np.rot90(pixels, 2),
+    4: np.flipud,
+    5: np.transpose,
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: np.rot90(pixels, 2).T,
+    8: np.rot90,
 }
 """Exif 2.3, 4.6.4: the value of Orientation with the operation that undoes it."""
 
@@ -56,28 +56,23 @@ def decode_raster(
 
     Raises:
         UnreadableImageError: Truncated or corrupt.
+        UnsupportedMediaError: A JPEG of a kind that only DICOM holds.
+        ImageTooLargeError: Refused by its header.
     """
-    try:
-        with Image.open(io.BytesIO(data), formats=_PILLOW_FORMATS[kind]) as picture:
-            width, height = picture.size
-            verify_pixels(width, height)
-            if kind == "jpeg" and reduce_to_px:
-                _draft(picture, reduce_to_px)
-            orientation = _orientation_of(picture)
-            picture.load()
-            oriented = _upright(picture, orientation)
-            if orientation in _TRANSPOSING_ORIENTATIONS:
-                width, height = height, width
-            pixels, notes = _to_gray(oriented)
-            chroma = _mean_chroma(oriented)
-    except (InputError, MemoryError):
-        raise
-    except Exception:  # Pillow's decoders raise whatever the bytes lead them to
-        raise UnreadableImageError(
-            f"The {kind.upper()} file is truncated or corrupt. Send the complete original file."
-        ) from None
+    if kind == "png":
+        png = decode_png(data, verify_pixels)
+        pixels, orientation = png.pixels, _orientation_of(_exif_of(png.exif))
+        height, width = pixels.shape
+        chroma, notes = png.chroma, png.notes
+    else:
+        pixels, orientation, (width, height), chroma = _decode_jpeg(
+            data, verify_pixels, reduce_to_px
+        )
+        notes = ()
+    if orientation in _TRANSPOSING_ORIENTATIONS:
+        width, height = height, width
     return DecodedImage(
-        pixels=pixels,
+        pixels=_upright(pixels, orientation),
         format=kind,
         width=width,
         height=height,
@@ -87,16 +82,51 @@ def decode_raster(
     )
 
 
-def _orientation_of(picture: Image.Image) -> int:
+def _decode_jpeg(
+    data: bytes, verify_pixels: Callable[[int, int], None], reduce_to_px: int
+) -> tuple[GrayImage, int, tuple[int, int], float]:
+    """Return pixels, orientation, the source's width and height, and chroma."""
+    frame = read_jpeg_frame(data)
     try:
-        return int(picture.getexif().get(_ORIENTATION_TAG, 1))
+        with Image.open(io.BytesIO(data), formats=("JPEG",)) as picture:
+            size = picture.size
+            verify_pixels(*size)
+            if reduce_to_px:
+                _draft(picture, reduce_to_px)
+            verify_memory(frame, *picture.size)
+            orientation = _orientation_of(picture.getexif)
+            picture.load()
+            chroma = _mean_chroma(picture)
+            gray = picture.convert("L")
+    except (InputError, MemoryError):
+        raise
+    except Exception:  # Pillow's decoders raise whatever the bytes lead them to
+        raise UnreadableImageError(
+            "The JPEG file is truncated or corrupt. Send the complete original file."
+        ) from None
+    picture.close()  # its pixels are let go before those of the grey picture are copied
+    return np.asarray(gray, dtype=np.uint8), orientation, size, chroma
+
+
+def _exif_of(block: bytes) -> Callable[[], Image.Exif]:
+    def read() -> Image.Exif:
+        exif = Image.Exif()
+        exif.load(block)
+        return exif
+
+    return read
+
+
+def _orientation_of(read_exif: Callable[[], Image.Exif]) -> int:
+    try:
+        return int(read_exif().get(_ORIENTATION_TAG, 1))
     except Exception:  # a broken EXIF block is no reason to refuse sound pixels
         return 1
 
 
-def _upright(picture: Image.Image, orientation: int) -> Image.Image:
+def _upright(pixels: GrayImage, orientation: int) -> GrayImage:
     operation = _UPRIGHT_BY.get(orientation)
-    return picture if operation is None else picture.transpose(operation)
+    return pixels if operation is None else np.ascontiguousarray(operation(pixels))
 
 
 def _draft(picture: Image.Image, reduce_to_px: int) -> None:
@@ -109,30 +139,10 @@ def _draft(picture: Image.Image, reduce_to_px: int) -> None:
         picture.draft(picture.mode, wanted)
 
 
-def _to_gray(picture: Image.Image) -> tuple[GrayImage, tuple[str, ...]]:
-    if picture.mode in _HIGH_DEPTH_MODES:
-        return _high_depth_to_gray(picture)
-    if picture.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in picture.info:
-        rgba = picture.convert("RGBA")
-        black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
-        picture = Image.alpha_composite(black, rgba)
-    gray = picture if picture.mode == "L" else picture.convert("L")
-    return np.asarray(gray, dtype=np.uint8), ()
-
-
-def _high_depth_to_gray(picture: Image.Image) -> tuple[GrayImage, tuple[str, ...]]:
-    values = np.asarray(picture).astype(np.float32)
-    peak = float(values.max(initial=0.0))
-    bits = max(8, int(np.ceil(np.log2(peak + 1.0))) if peak > 0 else 8)
-    scaled = np.clip(values * (255.0 / (2.0**bits - 1.0)) + 0.5, 0.0, 255.0)
-    return scaled.astype(np.uint8), (f"Scaled from {bits} to 8 bits per pixel.",)
-
-
 def _mean_chroma(picture: Image.Image) -> float:
-    if picture.mode not in ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr", "RGBa"):
+    if picture.mode == "L":
         return 0.0
-    thumbnail = picture.convert("RGB").resize(
-        (_CHROMA_SAMPLE_PX, _CHROMA_SAMPLE_PX), Image.Resampling.BOX
-    )
+    colours = picture if picture.mode == "RGB" else picture.convert("RGB")
+    thumbnail = colours.resize((_CHROMA_SAMPLE_PX, _CHROMA_SAMPLE_PX), Image.Resampling.BOX)
     channels = np.asarray(thumbnail, dtype=np.int16)
     return float((channels.max(axis=2) - channels.min(axis=2)).mean())
