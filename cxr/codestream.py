@@ -7,7 +7,7 @@ header declares. Both are looked at here before any of them runs.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cxr.errors import ImageTooLargeError, UnreadableImageError
 
@@ -18,7 +18,7 @@ END = b"\xff\xd9"  # EOI of ITU-T T.81 and T.87, EOC of T.800 alike
 
 _JPEG_SIZES = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xF7})  # SOF0 to SOF3, SOF55 of JPEG-LS
 _JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a length: TEM, RST, SOI
-_SCAN, _ADOBE = 0xDA, 0xEE
+_SCAN, _JFIF, _ADOBE = 0xDA, 0xE0, 0xEE
 _TILE_PART, _CODING, _COMPONENT_CODING = 0xFF90, 0xFF52, 0xFF53
 _DATA, _END_OF_STREAM = 0xFF93, 0xFFD9
 
@@ -38,7 +38,8 @@ class Header:
         components: 1 for grey, 3 for colour.
         bits: Per sample.
         signed: Whether samples are two's complement; only JPEG 2000 knows.
-        adobe_transform: Of JPEG's APP14, None without it: 0 is RGB, 1 is YCbCr.
+        is_ycc: Whether a JPEG of three components says that they are YCbCr (True) or RGB
+            (False): by its JFIF marker, else by Adobe's; None if it has neither.
     """
 
     width: int
@@ -46,7 +47,7 @@ class Header:
     components: int
     bits: int
     signed: bool = False
-    adobe_transform: int | None = None
+    is_ycc: bool | None = None
 
 
 def read_jpeg(stream: bytes) -> Header:
@@ -61,7 +62,7 @@ def read_jpeg(stream: bytes) -> Header:
     if not stream.startswith(JPEG_START) or not stream.rstrip(b"\0\xff").endswith(END):
         raise UnreadableImageError(CUT)
     found: Header | None = None
-    transform: int | None = None
+    is_jfif, transform = False, None
     position = 2
     while True:
         marker, position = _jpeg_marker(stream, position)
@@ -74,6 +75,8 @@ def read_jpeg(stream: bytes) -> Header:
                 raise UnreadableImageError(CUT)
             bits, height, width, components = struct.unpack(">BHHB", body[:6])
             found = Header(width, height, components, bits)
+        elif marker == _JFIF and body.startswith(b"JFIF\0"):
+            is_jfif = True
         elif marker == _ADOBE and body.startswith(b"Adobe") and len(body) >= 12:
             transform = body[11]
         elif marker == _SCAN:
@@ -81,7 +84,9 @@ def read_jpeg(stream: bytes) -> Header:
         position += max(length, 2)
     if found is None:
         raise UnreadableImageError(CUT)
-    return Header(found.width, found.height, found.components, found.bits, False, transform)
+    # JFIF is YCbCr whatever else is said, as libjpeg has it.
+    is_ycc = True if is_jfif else None if transform is None else transform != 0
+    return replace(found, is_ycc=is_ycc)
 
 
 def _jpeg_marker(stream: bytes, position: int) -> tuple[int, int]:

@@ -6,23 +6,14 @@ import re
 
 from pydicom.dataset import Dataset
 
+from cxr.body_part import is_chest
 from cxr.dicom_age import age_years_of
+from cxr.dicom_values import text_of
 from cxr.image import DicomFacts
-
-VIEW_OF_CODE = {
-    "R-10206": "AP",
-    "399348003": "AP",
-    "R-10214": "PA",
-    "272479007": "PA",
-    "R-10236": "LL",
-    "399173006": "LL",
-    "R-10232": "RL",
-    "399198007": "RL",
-}
-"""PS3.16 CID 4010, as SNOMED RT and SNOMED CT: the view where ViewPosition is empty."""
+from cxr.projection import projection_of
 
 NO_VIEW = (
-    "The DICOM header names no view position; the model reads frontal views (PA, AP), and a "
+    "The DICOM header names no known view position; the model reads frontal views (PA, AP), and a "
     "lateral one may have gone unnoticed."
 )
 FOR_PROCESSING = (
@@ -43,11 +34,14 @@ NO_CODE = "?"
 
 
 def facts_of(ds: Dataset) -> DicomFacts:
-    """Give the technical codes of a header."""
+    """Return the technical codes of a header."""
+    projection, code = projection_of(ds)
     return DicomFacts(
         modality=_code(ds, "Modality"),
-        view_position=_view_of(ds),
+        view_position=_code(ds, "ViewPosition") or code,
+        projection=projection,
         body_part=_code(ds, "BodyPartExamined"),
+        is_chest=is_chest(text_of(ds, "BodyPartExamined")),
         photometric_interpretation=_code(ds, "PhotometricInterpretation"),
         transfer_syntax_uid=str(ds.file_meta.TransferSyntaxUID),
         age_years=age_years_of(ds),
@@ -57,9 +51,9 @@ def facts_of(ds: Dataset) -> DicomFacts:
 
 
 def header_warnings(facts: DicomFacts) -> tuple[str, ...]:
-    """Give the sentences for the sender to which a header gives cause."""
+    """Return the sentences for the sender to which a header gives cause."""
     found = (
-        (NO_VIEW, not facts.view_position),
+        (NO_VIEW, facts.projection is None),
         (FOR_PROCESSING, facts.presentation_intent == "FOR PROCESSING"),
         (BURNED_IN, facts.burned_in_annotation == "YES"),
     )
@@ -67,17 +61,5 @@ def header_warnings(facts: DicomFacts) -> tuple[str, ...]:
 
 
 def _code(ds: Dataset, keyword: str) -> str:
-    code = _text(ds, keyword)
+    code = text_of(ds, keyword).upper()
     return code if CODE.fullmatch(code) else NO_CODE
-
-
-def _text(ds: Dataset, keyword: str) -> str:
-    value = ds.get(keyword)
-    return "" if value is None else str(value).strip().upper()
-
-
-def _view_of(ds: Dataset) -> str:
-    stated = _code(ds, "ViewPosition")
-    if stated or not ds.get("ViewCodeSequence"):
-        return stated
-    return VIEW_OF_CODE.get(_text(ds.ViewCodeSequence[0], "CodeValue"), "")

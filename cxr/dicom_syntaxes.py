@@ -40,11 +40,13 @@ class Syntax:
         uid: (0002,0010).
         name: The standard's, shortened.
         codec: None where pixels stand uncompressed or run-length encoded.
+        is_lossy: Whether decoded values may differ from those that were encoded.
     """
 
     uid: str
     name: str
     codec: Codec | None = None
+    is_lossy: bool = False
 
 
 _JPEG = Codec(JPEG, jpeg8_decode, "libjpeg-turbo (IJG, BSD-3-Clause)")
@@ -60,19 +62,19 @@ READ = (
     Syntax("1.2.840.10008.1.2.1.99", "Deflated Explicit VR Little Endian"),
     Syntax("1.2.840.10008.1.2.2", "Explicit VR Big Endian (retired)"),
     Syntax(RLE, "RLE Lossless"),
-    Syntax("1.2.840.10008.1.2.4.50", "JPEG Baseline, 8 bits (process 1)", _JPEG),
-    Syntax("1.2.840.10008.1.2.4.51", "JPEG Extended, 12 bits (processes 2 and 4)", _JPEG),
-    Syntax("1.2.840.10008.1.2.4.53", "JPEG Spectral Selection (6 and 8, retired)", _JPEG),
-    Syntax("1.2.840.10008.1.2.4.55", "JPEG Full Progression (10 and 12, retired)", _JPEG),
+    Syntax("1.2.840.10008.1.2.4.50", "JPEG Baseline, 8 bits (process 1)", _JPEG, True),
+    Syntax("1.2.840.10008.1.2.4.51", "JPEG Extended, 12 bits (processes 2 and 4)", _JPEG, True),
+    Syntax("1.2.840.10008.1.2.4.53", "JPEG Spectral Selection (6 and 8, retired)", _JPEG, True),
+    Syntax("1.2.840.10008.1.2.4.55", "JPEG Full Progression (10 and 12, retired)", _JPEG, True),
     Syntax("1.2.840.10008.1.2.4.57", "JPEG Lossless (process 14)", _LOSSLESS),
     Syntax("1.2.840.10008.1.2.4.70", "JPEG Lossless, first-order prediction (SV1)", _LOSSLESS),
     Syntax("1.2.840.10008.1.2.4.80", "JPEG-LS Lossless", _JPEG_LS),
-    Syntax("1.2.840.10008.1.2.4.81", "JPEG-LS Near-lossless", _JPEG_LS),
+    Syntax("1.2.840.10008.1.2.4.81", "JPEG-LS Near-lossless", _JPEG_LS, True),
     Syntax("1.2.840.10008.1.2.4.90", "JPEG 2000 Lossless Only", _JPEG_2000),
-    Syntax("1.2.840.10008.1.2.4.91", "JPEG 2000", _JPEG_2000),
+    Syntax("1.2.840.10008.1.2.4.91", "JPEG 2000", _JPEG_2000, True),
     Syntax("1.2.840.10008.1.2.4.201", "HTJ2K Lossless Only", _JPEG_2000),
     Syntax("1.2.840.10008.1.2.4.202", "HTJ2K Lossless with RPCL order", _JPEG_2000),
-    Syntax("1.2.840.10008.1.2.4.203", "HTJ2K", _JPEG_2000),
+    Syntax("1.2.840.10008.1.2.4.203", "HTJ2K", _JPEG_2000, True),
 )
 
 BY_UID = {syntax.uid: syntax for syntax in READ}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,10 @@ GrayImage: TypeAlias = NDArray[np.uint8]
 
 ModelInput: TypeAlias = NDArray[np.uint8]
 """Shape (1, S, S), uint8. A batch of them is (N, 1, S, S)."""
+
+
+Projection: TypeAlias = Literal["frontal", "lateral"]
+"""Of a chest radiograph; ``lateral`` stands for all that is not frontal."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,8 @@ class DicomFacts:
         view_position: (0018,5101), else from its code (0054,0220); upper case, empty if absent.
         body_part: (0018,0015), upper case, empty if absent.
         photometric_interpretation: (0028,0004).
+        projection: Named by the view position, its code or the body part; None if none is known.
+        is_chest: Whether the body part is the chest, or is not named.
         transfer_syntax_uid: (0002,0010).
         age_years: Of the patient; compared with the ages trained on and told to nobody.
         presentation_intent: (0008,0068), upper case, empty if absent.
@@ -37,6 +43,8 @@ class DicomFacts:
     body_part: str
     photometric_interpretation: str
     transfer_syntax_uid: str
+    projection: Projection | None = None
+    is_chest: bool = True
     age_years: float | None = field(default=None, repr=False)
     presentation_intent: str = ""
     burned_in_annotation: str = ""

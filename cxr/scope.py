@@ -9,11 +9,8 @@ from dataclasses import dataclass
 
 from cxr.image import DecodedImage, DicomFacts
 
-FRONTAL_MODALITIES = frozenset({"CR", "DX", "RF", "RG", "OT", "SC", ""})
+FRONTAL_MODALITIES = frozenset({"CR", "DX", "DR", "XR", "RF", "RG", "OT", "SC", ""})
 """Modalities under which archives really hold projection radiographs of the chest."""
-
-LATERAL_VIEWS = frozenset({"LL", "RL", "LLD", "RLD", "LLO", "RLO", "LATERAL"})
-CHEST_BODY_PARTS = frozenset({"", "CHEST", "THORAX", "LUNG", "PORT CHEST", "CHEST PA", "CHEST AP"})
 
 MIN_CONTRAST = 8.0
 """Standard deviation, in grey levels, below which a picture shows nothing.
@@ -92,8 +89,8 @@ def _dicom_reasons(image: DecodedImage) -> list[str]:
     reasons = []
     if facts.modality not in FRONTAL_MODALITIES:
         reasons.append("The DICOM modality is not a projection radiograph's.")
-    if facts.body_part not in CHEST_BODY_PARTS:
+    if not facts.is_chest:
         reasons.append("The DICOM body part is not the chest.")
-    if facts.view_position in LATERAL_VIEWS:
+    if facts.projection == "lateral":
         reasons.append("The DICOM view position is lateral; the model reads frontal views.")
     return reasons

@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels.encoders import RLELosslessEncoder
 from pydicom.sequence import Sequence
+from pydicom.tag import Tag
 
 from cxr.image import GrayImage
 from export.phantom import encode_dicom
@@ -42,6 +43,15 @@ def written(ds: Dataset) -> bytes:
         enforce_file_format=False,
     )
     return buffer.getvalue()
+
+
+def raw_file(image: GrayImage, keyword: str, value: str, representation: str = "DS") -> bytes:
+    """A file with a text value put into its bytes, in place of a marker of the same length."""
+    padded = value + " " * (len(value) % 2)
+    marker = "7" * len(padded)
+    data = edited(image, lambda ds: ds.add_new(Tag(keyword), representation, marker))
+    assert data.count(marker.encode()) == 1
+    return data.replace(marker.encode(), padded.encode("latin-1"))
 
 
 def pixels_of(ds: Dataset) -> np.ndarray[Any, Any]:

@@ -69,8 +69,8 @@ def with_facts(**changes: Any) -> DecodedImage:
         pytest.param(replace(IMAGE, chroma=80.0), "colour", id="colour"),
         pytest.param(replace(IMAGE, width=4000), "longer", id="strip"),
         pytest.param(with_facts(modality="CT"), "modality", id="modality"),
-        pytest.param(with_facts(body_part="HAND"), "body part", id="body part"),
-        pytest.param(with_facts(view_position="LL"), "lateral", id="lateral"),
+        pytest.param(with_facts(is_chest=False), "body part", id="body part"),
+        pytest.param(with_facts(projection="lateral"), "lateral", id="lateral"),
     ],
 )
 def test_out_of_scope_has_a_reason(image: DecodedImage, word: str) -> None:
