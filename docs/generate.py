@@ -69,29 +69,36 @@ Its own `GET /metrics`, beside the process's.
 DICOM = """# DICOM that is read
 
 One chest radiograph per object, single-frame, of 8 to 16 bits stored in 8 or 16 (or 1 of 1),
-signed or not, MONOCHROME1 or 2, or colour converted to grey: RGB, YBR (full, 422, RCT, ICT), an
-palette (segmented or not). Applied in the standard's order: bits outside BitsStored and HighBit masked
-(overlays in them are ignored, as separate ones are); modality LUT sequence or rescale; VOI LUT
-sequence, else the first window (LINEAR, LINEAR_EXACT, SIGMOID), else the range of the values
+signed or not, MONOCHROME1 or 2, or colour converted to grey: RGB, YBR (full, 422, RCT, ICT), a
+palette (segmented or not). Applied in the standard's order: bits outside BitsStored and HighBit
+masked (overlays in them are ignored, as separate ones are); modality LUT sequence or rescale; VOI
+LUT sequence, else the first window (LINEAR, LINEAR_EXACT, SIGMOID), else the range of the values
 without padding; inversion of MONOCHROME1. A frame must be complete and of the dataset's size, or
-the object is refused. Of the header JSON answers tell Modality, View Position, Body Part Examined,
-Photometric Interpretation and the transfer syntax; one that has not the form of a code is told as
-`?`, so that a name in the wrong field stays where it is.
+the object is refused. Of the header JSON answers tell Modality, View Position, Body Part
+Examined, Photometric Interpretation and the transfer syntax; one that has not the form of a code
+is told as `?`, so that a name in the wrong field stays where it is.
 
 **Odd files.** Sound pixels are shown even if an attribute around them is not sound; `warnings` name
 each that was ignored or assumed:
 
-| what | how it is read |
-|---|---|
-| lookup tables (VOI, modality, palette) | by their data: bytes or words as there are bytes for the entries, white is that of the bits in use, whatever the descriptor declares; one with too few entries is ignored |
-| numbers | a decimal comma is a point; one that is empty, not finite or no number is ignored, a slope of 0 too |
-| absent Pixel Representation, Bits Stored, High Bit, Samples per Pixel, Planar Configuration | 0, Bits Allocated, Bits Stored - 1, by the photometric interpretation, 0 |
-| values of a lossy frame beyond Bits Stored | clamped; of other frames bits beyond are masked |
-| colour JPEG | YCbCr with a JFIF marker, else as Adobe's marker says, else as Photometric Interpretation says |
-| offset tables | not needed: all fragments are the one frame |
-| padding | in either sign, of the cell or of the bits stored |
-| view position | words such as LAT, LL, XTABLE, OBL are lateral (`refer`); one that is not known warns as an absent one does |
-| body part, modality | spellings of the chest (THORAX PA, CHEST_PA, CHEST 1 VIEW, TORAX …) and DR, XR are accepted |
+- Lookup tables (VOI, modality, palette) are read by their data: as bytes where there are as many
+  bytes as entries, else as words; white is that of the bits in use, whatever the descriptor
+  declares. One with too few entries is ignored.
+- In numbers a decimal comma is a point. One that is empty, infinite or no number is ignored, and
+  so is a Rescale Slope of 0.
+- Absent attributes: Pixel Representation is taken as 0, Bits Stored as Bits Allocated, High Bit
+  as one less than Bits Stored, Planar Configuration as 0, Samples per Pixel as Photometric
+  Interpretation needs it.
+- Values of a lossy frame beyond Bits Stored are clamped; of other frames the bits beyond are
+  masked.
+- A colour JPEG is YCbCr if it has a JFIF marker, else what Adobe's marker says, else what
+  Photometric Interpretation says.
+- Offset tables are not needed: all fragments are the one frame.
+- Padding counts in either sign, of the cell or of the bits stored.
+- Words such as LAT, LL, XTABLE or OBL for the view position are lateral (`refer`); one that is
+  not known warns as an absent one does.
+- Spellings of the chest (THORAX PA, CHEST_PA, CHEST 1 VIEW, TORAX …) and the modalities DR and XR
+  are accepted.
 
 **A limit:** a JPEG (baseline, extended, progressive or lossless; in DICOM or by itself) that was
 cut and got an end marker again is read, with grey where its end was: the decoders fill in what is
