@@ -21,6 +21,7 @@
         │   ├── RateLimitedError        a caller that asks too often
         │   ├── AccessUnavailableError  who asks cannot be told now
         │   └── NotReadyError           starting or draining
+        ├── BodyTooSlowError            the client trickles its request
         ├── DeadlineExceededError       dropped, not run
         ├── InferenceFailedError        the engine failed, or its answer was not finite
         ├── ExplainDisabledError        explanations are not served here
@@ -131,6 +132,10 @@ class AccessUnavailableError(RetryLaterError):
 
 class NotReadyError(RetryLaterError):
     """The service is starting or draining."""
+
+
+class BodyTooSlowError(ServingError):
+    """The body came more slowly than the operator allows."""
 
 
 class DeadlineExceededError(ServingError):

@@ -68,6 +68,16 @@ class AccessSettings(BaseSettings):
     rate_burst: int = Field(
         20, ge=1, le=1_000_000, description="Calls such a caller may make at once after a pause."
     )
+    body_grace_s: float = Field(
+        5,
+        ge=0.1,
+        le=600,
+        description="Time by which a body may fall behind `BODY_BYTES_PER_S`, and longest pause in "
+        "it; then 408.",
+    )
+    body_bytes_per_s: float = Field(
+        8192, ge=1, le=1_000_000_000, description="What a body has to bring a second, on average."
+    )
     tls_certificate: str = Field(
         "", description="PEM file of the certificate chain; empty for plain HTTP."
     )

@@ -27,6 +27,16 @@ class GatewaySettings(AccessSettings):
 
     model_config = SettingsConfigDict(env_prefix=GATEWAY_PREFIX, frozen=True, extra="forbid")
 
+    body_grace_s: float = Field(
+        60,
+        ge=0.1,
+        le=600,
+        description="Time by which a STOW-RS body may fall behind `BODY_BYTES_PER_S`, and longest "
+        "pause in it; then 408.",
+    )
+    body_bytes_per_s: float = Field(
+        1024, ge=1, le=1_000_000_000, description="What it has to bring a second, on average."
+    )
     port: int = Field(
         8080, ge=0, le=65535, description="Port of HTTP (STOW-RS, jobs); 0 picks a free one."
     )

@@ -12,6 +12,7 @@ from cxr.section import first_complaint
 from service.answers import ModelVersionsAnswer
 from service.errors import InvalidRequestError, ModelControlDisabledError
 from service.http.body import BodyBudget, read_chunks
+from service.http.body_rate import BodyRate
 from service.http.catalogue import describe_versions
 from service.http.context import context_of, runtime_of
 from service.http.documented import problem_responses
@@ -20,7 +21,7 @@ from service.inference.runtime import Runtime
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
-PROBLEMS = problem_responses(400, 404, 409, 413, 429, 500, 501, 503, 504)
+PROBLEMS = problem_responses(400, 404, 408, 409, 413, 429, 500, 501, 503, 504)
 MAX_BODY_BYTES = 4096  # a version's number and a word
 
 
@@ -116,8 +117,9 @@ def _begin(request: Request) -> Runtime:
 async def _read(request: Request, kind: type[Choice]) -> Choice:
     """Read a body, bounded; an empty one names nothing."""
     budget = cast("BodyBudget", request.app.state.body_budget)
+    rate, deadline = BodyRate.of(runtime_of(request).settings), context_of(request).deadline
     with budget.lease() as lease:
-        chunks = read_chunks(request, MAX_BODY_BYTES, lease, context_of(request).deadline)
+        chunks = read_chunks(request, MAX_BODY_BYTES, lease, deadline, rate)
         body = b"".join([chunk async for chunk in chunks])
     try:
         return kind.model_validate_json(body or b"{}")

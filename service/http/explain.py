@@ -98,7 +98,7 @@ class Wish:
     summary="Read one radiograph and show where the answer comes from",
     response_model=ExplainAnswer,
     responses=EXPLAIN_CONTENT
-    | problem_responses(400, 404, 406, 413, 415, 422, 429, 500, 501, 503, 504),
+    | problem_responses(400, 404, 406, 408, 413, 415, 422, 429, 500, 501, 503, 504),
     openapi_extra={"requestBody": EXPLAIN_BODY},
 )
 async def explain(

@@ -11,6 +11,7 @@ from cxr.decoding import SNIFF_BYTES, sniff_format
 from cxr.errors import UnsupportedMediaError
 from service.errors import InvalidRequestError
 from service.http.body import Lease, read_chunks
+from service.http.body_rate import BodyRate
 from service.http.context import context_of, runtime_of
 from service.http.json_body import parse_json_images
 from service.http.multipart import read_parts
@@ -36,7 +37,8 @@ async def read_images(request: Request, lease: Lease) -> list[EncodedImage]:
         )
     content_type = request.headers.get("content-type", "")
     media_type = content_type.partition(";")[0].strip().lower()
-    chunks = read_chunks(request, settings.max_body_bytes, lease, context_of(request).deadline)
+    deadline, rate = context_of(request).deadline, BodyRate.of(settings)
+    chunks = read_chunks(request, settings.max_body_bytes, lease, deadline, rate)
     if media_type == "multipart/form-data":
         parts = await read_parts(content_type, chunks, settings.max_images_per_request)
         images = [EncodedImage(str(i), part) for i, part in enumerate(parts)]

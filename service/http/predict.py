@@ -39,7 +39,7 @@ PointQuery = Annotated[
     summary="Read one or many radiographs",
     response_model=PredictAnswer,
     responses=PREDICT_CONTENT
-    | problem_responses(400, 404, 406, 413, 415, 422, 429, 500, 501, 503, 504),
+    | problem_responses(400, 404, 406, 408, 413, 415, 422, 429, 500, 501, 503, 504),
     openapi_extra={"requestBody": PREDICT_BODY},
 )
 async def predict(

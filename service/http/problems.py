@@ -60,6 +60,7 @@ PROBLEM_TYPES: Mapping[type[Exception], ProblemType] = {
     errors.ModelControlDisabledError: ProblemType(
         501, "model-control-disabled", "Model control disabled"
     ),
+    errors.BodyTooSlowError: ProblemType(408, "body-too-slow", "Body too slow"),
     errors.PayloadTooLargeError: PAYLOAD_TOO_LARGE,
     inputs.ImageTooLargeError: PAYLOAD_TOO_LARGE,
     inputs.UnsupportedMediaError: ProblemType(415, "unsupported-media", "Unsupported media"),

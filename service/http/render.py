@@ -45,7 +45,7 @@ SideQuery = Annotated[
     "/render",
     summary="Show one radiograph as a picture",
     response_model=RenderAnswer,
-    responses=RENDER_CONTENT | problem_responses(400, 406, 413, 415, 422, 429, 500, 503, 504),
+    responses=RENDER_CONTENT | problem_responses(400, 406, 408, 413, 415, 422, 429, 500, 503, 504),
     openapi_extra={"requestBody": EXPLAIN_BODY},
 )
 async def render(

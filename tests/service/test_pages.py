@@ -182,7 +182,21 @@ async def test_openapi_documents_bodies_and_problems(real_service: Running) -> N
     assert {"application/json", "multipart/form-data", "image/jpeg", "application/dicom"} <= set(
         post["requestBody"]["content"]
     )
-    expected = {"200", "400", "404", "406", "413", "415", "422", "429", "500", "501", "503", "504"}
+    expected = {
+        "200",
+        "400",
+        "404",
+        "406",
+        "408",
+        "413",
+        "415",
+        "422",
+        "429",
+        "500",
+        "501",
+        "503",
+        "504",
+    }
     assert set(post["responses"]) == expected
     problem = post["responses"]["429"]["content"][MEDIA_TYPE]
     assert "detail" in problem["schema"]["properties"]

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import APIRouter
 from sqlalchemy.exc import SQLAlchemyError
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from service.errors import (
-    ClientDisconnectedError,
-    DeadlineExceededError,
-    InvalidRequestError,
-)
+from service.errors import InvalidRequestError
 from service.gateway import stow_answer
 from service.gateway.errors import InsufficientStorageError, UnreadableObjectError
 from service.gateway.gateway import Gateway
@@ -27,7 +21,8 @@ from service.gateway.http.problems import gateway_responses
 from service.gateway.receiving import ReceivedParts
 from service.gateway.spool import RETRY_FULL_S, Staged
 from service.gateway.stow_answer import Failed, Stored
-from service.http.body import declared_length, too_large
+from service.http.body import receive_body
+from service.http.body_rate import BodyRate
 from service.telemetry.request_log import note
 
 router = APIRouter(prefix="/dicomweb", tags=["DICOMweb"])
@@ -40,7 +35,7 @@ STORING: dict[str, Any] = {
     "responses": {
         200: {"description": "All objects are stored.", **_ANSWER},
         202: {"description": "Some objects are stored.", **_ANSWER},
-        **gateway_responses(400, 413, 503, 504, 507),
+        **gateway_responses(400, 408, 413, 503, 507),
         409: {"description": "No object is stored.", **_ANSWER},
     },
     "openapi_extra": {
@@ -54,9 +49,6 @@ STORING: dict[str, Any] = {
 
 NO_ROOM = "The gateway has no room for the objects."
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-
-CHUNK_TIMEOUT_S = 60.0  # a sender that stalls longer is cut off
-SLOWEST_BYTES_PER_S = 1024  # and one that trickles, over all but its first CHUNK_TIMEOUT_S
 
 
 @router.post("/studies", summary="Store objects (STOW-RS)", **STORING)
@@ -90,7 +82,8 @@ async def _receive(request: Request, gateway: Gateway, study: str | None) -> Res
     failed: list[Failed] = []
     content_type = request.headers.get("content-type", "")
     with ReceivedParts(gateway.spool, content_type, settings.max_instance_bytes) as parts:
-        async for chunk in _chunks(request, settings.max_body_bytes):
+        chunks = receive_body(request, settings.max_body_bytes, BodyRate.of(settings))
+        async for chunk in chunks:
             for staged in parts.write(chunk):
                 with staged:
                     one = await asyncio.to_thread(_take, gateway, staged, study)
@@ -127,27 +120,3 @@ def _take(gateway: Gateway, staged: Staged, study: str | None) -> Stored | Faile
         is_full = isinstance(error, OSError) and error.errno in FULL
         return Failed(stow_answer.OUT_OF_RESOURCES if is_full else stow_answer.PROCESSING_FAILURE)
     return Stored(taken.header.sop_class_uid, taken.header.sop_instance_uid)
-
-
-async def _chunks(request: Request, limit_bytes: int) -> AsyncIterator[bytes]:
-    declared_length(request, limit_bytes)
-    received, waited_s = 0, 0.0
-    stream = request.stream()
-    try:
-        while True:
-            begun_s = time.monotonic()
-            async with asyncio.timeout(CHUNK_TIMEOUT_S):
-                chunk = await anext(stream, None)
-            waited_s += time.monotonic() - begun_s  # for the sender, not for our own disk
-            if chunk is None:
-                return
-            received += len(chunk)
-            if received < SLOWEST_BYTES_PER_S * (waited_s - CHUNK_TIMEOUT_S):
-                raise TimeoutError
-            if received > limit_bytes:
-                raise too_large(limit_bytes)
-            yield chunk
-    except TimeoutError:
-        raise DeadlineExceededError("The body came too slowly. Send it faster.") from None
-    except ClientDisconnect:
-        raise ClientDisconnectedError("The client went away while it was sending.") from None

@@ -22,7 +22,7 @@ from service.inference.prediction import ImageFailure, result_of
 
 router = APIRouter(prefix=PREFIX, tags=["open inference protocol"])
 
-ERRORS = error_responses(400, 404, 413, 415, 422, 429, 500, 503, 504)
+ERRORS = error_responses(400, 404, 408, 413, 415, 422, 429, 500, 503, 504)
 
 
 @router.post(

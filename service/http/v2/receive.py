@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from service.errors import InvalidRequestError
 from service.http.body import BodyBudget, Lease, read_chunks
+from service.http.body_rate import BodyRate
 from service.http.connection import while_connected
 from service.http.context import context_of, runtime_of
 from service.http.v2.answer import HEADER_LENGTH
@@ -74,7 +75,7 @@ def _read_body(request: Request, lease: Lease) -> AsyncIterator[bytes]:
     runtime, deadline = runtime_of(request), context_of(request).deadline
     limit_bytes = runtime.settings.max_body_bytes
     encoding = content_encoding(request.headers.get("content-encoding", ""))
-    chunks = read_chunks(request, limit_bytes, lease, deadline)
+    chunks = read_chunks(request, limit_bytes, lease, deadline, BodyRate.of(runtime.settings))
     if encoding is None:
         return chunks
 
