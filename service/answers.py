@@ -88,7 +88,10 @@ class ImageFacts(Answer):
 class ImageResult(Answer):
     """One image's answer."""
 
-    id: str = Field(description="The id that was given, else the position in the request.")
+    id: str = Field(
+        description="The id that was given, or the name of the file in a form; else the position "
+        "in the request, from 0."
+    )
     status: Literal["ok"] = "ok"
     finding: str = Field(description="What decision and probability are about.")
     label: str = Field(

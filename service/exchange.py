@@ -122,9 +122,9 @@ def build_predict_request(
     """
     request = _post("/v1/predict", model=model, operating_point=operating_point)
     if isinstance(images, list):
-        # The service needs no file names, and they may be names of patients.
+        # Without file names, which may be names of patients, ids are positions.
         request["files"] = [
-            ("files", ("image", _read(image), "application/octet-stream")) for image in images
+            ("files", (None, _read(image), "application/octet-stream")) for image in images
         ]
     else:
         request |= _raw_body(images)

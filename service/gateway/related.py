@@ -5,10 +5,10 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterable
 
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import parse_options_header
 
 from service.errors import InvalidRequestError, PayloadTooLargeError
+from service.http.parts import MalformedPartsError, PartsParser
 
 MAX_PART_HEADERS = 16
 MAX_PART_HEADER_BYTES = 4096
@@ -49,20 +49,17 @@ class RelatedParser:
             raise InvalidRequestError(
                 'The Content-Type must be multipart/related; type="application/dicom"; boundary=...'
             )
-        self._on_begin, self._on_data, self._on_end = on_begin, on_data, on_end
+        self._on_begin, self._on_data = on_begin, on_data
         self._max_part_bytes = max_part_bytes
         self._part_bytes = 0
-        self.is_whole = False
-        self._parser = MultipartParser(
+        self._parser = PartsParser(
             boundary,
-            {
-                "on_part_begin": self._begin,
-                "on_part_data": self._data,
-                "on_part_end": self._end,
-                "on_end": self._whole,
-            },
-            max_header_count=MAX_PART_HEADERS,
-            max_header_size=MAX_PART_HEADER_BYTES,
+            on_begin=self._begin,
+            on_headers=lambda headers: None,
+            on_data=self._data,
+            on_end=on_end,
+            max_headers=MAX_PART_HEADERS,
+            max_header_bytes=MAX_PART_HEADER_BYTES,
         )
 
     def write(self, chunk: bytes) -> None:
@@ -74,7 +71,7 @@ class RelatedParser:
         """
         try:
             self._parser.write(chunk)
-        except FormParserError:
+        except MalformedPartsError:
             raise InvalidRequestError(MALFORMED) from None
 
     def finish(self) -> None:
@@ -83,24 +80,18 @@ class RelatedParser:
         Raises:
             InvalidRequestError: It ended before its last boundary.
         """
-        if not self.is_whole:
+        if not self._parser.is_whole:
             raise InvalidRequestError(MALFORMED)
 
     def _begin(self) -> None:
         self._part_bytes = 0
         self._on_begin()
 
-    def _data(self, data: bytes, start: int, end: int) -> None:
-        self._part_bytes += end - start
+    def _data(self, data: bytes) -> None:
+        self._part_bytes += len(data)
         if self._part_bytes > self._max_part_bytes:
             raise PayloadTooLargeError(f"A part is larger than {self._max_part_bytes} bytes.")
-        self._on_data(data[start:end])
-
-    def _end(self) -> None:
-        self._on_end()
-
-    def _whole(self) -> None:
-        self.is_whole = True
+        self._on_data(data)
 
 
 def split_related(content_type: str, body: bytes) -> list[bytes]:

@@ -16,6 +16,7 @@ from service.http.body_rate import BodyRate
 from service.http.catalogue import describe_versions
 from service.http.context import context_of, runtime_of
 from service.http.documented import problem_responses
+from service.http.json_body import BYTE_ORDER_MARK
 from service.http.query import verify_query
 from service.inference.runtime import Runtime
 
@@ -36,7 +37,9 @@ class VersionChoice(BaseModel):
 class LoadChoice(VersionChoice):
     """Names a version to load."""
 
-    activate: bool = Field(True, description="false: it only stands by for requests that name it.")
+    activate: bool | None = Field(
+        None, description="false: it only stands by for requests that name it. By default true."
+    )
 
 
 Choice = TypeVar("Choice", bound=VersionChoice)
@@ -62,7 +65,7 @@ async def load(request: Request, name: str) -> ModelVersionsAnswer:
     runtime, wanted = _begin(request), await _read(request, LoadChoice)
     with runtime.lifecycle.accepted_request():
         context_of(request).log_fields.update(model=name, model_version=wanted.version)
-        await runtime.control.load(name, wanted.version, activate=wanted.activate)
+        await runtime.control.load(name, wanted.version, activate=wanted.activate is not False)
         return _answer(runtime, name)
 
 
@@ -122,7 +125,7 @@ async def _read(request: Request, kind: type[Choice]) -> Choice:
         chunks = read_chunks(request, MAX_BODY_BYTES, lease, deadline, rate)
         body = b"".join([chunk async for chunk in chunks])
     try:
-        return kind.model_validate_json(body or b"{}")
+        return kind.model_validate_json(body.removeprefix(BYTE_ORDER_MARK) or b"{}")
     except ValidationError as error:
         raise InvalidRequestError(
             f"The body is not valid at {first_complaint(error)}. It is a JSON object, such as "

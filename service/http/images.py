@@ -14,7 +14,7 @@ from service.http.body import Lease, read_chunks
 from service.http.body_rate import BodyRate
 from service.http.context import context_of, runtime_of
 from service.http.json_body import parse_json_images
-from service.http.multipart import read_parts
+from service.http.multipart import choose_ids, read_parts
 from service.inference.prediction import EncodedImage
 
 
@@ -41,7 +41,8 @@ async def read_images(request: Request, lease: Lease) -> list[EncodedImage]:
     chunks = read_chunks(request, settings.max_body_bytes, lease, deadline, rate)
     if media_type == "multipart/form-data":
         parts = await read_parts(content_type, chunks, settings.max_images_per_request)
-        images = [EncodedImage(str(i), part) for i, part in enumerate(parts)]
+        ids = choose_ids([part.file_name for part in parts])
+        images = [EncodedImage(one, part.data) for one, part in zip(ids, parts, strict=True)]
     elif media_type == "application/json":
         images = await _read_json(request, chunks)
     else:

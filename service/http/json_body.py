@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.errors import InvalidRequestError, PayloadTooLargeError
 from service.inference.prediction import EncodedImage
+
+BYTE_ORDER_MARK = codecs.BOM_UTF8
+"""Some clients put it before JSON; a parser may ignore it (RFC 8259, 8.1), and ours refuse it."""
 
 MAX_ID_CHARS = 128
 COMMAS_PER_IMAGE = MAX_ID_CHARS + 2
@@ -52,7 +56,7 @@ def parse_json_images(body: bytes, max_images: int) -> list[EncodedImage]:
     if body.count(b",") > COMMAS_PER_IMAGE * max_images:
         raise _too_many(max_images)
     try:
-        parsed = JsonRequest.model_validate_json(body)
+        parsed = JsonRequest.model_validate_json(body.removeprefix(BYTE_ORDER_MARK))
     except ValidationError as error:
         raise InvalidRequestError(
             f'{describe_invalid(error)} Send {{"images": [{{"id": "a", "data": "<base64>"}}]}}.'

@@ -2,24 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import parse_options_header
 
+from cxr.decoding import SNIFF_BYTES, sniff_format
 from service.errors import InvalidRequestError, PayloadTooLargeError
+from service.http.json_body import MAX_ID_CHARS
+from service.http.parts import MalformedPartsError, PartsParser
 
 PART_NAME = b"files"
+"""A part of this name is an image whatever else is known of it."""
+
 MAX_PART_HEADERS = 8  # Content-Disposition, Content-Type, and what odd clients add
 MAX_PART_HEADER_BYTES = 4096  # a long file name fits
 
 _MALFORMED = "The multipart body is malformed. Send parts named files, and end with the boundary."
 
 
-class PartCollector:
-    """Collects the contents of the parts.
+@dataclass(frozen=True)
+class ImagePart:
+    """One image of a form.
 
-    Their file names are never kept: they may be names of patients.
+    Attributes:
+        file_name: As the client gives it, None without one. It may name a patient: it goes back
+            to the client as an id and nowhere else.
+        data: The content.
+    """
+
+    file_name: str | None
+    data: bytes
+
+
+class PartCollector:
+    """Collects the images of a form.
+
+    A file is an image, whatever its part is called: clients name them ``file``, ``image``,
+    ``files[]``. So is a part without a file name that is named ``files`` or holds an image. Any
+    other is an option that would be ignored, so it is refused.
 
     Args:
         boundary: Of the Content-Type header.
@@ -28,86 +50,73 @@ class PartCollector:
 
     def __init__(self, boundary: bytes, max_parts: int) -> None:
         self._max_parts = max_parts
-        self._parts: list[bytes] = []
+        self._begun = 0
+        self._parts: list[ImagePart] = []
         self._chunks: list[bytes] = []
-        self._header_name = b""
-        self._header_value = b""
-        self._has_name = False
-        self._ended = False
-        self._parser = MultipartParser(
+        self._options: dict[bytes, bytes] = {}
+        self._parser = PartsParser(
             boundary,
-            {
-                "on_part_begin": self._on_part_begin,
-                "on_header_field": self._on_header_field,
-                "on_header_value": self._on_header_value,
-                "on_header_end": self._on_header_end,
-                "on_headers_finished": self._on_headers_finished,
-                "on_part_data": self._on_part_data,
-                "on_part_end": self._on_part_end,
-                "on_end": self._on_end,
-            },
-            max_header_count=MAX_PART_HEADERS,
-            max_header_size=MAX_PART_HEADER_BYTES,
+            on_begin=self._begin,
+            on_headers=self._note,
+            on_data=self._take,
+            on_end=self._end,
+            max_headers=MAX_PART_HEADERS,
+            max_header_bytes=MAX_PART_HEADER_BYTES,
         )
 
     def write(self, chunk: bytes) -> None:
         """Take the next piece of the body.
 
         Raises:
-            FormParserError: It is malformed.
-            InvalidRequestError: A part has not the name that is read.
+            MalformedPartsError: It is malformed.
+            InvalidRequestError: A part is no image.
             PayloadTooLargeError: There are too many parts.
         """
         self._parser.write(chunk)
 
-    def finish(self) -> list[bytes]:
-        """Give the contents of all parts, in order.
+    def finish(self) -> list[ImagePart]:
+        """Give the images, in order.
 
         Raises:
             InvalidRequestError: The body ended before its last boundary.
         """
-        if not self._ended:
+        if not self._parser.is_whole:
             raise InvalidRequestError(_MALFORMED)
         return self._parts
 
-    def _on_part_begin(self) -> None:
-        if len(self._parts) == self._max_parts:
+    def _begin(self) -> None:
+        if self._begun == self._max_parts:
             raise PayloadTooLargeError(
                 f"At most {self._max_parts} images are accepted in one request."
             )
+        self._begun += 1
+        self._chunks, self._options = [], {}
+
+    def _note(self, headers: dict[bytes, bytes]) -> None:
+        _, self._options = parse_options_header(headers.get(b"content-disposition", b""))
+
+    def _take(self, data: bytes) -> None:
+        self._chunks.append(data)
+
+    def _end(self) -> None:
+        data, file_name = b"".join(self._chunks), self._options.get(b"filename")
         self._chunks = []
-        self._has_name = False
-
-    def _on_header_field(self, data: bytes, start: int, end: int) -> None:
-        self._header_name += data[start:end]
-
-    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
-        self._header_value += data[start:end]
-
-    def _on_header_end(self) -> None:
-        if self._header_name.lower() == b"content-disposition":
-            _, options = parse_options_header(self._header_value)
-            self._has_name = options.get(b"name") == PART_NAME
-        self._header_name = self._header_value = b""
-
-    def _on_headers_finished(self) -> None:
-        if not self._has_name:
-            raise InvalidRequestError("Only parts named files are read. Rename or remove others.")
-
-    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
-        self._chunks.append(data[start:end])
-
-    def _on_part_end(self) -> None:
-        self._parts.append(b"".join(self._chunks))
-
-    def _on_end(self) -> None:
-        self._ended = True
+        if file_name == b"" and not data:  # a page's field for a file, and none was chosen
+            return
+        is_image = file_name is not None or self._options.get(b"name") == PART_NAME
+        if not is_image and sniff_format(data[:SNIFF_BYTES]) is None:
+            raise InvalidRequestError(
+                f"Part {self._begun} of the form is neither a file nor an image. Send images as "
+                "files, in parts named files, and options in the query: /v1/predict?model=NAME."
+            )
+        text = None if file_name is None else file_name.decode("utf-8", errors="replace")
+        self._parts.append(ImagePart(text, data))
 
 
 async def read_parts(
     content_type: str, chunks: AsyncIterator[bytes], max_parts: int
-) -> list[bytes]:
-    """Read the contents of all parts named ``files``.
+) -> list[ImagePart]:
+    """Read the images of a form.
 
     Args:
         content_type: The request's header, with the boundary.
@@ -115,7 +124,7 @@ async def read_parts(
         max_parts: Most parts accepted.
 
     Raises:
-        InvalidRequestError: The body is malformed or has parts of other names.
+        InvalidRequestError: The body is malformed, or has a part that is no image.
         PayloadTooLargeError: There are too many parts.
     """
     _, options = parse_options_header(content_type)
@@ -125,6 +134,30 @@ async def read_parts(
         collector = PartCollector(boundary, max_parts)
         async for chunk in chunks:
             collector.write(chunk)
-    except FormParserError:
+    except MalformedPartsError:
         raise InvalidRequestError(_MALFORMED) from None
     return collector.finish()
+
+
+def choose_ids(file_names: Sequence[str | None]) -> list[str]:
+    """Choose what the images of a form are called in the answer.
+
+    An image is called as its file, without folders, if it alone is called so; else by its
+    position. A name that is another image's position is not taken. So each id is unique, and
+    shorter than :data:`MAX_ID_CHARS`.
+
+    Args:
+        file_names: Of the images, in order, None where there is none.
+    """
+    names = [_base_name(one or "") for one in file_names]
+    positions = {str(i): None for i in range(len(names))}
+    bearers = Counter(names)
+    return [
+        name if name and bearers[name] == 1 and name not in positions else position
+        for name, position in zip(names, positions, strict=True)
+    ]
+
+
+def _base_name(file_name: str) -> str:
+    base = file_name.replace("\\", "/").rpartition("/")[2]
+    return "".join(one for one in base if one.isprintable()).strip()[:MAX_ID_CHARS]

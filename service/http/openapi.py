@@ -66,7 +66,9 @@ PREDICT_BODY: dict[str, Any] = {
                         "type": "array",
                         "minItems": 1,
                         "items": {"type": "string", "format": "binary"},
-                        "description": "One part named `files` for each image.",
+                        "description": "One part named `files` for each image. A file in a part of "
+                        "another name is read, too. An image is called in the answer as its file, "
+                        "without folders, if it alone is called so; else by its position, from 0.",
                     }
                 },
             }

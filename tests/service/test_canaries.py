@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,24 @@ async def test_no_canary_is_told(
     assert lines
     assert spans or find_spec("opentelemetry.sdk") is None
     assert not found_in("\n".join([metrics.text, streams.out, streams.err, *lines, *spans]))
+
+
+@pytest.mark.parametrize("damage", ["good", "cut at 0.4"])
+async def test_file_name_goes_back_to_its_sender_alone(
+    damage: str, explaining: Running, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As the id of an image in JSON, and nowhere else."""
+    files = {"scan": (f"{NAME}.dcm", (SOUND | BROKEN)[damage](make_dicom()), "application/dicom")}
+    told = {}
+    with recorded_spans() as spans, every_line() as lines:
+        for path, accept in product((PREDICT, EXPLAIN, RENDER), ("*/*", OBJECT, OBJECTS, FHIR)):
+            answer = await explaining.client.post(path, files=files, headers={"Accept": accept})
+            told[path, accept] = answer.text
+            assert NAME not in str(answer.headers)
+    allowed = {(PREDICT, "*/*"), (EXPLAIN, "*/*")} if damage == "good" else set()
+    assert {way for way, text in told.items() if NAME in text} == allowed
+    metrics, streams = await explaining.client.get("/metrics"), capfd.readouterr()
+    assert NAME not in "\n".join([metrics.text, streams.out, streams.err, *lines, *spans])
 
 
 def picture_of(kind: str, mean: int = 170) -> bytes:

@@ -76,7 +76,7 @@ TABLE = {
     "base64 line breaks": (make_json(ENCODED[:40] + "\n" + ENCODED[40:]), 400, "invalid-request"),
     "base64 padding": (make_json(ENCODED + "A"), 400, "invalid-request"),
     "data url": (make_json("data:image/png;base64," + ENCODED), 400, "invalid-request"),
-    "other part name": ({"files": {"image": make_png()}}, 400, "invalid-request"),
+    "field in a form": ({"files": {"model": (None, "cnn")}}, 400, "invalid-request"),
     "no boundary": (
         {"content": b"abc", "headers": {"Content-Type": "multipart/form-data"}},
         400,

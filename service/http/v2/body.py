@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from service.errors import InvalidRequestError, PayloadTooLargeError
-from service.http.json_body import describe_invalid
+from service.http.json_body import BYTE_ORDER_MARK, describe_invalid
 from service.http.v2.wire import InferRequest
 
 MAX_MEMBERS = 1000  # of all objects together; a request of every tensor there is has about 100
@@ -46,7 +46,7 @@ def parse_body(text: memoryview, limits: Limits) -> InferRequest:
         InvalidRequestError: It is not that JSON; a member is unknown, or given twice.
         PayloadTooLargeError: It holds more values than the images of a request have.
     """
-    raw = bytes(text)
+    raw = bytes(text).removeprefix(BYTE_ORDER_MARK)
     _verify_size(raw, limits)
     try:
         parsed = json.loads(

@@ -10,7 +10,7 @@ from service.http.v2.binary import split_body
 from service.http.v2.body import Limits, parse_body
 from service.http.v2.inputs import Files, Pixels, read_input
 from service.http.v2.tensors import output_tensors
-from service.http.v2.wire import InferRequest, TensorMetadata
+from service.http.v2.wire import RequestedOutput, RequestParameters, TensorMetadata
 
 
 @dataclass(frozen=True)
@@ -61,28 +61,30 @@ def parse_call(body: bytes, header_length: int | None, manifest: Manifest, max_i
     request = parse_body(text, limits)
     if request.model_name not in (None, manifest.name):
         raise InvalidRequestError("model_name is not the model of the path. Leave it out.")
+    parameters = request.parameters or RequestParameters()
     return Call(
         id=request.id,
-        operating_point=request.parameters.operating_point,
+        operating_point=parameters.operating_point,
         images=read_input(request.inputs, tail, limits),
-        outputs=_wanted_outputs(request, manifest),
+        outputs=_wanted_outputs(request.outputs, bool(parameters.binary_data_output), manifest),
     )
 
 
-def _wanted_outputs(request: InferRequest, manifest: Manifest) -> tuple[WantedOutput, ...]:
-    default = request.parameters.binary_data_output
+def _wanted_outputs(
+    wanted: list[RequestedOutput] | None, default: bool, manifest: Manifest
+) -> tuple[WantedOutput, ...]:
     known = {tensor.name: tensor for tensor in output_tensors(manifest)}
-    if not request.outputs:
+    if not wanted:
         return tuple(WantedOutput(tensor, default) for tensor in known.values())
-    names = [output.name for output in request.outputs]
+    names = [output.name for output in wanted]
     if not known.keys() >= set(names):
         raise InvalidRequestError(f"Unknown output. Known are: {', '.join(known)}.")
     if len(set(names)) < len(names):
         raise InvalidRequestError("An output is asked for more than once.")
-    return tuple(
-        WantedOutput(
-            known[output.name],
-            default if output.parameters.binary_data is None else output.parameters.binary_data,
-        )
-        for output in request.outputs
-    )
+    return tuple(WantedOutput(known[one.name], _is_binary(one, default)) for one in wanted)
+
+
+def _is_binary(output: RequestedOutput, default: bool) -> bool:
+    if output.parameters is None or output.parameters.binary_data is None:
+        return default
+    return output.parameters.binary_data

@@ -73,7 +73,7 @@ def _verify_form(tensor: InputTensor, limits: Limits) -> None:
 
 def _binary_part(tensor: InputTensor, tail: memoryview) -> memoryview | None:
     """Give the tensor's bytes, None if it is in the JSON."""
-    size = tensor.parameters.binary_data_size
+    size = None if tensor.parameters is None else tensor.parameters.binary_data_size
     if (size is None) == (tensor.data is None):
         raise InvalidRequestError(
             f"Give the data of {tensor.name} either as data or, with binary_data_size, after the "

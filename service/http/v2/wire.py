@@ -1,6 +1,7 @@
 """The protocol's bodies.
 
-Requests are taken strictly: a member or parameter that would be ignored is refused. Every list
+Requests are taken strictly: a member or parameter that would be ignored is refused. One that may be
+left out may also be null, as some clients write what they have not set. Every list
 is bounded where it is declared, because each bad item of one costs memory to describe.
 """
 
@@ -41,7 +42,7 @@ class InputTensor(RequestPart):
     name: str = Field(max_length=MAX_NAME_CHARS, description="image_bytes or image.")
     shape: list[int] = Field(max_length=MAX_DIMENSIONS)
     datatype: str = Field(max_length=MAX_NAME_CHARS, description="BYTES or UINT8.")
-    parameters: InputParameters = InputParameters()
+    parameters: InputParameters | None = None
     data: list[Any] | None = Field(
         default=None, description="Nested or flat, row by row. Base64 texts for image_bytes."
     )
@@ -59,7 +60,7 @@ class RequestedOutput(RequestPart):
     """One output that is wanted."""
 
     name: str = Field(max_length=MAX_NAME_CHARS)
-    parameters: OutputParameters = OutputParameters()
+    parameters: OutputParameters | None = None
 
 
 class RequestParameters(RequestPart):
@@ -68,8 +69,8 @@ class RequestParameters(RequestPart):
     operating_point: str | None = Field(
         default=None, max_length=MAX_NAME_CHARS, description="Of the model; its default."
     )
-    binary_data_output: bool = Field(
-        default=False, description="Outputs follow the JSON unless they say otherwise."
+    binary_data_output: bool | None = Field(
+        default=None, description="Outputs follow the JSON unless they say otherwise."
     )
 
 
@@ -80,7 +81,7 @@ class InferRequest(RequestPart):
     model_name: str | None = Field(
         default=None, max_length=MAX_NAME_CHARS, description="If given, that of the path."
     )
-    parameters: RequestParameters = RequestParameters()
+    parameters: RequestParameters | None = None
     inputs: list[InputTensor] = Field(
         min_length=1, max_length=MAX_TENSORS, description="Exactly one: image_bytes or image."
     )
