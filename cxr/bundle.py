@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +16,12 @@ from cxr import manifest as names
 from cxr.digest import sha256_of_file
 from cxr.errors import BundleError
 from cxr.manifest import Manifest
+from cxr.regular_file import read_regular_file
 from cxr.scope_gate import ScopeGate, load_scope_gate
 from cxr.section import first_complaint
+
+MAX_MANIFEST_BYTES = 4 * 1024 * 1024
+"""A hundred times what those have that ship."""
 
 
 @dataclass(frozen=True)
@@ -102,18 +107,35 @@ def open_bundle(path: Path) -> Bundle:
     Raises:
         BundleError: Missing, incomplete, tampered with, or of another schema version.
     """
-    manifest_path = path / names.MANIFEST_NAME
-    if not manifest_path.is_file():
-        raise BundleError(f"No bundle at {path}: {names.MANIFEST_NAME} is missing.")
-    content = manifest_path.read_bytes()
+    content = read_manifest(path)
     try:
         manifest = Manifest.model_validate_json(content)
+        _verify_files(path, manifest)
     except ValidationError as error:
         raise BundleError(
             f"The manifest of {path} is not valid at {first_complaint(error)}."
         ) from None
-    _verify_files(path, manifest)
+    except (OSError, ValueError) as error:  # of names no file system has
+        raise BundleError(
+            f"The files of {path} cannot be looked at ({type(error).__name__})."
+        ) from None
     return Bundle(path, manifest, hashlib.sha256(content).hexdigest())
+
+
+def read_manifest(path: Path) -> bytes:
+    """Read the manifest of a bundle, whatever lies there.
+
+    Raises:
+        BundleError: There is none, or nothing that could be one.
+    """
+    try:
+        return read_regular_file(path / names.MANIFEST_NAME, MAX_MANIFEST_BYTES)
+    except FileNotFoundError:
+        raise BundleError(f"No bundle at {path}: {names.MANIFEST_NAME} is missing.") from None
+    except OSError as error:
+        raise BundleError(
+            f"The {names.MANIFEST_NAME} of {path} cannot be read: {error.strerror}."
+        ) from None
 
 
 def _verify_files(path: Path, manifest: Manifest) -> None:
@@ -122,9 +144,10 @@ def _verify_files(path: Path, manifest: Manifest) -> None:
     found = {name for name in found if not name.startswith("..")}
     if unlisted := sorted(found - set(manifest.files) - {names.MANIFEST_NAME}):
         raise BundleError(f"The bundle {path} was changed: {unlisted[0]} is not in its manifest.")
+    root = Path(os.path.realpath(path))  # which takes a loop of links for a name, as it is one
     for name, expected in manifest.files.items():
         file = path / name
-        if not file.resolve().is_relative_to(path.resolve()):
+        if not Path(os.path.realpath(file)).is_relative_to(root):
             raise BundleError(f"The manifest of {path} names a file outside the bundle.")
         if not file.is_file():
             raise BundleError(f"The bundle {path} is incomplete: {name} is missing.")
@@ -141,17 +164,23 @@ def list_bundles(root: Path) -> list[Path]:
     called and which version it is says its manifest. Names that begin with a dot are passed over:
     copies under way, and what Kubernetes keeps in volumes.
     """
-    if (root / names.MANIFEST_NAME).is_file():
+    if _has_manifest(root):
         return [root]
     found: list[Path] = []
     for folder in _folders(root):
-        inside = [folder] if (folder / names.MANIFEST_NAME).is_file() else _folders(folder)
-        found += [path for path in inside if (path / names.MANIFEST_NAME).is_file()]
+        inside = [folder] if _has_manifest(folder) else _folders(folder)
+        found += [path for path in inside if _has_manifest(path)]
     return found
+
+
+def _has_manifest(path: Path) -> bool:
+    """Whether something is called as a manifest is. Opening it says what is wrong with it."""
+    return os.path.lexists(path / names.MANIFEST_NAME)
 
 
 def _folders(path: Path) -> list[Path]:
     try:
-        return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+        # Not Path.is_dir, which raises for some links: one of them would hide all the others.
+        return sorted(p for p in path.iterdir() if os.path.isdir(p) and not p.name.startswith("."))
     except OSError:  # not there, or gone since it was listed
         return []

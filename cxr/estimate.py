@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 class Estimate(BaseModel):
     """A figure with its 95 % confidence interval."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     value: float | None
     low: float | None

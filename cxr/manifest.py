@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from cxr.decision import OperatingPoint
 from cxr.estimate import Estimate
@@ -188,12 +188,23 @@ class PrecisionSection(Section):
 EXACT = Rounding(logits=0.0, probabilities=0.0, embedding=0.0)
 
 
+Name: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+Number: TypeAlias = Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$", max_length=64)]
+
+
+class Identity(BaseModel):
+    """What tells a bundle from others, read without the rest of its manifest."""
+
+    name: Name
+    version: Number
+
+
 class Manifest(Section):
     """Everything that belongs to a model, beside its weights."""
 
     schema_version: Literal[2] = 2
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")
-    version: str = Field(pattern=r"^\d+\.\d+\.\d+$")
+    name: Name
+    version: Number
     architecture: str
     task: TaskSection
     preprocessing: Preprocessing

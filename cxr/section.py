@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+MAX_PLACE_CHARS = 200  # an unknown member may be called anything, at any length
+
 
 class Section(BaseModel):
     """Part of a manifest or a run: immutable, without surprises."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False
+    )
 
 
 def first_complaint(error: ValidationError) -> str:
     """Give where a document is not valid and why, for a message: ``task.name: Field required``."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"]) or "the document"
-    return f"{where}: {first['msg']}"
+    return f"{where[:MAX_PLACE_CHARS]}: {first['msg']}"

@@ -133,7 +133,8 @@ class Loader:
 
         Raises:
             StartupError: There is no bundle, a name is missing, or a version is there twice.
-            CxrError: No version of a model can be used: the newest one's error.
+            CxrError: No version can be used of any model, or of one that was asked for: the
+                newest one's error. Another model that cannot be used is among the failures.
         """
         settings = self._settings
         wanted = names or settings.model_names
@@ -143,12 +144,12 @@ class Loader:
         for name in dict.fromkeys(found.name for found in shelf):
             versions = newest_first(found for found in shelf if found.name == name)
             _verify_distinct(root, versions)
-            outcomes = self._load_first(versions)
-            last = outcomes[-1]
-            if isinstance(last, Failure) and (not wanted or name in wanted):
-                raise outcomes[0].error if isinstance(outcomes[0], Failure) else last.error
-            tried += outcomes
+            tried += self._load_first(versions)
         loaded = {one.found.name for one in tried if isinstance(one, Candidate)}
+        failures = [one for one in tried if isinstance(one, Failure)]
+        for one in failures:
+            if not loaded or one.found.name in set(wanted) - loaded:
+                raise one.error
         if not loaded and not wanted:
             raise StartupError(
                 f"No bundle in {root}. Export one, or set CXR_BUNDLES_DIR to the folder of bundles."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -209,11 +209,17 @@ def split_name(wanted: str | None) -> tuple[str | None, str | None]:
     return name or None, number if at else None
 
 
-def default_name(names: list[str], settings: Settings) -> str:
+def default_name(names: list[str], settings: Settings, broken: Collection[str] = ()) -> str:
     """Choose the default among the loaded models' names.
 
+    Args:
+        names: Of the models that are loaded.
+        settings: The operator's choice.
+        broken: Names of models that could not be loaded.
+
     Raises:
-        StartupError: The operator's choice is not loaded.
+        StartupError: The operator's choice is not loaded, or there is none and the model that
+            would be the default is broken: another one would answer for it without a word.
     """
     if settings.default_model:
         if settings.default_model not in names:
@@ -222,4 +228,11 @@ def default_name(names: list[str], settings: Settings) -> str:
                 "is loaded."
             )
         return settings.default_model
-    return PREFERRED_MODEL if PREFERRED_MODEL in names else names[0]
+    if PREFERRED_MODEL in names:
+        return PREFERRED_MODEL
+    if PREFERRED_MODEL in broken:
+        raise StartupError(
+            f"Model {PREFERRED_MODEL} cannot be used, and would answer requests that name none. "
+            "Mend its bundle, or set CXR_DEFAULT_MODEL to another model."
+        )
+    return names[0]

@@ -97,8 +97,9 @@ class Runtime:
         try:
             tried = await asyncio.to_thread(self._loader.load_newest)
             names = [one.found.name for one in tried if isinstance(one, Candidate)]
-            self._models.default = default_name(names, self.settings)
-            self.control.adopt(tried)
+            self.control.adopt(tried)  # tells what cannot be used
+            broken = {one.found.name for one in tried} - set(names)
+            self._models.default = default_name(names, self.settings, broken)
             await self.control.look()
         except BaseException:
             self.lifecycle.fail()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxr.bundle import list_bundles
-from cxr.manifest import MANIFEST_NAME
+from pydantic import ValidationError
+
+from cxr.bundle import list_bundles, read_manifest
+from cxr.errors import BundleError
+from cxr.manifest import Identity
 from service.inference.versions import version_order
 
 
@@ -52,9 +55,9 @@ def look_at_shelf(
     """
     names = set(wanted)
     found: list[Found] = []
-    seen: set[Path] = set()
+    seen: set[str] = set()
     for path in list_bundles(root):
-        real = path.resolve()
+        real = os.path.realpath(path)
         if real in seen:  # linked under a second name
             continue
         seen.add(real)
@@ -76,23 +79,23 @@ def _look_at(path: Path, root: Path) -> Found:
     folder = path.relative_to(root).as_posix() if path != root else path.name
     name, version, sha256 = folder.partition("/")[0], None, ""
     try:
-        content = (path / MANIFEST_NAME).read_bytes()
+        content = read_manifest(path)
         sha256 = hashlib.sha256(content).hexdigest()
-        manifest = json.loads(content)
-        stated = (manifest["name"], manifest["version"])
-        if all(isinstance(one, str) for one in stated):
-            name, version = stated
-    except (OSError, ValueError, KeyError, TypeError):
+        stated = Identity.model_validate_json(content)
+        name, version = stated.name, stated.version
+    except (BundleError, ValidationError):
         pass  # opening it will say why
     return Found(path, folder, name, version, sha256, _fingerprint(path))
 
 
 def _fingerprint(path: Path) -> str:
-    parts = [str(path.resolve())]
-    for file in sorted(path.rglob("*")):
-        try:
-            stat = file.stat()
-        except OSError:  # gone since it was listed
-            continue
-        parts.append(f"{file.relative_to(path)} {stat.st_size} {stat.st_mtime_ns} {stat.st_ino}")
-    return hashlib.sha256("\n".join(parts).encode(errors="replace")).hexdigest()
+    parts = [os.path.realpath(path)]
+    for folder, folders, files in os.walk(path):  # passes over what cannot be looked at
+        for name in (*folders, *files):
+            place = os.path.join(folder, name)
+            try:
+                stat = os.stat(place)
+            except OSError:  # gone since it was listed, or a link to nothing
+                continue
+            parts.append(f"{place} {stat.st_size} {stat.st_mtime_ns} {stat.st_ino}")
+    return hashlib.sha256("\n".join(sorted(parts)).encode(errors="replace")).hexdigest()

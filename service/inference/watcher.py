@@ -39,13 +39,14 @@ class Watcher:
 
     async def watch(self) -> None:
         """Look for ever."""
-        await self.begin()
+        look = self.begin
         while True:
-            await asyncio.sleep(self._every_s)
             try:
-                await self.look()
+                await look()
+                look = self.look
             except Exception as error:  # whatever happens to a disk, the next look may do
                 log_event(logging.ERROR, "looking for bundles failed", error)
+            await asyncio.sleep(self._every_s)
 
     async def begin(self) -> None:
         """Note what there was at the start: it had its chance then."""

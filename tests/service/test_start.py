@@ -243,6 +243,14 @@ def test_default_model(bundles: Path, names: list[str], wanted: str, chosen: str
     assert default_name(names, make_settings(bundles, default_model=wanted)) == chosen
 
 
+def test_default_model_that_is_broken_is_not_replaced(bundles: Path) -> None:
+    """Another model would answer for resnet18 without a word, unless the operator wants it."""
+    with pytest.raises(StartupError, match="Model resnet18 cannot be used"):
+        default_name(["a"], make_settings(bundles), {"resnet18"})
+    assert default_name(["a"], make_settings(bundles, default_model="a"), {"resnet18"}) == "a"
+    assert default_name(["a"], make_settings(bundles), {"b"}) == "a"
+
+
 def test_default_model_must_be_loaded(bundles: Path) -> None:
     """Otherwise every request without a model would fail."""
     with pytest.raises(CxrError, match="CXR_DEFAULT_MODEL"):
