@@ -25,8 +25,7 @@ def read_regular_file(path: Path, max_bytes: int) -> bytes:
     # Without O_NONBLOCK the opening of a pipe waits for somebody who writes.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file")
+        _verify_kind(os.fstat(descriptor))
         content = bytearray()
         while chunk := os.read(descriptor, min(CHUNK_BYTES, max_bytes + 1 - len(content))):
             content += chunk
@@ -35,3 +34,17 @@ def read_regular_file(path: Path, max_bytes: int) -> bytes:
     if len(content) > max_bytes:
         raise OSError(errno.EFBIG, f"it is larger than {max_bytes} bytes")
     return bytes(content)
+
+
+def verify_regular_file(path: Path) -> None:
+    """Raise before a library opens a file that would never end, or never begin.
+
+    Raises:
+        OSError: It is not there, or no regular file.
+    """
+    _verify_kind(os.stat(path))
+
+
+def _verify_kind(found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file")

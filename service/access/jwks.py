@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -16,7 +17,7 @@ from service.telemetry.logs import log_event
 FRESH_S = 300.0  # then fetched anew beside the requests
 STALE_S = 86_400.0  # then no longer believed
 PAUSE_S = 10.0  # between fetches, whatever callers show: unknown key ids are free to invent
-TIMEOUT_S = 3.0
+TIMEOUT_S = 3.0  # for all of a fetch: requests wait for it
 LARGEST_BYTES = 1024 * 1024
 MOST_KEYS = 100
 
@@ -34,7 +35,10 @@ def build_fetch(issuer: str, jwks_url: str) -> Fetch:
     async def fetch() -> dict[str, Any]:
         # Proxies and authorities of the environment count, but for plain HTTP on loopback.
         is_secure = (jwks_url or issuer).startswith("https:")
-        async with httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=is_secure) as client:
+        async with (
+            asyncio.timeout(TIMEOUT_S),  # httpx's own is for each read, and begins anew with each
+            httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=is_secure) as client,
+        ):
             url = jwks_url
             if not url:
                 place = f"{issuer.rstrip('/')}/.well-known/openid-configuration"
@@ -48,15 +52,16 @@ def build_fetch(issuer: str, jwks_url: str) -> Fetch:
 
 
 async def _get(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
-    async with client.stream("GET", url) as response:
-        if response.status_code != 200:
-            raise ValueError("no document")
-        content = b""
-        async for chunk in response.aiter_bytes():
+    # As it is: what is compressed may be any number of times its size.
+    async with client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as response:
+        if response.status_code != 200 or "content-encoding" in response.headers:
+            raise ValueError("no document, or a compressed one")
+        content = bytearray()
+        async for chunk in response.aiter_raw():
             content += chunk
             if len(content) > LARGEST_BYTES:
                 raise ValueError("the document is too large")
-    found = httpx.Response(200, content=content).json()
+    found = json.loads(content)
     if not isinstance(found, dict):
         raise ValueError("the document is no object")
     return found

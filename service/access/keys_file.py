@@ -17,7 +17,6 @@ from service.access.caller import Rate
 from service.access.scopes import AccessScope
 from service.errors import StartupError
 
-LARGEST_BYTES = 4 * 1024 * 1024
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 
@@ -75,8 +74,6 @@ def parse_keys(content: bytes) -> tuple[ApiKey, ...]:
     Raises:
         StartupError: It is malformed; the message is one line and quotes nothing of it.
     """
-    if len(content) > LARGEST_BYTES:
-        raise StartupError("it is too large")
     try:
         text = content.decode("utf-8-sig")
         read = json.loads if text.lstrip().startswith("{") else tomllib.loads

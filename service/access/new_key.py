@@ -14,6 +14,7 @@ from typing import Any
 
 from service.access.keys_file import NAME, parse_keys
 from service.access.scopes import SCOPES
+from service.access.watched_file import WatchedFile
 from service.errors import StartupError
 
 PREFIX = "cxr_"
@@ -74,7 +75,7 @@ def build_key(
 
 def _show(file: Path) -> None:
     try:
-        keys = parse_keys(file.read_bytes())
+        keys = parse_keys(WatchedFile(file).read())
     except OSError as error:
         raise StartupError(f"{file}: {error.strerror}.") from None
     except StartupError as error:

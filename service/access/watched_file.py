@@ -7,7 +7,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from cxr.regular_file import read_regular_file
+
 POLL_S = 1.0
+LARGEST_BYTES = 4 * 1024 * 1024
 
 
 class WatchedFile:
@@ -31,11 +34,12 @@ class WatchedFile:
         """Give its bytes, and remember what they were.
 
         Raises:
-            OSError: It cannot be read.
+            OSError: It cannot be read, is no regular file, or is larger than
+                :data:`LARGEST_BYTES`.
         """
         # Looked at before it is read: what is written meanwhile is seen as a change next time.
         self._look()
-        return self._path.read_bytes()
+        return read_regular_file(self._path, LARGEST_BYTES)
 
     def has_changed(self) -> bool:
         """Whether it has changed since it was last looked at, which is once a second."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 from typing import Any
 
+from cxr.regular_file import verify_regular_file
 from service.errors import StartupError
 from service.settings import AccessSettings, prefix_of
 
@@ -19,6 +21,8 @@ def tls_options(settings: AccessSettings) -> dict[str, Any]:
         return {}
     files = (settings.tls_certificate, settings.tls_key)
     try:
+        for file in files:
+            verify_regular_file(Path(file))  # OpenSSL would wait for somebody who fills a pipe
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*files, password=_no_password)
     except (OSError, ValueError):  # SSLError is an OSError
         raise StartupError(

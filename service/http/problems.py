@@ -46,6 +46,7 @@ NOT_FOUND = ProblemType(404, "not-found", "No such page")
 METHOD_NOT_ALLOWED = ProblemType(405, "method-not-allowed", "Method not allowed")
 INTERNAL = ProblemType(500, "internal", "Internal error")
 INVALID_REQUEST = ProblemType(400, "invalid-request", "Invalid request")
+QUEUE_FULL = ProblemType(429, "queue-full", "Queue full")
 PAYLOAD_TOO_LARGE = ProblemType(413, "payload-too-large", "Payload too large")
 
 PROBLEM_TYPES: Mapping[type[Exception], ProblemType] = {
@@ -67,7 +68,8 @@ PROBLEM_TYPES: Mapping[type[Exception], ProblemType] = {
     inputs.UnreadableImageError: ProblemType(422, "unreadable-image", "Unreadable image"),
     inputs.UnsupportedDicomError: ProblemType(422, "unsupported-dicom", "Unsupported DICOM"),
     inputs.ImageOutOfScopeError: ProblemType(422, "image-out-of-scope", "Image out of scope"),
-    errors.QueueFullError: ProblemType(429, "queue-full", "Queue full"),
+    errors.QueueFullError: QUEUE_FULL,
+    MemoryError: QUEUE_FULL,
     errors.RateLimitedError: ProblemType(429, "rate-limited", "Rate limited"),
     errors.AccessUnavailableError: ProblemType(503, "access-unavailable", "Access unavailable"),
     errors.InferenceFailedError: ProblemType(500, "inference-failed", "Inference failed"),
@@ -91,6 +93,11 @@ CHALLENGE = 'Bearer realm="cxr-inference"'
 NOT_VALID = ', error="invalid_token"'
 
 INTERNAL_DETAIL = "Something went wrong in the service. Quote the request id when you report it."
+
+NO_MEMORY = (
+    "There was not enough memory for the request. Try again later, or send fewer or smaller images."
+)
+MEMORY_RETRY_AFTER_S = 1  # requests are done with theirs in well under a second
 
 
 def problem_type_of(error: Exception) -> ProblemType:
@@ -118,7 +125,11 @@ def outcome_of(status: int, problem: str | None) -> str:
 def problem_of(error: Exception, request_id: str) -> Problem:
     """Give the problem object of an error. What is not in the table says nothing of itself."""
     kind = problem_type_of(error)
-    detail = INTERNAL_DETAIL if kind is INTERNAL else str(error)
+    detail = str(error)
+    if kind is INTERNAL:
+        detail = INTERNAL_DETAIL
+    elif isinstance(error, MemoryError):
+        detail = NO_MEMORY
     return build_problem(kind, detail, request_id)
 
 
@@ -145,6 +156,8 @@ def error_headers(error: Exception) -> dict[str, str] | None:
     """Give Retry-After for a passing state, WWW-Authenticate (RFC 6750, 3) for a caller's lack."""
     if isinstance(error, errors.RetryLaterError):
         return {"Retry-After": str(error.retry_after_s)}
+    if isinstance(error, MemoryError):
+        return {"Retry-After": str(MEMORY_RETRY_AFTER_S)}
     if isinstance(error, errors.UnauthorizedError):
         return {"WWW-Authenticate": CHALLENGE + (NOT_VALID if error.is_given else "")}
     if isinstance(error, errors.ForbiddenError):

@@ -7,6 +7,7 @@ import hmac
 import json
 import logging
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -132,18 +133,45 @@ def test_symbolic_link_that_is_turned_counts(tmp_path: Path, clock: Clock) -> No
     assert ring.find(new) is not None
 
 
-@pytest.mark.parametrize(
-    "broken", [b"{", b"", b"\xff", None], ids=["cut", "empty", "bytes", "gone"]
-)
+def make_sparse(path: Path) -> None:
+    """Make a file of a gigabyte that takes no room."""
+    with path.open("wb") as file:
+        file.truncate(1_000_000_000)
+
+
+BROKEN: dict[str, Callable[[Path], Any]] = {
+    "cut": lambda path: path.write_bytes(b"{"),
+    "empty": Path.touch,
+    "bytes": lambda path: path.write_bytes(b"\xff"),
+    "brackets": lambda path: path.write_bytes(b'{"keys":' + b"[" * 200_000),
+    "gone": lambda path: None,
+    "pipe": os.mkfifo,
+    "folder": Path.mkdir,
+    "device": lambda path: path.symlink_to("/dev/zero"),
+    "link to itself": lambda path: path.symlink_to(path),
+    "gigabyte": make_sparse,
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_file_that_is_none_is_refused_at_the_start(tmp_path: Path, broken: str) -> None:
+    """At once: nothing is waited for."""
+    BROKEN[broken](tmp_path / "keys")
+    with pytest.raises(StartupError, match="the file of keys cannot be used"):
+        KeyRing(tmp_path / "keys", "X")
+
+
+@pytest.mark.parametrize("broken", BROKEN)
 def test_broken_file_keeps_the_old_keys(
-    tmp_path: Path, clock: Clock, broken: bytes | None, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, clock: Clock, broken: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nobody is locked out by a mistake; the log says so, once, and a mended file counts."""
     path = tmp_path / "keys"
     key, entry = build_key("pacs", ["predict"])
     write_keys(path, entry)
     ring = KeyRing(path, "X", clock)
-    path.unlink() if broken is None else path.write_bytes(broken)
+    path.unlink()
+    BROKEN[broken](path)
     with caplog.at_level(logging.INFO):
         for _ in range(3):
             clock.now_s += POLL_S
@@ -151,6 +179,7 @@ def test_broken_file_keeps_the_old_keys(
     assert ring.find(key) is not None
     events = [record.getMessage() for record in caplog.records]
     assert events == ["keys file broken, old keys kept"]
+    path.rename(tmp_path / "old") if os.path.lexists(path) else None
     write_keys(path)  # on purpose: nobody
     clock.now_s += POLL_S
     ring.refresh()

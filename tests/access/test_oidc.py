@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import gzip
 import hashlib
 import hmac
 import json
 import logging
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -21,6 +25,7 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from service.access import jwks
 from service.access.jwks import FRESH_S, PAUSE_S, STALE_S, KeySet, build_fetch
 from service.access.tokens import ALGORITHMS, Tokens
 from service.errors import AccessUnavailableError
@@ -314,3 +319,62 @@ async def test_discovery_of_another_issuer_is_not_believed(
     with caplog.at_level(logging.WARNING), pytest.raises(AccessUnavailableError):
         await make_tokens().find(provider.token())
     assert "identity provider's keys not fetched" in caplog.messages
+
+
+class Trickle:
+    """An identity provider that sends one answer, whatever it is asked, in its own way."""
+
+    def __init__(self, head: bytes, piece: bytes = b"", pause_s: float = 0.0) -> None:
+        self._head, self._piece, self._pause_s = head, piece, pause_s
+        self.sent_bytes = 0
+        self.gone = asyncio.Event()
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer until the other one goes away."""
+        await reader.readuntil(b"\r\n\r\n")
+        with suppress(ConnectionError):
+            writer.write(self._head)
+            while self._piece:
+                writer.write(self._piece)
+                await writer.drain()
+                self.sent_bytes += len(self._piece)
+                await asyncio.sleep(self._pause_s)
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+        self.gone.set()
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+BOMB = gzip.compress(bytes(20_000_000))
+HOSTILE = {
+    "trickles its head": Trickle(OK, b"A: b\r\n", 0.01),
+    "trickles its body": Trickle(OK + b"\r\n{", b" ", 0.01),
+    "says nothing": Trickle(b"", b"", 0.0),
+    "sends without end": Trickle(OK + b"\r\n", b" " * 100_000),
+    "compresses": Trickle(
+        OK + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(BOMB) + BOMB
+    ),
+    "nests": Trickle(OK + b"Content-Length: 200000\r\n\r\n" + b"[" * 200_000),
+    "leads elsewhere": Trickle(OK[:9] + b"302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n"),
+    "has no keys": Trickle(OK + b'Content-Length: 11\r\n\r\n{"keys": 1}'),
+}
+
+
+@pytest.mark.parametrize("how", HOSTILE)
+async def test_hostile_provider_is_given_up(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the time for a whole fetch, with little of it held."""
+    monkeypatch.setattr(jwks, "TIMEOUT_S", 0.2)
+    provider = HOSTILE[how]
+    server = await asyncio.start_server(provider.answer, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    keys = KeySet(build_fetch(url, url))
+    tracemalloc.start()
+    async with server, asyncio.timeout(10):
+        with pytest.raises(AccessUnavailableError):
+            await keys.find("k")
+        await provider.gone.wait()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8_000_000
+    assert provider.sent_bytes < 20_000_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import ssl
 import subprocess
@@ -56,13 +57,22 @@ def test_service_answers_over_tls(start: Callable[..., Process], tmp_path: Path)
     assert process.stop() == 0
 
 
-@pytest.mark.parametrize("fault", ["absent", "no pem", "encrypted", "another's key"])
+FAULTS = ["absent", "no pem", "encrypted", "another's key", "pipe", "folder"]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
 def test_unusable_certificate_does_not_start(tmp_path: Path, fault: str) -> None:
     """And nobody is asked for a password on the terminal."""
     password = b"secret" if fault == "encrypted" else None
     certificate, key = make_certificate(tmp_path, password)
     if fault == "absent":
         key.unlink()
+    elif fault == "pipe":
+        certificate.unlink()
+        os.mkfifo(certificate)
+    elif fault == "folder":
+        key.unlink()
+        key.mkdir()
     elif fault == "no pem":
         certificate.write_text("no pem")
     elif fault == "another's key":

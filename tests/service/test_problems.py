@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.gateway.http.problems import GATEWAY_PROBLEM_TYPES
+from service.gateway.http.problems import GATEWAY_PROBLEM_TYPES, answer_error
 from service.gateway.settings import GatewaySettings
 from service.http.problems import ALL_PROBLEM_TYPES, MEDIA_TYPE, PROBLEM_TYPES, problem_type_of
 from service.inference import preparation
@@ -325,3 +325,42 @@ def test_subclass_of_a_mapped_error_is_mapped() -> None:
         derived = type("Derived", (error,), {"__init__": lambda self: None})
         assert problem_type_of(derived()) is kind
     assert problem_type_of(json.JSONDecodeError("x", "", 0)).slug == "internal"
+
+
+INFER = "/v2/models/resnet18/infer"
+MEMORY_ENDS_IN = {
+    "a form": (
+        "service.http.images.read_parts",
+        PREDICT,
+        {"content": b"", "headers": MULTIPART},
+    ),
+    "json": ("service.http.images.parse_json_images", PREDICT, make_json(ENCODED)),
+    "a body": ("service.http.images._read_raw", PREDICT, {"content": make_png()}),
+    "v2": ("service.http.v2.receive.parse_call", INFER, {"content": b"{}"}),
+    "one image": ("service.inference.prediction.prepare_image", PREDICT, {"content": make_png()}),
+}
+
+
+@pytest.mark.parametrize("where", MEMORY_ENDS_IN)
+async def test_memory_that_ends_is_told_as_load(
+    where: str, service: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no fault of the service's code, and there may be some again in a moment."""
+    name, path, request = MEMORY_ENDS_IN[where]
+
+    def fail(*given: Any, **named: Any) -> Any:
+        raise MemoryError("secret")
+
+    monkeypatch.setattr(name, fail)
+    response = await service.client.post(path, **request)
+    assert (response.status_code, response.headers["retry-after"]) == (429, "1")
+    assert "not enough memory" in response.text
+    assert service.app.state.body_budget.free_bytes == 2_000_000
+    assert (await service.client.get("/health/live")).status_code == 200
+
+
+def test_gateway_tells_it_alike() -> None:
+    """The table is the service's."""
+    response = answer_error(MemoryError("secret"), "id")
+    assert (response.status_code, response.headers["retry-after"]) == (429, "1")
+    assert b"not enough memory" in response.body

@@ -11,11 +11,10 @@ from service.gateway import errors
 from service.http.documented import problem_responses
 from service.http.problems import (
     ALL_PROBLEM_TYPES,
-    INTERNAL,
-    INTERNAL_DETAIL,
     ProblemType,
     build_problem,
     error_headers,
+    problem_of,
     problem_response,
     problem_type_of,
 )
@@ -40,7 +39,10 @@ def gateway_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def answer_error(error: Exception, request_id: str) -> Response:
     """Give the response to a request that failed."""
-    kind = GATEWAY_PROBLEM_TYPES.get(type(error)) or problem_type_of(error)
-    note(problem=kind.slug)
-    detail = INTERNAL_DETAIL if kind is INTERNAL else str(error)
-    return problem_response(build_problem(kind, detail, request_id), error_headers(error))
+    ours = GATEWAY_PROBLEM_TYPES.get(type(error))
+    note(problem=(ours or problem_type_of(error)).slug)
+    if ours is not None:
+        problem = build_problem(ours, str(error), request_id)
+    else:
+        problem = problem_of(error, request_id)
+    return problem_response(problem, error_headers(error))
