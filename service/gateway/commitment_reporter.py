@@ -22,6 +22,7 @@ from service.gateway.dimse_sender import close_rejected
 from service.gateway.errors import LeaseLostError
 from service.gateway.held_associations import HeldAssociations
 from service.gateway.signals import Signals
+from service.gateway.timed_socket import timed
 from service.gateway.workers import S_PER_H, delay_s, work_until_stopped
 from service.telemetry.logs import log_event
 
@@ -120,7 +121,11 @@ class CommitmentReporter:
         entity.add_requested_context(StorageCommitmentPushModel)
         role = build_role(StorageCommitmentPushModel, scp_role=True)
         association = entity.associate(
-            report.address, peer.port, ae_title=peer.ae_title, ext_neg=[role]
+            report.address,
+            peer.port,
+            ae_title=peer.ae_title,
+            ext_neg=[role],
+            evt_handlers=timed(self._timeout_s),
         )
         if not association.is_established:
             close_rejected(association)

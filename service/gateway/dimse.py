@@ -2,45 +2,43 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
-from collections.abc import Sequence
-from copy import copy
+import threading
+import time
 from typing import Any, cast
 
-from pynetdicom import (
-    AE,
-    ALL_TRANSFER_SYNTAXES,
-    DEFAULT_TRANSFER_SYNTAXES,
-    AllStoragePresentationContexts,
-    evt,
-)
+from pynetdicom import AE, evt
 from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.presentation import PresentationContext
-from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run time
-    StorageCommitmentPushModel,
-    Verification,
-)
+from pynetdicom.pdu import A_ASSOCIATE_RQ
+from pynetdicom.transport import AssociationServer, RequestHandler
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.errors import PayloadTooLargeError, StartupError
+from service.gateway.association_request import (
+    TOO_MANY,
+    decode_request,
+    encode_rejection,
+    judge_request,
+)
 from service.gateway.commitment import Commitment
-from service.gateway.destinations import Peer
+from service.gateway.dimse_contexts import build_contexts
 from service.gateway.dimse_receiving import ReceivedDataSet, SpoolingProvider
+from service.gateway.door import Door
 from service.gateway.errors import InsufficientStorageError, UnreadableObjectError
 from service.gateway.intake import Intake
 from service.gateway.settings import GatewaySettings
 from service.gateway.stow_answer import CANNOT_UNDERSTAND, OUT_OF_RESOURCES
+from service.gateway.timed_socket import MAX_PDU_BYTES, shut_down, timed
+from service.telemetry.gateway import GatewayMetrics
 
 CHANNEL = "dimse"
 SUCCESS = 0x0000
 MISMATCH = 0xA900
 
-MAX_PDU_BYTES = 262_144
-ACSE_TIMEOUT_S = 30
+ACSE_TIMEOUT_S = 5  # the request is there before an association begins
 NETWORK_TIMEOUT_S = 120
-
-REJECT_CALLING = (0x01, 0x01, 0x03)
-"""Rejected for good, by the service user: calling AE title not recognised (PS3.8, 9.3.4)."""
+LAST_WORDS_S = 1.0  # for the aborts of associations when stopping
 
 
 class DimseServer:
@@ -50,21 +48,29 @@ class DimseServer:
         settings: The operator's.
         intake: Where objects go.
         commitment: Answers requests to commit to them.
+        metrics: Counts associations.
     """
 
-    def __init__(self, settings: GatewaySettings, intake: Intake, commitment: Commitment) -> None:
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        intake: Intake,
+        commitment: Commitment,
+        metrics: GatewayMetrics,
+    ) -> None:
         self._intake = intake
         self._commitment = commitment
+        self._metrics = metrics
         self._peers = settings.peer_list
         self._settings = settings
         entity = AE(settings.ae_title)
-        entity.require_called_aet = True
-        entity.require_calling_aet = sorted({peer.ae_title for peer in self._peers})
         entity.maximum_associations = settings.dimse_max_associations
         entity.maximum_pdu_size = MAX_PDU_BYTES
         entity.acse_timeout = ACSE_TIMEOUT_S
         entity.network_timeout = entity.dimse_timeout = NETWORK_TIMEOUT_S
         self._entity = entity
+        self._server: AssociationServer | None = None
+        self._door: Door | None = None
         self.port = 0
 
     def start(self) -> None:
@@ -75,19 +81,18 @@ class DimseServer:
         """
         settings = self._settings
         handlers: list[Any] = [
+            *timed(NETWORK_TIMEOUT_S),
             (evt.EVT_CONN_OPEN, self._on_open),
             (evt.EVT_CONN_CLOSE, self._on_close),
-            (evt.EVT_REQUESTED, self._on_requested),
             (evt.EVT_C_STORE, self._on_store),
             (evt.EVT_N_ACTION, self._commitment.on_action),
         ]
         try:
-            server = self._entity.start_server(
+            tls = _tls(settings)
+            server = self._entity.make_server(
                 (settings.host, settings.dimse_port),
-                block=False,
-                contexts=_contexts(),
+                contexts=build_contexts(),
                 evt_handlers=handlers,
-                ssl_context=_tls(settings),
             )
         except ssl.SSLError:
             raise StartupError("The DIMSE certificate, key or authorities are no PEM.") from None
@@ -96,13 +101,47 @@ class DimseServer:
                 f"Cannot listen for DIMSE on {settings.host}:{settings.dimse_port}: "
                 f"{error.strerror}."
             ) from None
-        assert server is not None
         assert server.socket is not None
         self.port = server.socket.getsockname()[1]
+        self._server = server
+        self._door = Door(
+            server.socket,
+            tls,
+            self._enter,
+            most=settings.dimse_max_waiting,
+            timeout_s=settings.dimse_request_s,
+            on_closed=self._metrics.connection_judged,
+        )
+        threading.Thread(target=self._door.run, name="door", daemon=True).start()
 
     def stop(self) -> None:
         """Abort what is being sent: who was not told of success sends again."""
-        self._entity.shutdown()
+        if self._server is None or self._door is None:
+            return
+        self._door.close()
+        self._server.server_close()
+        for association in self._server.active_associations:
+            association.abort(block=False)
+        until_s = time.monotonic() + LAST_WORDS_S
+        for association in self._server.active_associations:
+            association.join(max(0.0, until_s - time.monotonic()))
+        for association in self._server.active_associations:  # whose peers let us wait
+            shut_down(association)
+
+    def _enter(self, connection: socket.socket, address: tuple[str, int], pdu: bytes) -> None:
+        """Begin the association that a connection has asked for, or reject it."""
+        request = decode_request(pdu)
+        assert self._server is not None
+        rejection = judge_request(pdu, address[0], self._settings.ae_title, self._peers)
+        if len(self._server.active_associations) >= self._settings.dimse_max_associations:
+            rejection = rejection or TOO_MANY
+        self._metrics.connection_judged("accepted" if rejection is None else "rejected")
+        if rejection is None:
+            connection.setblocking(True)
+            _Beginning(request, connection, address, self._server)
+        else:
+            with connection:
+                connection.send(encode_rejection(rejection))
 
     def _on_open(self, event: evt.Event) -> None:
         event.assoc.dimse = SpoolingProvider(
@@ -111,14 +150,6 @@ class DimseServer:
 
     def _on_close(self, event: evt.Event) -> None:
         cast("SpoolingProvider", event.assoc.dimse).close()
-
-    def _on_requested(self, event: evt.Event) -> None:
-        request = event.assoc.requestor.primitive
-        assert request is not None
-        calling = str(request.calling_ae_title).strip()
-        if not is_allowed(self._peers, calling, str(event.assoc.requestor.address)):
-            event.assoc.acse.send_reject(*REJECT_CALLING)
-            event.assoc.kill()
 
     def _on_store(self, event: evt.Event) -> int:
         try:
@@ -143,34 +174,26 @@ class DimseServer:
         return SUCCESS if is_same else MISMATCH
 
 
-class SharedContext(PresentationContext):
-    """A presentation context of which an association needs no deep copy.
+class _Beginning(RequestHandler):
+    """Begins an association whose request is here already."""
 
-    pynetdicom copies all contexts for each association, which takes most of the time of opening
-    one. Negotiation reads them.
-    """
+    def __init__(
+        self,
+        request: A_ASSOCIATE_RQ,
+        connection: socket.socket,
+        address: tuple[str, int],
+        server: AssociationServer,
+    ) -> None:
+        self._asked = request
+        super().__init__(connection, address, server)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> SharedContext:
-        return copy(self)
-
-
-def _contexts() -> list[PresentationContext]:
-    classes = [one.abstract_syntax for one in AllStoragePresentationContexts]
-    syntaxes = {one: list(ALL_TRANSFER_SYNTAXES) for one in classes}
-    syntaxes |= dict.fromkeys([Verification, StorageCommitmentPushModel], DEFAULT_TRANSFER_SYNTAXES)
-    contexts: list[PresentationContext] = []
-    for sop_class, allowed in syntaxes.items():
-        context = SharedContext()
-        context.abstract_syntax, context.transfer_syntax = sop_class, list(allowed)
-        contexts.append(context)
-    return contexts
-
-
-def is_allowed(peers: Sequence[Peer], ae_title: str, address: str) -> bool:
-    """Whether somebody may send: everybody if no peer is named."""
-    return not peers or any(
-        peer.ae_title == ae_title and peer.host in ("", address) for peer in peers
-    )
+    def handle(self) -> None:
+        """Let the library go on where its own thread would have read the request."""
+        association = self._create_association()
+        association.dul._recv_pdu.put(self._asked)
+        association.dul.event_queue.put("Evt6")  # A-ASSOCIATE-RQ received (PS3.8, 9.2.3)
+        evt.trigger(association, evt.EVT_CONN_OPEN, {"address": self.client_address})
+        association.start()
 
 
 def _tls(settings: GatewaySettings) -> ssl.SSLContext | None:

@@ -13,6 +13,7 @@ from service.gateway import stow_answer
 from service.gateway.analysis import GiveUp, TryAgain
 from service.gateway.destinations import Destination
 from service.gateway.stow_sender import is_refusal
+from service.gateway.timed_socket import timed
 
 
 class DimseSender:
@@ -41,7 +42,9 @@ class DimseSender:
         for wanted in {(ds.SOPClassUID, ds.file_meta.TransferSyntaxUID) for ds in sets}:
             entity.add_requested_context(*wanted)
         to = self._destination
-        association = entity.associate(to.host, to.port, ae_title=to.ae_title)
+        association = entity.associate(
+            to.host, to.port, ae_title=to.ae_title, evt_handlers=timed(self._timeout_s)
+        )
         if not association.is_established:
             close_rejected(association)
             return TryAgain(

@@ -136,7 +136,9 @@ class Gateway:
         )
         commitment = Commitment(self._inbox, self._reports, held, settings.peer_list)
         self._dimse = (
-            DimseServer(settings, self.intake, commitment) if settings.dimse == "on" else None
+            DimseServer(settings, self.intake, commitment, self.metrics)
+            if settings.dimse == "on"
+            else None
         )
         self._threads: list[threading.Thread] = []
 

@@ -51,6 +51,19 @@ class GatewaySettings(AccessSettings):
     dimse_max_associations: int = Field(
         16, ge=1, le=1000, description="Associations at a time; more are rejected."
     )
+    dimse_max_waiting: int = Field(
+        64,
+        ge=1,
+        le=4096,
+        description="Connections at a time that have not asked for an association yet; for one "
+        "more the oldest of the address with the most of them is closed.",
+    )
+    dimse_request_s: float = Field(
+        15,
+        ge=0.1,
+        le=600,
+        description="Time a connection has for its TLS handshake and its association request.",
+    )
     dimse_tls_certificate: str = Field(
         "", description="PEM file of the DIMSE server's certificate; empty for no TLS."
     )

@@ -30,6 +30,14 @@ REQUEST_PROBLEMS = Metric(
     "HTTP requests refused or failed, by problem type.",
     ("problem",),
 )
+CONNECTIONS = Metric(
+    "cxr_gateway_dimse_connections_total",
+    "counter",
+    "Connections to the DIMSE port, by what became of them: `accepted`, `rejected` (not let in, or "
+    "too many associations), and closed before they had asked for an association: `late`, "
+    "`crowded` (too many waited), `malformed`, `no-tls`.",
+    ("outcome",),
+)
 OBJECTS = Metric(
     "cxr_gateway_objects_total",
     "counter",
@@ -74,6 +82,7 @@ GATEWAY_METRICS = (
     REQUESTS,
     REQUEST_SECONDS,
     REQUEST_PROBLEMS,
+    CONNECTIONS,
     OBJECTS,
     ANALYSES,
     DELIVERIES,
@@ -116,6 +125,7 @@ class GatewayMetrics(MetricsPage):
         self._requests = self._counter(REQUESTS)
         self._request_s = self._histogram(REQUEST_SECONDS)
         self._problems = self._counter(REQUEST_PROBLEMS)
+        self._connections = self._counter(CONNECTIONS)
         self._objects = self._counter(OBJECTS)
         self._analyses = self._counter(ANALYSES)
         self._deliveries = self._counter(DELIVERIES)
@@ -129,6 +139,10 @@ class GatewayMetrics(MetricsPage):
     def request_failed(self, problem: str) -> None:
         """Record that a request was refused or failed, by the problem's slug."""
         self._problems.labels(problem).inc()
+
+    def connection_judged(self, outcome: str) -> None:
+        """Record what became of one connection to the DIMSE port."""
+        self._connections.labels(outcome).inc()
 
     def object_taken(self, channel: str, outcome: str) -> None:
         """Record one object that came."""

@@ -1,0 +1,110 @@
+"""Association requests (PS3.8, 9.3.2): checked before a connection gets a thread."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+
+from pynetdicom.pdu import A_ASSOCIATE_RQ
+
+from service.gateway.destinations import Peer
+
+HEADER = struct.Struct(">BxI")  # PDU type, reserved, length of what follows
+REQUEST = 0x01
+PRESENTATION_CONTEXT, USER_INFORMATION = 0x20, 0x50
+SUB_ITEMS_AT = {PRESENTATION_CONTEXT: 4, USER_INFORMATION: 0}  # after the item's own header
+CALLED, CALLING = slice(10, 26), slice(26, 42)  # AE titles
+
+LONGEST_REQUEST_BYTES = 262_144  # all there is to propose, 128 contexts of 43 syntaxes, is 136,000
+MOST_ITEMS = 6144  # of which that has 5,635; decoding so many takes 0.1 s
+
+Rejection = tuple[int, int, int]
+"""Result, source and reason of an A-ASSOCIATE-RJ (PS3.8, 9.3.4)."""
+
+CALLING_UNKNOWN: Rejection = (1, 1, 3)
+CALLED_UNKNOWN: Rejection = (1, 1, 7)
+TOO_MANY: Rejection = (2, 3, 2)  # for now, by the provider: local limit exceeded
+
+ABORT = bytes.fromhex("07 00 00000004 00 00 02 06")
+"""A-ABORT by the provider: invalid PDU parameter value (PS3.8, 9.3.8)."""
+
+
+class MalformedRequestError(ValueError):
+    """What came is no association request, or one larger than any has reason to be."""
+
+
+def read_header(header: bytes | bytearray) -> int:
+    """Give the bytes that follow a PDU's first six.
+
+    Raises:
+        MalformedRequestError: It is no association request, or too long.
+    """
+    kind, length = HEADER.unpack(header)
+    if kind != REQUEST or length > LONGEST_REQUEST_BYTES:
+        raise MalformedRequestError
+    return int(length)
+
+
+def decode_request(pdu: bytes) -> A_ASSOCIATE_RQ:
+    """Decode an association request.
+
+    Raises:
+        MalformedRequestError: It is malformed, or has too many items.
+    """
+    try:
+        if sum(1 for _ in _items(pdu)) > MOST_ITEMS:
+            raise MalformedRequestError
+        request = A_ASSOCIATE_RQ()
+        request.decode(pdu)
+        request.to_primitive()
+    except Exception as error:  # of whatever the library says to whatever was sent
+        raise MalformedRequestError from error
+    return request
+
+
+def judge_request(
+    pdu: bytes, address: str, ae_title: str, peers: Sequence[Peer]
+) -> Rejection | None:
+    """Say why a request is rejected, None if it is not.
+
+    Args:
+        pdu: The request.
+        address: The peer's.
+        ae_title: Our own.
+        peers: Who may come in.
+    """
+    if not is_allowed(peers, _title(pdu[CALLING]), address):
+        return CALLING_UNKNOWN
+    return None if _title(pdu[CALLED]) == ae_title.strip() else CALLED_UNKNOWN
+
+
+def is_allowed(peers: Sequence[Peer], ae_title: str, address: str) -> bool:
+    """Whether somebody may send: everybody if no peer is named."""
+    return not peers or any(
+        peer.ae_title == ae_title and peer.host in ("", address) for peer in peers
+    )
+
+
+def encode_rejection(rejection: Rejection) -> bytes:
+    """Give the A-ASSOCIATE-RJ."""
+    return struct.pack(">BxIxBBB", 0x03, 4, *rejection)
+
+
+def _title(field: bytes) -> str:
+    return field.decode("ascii", "replace").strip()
+
+
+def _items(pdu: bytes) -> Iterator[int]:
+    """Give the types of items and their sub-items."""
+    for kind, begin, end in _walk(pdu, 74, len(pdu)):
+        yield kind
+        if kind in SUB_ITEMS_AT:
+            for sub_kind, _, _ in _walk(pdu, begin + SUB_ITEMS_AT[kind], end):
+                yield sub_kind
+
+
+def _walk(pdu: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+    while at < end:
+        kind, length = struct.unpack_from(">BxH", pdu, at)
+        yield kind, at + 4, at + 4 + length
+        at += 4 + length
