@@ -1,4 +1,4 @@
-"""The thread that reports storage commitment (PS3.4, J.3.3)."""
+"""Reports of storage commitment (PS3.4, J.3.3)."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run 
 
 from service.exchange import Retry
 from service.gateway.analysis import TryAgain
+from service.gateway.bounded_association import bounded
 from service.gateway.commitment_reports import CommitmentReport, CommitmentReports
 from service.gateway.destinations import Peer
 from service.gateway.dimse_sender import close_rejected
 from service.gateway.errors import LeaseLostError
 from service.gateway.held_associations import HeldAssociations
 from service.gateway.signals import Signals
-from service.gateway.timed_socket import timed
-from service.gateway.workers import S_PER_H, delay_s, work_until_stopped
+from service.gateway.workers import S_PER_H, delay_s
 from service.telemetry.logs import log_event
 
 ALL_COMMITTED, SOME_FAILED = 1, 2
@@ -33,7 +33,7 @@ NOT_CONFIGURED = "peer-not-configured"
 
 
 class CommitmentReporter:
-    """Sends one report after the other until told to stop. One thread.
+    """Sends reports. Any thread.
 
     A report goes over the association of its request while the peer still holds it, otherwise,
     or if that fails, over one of its own to the peer's configured port.
@@ -70,20 +70,12 @@ class CommitmentReporter:
         self._retry = retry
         self._longest_h = longest_h
 
-    def run(self) -> None:
-        """Work until told to stop."""
-        work_until_stopped(self._signals, self._signals.wait_until_stopping, self.work_once)
-
-    def work_once(self) -> bool:
-        """Send the next report; False if none is due."""
-        report = self._reports.lease()
-        if report is None:
-            return False
+    def report(self, report: CommitmentReport) -> None:
+        """Send one report that was leased."""
         try:
             self._work(report)
         except LeaseLostError:
             log_event(logging.WARNING, "lease lost", peer=report.ae_title)
-        return True
 
     def _work(self, report: CommitmentReport) -> None:
         peer = self._peers.get(report.ae_title)
@@ -125,7 +117,7 @@ class CommitmentReporter:
             peer.port,
             ae_title=peer.ae_title,
             ext_neg=[role],
-            evt_handlers=timed(self._timeout_s),
+            evt_handlers=bounded(self._timeout_s),
         )
         if not association.is_established:
             close_rejected(association)

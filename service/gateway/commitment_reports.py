@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import delete, insert, select
@@ -99,12 +99,17 @@ class CommitmentReports:
             assert result.inserted_primary_key is not None
             return int(result.inserted_primary_key[0])
 
-    def lease(self) -> CommitmentReport | None:
-        """Take the next report, or None if none is due."""
+    def lease(self, but_to: Collection[str] = ()) -> CommitmentReport | None:
+        """Take the next report, or None if none is due.
+
+        Args:
+            but_to: AE titles of peers whose reports are left.
+        """
         now_s = time.time()
         due = (
             select(commitment_reports)
             .where(is_free(commitment_reports, now_s))
+            .where(commitment_reports.c.ae_title.not_in(but_to))
             .order_by(commitment_reports.c.next_attempt_s)
             .limit(1)
             .with_for_update(skip_locked=True)

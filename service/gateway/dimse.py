@@ -21,6 +21,7 @@ from service.gateway.association_request import (
     encode_rejection,
     judge_request,
 )
+from service.gateway.bounded_association import bounded
 from service.gateway.commitment import Commitment
 from service.gateway.dimse_contexts import build_contexts
 from service.gateway.dimse_receiving import ReceivedDataSet, SpoolingProvider
@@ -29,7 +30,7 @@ from service.gateway.errors import InsufficientStorageError, UnreadableObjectErr
 from service.gateway.intake import Intake
 from service.gateway.settings import GatewaySettings
 from service.gateway.stow_answer import CANNOT_UNDERSTAND, OUT_OF_RESOURCES
-from service.gateway.timed_socket import MAX_PDU_BYTES, shut_down, timed
+from service.gateway.timed_socket import MAX_PDU_BYTES, shut_down
 from service.telemetry.gateway import GatewayMetrics
 
 CHANNEL = "dimse"
@@ -81,7 +82,7 @@ class DimseServer:
         """
         settings = self._settings
         handlers: list[Any] = [
-            *timed(NETWORK_TIMEOUT_S),
+            *bounded(NETWORK_TIMEOUT_S),
             (evt.EVT_CONN_OPEN, self._on_open),
             (evt.EVT_CONN_CLOSE, self._on_close),
             (evt.EVT_C_STORE, self._on_store),

@@ -2,54 +2,29 @@
 
 from __future__ import annotations
 
-import logging
-import time
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
 from pynetdicom.dsutils import create_file_meta, encode_file_meta
 
-from service.deadline import Clock
-from service.errors import PayloadTooLargeError, ServingError
+from service.errors import PayloadTooLargeError
+from service.gateway.bounded_messages import (
+    MAX_DATA_SET_BYTES,
+    BoundedBytes,
+    BoundedProvider,
+    RefusedMessageError,
+)
 from service.gateway.header import PREAMBLE_BYTES, PREFIX
 from service.gateway.spool import Spool, Staged
 from service.gateway.write_behind import WriteBehind
-from service.telemetry.logs import log_event
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
-    from pynetdicom.pdu_primitives import P_DATA
 
-MAX_COMMAND_BYTES = 65_536  # a long one is a hundredth of it
-MAX_OTHER_BYTES = 4 * 1024 * 1024  # 10,000 instances to commit to, each with all it may have
-MOST_OF_LIMIT = 8  # an object is read on to its end, and dropped; to this times the largest
-MOST_WAITING = 8  # messages; one at a time is what is negotiated (PS3.7, D.3.3.3)
-
-UNHURRIED_S = 60.0
-SLOWEST_BYTES_PER_S = 1024  # of a message, over all but its first UNHURRIED_S
+MOST_OF_LARGEST = 8  # an object that is too large is read on to its end; to so many times that
 
 
-class RefusedMessageError(ServingError):
-    """A message, or its sender's way of sending, takes more than there is for it."""
-
-
-class CommandSet(BytesIO):
-    """A command set being received."""
-
-    def write(self, data: Any) -> int:
-        """Add a fragment.
-
-        Raises:
-            RefusedMessageError: There is too much of it.
-        """
-        if self.tell() + len(data) > MAX_COMMAND_BYTES:
-            raise RefusedMessageError("a command set that does not end")
-        return super().write(data)
-
-
-class ReceivedDataSet(BytesIO):
+class ReceivedDataSet(BoundedBytes):
     """A data set being received: of C-STORE a file in the spool, else bytes in memory.
 
     Args:
@@ -58,7 +33,7 @@ class ReceivedDataSet(BytesIO):
     """
 
     def __init__(self, message: DIMSEMessage, provider: SpoolingProvider) -> None:
-        super().__init__()
+        super().__init__(MAX_DATA_SET_BYTES)
         self._message = message
         self._provider = provider
         self._behind: WriteBehind | None = None
@@ -70,15 +45,11 @@ class ReceivedDataSet(BytesIO):
         Raises:
             RefusedMessageError: There is too much of it.
         """
-        self._size_bytes += len(data)
-        is_stored = isinstance(self._message, C_STORE_RQ)
-        largest = (
-            self._provider.max_instance_bytes * MOST_OF_LIMIT if is_stored else MAX_OTHER_BYTES
-        )
-        if self._size_bytes > largest:
-            raise RefusedMessageError("a data set that does not end")
-        if not is_stored:
+        if not isinstance(self._message, C_STORE_RQ):
             return super().write(data)
+        self._size_bytes += len(data)
+        if self._size_bytes > MOST_OF_LARGEST * self._provider.max_instance_bytes:
+            raise RefusedMessageError("An object has no end.")
         if self._behind is None:
             self._behind = self._provider.open(self._message)
             self._provider.receiving.add(self)
@@ -108,56 +79,24 @@ class ReceivedDataSet(BytesIO):
             self._behind.discard()
 
 
-class SpoolingProvider(DIMSEServiceProvider):
-    """Receives messages of one association, which it aborts over one that has no end.
+class SpoolingProvider(BoundedProvider):
+    """Receives messages of one association.
 
     Args:
         assoc: The association.
         spool: Where data sets of C-STORE go.
         max_instance_bytes: Largest of them.
-        clock: Gives seconds.
     """
 
-    def __init__(
-        self,
-        assoc: Association,
-        spool: Spool,
-        max_instance_bytes: int,
-        clock: Clock = time.monotonic,
-    ) -> None:
+    def __init__(self, assoc: Association, spool: Spool, max_instance_bytes: int) -> None:
         super().__init__(assoc)
         self._spool = spool
-        self._clock = clock
-        self._begun_s = 0.0
-        self._received_bytes = 0
-        self._is_over = False
         self.max_instance_bytes = max_instance_bytes
         self.receiving: set[ReceivedDataSet] = set()
 
-    def receive_primitive(self, primitive: P_DATA) -> None:
-        """Take the next fragments of a message."""
-        if self._is_over:
-            return
-        try:
-            self._receive(primitive)
-        except Exception as error:  # of whatever was sent, or of the disk
-            log_event(logging.WARNING, "association aborted", reason=type(error).__name__)
-            self._is_over = True
-            self.dul.event_queue.put("Evt19")  # invalid PDU received (PS3.8, 9.2.3): abort
-
-    def _receive(self, primitive: P_DATA) -> None:
-        if self.message is None:
-            if self.msg_queue.qsize() >= MOST_WAITING:
-                raise RefusedMessageError("more requests than may wait for their answers")
-            self.message = DIMSEMessage()
-            self.message.encoded_command_set = CommandSet()
-            self.message.data_set = ReceivedDataSet(self.message, self)
-            self._begun_s, self._received_bytes = self._clock(), 0
-        self._received_bytes += sum(len(data) for _, data in primitive.presentation_data_value_list)
-        hurried_s = self._clock() - self._begun_s - UNHURRIED_S
-        if self._received_bytes < SLOWEST_BYTES_PER_S * hurried_s:
-            raise RefusedMessageError("a message that trickles")
-        super().receive_primitive(primitive)
+    def begin_data_set(self, message: DIMSEMessage) -> ReceivedDataSet:
+        """Give what takes the data set of a message, which has no command yet."""
+        return ReceivedDataSet(message, self)
 
     def open(self, message: DIMSEMessage) -> WriteBehind:
         """Begin the file of a C-STORE's data set."""

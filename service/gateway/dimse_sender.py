@@ -11,9 +11,9 @@ from pynetdicom.association import Association
 
 from service.gateway import stow_answer
 from service.gateway.analysis import GiveUp, TryAgain
+from service.gateway.bounded_association import bounded
 from service.gateway.destinations import Destination
 from service.gateway.stow_sender import is_refusal
-from service.gateway.timed_socket import timed
 
 
 class DimseSender:
@@ -43,7 +43,7 @@ class DimseSender:
             entity.add_requested_context(*wanted)
         to = self._destination
         association = entity.associate(
-            to.host, to.port, ae_title=to.ae_title, evt_handlers=timed(self._timeout_s)
+            to.host, to.port, ae_title=to.ae_title, evt_handlers=bounded(self._timeout_s)
         )
         if not association.is_established:
             close_rejected(association)

@@ -16,6 +16,7 @@ from typing import IO
 from service.errors import NotReadyError, StartupError
 from service.gateway.analysis import Analysis
 from service.gateway.bearer import service_auth
+from service.gateway.bulkheads import Bulkheads
 from service.gateway.commitment import Commitment
 from service.gateway.commitment_reporter import CommitmentReporter
 from service.gateway.commitment_reports import CommitmentReports
@@ -50,6 +51,7 @@ from service.telemetry.logs import log_event
 LOCK_FILE = "gateway.lock"
 HOUSEKEEPING_S = 60.0
 PATIENCE = 0.25  # of the timeout: a lease is one and a half of it
+REPORTS_AT_A_TIME = 1  # to a peer: a modality may have room for one association
 STRAY_AGE_S = 3600.0  # far longer than the way from a file to its row
 S_PER_D = 86_400.0
 LAST_WORDS_S = 2.0  # for workers whose time to finish is over
@@ -113,8 +115,9 @@ class Gateway:
             longest_h=settings.analysis_max_h,
             build_not_analysed=build_not_analysed,
         )
-        self._courier = Courier(
-            Outbox(self.database, leasing),
+        outbox = Outbox(self.database, leasing)
+        courier = Courier(
+            outbox,
             self.spool,
             self._senders,
             self.signals,
@@ -123,8 +126,17 @@ class Gateway:
             longest_h=settings.delivery_max_h,
             on_done=self._on_done,
         )
+        self._deliveries = Bulkheads(
+            "courier",
+            settings.delivery_workers,
+            lease=outbox.lease,
+            whose=lambda delivery: delivery.destination,
+            work=courier.deliver,
+            signals=self.signals,
+            bell=self.signals.delivery,
+        )
         self._reports, held = CommitmentReports(self.database, leasing), HeldAssociations()
-        self._reporter = CommitmentReporter(
+        reporter = CommitmentReporter(
             self._reports,
             held,
             settings.ae_title,
@@ -133,6 +145,15 @@ class Gateway:
             timeout_s=settings.delivery_timeout_s,
             retry=retry,
             longest_h=settings.delivery_max_h,
+        )
+        self._reporting = Bulkheads(
+            "reporter",
+            REPORTS_AT_A_TIME,
+            lease=self._reports.lease,
+            whose=lambda report: report.ae_title,
+            work=reporter.report,
+            signals=self.signals,
+            bell=self.signals.report,
         )
         commitment = Commitment(self._inbox, self._reports, held, settings.peer_list)
         self._dimse = (
@@ -164,8 +185,8 @@ class Gateway:
             self.ledger.sweep_strays(0.0)
         settings = self.settings
         self._spawn("analyst", self._analyst.run, settings.analysis_workers)
-        self._spawn("courier", self._courier.run, settings.delivery_workers)
-        self._spawn("reporter", self._reporter.run, 1)
+        self._spawn("courier", self._deliveries.run, 1)
+        self._spawn("reporter", self._reporting.run, 1)
         self._spawn("housekeeper", self._keep_house, 1)
         if self._dimse is not None:
             self._dimse.start()
@@ -178,14 +199,11 @@ class Gateway:
         self.signals.stop()
         if self._dimse is not None:
             self._dimse.stop()
-        deadline_s = time.monotonic() + self.settings.drain_s
-        for thread in self._threads:
-            thread.join(max(0.0, deadline_s - time.monotonic()))
+        self._join(self.settings.drain_s)
         self._analysis.close()
         for sender in self._senders.values():
             sender.close()
-        for thread in self._threads:
-            thread.join(LAST_WORDS_S)
+        self._join(LAST_WORDS_S)
         self._inbox.release_all(of_everybody=False)
         self._reports.release_all(of_everybody=False)
         self.database.close()
@@ -226,6 +244,13 @@ class Gateway:
             thread = threading.Thread(target=run, name=f"{name}-{i}", daemon=True)
             thread.start()
             self._threads.append(thread)
+
+    def _join(self, longest_s: float) -> None:
+        """Wait for the workers, and for what they have begun."""
+        until_s = time.monotonic() + longest_s
+        threads = [*self._threads, *self._deliveries.threads, *self._reporting.threads]
+        for thread in threads:
+            thread.join(max(0.0, until_s - time.monotonic()))
 
     def _on_done(self, job_seq: int) -> None:
         if self.settings.keep_done_h == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, exists, select, update
@@ -57,8 +58,12 @@ class Outbox:
         self._database = database
         self._leasing = leasing
 
-    def lease(self) -> Delivery | None:
-        """Take the next delivery, or None if none is due."""
+    def lease(self, but_to: Collection[str] = ()) -> Delivery | None:
+        """Take the next delivery, or None if none is due.
+
+        Args:
+            but_to: Names of destinations whose deliveries are left.
+        """
         now_s = time.time()
         earlier, its = jobs.alias("earlier"), deliveries.alias("its")
         waits_too = (
@@ -83,6 +88,7 @@ class Outbox:
             select(deliveries, jobs.c.id, jobs.c.study_instance_uid, jobs.c.received_s)
             .join(jobs, jobs.c.seq == deliveries.c.job_seq)
             .where((deliveries.c.state == WAITING) & is_free(deliveries, now_s) & ~is_behind)
+            .where(deliveries.c.destination.not_in(but_to))
             .order_by(deliveries.c.job_seq, deliveries.c.seq)
             .limit(1)
             .with_for_update(skip_locked=True, of=deliveries)

@@ -121,7 +121,9 @@ class GatewaySettings(AccessSettings):
         description="Files of the bearer tokens shown to STOW-RS destinations, with blanks: "
         "name=file, or one file for all.",
     )
-    delivery_workers: int = Field(2, ge=1, le=256, description="Deliveries at a time.")
+    delivery_workers: int = Field(
+        2, ge=1, le=256, description="Deliveries at a time, to each destination."
+    )
     delivery_timeout_s: float = Field(
         60, ge=0.1, le=3600, description="Longest wait for an archive's answer."
     )

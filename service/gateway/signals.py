@@ -39,6 +39,7 @@ class Signals:
     def __init__(self) -> None:
         self.analysis = Bell()
         self.delivery = Bell()
+        self.report = Bell()
         self._stopping = threading.Event()
 
     @property
@@ -49,8 +50,8 @@ class Signals:
     def stop(self) -> None:
         """Begin nothing more."""
         self._stopping.set()
-        self.analysis.ring()
-        self.delivery.ring()
+        for bell in (self.analysis, self.delivery, self.report):
+            bell.ring()
 
     def wait_until_stopping(self, longest_s: float) -> bool:
         """Wait; give whether all is over."""

@@ -7,9 +7,8 @@ import socket
 import ssl
 import time
 from contextlib import suppress
-from typing import Any, cast
+from typing import cast
 
-from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.transport import AssociationSocket
 
@@ -90,17 +89,6 @@ class TimedSocket(AssociationSocket):
             connection.sendall(bytestream)
         except Exception:  # as the library has it: a failure is an event
             self.event_queue.put("Evt17")
-
-
-def timed(timeout_s: float) -> list[Any]:
-    """Give the event handlers that time the PDUs of an association."""
-    return [(evt.EVT_CONN_OPEN, _take_over, [timeout_s])]
-
-
-def _take_over(event: evt.Event, timeout_s: float) -> None:
-    plain = event.assoc.dul.socket
-    assert plain is not None
-    event.assoc.dul.socket = TimedSocket(plain, timeout_s)
 
 
 def shut_down(association: Association) -> None:

@@ -171,7 +171,7 @@ class Analyst:
 
 
 class Courier:
-    """Delivers one job's results after the other until told to stop. One thread each."""
+    """Delivers the results of jobs. Any thread."""
 
     def __init__(
         self,
@@ -194,20 +194,12 @@ class Courier:
         self._longest_h = longest_h
         self._on_done = on_done
 
-    def run(self) -> None:
-        """Work until told to stop."""
-        work_until_stopped(self._signals, self._signals.delivery.wait, self.work_once)
-
-    def work_once(self) -> bool:
-        """Make the next delivery; False if none is due."""
-        delivery = self._outbox.lease()
-        if delivery is None:
-            return False
+    def deliver(self, delivery: Delivery) -> None:
+        """Make one delivery that was leased."""
         try:
             self._work(delivery)
         except LeaseLostError:
             log_event(logging.WARNING, "lease lost", job=delivery.job_id)
-        return True
 
     def _work(self, delivery: Delivery) -> None:
         sender = self._senders.get(delivery.destination)

@@ -147,6 +147,39 @@ class FakeArchive(FakeServer):
         return 200, {"Content-Type": MEDIA_TYPE}, content
 
 
+class Hanging:
+    """Takes every connection, says so much, and no more until it is stopped."""
+
+    def __init__(self, says: bytes = b"") -> None:
+        self._says = says
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._held: list[socket.socket] = []
+        self.port = int(self._listener.getsockname()[1])
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    @property
+    def connections(self) -> int:
+        """How many were taken."""
+        return len(self._held)
+
+    def _run(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                self._held.append(connection)
+                connection.sendall(self._says)
+
+    def close(self) -> None:
+        """Hang up."""
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._listener.close()
+        for connection in self._held:
+            connection.close()
+
+
 def problem(status: int, slug: str, **headers: str) -> Answer:
     """Give the service's answer to a request it refuses."""
     told = {

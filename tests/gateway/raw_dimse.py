@@ -42,6 +42,12 @@ def make_request(
     return make_pdu(1, struct.pack(">Hxx", 1) + titles + bytes(32) + application + contexts + user)
 
 
+def make_acceptance(syntax: bytes) -> bytes:
+    """Make an A-ASSOCIATE-AC that accepts context 1."""
+    accepted = make_item(0x21, bytes([1, 0, 0, 0]) + make_item(0x40, syntax))
+    return make_pdu(2, make_request(accepted)[6:])
+
+
 def make_pdu(kind: int, data: bytes, length: int | None = None) -> bytes:
     """Make a PDU, of a length it does not have if that is given."""
     return struct.pack(">BxI", kind, len(data) if length is None else length) + data

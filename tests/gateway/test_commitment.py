@@ -68,7 +68,9 @@ class ReportTaker:
         finally:
             entity.shutdown()
 
-    def ask(self, gateway: GatewayProcess, *instances: str) -> tuple[str, Association]:
+    def ask(
+        self, gateway: GatewayProcess, *instances: str, calling: str = "CR1"
+    ) -> tuple[str, Association]:
         """Ask for commitment; give the transaction's UID and the association, still open."""
         request = Dataset()
         request.TransactionUID = generate_uid()
@@ -78,7 +80,7 @@ class ReportTaker:
             item.ReferencedSOPClassUID = ComputedRadiographyImageStorage
             item.ReferencedSOPInstanceUID = instance
             request.ReferencedSOPSequence.append(item)
-        entity = AE("CR1")
+        entity = AE(calling)
         entity.add_requested_context(StorageCommitmentPushModel)
         entity.add_requested_context(Verification)
         association = entity.associate(
@@ -267,6 +269,13 @@ def make_reporter(
     )
 
 
+def report_next(reports: CommitmentReports, reporter: CommitmentReporter) -> None:
+    """Send what is due."""
+    report = reports.lease()
+    assert report is not None
+    reporter.report(report)
+
+
 def test_report_is_given_up(
     database: Database, caplog: pytest.LogCaptureFixture, taker: ReportTaker, port: int
 ) -> None:
@@ -276,7 +285,7 @@ def test_report_is_given_up(
     with taker.listening(port):
         for peers in ([Peer("CR1", "", port)], []):
             reports.add("1.9", "CR1", "127.0.0.1", VERDICTS, 0.0)
-            assert make_reporter(reports, *peers, longest_h=0.0).work_once()
+            report_next(reports, make_reporter(reports, *peers, longest_h=0.0))
     lines = [vars(record) for record in caplog.records if record.name == LOG.name]
     assert {line["message"] for line in lines} == {"commitment given up"}
     reasons = [line["fields"]["reason"] for line in lines]
@@ -294,8 +303,8 @@ def test_report_is_not_tried_again_at_once(
     reporter = make_reporter(reports, Peer("CR1", "", port))
     taker.statuses = [0x0110]
     with taker.listening(port):
-        assert reporter.work_once()
-        assert not reporter.work_once()
+        report_next(reports, reporter)
+    assert reports.lease() is None
 
 
 def test_report_is_one_worker_s(database: Database) -> None:

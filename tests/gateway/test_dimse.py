@@ -18,7 +18,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run 
     StorageCommitmentPushModelInstance,
 )
 
-from service.gateway.dimse_receiving import MAX_OTHER_BYTES
+from service.gateway.bounded_messages import MAX_DATA_SET_BYTES
 from service.gateway.dimse_sender import close_rejected
 from tests.gateway.objects import make_object
 from tests.gateway.process import GatewayProcess, until
@@ -100,7 +100,7 @@ def test_large_data_that_is_not_stored_ends_the_association(
     association = associate(gateway)
     request = Dataset()
     request.TransactionUID = "1.2.3"
-    request.EncapsulatedDocument = bytes(MAX_OTHER_BYTES + 2)
+    request.EncapsulatedDocument = bytes(MAX_DATA_SET_BYTES + 2)
     association.send_n_action(
         request, 1, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
     )
