@@ -16,9 +16,9 @@ from cxr.referral import ReferBand
 
 
 class Answer(BaseModel):
-    """Base of all bodies. Immutable; a newer service may add members."""
+    """Base of all bodies. Immutable, of finite numbers; a newer service may add members."""
 
-    model_config = ConfigDict(frozen=True, protected_namespaces=())
+    model_config = ConfigDict(frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
 
 class Problem(Answer):

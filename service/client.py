@@ -19,6 +19,13 @@ import httpx
 
 from cxr.explain.methods import Method
 from service.answers import ExplainAnswer, ModelAnswer, ModelsAnswer, PredictAnswer
+from service.bounded_exchange import (
+    Bounds,
+    build_async_client,
+    build_client,
+    exchange,
+    exchange_async,
+)
 from service.exchange import (
     DICOM_OBJECTS,
     RETRIED_ERRORS,
@@ -28,6 +35,7 @@ from service.exchange import (
     bearer,
     build_explain_request,
     build_predict_request,
+    parse_answer,
     split_dicom,
     verify_success,
 )
@@ -39,19 +47,23 @@ TraceHeaders: TypeAlias = Callable[[], Mapping[str, str]]
 
 TIMEOUT_S = 60.0
 DEFAULT_RETRY = Retry()
+MAX_ANSWER_BYTES = 32 * 1024 * 1024  # an explanation has 3 MB; 64 reports have 2
+READY = {"method": "GET", "url": "/health/ready"}
 
 
 class Client:
     """The service, called and waited for.
 
-    Every method raises ServiceError for a problem, and httpx.TransportError if the service
-    cannot be reached, after the tries that :class:`Retry` allows.
+    Every method raises ServiceError for a problem and for what is no answer of the service, and
+    httpx.TransportError if the service cannot be reached, after the tries that :class:`Retry`
+    allows, or answers more than is read.
 
     Args:
         base_url: Where the service is.
         api_key: Key or token to show it, or what signs each request.
         retry: When and how often to try again.
-        timeout_s: Longest wait for an answer.
+        timeout_s: Longest time of one try, from the first byte sent to the last received.
+        max_answer_bytes: Largest answer that is read.
         transport: Replaces the network; for tests.
         trace_headers: Gives the headers of the trace a call belongs to (W3C Trace Context), for
             instance ``{"traceparent": "00-..."}``; the present trace by default, if there is one.
@@ -65,13 +77,15 @@ class Client:
         api_key: str | httpx.Auth | None = None,
         retry: Retry = DEFAULT_RETRY,
         timeout_s: float = TIMEOUT_S,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
         transport: httpx.BaseTransport | None = None,
         trace_headers: TraceHeaders = tracing.trace_headers,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
-        self._http = httpx.Client(
+        self._http = build_client(
             base_url=base_url, auth=bearer(api_key), timeout=timeout_s, transport=transport
         )
+        self._bounds = Bounds(timeout_s, max_answer_bytes)
         self._retry = retry
         self._trace_headers = trace_headers
         self._sleep = sleep
@@ -97,7 +111,7 @@ class Client:
         while True:
             attempt += 1
             try:
-                response = self._http.request(**request)
+                response = exchange(self._http, self._bounds, **request)
             except RETRIED_ERRORS:
                 if (delay_s := self._retry.delay_s(attempt, None)) is None:
                     raise
@@ -115,7 +129,7 @@ class Client:
     ) -> PredictAnswer:
         """Read one image, or many in one request; ``model`` is ``name`` or ``name@version``."""
         response = self._send(**build_predict_request(images, model, operating_point))
-        return PredictAnswer.model_validate_json(response.content)
+        return parse_answer(PredictAnswer, response)
 
     def explain(
         self,
@@ -145,7 +159,7 @@ class Client:
             method=method,
             alpha=alpha,
         )
-        return ExplainAnswer.model_validate_json(self._send(**request).content)
+        return parse_answer(ExplainAnswer, self._send(**request))
 
     def predict_dicom(
         self,
@@ -186,12 +200,12 @@ class Client:
     def models(self) -> tuple[ModelAnswer, ...]:
         """List the loaded models."""
         response = self._send(method="GET", url="/v1/models")
-        return ModelsAnswer.model_validate_json(response.content).models
+        return parse_answer(ModelsAnswer, response).models
 
     def ready(self) -> bool:
         """Ask once whether predictions are accepted. False also if nothing answers."""
         try:
-            return self._http.get("/health/ready").is_success
+            return exchange(self._http, self._bounds, **READY).is_success
         except httpx.TransportError:
             return False
 
@@ -203,7 +217,8 @@ class AsyncClient:
         base_url: Where the service is.
         api_key: Key or token to show it, or what signs each request.
         retry: When and how often to try again.
-        timeout_s: Longest wait for an answer.
+        timeout_s: Longest time of one try, from the first byte sent to the last received.
+        max_answer_bytes: Largest answer that is read.
         transport: Replaces the network; for tests.
         trace_headers: Gives the headers of the trace a call belongs to (W3C Trace Context), for
             instance ``{"traceparent": "00-..."}``; the present trace by default, if there is one.
@@ -217,13 +232,15 @@ class AsyncClient:
         api_key: str | httpx.Auth | None = None,
         retry: Retry = DEFAULT_RETRY,
         timeout_s: float = TIMEOUT_S,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
         transport: httpx.AsyncBaseTransport | None = None,
         trace_headers: TraceHeaders = tracing.trace_headers,
         sleep: Callable[[float], Any] = asyncio.sleep,
     ) -> None:
-        self._http = httpx.AsyncClient(
+        self._http = build_async_client(
             base_url=base_url, auth=bearer(api_key), timeout=timeout_s, transport=transport
         )
+        self._bounds = Bounds(timeout_s, max_answer_bytes)
         self._retry = retry
         self._trace_headers = trace_headers
         self._sleep = sleep
@@ -249,7 +266,7 @@ class AsyncClient:
         while True:
             attempt += 1
             try:
-                response = await self._http.request(**request)
+                response = await exchange_async(self._http, self._bounds, **request)
             except RETRIED_ERRORS:
                 if (delay_s := self._retry.delay_s(attempt, None)) is None:
                     raise
@@ -268,7 +285,7 @@ class AsyncClient:
         """Read one image, or many in one request; ``model`` is ``name`` or ``name@version``."""
         request = await asyncio.to_thread(build_predict_request, images, model, operating_point)
         response = await self._send(**request)
-        return PredictAnswer.model_validate_json(response.content)
+        return parse_answer(PredictAnswer, response)
 
     async def explain(
         self,
@@ -300,7 +317,7 @@ class AsyncClient:
             alpha=alpha,
         )
         response = await self._send(**request)
-        return ExplainAnswer.model_validate_json(response.content)
+        return parse_answer(ExplainAnswer, response)
 
     async def predict_dicom(
         self,
@@ -344,11 +361,11 @@ class AsyncClient:
     async def models(self) -> tuple[ModelAnswer, ...]:
         """List the loaded models."""
         response = await self._send(method="GET", url="/v1/models")
-        return ModelsAnswer.model_validate_json(response.content).models
+        return parse_answer(ModelsAnswer, response).models
 
     async def ready(self) -> bool:
         """Ask once whether predictions are accepted. False also if nothing answers."""
         try:
-            return (await self._http.get("/health/ready")).is_success
+            return (await exchange_async(self._http, self._bounds, **READY)).is_success
         except httpx.TransportError:
             return False

@@ -7,15 +7,17 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import httpx
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from service.answers import Problem
 
 JSON = "application/json"
 DICOM_OBJECTS = 'multipart/related; type="application/dicom"'
+
+AnyAnswer = TypeVar("AnyAnswer", bound=BaseModel)
 
 ImageSource: TypeAlias = bytes | str | Path
 """The bytes of a file, or its path."""
@@ -43,6 +45,12 @@ class ServiceError(Exception):
         self.type = type
         self.detail = detail
         self.request_id = request_id
+
+
+def retry_after_s(response: httpx.Response) -> float | None:
+    """Give an answer's Retry-After; None without one, and for a date (RFC 9110, 10.2.3)."""
+    wanted = response.headers.get("retry-after", "").strip()
+    return float(wanted) if wanted.isdecimal() and wanted.isascii() else None
 
 
 @dataclass(frozen=True)
@@ -74,9 +82,8 @@ class Retry:
         if response is not None:
             if response.status_code not in RETRIED_STATUSES:
                 return None
-            wanted = response.headers.get("retry-after", "")
-            if wanted.isdigit():
-                return min(float(wanted), self.longest_s)
+            if (wanted_s := retry_after_s(response)) is not None:
+                return min(wanted_s, self.longest_s)
         # Jitter keeps clients that failed together from coming back together.
         jitter = random.uniform(0.5, 1.5)  # noqa: S311 - no secret
         return min(self.longest_s, self.base_s * 2.0 ** (attempt - 1) * jitter)
@@ -174,22 +181,40 @@ def split_dicom(response: httpx.Response) -> list[bytes]:
     head["Content-Type"] = response.headers.get("content-type", "")
     boundary = head.get_param("boundary")
     if head.get_content_type() != "multipart/related" or not isinstance(boundary, str):
-        raise ServiceError(response.status_code, "about:blank", "The answer is no multipart.")
-    delimiter = b"\r\n--" + boundary.encode()
-    _, *parts, _ = (b"\r\n" + response.content).split(delimiter)
-    return [part.partition(b"\r\n\r\n")[2] for part in parts]
+        raise _not_understood(response)
+    pieces = (b"\r\n" + response.content).split(b"\r\n--" + boundary.encode("latin-1", "replace"))
+    if len(pieces) < 2 or not pieces[-1].startswith(b"--"):
+        raise _not_understood(response)
+    return [part.partition(b"\r\n\r\n")[2] for part in pieces[1:-1]]
 
 
 def verify_success(response: httpx.Response) -> httpx.Response:
     """Pass a good response on.
 
     Raises:
-        ServiceError: It is none.
+        ServiceError: It is none. Its status is the answer's, whatever the problem says.
     """
     if response.is_success:
         return response
+    status = response.status_code
     try:
         problem = Problem.model_validate_json(response.content)
     except ValidationError:
-        raise ServiceError(response.status_code, "about:blank", response.reason_phrase) from None
-    raise ServiceError(problem.status, problem.type, problem.detail, problem.request_id)
+        raise ServiceError(status, "about:blank", response.reason_phrase) from None
+    raise ServiceError(status, problem.type, problem.detail, problem.request_id)
+
+
+def parse_answer(model: type[AnyAnswer], response: httpx.Response) -> AnyAnswer:
+    """Read a good answer.
+
+    Raises:
+        ServiceError: It is not the service's.
+    """
+    try:
+        return model.model_validate_json(response.content)
+    except ValidationError:
+        raise _not_understood(response) from None
+
+
+def _not_understood(response: httpx.Response) -> ServiceError:
+    return ServiceError(response.status_code, "about:blank", "The answer is not the service's.")

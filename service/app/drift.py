@@ -17,6 +17,7 @@ from cxr.command import OK
 from cxr.errors import BundleError
 from cxr.manifest import MANIFEST_NAME, Manifest
 from cxr.reference import Reference
+from service.bounded_exchange import Bounds, build_client, exchange
 from service.errors import InvalidRequestError
 from service.telemetry.drift import (
     MODERATE_FROM,
@@ -47,8 +48,8 @@ STATUSES: dict[Reading, int] = {
     "shifted": SHIFTED,
 }
 WORST_FIRST = (SHIFTED, MODERATE, UNKNOWN, OK)
-TIMEOUT_S = 10.0
 Z_95 = 1.96  # half of a 95 % interval, in standard errors
+PAGE_BOUNDS = Bounds(timeout_s=10.0, max_bytes=16 * 1024 * 1024)  # a page has 50 kB
 
 Key = tuple[str, str]
 """Name and version of a model."""
@@ -199,19 +200,27 @@ def _from_metrics(args: argparse.Namespace) -> dict[Key, Tally]:
 
 def collect(places: Iterable[str]) -> dict[Key, Tally]:
     """Count what replicas answered since their start."""
-    return _sum(tally_metrics(read_page(place)) for place in places)
+    return _sum(_tally(place) for place in places)
 
 
 def collect_between(places: Iterable[str], wait: Callable[[], object]) -> dict[Key, Tally]:
     """Count what replicas answered while ``wait`` waited."""
     known = list(places)
-    before = [tally_metrics(read_page(place)) for place in known]
+    before = [_tally(place) for place in known]
     wait()
-    after = [tally_metrics(read_page(place)) for place in known]
+    after = [_tally(place) for place in known]
     return _sum(
         {model: difference(tally, then.get(model, Tally())) for model, tally in now.items()}
         for now, then in zip(after, before, strict=True)
     )
+
+
+def _tally(place: str) -> dict[str, Tally]:
+    page = read_page(place)
+    try:
+        return tally_metrics(page)
+    except (KeyError, ValueError, OverflowError):  # of whatever answered instead
+        raise InvalidRequestError(f"{place} is no page of a service's metrics.") from None
 
 
 def _sum(pages: Iterable[dict[str, Tally]]) -> dict[Key, Tally]:
@@ -234,7 +243,8 @@ def read_page(place: str) -> str:
         return Path(place).read_text(encoding="utf-8")
     url = place if place.rstrip("/").endswith("/metrics") else place.rstrip("/") + "/metrics"
     try:
-        response = httpx.get(url, timeout=TIMEOUT_S)
+        with build_client() as client:
+            response = exchange(client, PAGE_BOUNDS, method="GET", url=url)
     except httpx.HTTPError as error:
         raise InvalidRequestError(f"{url} cannot be read ({type(error).__name__}).") from None
     if not response.is_success:

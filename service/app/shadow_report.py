@@ -10,10 +10,11 @@ import httpx
 
 from cxr.command import OK
 from cxr.errors import CxrError
+from service.bounded_exchange import Bounds, build_client, exchange
 from service.telemetry.prometheus import read_samples
 from service.telemetry.versions import SHADOW_DIFFERENCE, SHADOW_DROPPED, SHADOW_IMAGES
 
-TIMEOUT_S = 10.0
+PAGE_BOUNDS = Bounds(timeout_s=10.0, max_bytes=16 * 1024 * 1024)  # a page has 50 kB
 
 
 class ReportError(CxrError):
@@ -104,7 +105,11 @@ def run_shadow(args: argparse.Namespace) -> int:
     Raises:
         ReportError: The metrics cannot be had.
     """
-    reports = read_reports(_read_page(args))
+    page = _read_page(args)
+    try:
+        reports = read_reports(page)
+    except (KeyError, ValueError, OverflowError):  # of whatever answered instead
+        raise ReportError("What was read is no page of a service's metrics.") from None
     if not reports:
         print("No shadow has answered. CXR_SHADOW=name@version begins one.")
     print("\n\n".join(report.render() for report in reports))
@@ -118,7 +123,9 @@ def _read_page(args: argparse.Namespace) -> str:
         headers = {}
         if args.key_file is not None:
             headers["Authorization"] = f"Bearer {args.key_file.read_text().strip()}"
-        response = httpx.get(f"{args.url}/metrics", headers=headers, timeout=TIMEOUT_S)
+        url = f"{args.url}/metrics"
+        with build_client() as client:
+            response = exchange(client, PAGE_BOUNDS, method="GET", url=url, headers=headers)
     except OSError as error:
         raise ReportError(f"A file cannot be read: {error.strerror}.") from None
     except httpx.HTTPError as error:

@@ -7,8 +7,9 @@ from typing import Any
 
 import httpx
 
-from service.errors import InvalidRequestError
-from service.exchange import ServiceError, build_explain_request, verify_success
+from service.bounded_exchange import AnswerRefusedError, Bounds, build_client, exchange
+from service.errors import InvalidRequestError, PayloadTooLargeError
+from service.exchange import ServiceError, build_explain_request, retry_after_s, verify_success
 from service.gateway.related import DICOM, split_related
 from service.telemetry.tracing import span, trace_headers
 
@@ -18,6 +19,9 @@ TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 BUSY_STATUSES = frozenset({429, 503})
 NOT_LET_IN = frozenset({401, 403})
 """The gateway's key is wrong or worn out, which its operator mends: no object is to blame."""
+
+MAX_ANSWER_BYTES = 16 * 1024 * 1024  # a report and a picture of at most 1,024 px: a tenth of it
+MAX_OBJECTS = 8  # four times as many as are made
 
 UNREACHABLE = "service-unreachable"
 OBJECT_STATUSES = frozenset({400, 413, 415, 422})
@@ -46,8 +50,7 @@ class TryAgain:
     @property
     def asked_s(self) -> float:
         """The answer's Retry-After, 0 without one; a date (RFC 9110, 10.2.3) is not read."""
-        wanted = self.response.headers.get("retry-after", "") if self.response is not None else ""
-        return float(wanted) if wanted.isdigit() and len(wanted) < 9 else 0.0
+        return (retry_after_s(self.response) or 0.0) if self.response is not None else 0.0
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class Analysis:
 
     Args:
         service_url: Where it is.
-        timeout_s: Longest wait for an answer.
+        timeout_s: Longest time of a request with its answer.
         model: Name of the model; empty for the service's default.
         operating_point: Its name; empty for the model's default.
         connections: How many may be open.
@@ -85,7 +88,8 @@ class Analysis:
         connections: int = 4,
         auth: httpx.Auth | None = None,
     ) -> None:
-        self._http = httpx.Client(
+        self._bounds = Bounds(timeout_s, MAX_ANSWER_BYTES)
+        self._http = build_client(
             base_url=service_url,
             timeout=timeout_s,
             limits=httpx.Limits(max_connections=connections),
@@ -108,20 +112,26 @@ class Analysis:
         try:
             with span("analyse"):
                 request["headers"] |= trace_headers()
-                response = self._http.request(**request)
+                response = exchange(self._http, self._bounds, **request)
+        except AnswerRefusedError as error:
+            return TryAgain(f"service-answer-{error.reason}")
         except httpx.TimeoutException:
             return TryAgain("service-timeout")
         except (httpx.TransportError, RuntimeError):  # RuntimeError: the client was closed
             return TryAgain(UNREACHABLE)
-        try:
-            return _objects_of(verify_success(response))
-        except InvalidRequestError:
-            return TryAgain("service-answer-not-understood")
-        except ServiceError as error:
-            reason = reason_of(error)
-            if error.status in TRANSIENT_STATUSES | NOT_LET_IN:
-                return TryAgain(reason, response)
-            return GiveUp(reason, is_of_object=error.status in OBJECT_STATUSES)
+        return _judge(response)
+
+
+def _judge(response: httpx.Response) -> list[bytes] | TryAgain | GiveUp:
+    try:
+        return _objects_of(verify_success(response))
+    except (InvalidRequestError, PayloadTooLargeError):
+        return TryAgain("service-answer-not-understood")
+    except ServiceError as error:
+        reason = reason_of(error)
+        if error.status in TRANSIENT_STATUSES | NOT_LET_IN:
+            return TryAgain(reason, response)
+        return GiveUp(reason, is_of_object=error.status in OBJECT_STATUSES)
 
 
 def reason_of(error: ServiceError) -> str:
@@ -135,7 +145,7 @@ def _objects_of(response: httpx.Response) -> list[bytes]:
     content_type = response.headers.get("content-type", "")
     if content_type.partition(";")[0].strip().lower() == DICOM:
         return [response.content]
-    made = split_related(content_type, response.content)
+    made = split_related(content_type, response.content, MAX_OBJECTS)
     if not made:
         raise InvalidRequestError("The service made nothing.")
     return made

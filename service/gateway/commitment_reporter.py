@@ -23,7 +23,7 @@ from service.gateway.dimse_sender import close_rejected
 from service.gateway.errors import LeaseLostError
 from service.gateway.held_associations import HeldAssociations
 from service.gateway.signals import Signals
-from service.gateway.workers import S_PER_H, delay_s
+from service.gateway.workers import S_PER_H, delay_s, failure_reason
 from service.telemetry.logs import log_event
 
 ALL_COMMITTED, SOME_FAILED = 1, 2
@@ -102,6 +102,13 @@ class CommitmentReporter:
 
     def _send(self, report: CommitmentReport, peer: Peer) -> str | None:
         """Give why it did not arrive, None if it did."""
+        try:
+            return self._try_to_send(report, peer)
+        except Exception as error:  # of whatever was answered
+            log_event(logging.ERROR, "commitment failed", error, peer=report.ae_title)
+            return failure_reason(error)
+
+    def _try_to_send(self, report: CommitmentReport, peer: Peer) -> str | None:
         association = self._held.take(report.seq)
         if association is not None:
             association.dimse_timeout = self._timeout_s

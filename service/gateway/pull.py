@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 
+from service.bounded_exchange import AnswerRefusedError, build_client, open_answer, read_chunks
 from service.errors import InvalidRequestError, PayloadTooLargeError
 from service.gateway.bearer import auth_for
 from service.gateway.errors import (
@@ -27,6 +28,7 @@ def pull_study(
     intake: Intake,
     *,
     timeout_s: float,
+    longest_s: float,
     max_instance_bytes: int,
     max_body_bytes: int,
     token_file: Path | None = None,
@@ -38,6 +40,7 @@ def pull_study(
         study_instance_uid: Which; digits and dots only.
         intake: Where the objects go.
         timeout_s: Longest silence of the archive.
+        longest_s: Longest time for the whole study.
         max_instance_bytes: Largest object.
         max_body_bytes: Largest answer.
         token_file: Of the bearer token shown; None for the user and password of the URL.
@@ -55,9 +58,13 @@ def pull_study(
     place = f"{url.copy_with(username=None, password=None)}".rstrip("/")
     try:
         with (
-            httpx.Client(timeout=timeout_s, trust_env=False, auth=auth) as client,
-            client.stream(
-                "GET", f"{place}/studies/{study_instance_uid}", headers={"Accept": ACCEPT}
+            build_client(timeout=timeout_s, trust_env=False, auth=auth) as client,
+            open_answer(
+                client,
+                longest_s,
+                method="GET",
+                url=f"{place}/studies/{study_instance_uid}",
+                headers={"Accept": ACCEPT},
             ) as response,
         ):
             if response.status_code in (204, 404):
@@ -67,8 +74,14 @@ def pull_study(
                     f"The source answered with status {response.status_code}."
                 )
             yield from _take_parts(response, intake, max_instance_bytes, max_body_bytes)
+    except AnswerRefusedError as error:
+        raise SourceUnavailableError(
+            f"The source's answer is {error.reason.replace('-', ' ')} and was not read."
+        ) from None
     except httpx.HTTPError:
-        raise SourceUnavailableError("The source was not reached, or broke off.") from None
+        raise SourceUnavailableError(
+            "The source was not reached, broke off, or did not end in time."
+        ) from None
     except (InvalidRequestError, PayloadTooLargeError):
         raise SourceUnavailableError(
             "The source's answer is malformed or larger than accepted."
@@ -79,12 +92,8 @@ def _take_parts(
     response: httpx.Response, intake: Intake, max_instance_bytes: int, max_body_bytes: int
 ) -> Iterator[Taken | None]:
     content_type = response.headers.get("content-type", "")
-    received = 0
     with ReceivedParts(intake.spool, content_type, max_instance_bytes) as parts:
-        for chunk in response.iter_bytes():
-            received += len(chunk)
-            if received > max_body_bytes:
-                raise PayloadTooLargeError("The answer is too large.")
+        for chunk in read_chunks(response, max_body_bytes):
             for staged in parts.write(chunk):
                 with staged:
                     try:

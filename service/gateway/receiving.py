@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
-from service.gateway.related import RelatedParser
+from service.gateway.related import RelatedParser, read_boundary
 from service.gateway.spool import Spool, Staged
+
+FEW_PARTS, PIECE_BYTES = 16, 2048
+"""A chunk with more parts is taken in such pieces: each part is an open file until it is taken."""
 
 
 class ReceivedParts:
@@ -25,6 +29,7 @@ class ReceivedParts:
         self._spool = spool
         self._open: Staged | None = None
         self._whole: list[Staged] = []
+        self._delimiter = b"--" + read_boundary(content_type)
         self._parser = RelatedParser(
             content_type,
             on_begin=self._begin,
@@ -47,8 +52,10 @@ class ReceivedParts:
         if self._open is not None:
             self._open.discard()
 
-    def write(self, chunk: bytes) -> list[Staged]:
+    def write(self, chunk: bytes) -> Iterator[Staged]:
         """Take the next piece of the body and give the parts it completes, for the caller to end.
+
+        Each has to be ended before the next is asked for.
 
         Raises:
             InvalidRequestError: It is malformed.
@@ -56,9 +63,12 @@ class ReceivedParts:
             InsufficientStorageError: The disk is as full as it may be.
             OSError: The disk does not take it.
         """
-        self._parser.write(chunk)
-        whole, self._whole = self._whole, []
-        return whole
+        is_one = chunk.count(self._delimiter) <= FEW_PARTS
+        step = max(1, len(chunk)) if is_one else PIECE_BYTES
+        for begin in range(0, len(chunk), step):
+            self._parser.write(chunk[begin : begin + step])
+            while self._whole:
+                yield self._whole.pop(0)
 
     def finish(self) -> None:
         """End the body.

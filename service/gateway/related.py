@@ -10,6 +10,8 @@ from python_multipart.multipart import parse_options_header
 from service.errors import InvalidRequestError, PayloadTooLargeError
 from service.http.parts import MalformedPartsError, PartsParser
 
+MAX_PARTS = 10_000  # a study of radiographs has a handful
+MAX_BOUNDARY_BYTES = 256  # RFC 2046 (5.1.1) has 70, and Orthanc sends 73
 MAX_PART_HEADERS = 16
 MAX_PART_HEADER_BYTES = 4096
 DICOM = "application/dicom"
@@ -28,6 +30,7 @@ class RelatedParser:
         on_data: Bytes of the part.
         on_end: The part is whole.
         max_part_bytes: Largest part.
+        max_parts: Most of them.
 
     Raises:
         InvalidRequestError: It is no multipart/related of application/dicom.
@@ -41,17 +44,13 @@ class RelatedParser:
         on_data: Callable[[bytes], object],
         on_end: Callable[[], object],
         max_part_bytes: int,
+        max_parts: int = MAX_PARTS,
     ) -> None:
-        kind, options = parse_options_header(content_type)
-        boundary = options.get(b"boundary")
-        part_type = options.get(b"type", DICOM.encode()).decode("latin-1").lower()
-        if kind != b"multipart/related" or not boundary or part_type != DICOM:
-            raise InvalidRequestError(
-                'The Content-Type must be multipart/related; type="application/dicom"; boundary=...'
-            )
+        boundary = read_boundary(content_type)
         self._on_begin, self._on_data = on_begin, on_data
         self._max_part_bytes = max_part_bytes
-        self._part_bytes = 0
+        self._max_parts = max_parts
+        self._part_bytes = self._parts = 0
         self._parser = PartsParser(
             boundary,
             on_begin=self._begin,
@@ -67,7 +66,7 @@ class RelatedParser:
 
         Raises:
             InvalidRequestError: It is malformed.
-            PayloadTooLargeError: A part is too large.
+            PayloadTooLargeError: A part is too large, or there are too many.
         """
         try:
             self._parser.write(chunk)
@@ -85,6 +84,9 @@ class RelatedParser:
 
     def _begin(self) -> None:
         self._part_bytes = 0
+        self._parts += 1
+        if self._parts > self._max_parts:
+            raise PayloadTooLargeError(f"There are more than {self._max_parts} parts.")
         self._on_begin()
 
     def _data(self, data: bytes) -> None:
@@ -94,11 +96,32 @@ class RelatedParser:
         self._on_data(data)
 
 
-def split_related(content_type: str, body: bytes) -> list[bytes]:
+def read_boundary(content_type: str) -> bytes:
+    """Give the boundary of a body.
+
+    Raises:
+        InvalidRequestError: It is no multipart/related of application/dicom.
+    """
+    try:
+        kind, options = parse_options_header(content_type)
+    except UnicodeError:
+        kind, options = b"", {}
+    boundary = options.get(b"boundary", b"")
+    part_type = options.get(b"type", DICOM.encode()).decode("latin-1").lower()
+    fits = 0 < len(boundary) <= MAX_BOUNDARY_BYTES
+    if kind != b"multipart/related" or not fits or part_type != DICOM:
+        raise InvalidRequestError(
+            'The Content-Type must be multipart/related; type="application/dicom"; boundary=...'
+        )
+    return boundary
+
+
+def split_related(content_type: str, body: bytes, max_parts: int = MAX_PARTS) -> list[bytes]:
     """Give the parts of a body that is held already.
 
     Raises:
         InvalidRequestError: It is malformed.
+        PayloadTooLargeError: There are too many.
     """
     parts: list[list[bytes]] = []
     parser = RelatedParser(
@@ -107,6 +130,7 @@ def split_related(content_type: str, body: bytes) -> list[bytes]:
         on_data=lambda data: parts[-1].append(data),  # noqa: PLW0108 - of the part at that time
         on_end=lambda: None,
         max_part_bytes=len(body),
+        max_parts=max_parts,
     )
     parser.write(body)
     parser.finish()

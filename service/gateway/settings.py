@@ -101,7 +101,10 @@ class GatewaySettings(AccessSettings):
     operating_point: str = Field("", description="Name of the operating point; empty: the model's.")
     analysis_workers: int = Field(4, ge=1, le=256, description="Objects analysed at a time.")
     analysis_timeout_s: float = Field(
-        60, ge=0.1, le=3600, description="Longest wait for the service's answer."
+        60,
+        ge=0.1,
+        le=3600,
+        description="Longest time of a request to the service, to the end of its answer.",
     )
     analysis_max_h: float = Field(
         24, ge=0, le=8760, description="How long an object is tried before it is a dead letter."
@@ -125,7 +128,10 @@ class GatewaySettings(AccessSettings):
         2, ge=1, le=256, description="Deliveries at a time, to each destination."
     )
     delivery_timeout_s: float = Field(
-        60, ge=0.1, le=3600, description="Longest wait for an archive's answer."
+        60,
+        ge=0.1,
+        le=3600,
+        description="Longest time of a request to an archive, to the end of its answer.",
     )
     delivery_max_h: float = Field(
         72, ge=0, le=8760, description="How long a delivery is tried before it is a dead letter."
@@ -158,6 +164,9 @@ class GatewaySettings(AccessSettings):
         "", description="DICOMweb base that POST /v1/studies/{uid}:analyze pulls from."
     )
     wado_token_file: str = Field("", description="File of the bearer token shown to it.")
+    pull_max_s: float = Field(
+        900, ge=1, le=86_400, description="Longest time for a whole study to come from it."
+    )
     drain_s: float = Field(
         10, ge=0, le=600, description="Longest time to finish begun work when stopping."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -58,11 +59,11 @@ def build_stow_answer(stored: Sequence[Stored], failed: Sequence[Failed]) -> dic
     return {tag: {"vr": "SQ", "Value": items} for tag, items in sequences.items() if items}
 
 
-def read_stow_answer(answer: Any) -> tuple[set[str], dict[str, int]]:
+def read_stow_answer(content: bytes) -> tuple[set[str], dict[str, int]]:
     """Read an archive's answer.
 
     Args:
-        answer: The parsed JSON.
+        content: The JSON. Members that are there twice, and numbers that are none, make it none.
 
     Returns:
         SOP Instance UIDs that were stored, and those that were not with their reasons.
@@ -70,19 +71,26 @@ def read_stow_answer(answer: Any) -> tuple[set[str], dict[str, int]]:
     Raises:
         ValueError: It is no such object.
     """
-    if isinstance(answer, list) and len(answer) == 1:  # some archives wrap it
-        answer = answer[0]
     try:
-        stored = {
-            _first(item, SOP_INSTANCE_UID) for item in _items(answer, REFERENCED_SOP_SEQUENCE)
-        }
-        failed = {
-            _first(item, SOP_INSTANCE_UID): int(_first(item, FAILURE_REASON))
-            for item in _items(answer, FAILED_SOP_SEQUENCE)
-        }
-    except (AttributeError, KeyError, IndexError, TypeError):
+        answer = json.loads(content, object_pairs_hook=_object, parse_constant=_refuse)
+        if isinstance(answer, list) and len(answer) == 1:  # some archives wrap it
+            answer = answer[0]
+        stored = {_uid(item) for item in _items(answer, REFERENCED_SOP_SEQUENCE)}
+        failed = {_uid(item): _reason(item) for item in _items(answer, FAILED_SOP_SEQUENCE)}
+    except (AttributeError, KeyError, IndexError, TypeError, RecursionError):
         raise ValueError("no Store Instances Response Module") from None
     return stored, failed
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):  # which of them counts is anybody's guess (RFC 8259, 4)
+        raise ValueError("a member is there twice")
+    return members
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError("no number of JSON")  # Infinity and NaN, which Python reads
 
 
 def _item(sop_class_uid: str, sop_instance_uid: str, reason: int | None = None) -> dict[str, Any]:
@@ -96,8 +104,23 @@ def _item(sop_class_uid: str, sop_instance_uid: str, reason: int | None = None) 
 
 
 def _items(answer: Any, tag: str) -> list[Any]:
-    return list(answer.get(tag, {}).get("Value", []))
+    items = answer.get(tag, {}).get("Value", [])
+    if not isinstance(items, list):
+        raise TypeError(tag)
+    return items
 
 
-def _first(item: Any, tag: str) -> Any:
-    return item[tag]["Value"][0]
+def _uid(item: Any) -> str:
+    [uid] = item[SOP_INSTANCE_UID]["Value"]
+    if not isinstance(uid, str):
+        raise TypeError(SOP_INSTANCE_UID)
+    return uid
+
+
+def _reason(item: Any) -> int:
+    """Give a reason of 16 bits (PS3.6: US); some archives write numbers as strings."""
+    [told] = item[FAILURE_REASON]["Value"]
+    reason = int(told) if isinstance(told, str) else told
+    if type(reason) is not int or not 0 <= reason <= 0xFFFF:
+        raise TypeError(FAILURE_REASON)
+    return reason

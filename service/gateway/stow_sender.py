@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import httpx
 
+from service.bounded_exchange import AnswerRefusedError, Bounds, build_client, exchange
 from service.gateway import stow_answer
 from service.gateway.analysis import TRANSIENT_STATUSES, GiveUp, TryAgain
 from service.gateway.bearer import auth_for
@@ -16,6 +18,9 @@ from service.gateway.related import build_related
 REFUSED_FOR_GOOD = frozenset({400, 406, 413, 415, 422})
 """What is wrong with address or credentials (401, 403, 404) is mended by an operator: retried."""
 
+MAX_ANSWER_BYTES = 262_144
+"""A hundred times what is said of the two objects of a delivery."""
+
 ANSWERED = frozenset({200, 202, 409})
 """Statuses with a Store Instances Response Module."""
 
@@ -25,7 +30,7 @@ class StowSender:
 
     Args:
         destination: Where it is.
-        timeout_s: Longest wait for an answer.
+        timeout_s: Longest time of a request with its answer.
         token_file: Of the bearer token it is shown; None for the user and password of its URL.
     """
 
@@ -34,7 +39,8 @@ class StowSender:
     ) -> None:
         url = httpx.URL(destination.url)
         self._url = str(url.copy_with(username=None, password=None)) + "/studies"
-        self._http = httpx.Client(
+        self._bounds = Bounds(timeout_s, MAX_ANSWER_BYTES)
+        self._http = build_client(
             timeout=timeout_s,
             trust_env=False,
             auth=auth_for(url, token_file),
@@ -48,8 +54,11 @@ class StowSender:
         """Send Part 10 files; None once the archive has confirmed each of them."""
         content_type, body = build_related(objects)
         headers = {"Content-Type": content_type, "Accept": stow_answer.MEDIA_TYPE}
+        request: dict[str, Any] = {"content": body, "headers": headers}
         try:
-            response = self._http.post(self._url, content=body, headers=headers)
+            response = exchange(self._http, self._bounds, method="POST", url=self._url, **request)
+        except AnswerRefusedError as error:
+            return TryAgain(f"archive-answer-{error.reason}")
         except httpx.TimeoutException:
             return TryAgain("archive-timeout")
         except (httpx.TransportError, RuntimeError):  # RuntimeError: the client was closed
@@ -74,7 +83,7 @@ def judge_answer(response: httpx.Response, sent: set[str]) -> TryAgain | GiveUp 
         again = response if status in TRANSIENT_STATUSES else None
         return TryAgain(f"archive-status-{status}", again)
     try:
-        stored, failed = stow_answer.read_stow_answer(response.json())
+        stored, failed = stow_answer.read_stow_answer(response.content)
     except ValueError:
         return TryAgain("archive-answer-not-understood")
     stored |= {uid for uid, reason in failed.items() if reason == stow_answer.DUPLICATE_INSTANCE}

@@ -26,6 +26,7 @@ AFTER_FAILURE_S = 2.0  # while the database is away
 S_PER_H = 3600.0
 MOST_DOUBLINGS = 30
 MISSING = "bytes-missing"
+MAX_REASON_CHARACTERS = 64  # of its column
 
 BuildNotAnalysed = Callable[[bytes, str], bytes]
 """Makes the report that an object was not analysed, from its Part 10 file and the reason."""
@@ -45,6 +46,11 @@ def delay_s(retry: Retry, attempt: int, again: TryAgain) -> float:
     """Give the wait before the next try: exponential with jitter, and no less than asked for."""
     own_s = retry.delay_s(min(attempt, MOST_DOUBLINGS), None) or retry.longest_s
     return min(max(own_s, again.asked_s), retry.longest_s)
+
+
+def failure_reason(error: Exception) -> str:
+    """Name what went wrong in the gateway itself, as far as it is no secret: by its type."""
+    return f"gateway-{type(error).__name__}"[:MAX_REASON_CHARACTERS]
 
 
 def endless_retry(base_s: float, longest_s: float) -> Retry:
@@ -86,10 +92,19 @@ class Analyst:
         if job is None:
             return False
         try:
-            self._work(job)
+            self._attempt(job)
         except LeaseLostError:
             log_event(logging.WARNING, "lease lost", job=job.id)
         return True
+
+    def _attempt(self, job: Job) -> None:
+        try:
+            self._work(job)
+        except LeaseLostError:
+            raise
+        except Exception as error:  # of whatever was answered, or of the disk: it is an attempt
+            log_event(logging.ERROR, "analysis failed", error, job=job.id)
+            self._try_again(job, TryAgain(failure_reason(error)))
 
     def _work(self, job: Job) -> None:
         try:
@@ -152,7 +167,7 @@ class Analyst:
             self._remove(made)
             self._try_again(job, TryAgain("service-answer-not-understood"))
             return
-        except LeaseLostError:
+        except (LeaseLostError, OSError):
             self._remove(made)
             raise
         self._metrics.analysis_ended("analysed" if reason is None else "reported")
@@ -197,9 +212,18 @@ class Courier:
     def deliver(self, delivery: Delivery) -> None:
         """Make one delivery that was leased."""
         try:
-            self._work(delivery)
+            self._attempt(delivery)
         except LeaseLostError:
             log_event(logging.WARNING, "lease lost", job=delivery.job_id)
+
+    def _attempt(self, delivery: Delivery) -> None:
+        try:
+            self._work(delivery)
+        except LeaseLostError:
+            raise
+        except Exception as error:  # of whatever was answered, or of the disk: it is an attempt
+            log_event(logging.ERROR, "delivery failed", error, job=delivery.job_id)
+            self._try_again(delivery, TryAgain(failure_reason(error)))
 
     def _work(self, delivery: Delivery) -> None:
         sender = self._senders.get(delivery.destination)
@@ -216,15 +240,19 @@ class Courier:
             self._delivered(delivery)
         elif isinstance(answer, GiveUp):
             self._bury(delivery, answer.reason)
-        elif self._signals.is_stopping:
-            self._outbox.postpone(delivery, answer.reason, 0.0)
-        elif time.time() - delivery.begun_s > self._longest_h * S_PER_H:
-            self._bury(delivery, answer.reason)
         else:
-            wait_s = delay_s(self._retry, delivery.attempts + 1, answer)
-            self._outbox.postpone(delivery, answer.reason, wait_s)
+            self._try_again(delivery, answer)
+
+    def _try_again(self, delivery: Delivery, again: TryAgain) -> None:
+        if self._signals.is_stopping:
+            self._outbox.postpone(delivery, again.reason, 0.0)
+        elif time.time() - delivery.begun_s > self._longest_h * S_PER_H:
+            self._bury(delivery, again.reason)
+        else:
+            wait_s = delay_s(self._retry, delivery.attempts + 1, again)
+            self._outbox.postpone(delivery, again.reason, wait_s)
             self._metrics.delivery_ended(delivery.destination, "retried")
-            self._log(logging.INFO, "delivery postponed", delivery, answer.reason, wait_s)
+            self._log(logging.INFO, "delivery postponed", delivery, again.reason, wait_s)
 
     def _delivered(self, delivery: Delivery) -> None:
         is_done = self._outbox.delivered(delivery)

@@ -39,6 +39,7 @@ def analyze(study_instance_uid: str, request: Request) -> PulledAnswer:
             study_instance_uid,
             gateway.intake,
             timeout_s=settings.delivery_timeout_s,
+            longest_s=settings.pull_max_s,
             max_instance_bytes=settings.max_instance_bytes,
             max_body_bytes=settings.max_body_bytes,
             token_file=Path(settings.wado_token_file) if settings.wado_token_file else None,
