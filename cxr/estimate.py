@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 from pydantic import BaseModel, ConfigDict
+
+Z_95 = NormalDist().inv_cdf(0.975)
+"""Half of a 95 % interval, in standard errors: 2.5 % of a normal distribution lie above it."""
 
 
 class Estimate(BaseModel):

@@ -15,6 +15,7 @@ import httpx
 
 from cxr.command import OK
 from cxr.errors import BundleError
+from cxr.estimate import Z_95
 from cxr.manifest import MANIFEST_NAME, Manifest
 from cxr.reference import Reference
 from service.bounded_exchange import Bounds, build_client, exchange
@@ -48,7 +49,6 @@ STATUSES: dict[Reading, int] = {
     "shifted": SHIFTED,
 }
 WORST_FIRST = (SHIFTED, MODERATE, UNKNOWN, OK)
-Z_95 = 1.96  # half of a 95 % interval, in standard errors
 PAGE_BOUNDS = Bounds(timeout_s=10.0, max_bytes=16 * 1024 * 1024)  # a page has 50 kB
 
 Key = tuple[str, str]

@@ -16,6 +16,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import NormalDist
 from typing import Literal, TypeAlias
 
 from cxr.decision import Decision
@@ -27,7 +28,8 @@ MODERATE_FROM, SHIFTED_FROM = 0.1, 0.25
 """The usual reading: below the first stable, from the second on shifted."""
 
 LEAST_SHARE = 0.05  # of the reference in a bin: emptier ones are joined, or few images rule all
-Z_95 = 1.6449  # of the normal distribution
+QUANTILE_95 = NormalDist().inv_cdf(0.95)
+"""Of the standard normal distribution: one-sided, unlike :data:`cxr.estimate.Z_95`."""
 
 
 def join_bins(reference: Sequence[int], least_share: float = LEAST_SHARE) -> tuple[int, ...]:
@@ -98,7 +100,7 @@ def images_needed(limit: float, reference: int, bins: int) -> int | None:
 
 def _chi_squared_95(degrees: int) -> float:
     part = 2 / (9 * degrees)
-    return degrees * (1 - part + Z_95 * math.sqrt(part)) ** 3
+    return degrees * (1 - part + QUANTILE_95 * math.sqrt(part)) ** 3
 
 
 def read_psi(psi: float) -> Reading:
