@@ -84,6 +84,8 @@ def _add_derivation(ds: Dataset, source: SourceHeader, capture: Capture) -> None
     ds.PatientOrientation = list(source.orientation)
     ds.BurnedInAnnotation = "YES"  # legend and caption; nothing of the patient by us
     ds.DerivationDescription = capture.description
+    if source.remarks:
+        ds.ImageComments = " ".join(source.remarks)
     if capture.method.startswith("gradcam"):
         ds.DerivationCodeSequence = [equipment.code_item(concepts.GRAD_CAM)]
     reference = Dataset()

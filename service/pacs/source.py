@@ -6,6 +6,7 @@ import io
 from dataclasses import dataclass, field
 
 import pydicom
+from pydicom.datadict import dictionary_description
 from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
@@ -31,6 +32,17 @@ TEXTS = {
 OPTIONAL = ("IssuerOfPatientID", "StudyDescription", "PatientAge", "BodyPartExamined")
 """Type 3: left out when empty. The others are type 2: present, perhaps without a value."""
 
+IDENTIFYING = (
+    "PatientName",
+    "PatientID",
+    "IssuerOfPatientID",
+    "AccessionNumber",
+    "StudyID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+)
+"""Of these it is told where a value that is there was not taken over."""
+
 OF_THE_IMAGE = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "BodyPartExamined")
 """Not part of what another object of the study has in common with the image."""
 
@@ -51,6 +63,9 @@ NO_DATE, NO_TIME = "19000101", "000000"
 """Of reports whose source has no date at all: one is required, and a repeat must give the same."""
 
 UNICODE = "ISO_IR 192"
+NOT_TAKEN_OVER = (
+    "Not taken over, because the image's values are several or cannot be read for sure:"
+)
 
 
 @dataclass(frozen=True)
@@ -63,12 +78,14 @@ class SourceHeader:
         orientation: PatientOrientation, row and column; empty if unknown.
         date: Of the image, YYYYMMDD, see ``MOMENTS``.
         time: Of the image, HHMMSS.FFFFFF or shorter.
+        left_out: Keywords of identifiers whose values cannot be taken over for sure.
     """
 
     ds: Dataset = field(repr=False)
     orientation: tuple[str, ...] = field(repr=False)
     date: str = field(repr=False)
     time: str = field(repr=False)
+    left_out: tuple[str, ...] = ()
 
     @property
     def sop_instance_uid(self) -> str:
@@ -84,6 +101,14 @@ class SourceHeader:
     def study_instance_uid(self) -> str:
         """UID of its study."""
         return str(self.ds.StudyInstanceUID)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What results say of identifiers that they lack, by name and without a value."""
+        if not self.left_out:
+            return ()
+        names = ", ".join(dictionary_description(keyword) for keyword in self.left_out)
+        return (f"{NOT_TAKEN_OVER} {names}.",)
 
     @property
     def is_dated(self) -> bool:
@@ -127,14 +152,20 @@ def read_source(data: bytes) -> SourceHeader:
 
 def _sanitise(received: pydicom.FileDataset) -> SourceHeader:
     ds = Dataset()
-    ds.SpecificCharacterSet = UNICODE  # whatever it was: texts are decoded by now
+    ds.SpecificCharacterSet = UNICODE  # holds whatever was decoded
+    sets = values.character_sets_of(received)
     for keyword, vr in TEXTS.items():
-        setattr(ds, keyword, values.text_of(received, keyword, vr))
+        setattr(ds, keyword, values.text_of(received, keyword, vr, sets))
+    if not ds.IssuerOfPatientID and values.is_given(received, "IssuerOfPatientID"):
+        ds.PatientID = ""  # of two issuers' patients with one number it would make one
     ds.PatientSex = values.sex_of(received)
     ds.PatientAge = values.age_of(received)
     ds.PatientBirthDate = values.date_of(received, "PatientBirthDate")
     ds.StudyDate = values.date_of(received, "StudyDate")
     ds.StudyTime = values.time_of(received, "StudyTime")
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID"):
+        setattr(ds, keyword, values.uid_of(received, keyword))
+    left_out = _left_out(received, ds)
     for keyword in OPTIONAL:
         if not ds.get(keyword):
             delattr(ds, keyword)
@@ -152,11 +183,19 @@ def _sanitise(received: pydicom.FileDataset) -> SourceHeader:
         or values.uid_of(meta, "MediaStorageSOPClassUID")
         or SecondaryCaptureImageStorage
     )
-    for keyword, level in (("StudyInstanceUID", "study"), ("SeriesInstanceUID", "series")):
-        uid = values.uid_of(received, keyword)
-        setattr(ds, keyword, uid or derive_uid(level, ds.SOPInstanceUID))  # type: ignore[arg-type]
+    ds.StudyInstanceUID = ds.StudyInstanceUID or derive_uid("study", ds.SOPInstanceUID)
+    ds.SeriesInstanceUID = ds.SeriesInstanceUID or derive_uid("series", ds.SOPInstanceUID)
     date, time = _moment_of(received)
-    return SourceHeader(ds, tuple(values.orientation_of(received)), date, time)
+    return SourceHeader(ds, tuple(values.orientation_of(received)), date, time, left_out)
+
+
+def _left_out(received: Dataset, taken: Dataset) -> tuple[str, ...]:
+    """Name the identifiers that are given, and were not taken over."""
+    return tuple(
+        keyword
+        for keyword in IDENTIFYING
+        if not taken.get(keyword) and values.is_given(received, keyword)
+    )
 
 
 def _moment_of(received: Dataset) -> tuple[str, str]:

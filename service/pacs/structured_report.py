@@ -152,7 +152,7 @@ def _group(source: SourceHeader, statement: Statement) -> MeasurementsAndQualita
         ],
     )
     undated = () if source.is_dated else (UNDATED,)
-    for comment in (*statement.comments, *undated, equipment.NOT_A_DEVICE):
+    for comment in (*statement.comments, *undated, *source.remarks, equipment.NOT_A_DEVICE):
         group[0].ContentSequence.append(
             TextContentItem(
                 name=_coded(concepts.COMMENT),
