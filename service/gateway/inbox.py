@@ -54,6 +54,21 @@ class Result:
     sop_class_uid: str
 
 
+@dataclass(frozen=True)
+class Namesake:
+    """One of the objects that have come under one SOP Instance UID.
+
+    Attributes:
+        job_id: Its job.
+        file: Name of its bytes in the spool, where they may lie no more.
+        digest: Of its content.
+    """
+
+    job_id: str
+    file: str
+    digest: str
+
+
 class Inbox:
     """What was received and has to be analysed. Any thread.
 
@@ -137,6 +152,13 @@ class Inbox:
             connection.execute(delete(deliveries).where(deliveries.c.job_seq == known.seq))
         self._spool.remove(known.file)
         return True
+
+    def namesakes(self, header: ObjectHeader) -> list[Namesake]:
+        """Give all jobs of an object's SOP Instance UID: more than one if contents differ."""
+        named = jobs.c.sop_instance_uid == header.sop_instance_uid
+        query = select(jobs.c.id, jobs.c.file, jobs.c.digest).where(named).order_by(jobs.c.seq)
+        with self._database.transaction() as connection:
+            return [Namesake(*row) for row in connection.execute(query)]
 
     def has(self, sop_instance_uid: str, sop_class_uid: str) -> bool:
         """Whether an object was received, for storage commitment."""

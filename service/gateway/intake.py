@@ -12,8 +12,12 @@ from service.gateway.inbox import Inbox
 from service.gateway.own import is_analysed
 from service.gateway.signals import Signals
 from service.gateway.spool import Spool, Staged
+from service.pacs.pixels import digest_pixels
 from service.telemetry.gateway import GatewayMetrics
 from service.telemetry.logs import log_event
+
+Pixels: TypeAlias = Literal["same", "other", "unknown"]
+"""Of two objects with one UID; unknown where the bytes of one are gone."""
 
 Outcome: TypeAlias = Literal["stored", "known", "ignored"]
 
@@ -103,5 +107,33 @@ class Intake:
         if job_id is None:
             return Taken(header, "ignored", None)
         if is_new:
+            self._tell_of_namesakes(job_id, header)
             self._signals.analysis.ring()
         return Taken(header, "stored" if is_new else "known", job_id)
+
+    def _tell_of_namesakes(self, job_id: str, header: ObjectHeader) -> None:
+        """Count and log that another content came under the UID before; say no UID."""
+        try:
+            known = self._inbox.namesakes(header)
+            for other in known:
+                if other.digest != header.digest:
+                    [own] = [one for one in known if one.job_id == job_id]
+                    pixels = self._compare(own.file, other.file)
+                    self._metrics.uid_came_again(pixels)
+                    level = logging.INFO if pixels == "same" else logging.WARNING
+                    log_event(
+                        level,
+                        "other content of a known uid",
+                        job=job_id,
+                        other=other.job_id,
+                        pixels=pixels,
+                    )
+        except Exception as error:  # the object is safe, and its sender shall hear so
+            log_event(logging.ERROR, "namesakes not told", error, job=job_id)
+
+    def _compare(self, file: str, other: str) -> Pixels:
+        try:
+            one, another = (digest_pixels(self.spool.read(name)) for name in (file, other))
+        except FileNotFoundError:
+            return "unknown"
+        return "same" if one == another else "other"

@@ -46,7 +46,9 @@ def _list(args: argparse.Namespace, ledger: Ledger) -> int:
 
 def _show(args: argparse.Namespace, ledger: Ledger) -> int:
     shown = job_answer(ledger.get(args.id)).model_dump(mode="json")
-    ways = shown.pop("deliveries")
+    ways, others = shown.pop("deliveries"), shown.pop("other_contents")
+    if others:
+        shown["other_contents"] = " ".join(others)
     if args.uids:
         shown |= ledger.uids(args.id)
     print("\n".join(f"{name:<19} {_text(value)}" for name, value in shown.items()))

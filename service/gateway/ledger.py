@@ -53,6 +53,7 @@ class JobEntry:
         updated_s: Last change.
         has_bytes: Whether its bytes are still kept.
         deliveries: Empty until it is analysed.
+        other_contents: Ids of jobs whose objects have its SOP Instance UID and other content.
     """
 
     seq: int
@@ -68,6 +69,7 @@ class JobEntry:
     updated_s: float
     has_bytes: bool
     deliveries: tuple[DeliveryEntry, ...] = ()
+    other_contents: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ class Ledger:
         self._spool = spool
 
     def page(self, state: State | None, before_seq: int | None, limit: int) -> list[JobEntry]:
-        """Give jobs, the newest first, without their deliveries.
+        """Give jobs, the newest first, without their deliveries and other contents.
 
         Args:
             state: Only these; None for all.
@@ -129,6 +131,11 @@ class Ledger:
                 .where(deliveries.c.job_seq == row.seq)
                 .order_by(deliveries.c.destination)
             )
+            others = connection.execute(
+                select(jobs.c.id)
+                .where(jobs.c.sop_instance_uid == row.sop_instance_uid, jobs.c.seq != row.seq)
+                .order_by(jobs.c.seq)
+            ).scalars()
             return _entry(
                 row,
                 tuple(
@@ -142,6 +149,7 @@ class Ledger:
                     )
                     for way in ways
                 ),
+                tuple(others),
             )
 
     def uids(self, job_id: str) -> dict[str, str]:
@@ -279,7 +287,9 @@ def _row(connection: Connection, job_id: str, *, for_update: bool = False) -> Ro
     return row
 
 
-def _entry(row: Row[Any], ways: tuple[DeliveryEntry, ...] = ()) -> JobEntry:
+def _entry(
+    row: Row[Any], ways: tuple[DeliveryEntry, ...] = (), others: tuple[str, ...] = ()
+) -> JobEntry:
     return JobEntry(
         seq=row.seq,
         id=row.id,
@@ -294,4 +304,5 @@ def _entry(row: Row[Any], ways: tuple[DeliveryEntry, ...] = ()) -> JobEntry:
         updated_s=row.updated_s,
         has_bytes=row.has_bytes,
         deliveries=ways,
+        other_contents=others,
     )

@@ -60,7 +60,7 @@ def build_fhir(
     for source, result in results:
         resource = build_diagnostic_report(source, result, model)
         # One file sent twice is two entries, and a Bundle's fullUrls are unique.
-        name = derive_uuid("SR", _key(source, result), model.sha256, result.id)
+        name = derive_uuid("SR", *_key(source, result), model.sha256, result.id)
         entries.append({"fullUrl": f"urn:uuid:{name}", "resource": resource})
     return {"resourceType": "Bundle", "type": "collection", "entry": entries}
 
@@ -84,14 +84,14 @@ def build_diagnostic_report(
     if result.decision == "positive":
         report["conclusionCode"] = [_concept(concepts.FINDINGS[result.finding])]
     if source is not None:
-        uid = derive_uid("SR", source.sop_instance_uid, model.sha256, result.operating_point.name)
+        uid = derive_uid("SR", *source.identity, model.sha256, result.operating_point.name)
         report["identifier"] = [{"system": DICOM_UID, "value": f"urn:oid:{uid}"}]
         report["imagingStudy"] = studies
     return report
 
 
-def _key(source: SourceHeader | None, result: ImageResult) -> str:
-    return result.image.sha256 if source is None else source.sop_instance_uid
+def _key(source: SourceHeader | None, result: ImageResult) -> tuple[str, ...]:
+    return (result.image.sha256,) if source is None else source.identity
 
 
 def _studies(source: SourceHeader | None) -> list[Resource]:

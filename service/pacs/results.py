@@ -92,7 +92,7 @@ def build_report(source: Source, result: ImageResult, model: ModelRef) -> bytes:
     from service.pacs.structured_report import Statement, render_report
 
     header, point = _header_of(source), result.operating_point
-    origin = (header.sop_instance_uid, model.sha256, point.name)
+    origin = (*header.identity, model.sha256, point.name)
     scope = result.scope
     statement = Statement(
         sop_instance_uid=derive_uid("SR", *origin),
@@ -138,7 +138,7 @@ def build_not_analysed(source: Source, reason: str, model: ModelRef) -> bytes:
     from service.pacs.structured_report import Statement, render_report
 
     header = _header_of(source)
-    origin = (header.sop_instance_uid, model.sha256, "not analysed")
+    origin = (*header.identity, model.sha256, "not analysed")
     statement = Statement(
         sop_instance_uid=derive_uid("not analysed", *origin),
         series_instance_uid=derive_uid("SR series", *origin),
@@ -179,7 +179,7 @@ def build_capture(
         DicomResultError: No object can be made of it.
     """
     header, point = _header_of(source), result.operating_point
-    origin = (header.sop_instance_uid, model.sha256, point.name, target, method, repr(alpha))
+    origin = (*header.identity, model.sha256, point.name, target, method, repr(alpha))
     kinds: tuple[Kind, Kind] = ("SC", "SC series")
     uid, series_uid = (derive_uid(kind, *origin) for kind in kinds)
     description = (

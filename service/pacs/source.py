@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pydicom
 from pydicom.datadict import dictionary_description
@@ -14,6 +14,7 @@ from cxr.dicom_size import verify_inflated_size
 from cxr.errors import InputError, UnreadableImageError
 from cxr.silence import silence
 from service.pacs import values
+from service.pacs.pixels import digest_pixels
 from service.pacs.uids import derive_uid
 
 # highdicom logs UIDs and, where it doubts them, names; its warnings count as its callers'.
@@ -79,6 +80,7 @@ class SourceHeader:
         date: Of the image, YYYYMMDD, see ``MOMENTS``.
         time: Of the image, HHMMSS.FFFFFF or shorter.
         left_out: Keywords of identifiers whose values cannot be taken over for sure.
+        pixels: Digest of the image's pixels.
     """
 
     ds: Dataset = field(repr=False)
@@ -86,11 +88,17 @@ class SourceHeader:
     date: str = field(repr=False)
     time: str = field(repr=False)
     left_out: tuple[str, ...] = ()
+    pixels: str = ""
 
     @property
     def sop_instance_uid(self) -> str:
         """UID of the image."""
         return str(self.ds.SOPInstanceUID)
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """What results derive their UIDs from: some send other pixels under one UID."""
+        return self.sop_instance_uid, self.pixels
 
     @property
     def sop_class_uid(self) -> str:
@@ -125,12 +133,12 @@ class SourceHeader:
 
 
 def read_source(data: bytes) -> SourceHeader:
-    """Read the header of a DICOM Part 10 file; its pixels are not touched. Any thread.
+    """Read the header of a DICOM Part 10 file; its pixels are not decoded. Any thread.
 
     Missing UIDs of study and series are derived from the image's, malformed values become empty.
 
     Args:
-        data: The whole file, or its beginning as far as the pixels.
+        data: The whole file.
 
     Raises:
         UnreadableImageError: It is no DICOM file, its header is truncated or corrupt, or it has
@@ -141,7 +149,7 @@ def read_source(data: bytes) -> SourceHeader:
         ds = pydicom.dcmread(
             io.BytesIO(data), stop_before_pixels=True, specific_tags=list[str](READ)
         )
-        return _sanitise(ds)
+        return replace(_sanitise(ds), pixels=digest_pixels(data))
     except InputError:
         raise
     except Exception:  # elements are parsed when touched, and raise in a hundred ways

@@ -9,7 +9,9 @@ import uuid
 from typing import Literal, TypeAlias
 
 NAMESPACE = uuid.UUID("db738c38-73b4-471d-97d1-03f1b2ddeafd")
-"""To be replaced when objects change in form: the new ones are then other instances."""
+"""To be replaced when objects change in form: the new ones are then other instances. It stayed
+when the digest of pixels joined what UIDs are derived from: that alone makes other instances, and
+devices and missing studies keep their UIDs."""
 
 Kind: TypeAlias = Literal[
     "SR", "SR series", "SC", "SC series", "finding", "not analysed", "device", "study", "series"

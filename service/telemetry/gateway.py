@@ -45,6 +45,13 @@ OBJECTS = Metric(
     "repeat), `ignored` (not analysed, or our own), `refused`.",
     ("channel", "outcome"),
 )
+UID_COLLISIONS = Metric(
+    "cxr_gateway_uid_collisions_total",
+    "counter",
+    "Objects that came with the SOP Instance UID of another and other content, by whether their "
+    "`pixels` are the `same`, `other`, or `unknown` because the bytes of the first are gone.",
+    ("pixels",),
+)
 ANALYSES = Metric(
     "cxr_gateway_analyses_total",
     "counter",
@@ -84,6 +91,7 @@ GATEWAY_METRICS = (
     REQUEST_PROBLEMS,
     CONNECTIONS,
     OBJECTS,
+    UID_COLLISIONS,
     ANALYSES,
     DELIVERIES,
     JOB_SECONDS,
@@ -127,6 +135,7 @@ class GatewayMetrics(MetricsPage):
         self._problems = self._counter(REQUEST_PROBLEMS)
         self._connections = self._counter(CONNECTIONS)
         self._objects = self._counter(OBJECTS)
+        self._uid_collisions = self._counter(UID_COLLISIONS)
         self._analyses = self._counter(ANALYSES)
         self._deliveries = self._counter(DELIVERIES)
         self._job_s = self._histogram(JOB_SECONDS)
@@ -147,6 +156,10 @@ class GatewayMetrics(MetricsPage):
     def object_taken(self, channel: str, outcome: str) -> None:
         """Record one object that came."""
         self._objects.labels(channel, outcome).inc()
+
+    def uid_came_again(self, pixels: str) -> None:
+        """Record that an object has the UID of another with other content."""
+        self._uid_collisions.labels(pixels).inc()
 
     def analysis_ended(self, outcome: str) -> None:
         """Record one try of an analysis."""

@@ -36,6 +36,11 @@ class JobAnswer(BaseModel):
     updated: datetime
     has_bytes: bool = Field(description="Whether the object is still kept.")
     deliveries: tuple[DeliveryAnswer, ...] = ()
+    other_contents: tuple[str, ...] = Field(
+        (),
+        description="Jobs whose objects have its SOP Instance UID and other content: a sender "
+        "reuses UIDs, or an archive changed the header. Not in lists.",
+    )
 
 
 class JobsAnswer(BaseModel):
@@ -79,6 +84,7 @@ def job_answer(entry: JobEntry) -> JobAnswer:
             )
             for way in entry.deliveries
         ),
+        other_contents=entry.other_contents,
     )
 
 
