@@ -1,4 +1,4 @@
-"""Storage commitment, push model (PS3.4, Annex J): what is in the inbox is committed to."""
+"""Storage commitment, push model (PS3.4, Annex J): what is kept, as it came, is committed to."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Commitment:
     """Answers requests to commit. The reports are durable before a request hears of success.
 
     Args:
-        inbox: Knows what was received.
+        inbox: Knows what is kept.
         reports: Take what is to be told.
         held: Takes the associations of the requests.
         peers: Where reports go.
@@ -72,8 +72,7 @@ class Commitment:
         wanted = list(request.ReferencedSOPSequence)
         if not 0 < len(wanted) <= MAX_INSTANCES:
             raise ValueError("no instances, or too many")
-        verdicts = []
-        for one in wanted:
-            sop_class, instance = str(one.ReferencedSOPClassUID), str(one.ReferencedSOPInstanceUID)
-            verdicts.append(Verdict(sop_class, instance, self._inbox.has(instance, sop_class)))
-        return verdicts
+        named = [(str(i.ReferencedSOPClassUID), str(i.ReferencedSOPInstanceUID)) for i in wanted]
+        # Each is read once, however often it is named.
+        kept = {one: self._inbox.keeps(one[1], one[0]) for one in set(named)}
+        return [Verdict(*one, kept[one]) for one in named]

@@ -21,7 +21,7 @@ class Verdict:
     Attributes:
         sop_class_uid: As asked for.
         sop_instance_uid: As asked for.
-        is_kept: Whether it was in the inbox at the time of the request.
+        is_kept: Whether its bytes were kept at the time of the request.
     """
 
     sop_class_uid: str

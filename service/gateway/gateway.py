@@ -36,6 +36,7 @@ from service.gateway.settings import GatewaySettings
 from service.gateway.signals import Signals
 from service.gateway.spool import Spool
 from service.gateway.stow_sender import StowSender
+from service.gateway.strays import Strays
 from service.gateway.workers import (
     S_PER_H,
     Analyst,
@@ -89,6 +90,8 @@ class Gateway:
         self.metrics = GatewayMetrics(self._read_state)
         self._inbox = Inbox(self.database, self.spool, leasing, names)
         self.ledger = Ledger(self.database, self.spool)
+        self._strays = Strays(self.database, self.spool, self.signals, self.metrics.stray_settled)
+        self._left: list[str] = []
         self.intake = Intake(self._inbox, self.spool, self.signals, self.metrics)
         self._analysis = Analysis(
             settings.service_url,
@@ -182,7 +185,8 @@ class Gateway:
             # Nobody else is alive: whatever is leased was ours, whatever is half there is dead.
             self._inbox.release_all(of_everybody=True)
             self._reports.release_all(of_everybody=True)
-            self.ledger.sweep_strays(0.0)
+            self.spool.sweep_incoming(0.0)
+            self._left = self._strays.find(0.0)  # before anything new comes
         settings = self.settings
         self._spawn("analyst", self._analyst.run, settings.analysis_workers)
         self._spawn("courier", self._deliveries.run, 1)
@@ -259,6 +263,8 @@ class Gateway:
     def _keep_house(self) -> None:
         while not self.signals.is_stopping:  # at once: a crash may have come before a deletion
             try:
+                left, self._left = self._left, []
+                self._strays.settle(left)
                 self.tidy()
             except Exception as error:  # the database or the disk is away
                 log_event(logging.ERROR, "housekeeping failed", error)
@@ -272,7 +278,7 @@ class Gateway:
         rows_s = settings.keep_rows_d * S_PER_D
         ledger.purge("done", max(rows_s, settings.keep_done_h * S_PER_H), rows=True)
         ledger.purge("dead", max(rows_s, settings.keep_dead_h * S_PER_H), rows=True)
-        ledger.sweep_strays(STRAY_AGE_S)
+        self._strays.sweep(STRAY_AGE_S)
 
     def _read_state(self) -> GatewayState:
         backlog = self.ledger.backlog()
@@ -281,4 +287,10 @@ class Gateway:
             is_accepting = True
         except InsufficientStorageError:
             is_accepting = False
-        return GatewayState(backlog.counts, backlog.oldest_s, self.spool.free_bytes, is_accepting)
+        return GatewayState(
+            backlog.counts,
+            backlog.oldest_s,
+            self.spool.free_bytes,
+            is_accepting,
+            self.spool.quarantined,
+        )

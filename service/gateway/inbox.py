@@ -6,16 +6,20 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import Row, delete, exists, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from service.gateway.database import Database
-from service.gateway.header import ObjectHeader
+from service.gateway.errors import UnreadableObjectError
+from service.gateway.header import ObjectHeader, read_header
 from service.gateway.leases import Leasing, free, is_free, put_off, release, settle, take
 from service.gateway.schema import WAITING, deliveries, jobs, results
 from service.gateway.spool import Spool, Staged
+
+Known: TypeAlias = "Row[int, str, str, str, bool]"
+"""Of a job: seq, id, file, state, and whether it has bytes."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,8 @@ class Inbox:
         if is_ours:
             return None, False
         if known is not None and known.state != "dead":
+            if known.has_bytes and not self._spool.has(known.file):
+                self._replace(known, staged)
             return known.id, False
         if known is not None:
             return known.id, self._revive(known, staged)
@@ -118,7 +124,7 @@ class Inbox:
         try:
             with self._database.transaction() as connection:
                 connection.execute(
-                    insert(jobs).values(_new_job(job_id, file, header, channel, staged.size_bytes))
+                    insert(jobs).values(new_job(job_id, file, header, channel, staged.size_bytes))
                 )
         except IntegrityError:
             # The same object came on another association in the meantime.
@@ -129,7 +135,14 @@ class Inbox:
             return known.id, False
         return job_id, True
 
-    def _find(self, header: ObjectHeader) -> tuple[bool, Row[int, str, str, str] | None]:
+    def _replace(self, known: Known, staged: Staged) -> None:
+        """Give a job its bytes again, which the disk has lost."""
+        file = self._spool.keep(staged)
+        this = (jobs.c.seq == known.seq) & (jobs.c.file == known.file)
+        with self._database.transaction() as connection:
+            connection.execute(update(jobs).where(this).values(file=file))
+
+    def _find(self, header: ObjectHeader) -> tuple[bool, Known | None]:
         """Tell whether an object is a result of ours, and give the job of one that is known."""
         same = (jobs.c.sop_instance_uid == header.sop_instance_uid) & (
             jobs.c.digest == header.digest
@@ -137,11 +150,13 @@ class Inbox:
         made = exists().where(results.c.sop_instance_uid == header.sop_instance_uid)
         with self._database.transaction() as connection:
             row = connection.execute(
-                select(jobs.c.seq, jobs.c.id, jobs.c.file, jobs.c.state).where(same)
+                select(jobs.c.seq, jobs.c.id, jobs.c.file, jobs.c.state, jobs.c.has_bytes).where(
+                    same
+                )
             ).first()
             return bool(connection.execute(select(made)).scalar()), row
 
-    def _revive(self, known: Row[int, str, str, str], staged: Staged) -> bool:
+    def _revive(self, known: Known, staged: Staged) -> bool:
         file = self._spool.keep(staged)
         with self._database.transaction() as connection:
             still_dead = (jobs.c.seq == known.seq) & (jobs.c.state == "dead")
@@ -160,13 +175,30 @@ class Inbox:
         with self._database.transaction() as connection:
             return [Namesake(*row) for row in connection.execute(query)]
 
-    def has(self, sop_instance_uid: str, sop_class_uid: str) -> bool:
-        """Whether an object was received, for storage commitment."""
+    def keeps(self, sop_instance_uid: str, sop_class_uid: str) -> bool:
+        """Whether an object is kept, whole and as it came, for storage commitment.
+
+        Reads its bytes. Of several contents under the UID all have to be kept: the one that is
+        asked for is one of them.
+        """
         same = (jobs.c.sop_instance_uid == sop_instance_uid) & (
             jobs.c.sop_class_uid == sop_class_uid
         )
+        query = select(jobs.c.file, jobs.c.digest, jobs.c.size_bytes, jobs.c.has_bytes).where(same)
         with self._database.transaction() as connection:
-            return bool(connection.execute(select(exists().where(same))).scalar())
+            rows = connection.execute(query).all()
+        return bool(rows) and all(
+            row.has_bytes and self._is_whole(row.file, row.size_bytes, row.digest) for row in rows
+        )
+
+    def _is_whole(self, name: str, size_bytes: int, digest: str) -> bool:
+        try:
+            if self._spool.size_bytes(name) != size_bytes:
+                return False
+            with self._spool.opened(name) as file:
+                return read_header(file).digest == digest
+        except (OSError, UnreadableObjectError):
+            return False
 
     def lease(self) -> Job | None:
         """Take the next object to analyse, or None if none is due."""
@@ -289,9 +321,10 @@ def begin_anew() -> dict[str, Any]:
     }
 
 
-def _new_job(
+def new_job(
     job_id: str, file: str, header: ObjectHeader, channel: str, size_bytes: int
 ) -> dict[str, Any]:
+    """Give the columns of a job that is not there yet."""
     return {
         "id": job_id,
         "file": file,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -226,57 +227,56 @@ class Ledger:
         if state in OPEN_STATES:
             raise ValueError("only finished jobs are purged")
         finished = (jobs.c.state == state) & (jobs.c.updated_s <= time.time() - older_than_s)
-        if not rows:
-            finished &= jobs.c.has_bytes
-        purged = 0
-        while some := self._purge_some(finished, rows):
-            purged += some
-        return purged
+        let_go = self._repeat(self._let_go, finished & jobs.c.has_bytes)
+        return self._repeat(self._forget, finished & ~jobs.c.has_bytes) if rows else let_go
 
     def forget_bytes(self, job_seq: int) -> None:
         """Delete the bytes of one job that is done."""
-        self._purge_some((jobs.c.seq == job_seq) & (jobs.c.state == "done"), rows=False)
+        self._let_go((jobs.c.seq == job_seq) & (jobs.c.state == "done"))
 
-    def _purge_some(self, which: ColumnElement[bool], rows: bool) -> int:
+    def _repeat(
+        self, purge: Callable[[ColumnElement[bool]], int], which: ColumnElement[bool]
+    ) -> int:
+        purged = 0
+        while some := purge(which):
+            purged += some
+        return purged
+
+    def _let_go(self, which: ColumnElement[bool]) -> int:
+        """Delete the bytes of some jobs and give how many these are.
+
+        Files after rows: of what a crash leaves behind here, the rows tell that it may go.
+        """
         with self._database.transaction() as connection:
-            found = connection.execute(
-                select(jobs.c.seq, jobs.c.file)
-                .where(which)
-                .limit(PURGED_AT_A_TIME)
-                .with_for_update(skip_locked=True)
-            ).all()
-            seqs = [row.seq for row in found]
-            made = connection.execute(select(results.c.file).where(results.c.job_seq.in_(seqs)))
-            names = [row.file for row in found] + [row.file for row in made]
-            if rows:
-                connection.execute(delete(results).where(results.c.job_seq.in_(seqs)))
-                connection.execute(delete(deliveries).where(deliveries.c.job_seq.in_(seqs)))
-                connection.execute(delete(jobs).where(jobs.c.seq.in_(seqs)))
-            else:
-                connection.execute(update(jobs).where(jobs.c.seq.in_(seqs)).values(has_bytes=False))
-        # Files after rows: what a crash leaves behind here, the sweep of strays takes.
+            seqs, names = _some(connection, which)
+            connection.execute(update(jobs).where(jobs.c.seq.in_(seqs)).values(has_bytes=False))
         for name in names:
             self._spool.remove(name)
         return len(seqs)
 
-    def sweep_strays(self, older_than_s: float) -> int:
-        """Remove files that no row knows: a crash came between file and row, or after a purge.
-
-        Args:
-            older_than_s: Only those of that age; another gateway may just be receiving.
-        """
-        names = self._spool.names(older_than_s)
+    def _forget(self, which: ColumnElement[bool]) -> int:
+        """Delete some jobs whose bytes are deleted: rows after files, of which only they tell."""
         with self._database.transaction() as connection:
-            kept = set(connection.execute(select(jobs.c.file).where(jobs.c.has_bytes)).scalars())
-            kept |= set(
-                connection.execute(
-                    select(results.c.file).join(jobs, jobs.c.seq == results.c.job_seq)
-                    .where(jobs.c.has_bytes)
-                ).scalars()
-            )  # fmt: skip
-        for name in names - kept:
-            self._spool.remove(name)
-        return len(names - kept) + self._spool.sweep_incoming(older_than_s)
+            seqs, names = _some(connection, which)
+            for name in names:
+                self._spool.remove(name)
+            connection.execute(delete(results).where(results.c.job_seq.in_(seqs)))
+            connection.execute(delete(deliveries).where(deliveries.c.job_seq.in_(seqs)))
+            connection.execute(delete(jobs).where(jobs.c.seq.in_(seqs)))
+        return len(seqs)
+
+
+def _some(connection: Connection, which: ColumnElement[bool]) -> tuple[list[int], list[str]]:
+    """Give some jobs, locked, with the names of their files and of those of their results."""
+    found = connection.execute(
+        select(jobs.c.seq, jobs.c.file)
+        .where(which)
+        .limit(PURGED_AT_A_TIME)
+        .with_for_update(skip_locked=True)
+    ).all()
+    seqs = [row.seq for row in found]
+    made = connection.execute(select(results.c.file).where(results.c.job_seq.in_(seqs)))
+    return seqs, [row.file for row in found] + [row.file for row in made]
 
 
 def _row(connection: Connection, job_id: str, *, for_update: bool = False) -> Row[Any]:

@@ -92,6 +92,7 @@ class Spool:
         self.folder = folder
         self._incoming = folder / "incoming"
         self._objects = folder / "objects"
+        self._quarantine = folder / "quarantine"
         for one in (folder, self._incoming, self._objects):
             one.mkdir(mode=0o700, parents=True, exist_ok=True)
         _sync_folder(folder)
@@ -146,30 +147,67 @@ class Spool:
         """
         return (self._objects / name).read_bytes()
 
+    def opened(self, name: str) -> BinaryIO:
+        """Open a file for reading.
+
+        Raises:
+            FileNotFoundError: It is gone.
+        """
+        return (self._objects / name).open("rb")
+
+    def size_bytes(self, name: str) -> int:
+        """Give the size of a file.
+
+        Raises:
+            FileNotFoundError: It is gone.
+        """
+        return (self._objects / name).stat().st_size
+
+    def has(self, name: str) -> bool:
+        """Whether a file is there."""
+        return (self._objects / name).is_file()
+
     def remove(self, name: str) -> None:
         """Remove a file if it is there."""
         (self._objects / name).unlink(missing_ok=True)
 
-    def names(self, older_than_s: float) -> set[str]:
-        """Give the names of files last written at least so long ago."""
-        return {path.name for path in _older(self._objects, older_than_s)}
+    def quarantine(self, name: str) -> None:
+        """Put a file aside, where nothing removes it.
+
+        Raises:
+            FileNotFoundError: It is gone.
+        """
+        self._quarantine.mkdir(mode=0o700, exist_ok=True)
+        (self._objects / name).rename(self._quarantine / name)
+        _sync_folder(self._quarantine)
+
+    @property
+    def quarantined(self) -> int:
+        """How many files are put aside."""
+        return len(list(self._quarantine.iterdir())) if self._quarantine.is_dir() else 0
+
+    def names(self, older_than_s: float) -> list[str]:
+        """Give the names of files last written at least so long ago, the oldest first."""
+        return [path.name for path in _older(self._objects, older_than_s)]
 
     def sweep_incoming(self, older_than_s: float) -> int:
         """Remove what senders that died left half received, and give how many there were."""
-        left = list(_older(self._incoming, older_than_s))
+        left = _older(self._incoming, older_than_s)
         for path in left:
             path.unlink(missing_ok=True)
         return len(left)
 
 
-def _older(folder: Path, age_s: float) -> Iterator[Path]:
-    before_s = time.time() - age_s
+def _older(folder: Path, age_s: float) -> list[Path]:
+    before_s, found = time.time() - age_s, []
     for path in folder.iterdir():
         try:
-            if path.stat().st_mtime <= before_s:
-                yield path
+            written_s = path.stat().st_mtime
         except FileNotFoundError:  # another thread removed it
             continue
+        if written_s <= before_s:
+            found.append((written_s, path))
+    return [path for _, path in sorted(found)]
 
 
 def _sync_folder(folder: Path) -> None:

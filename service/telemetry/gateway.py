@@ -84,6 +84,19 @@ SPOOL_FREE = Metric(
 SPOOL_IS_OPEN = Metric(
     "cxr_gateway_accepting", "gauge", "1 if objects are accepted, 0 while the disk is too full."
 )
+STRAYS = Metric(
+    "cxr_gateway_strays_total",
+    "counter",
+    "Files of the spool that no job had, by outcome: `removed` (left by a crash), `adopted` (taken "
+    "up again: the database has lost their jobs, or a crash came before there was one), "
+    "`quarantined` (no whole object).",
+    ("outcome",),
+)
+QUARANTINED = Metric(
+    "cxr_gateway_quarantined_files",
+    "gauge",
+    "Files put aside in the spool's folder `quarantine`, for an operator.",
+)
 
 GATEWAY_METRICS = (
     REQUESTS,
@@ -99,6 +112,8 @@ GATEWAY_METRICS = (
     OLDEST_JOB,
     SPOOL_FREE,
     SPOOL_IS_OPEN,
+    STRAYS,
+    QUARANTINED,
 )
 """All of them, in the order of the documentation."""
 
@@ -112,12 +127,14 @@ class GatewayState:
         oldest_s: Age of the oldest unfinished one.
         free_bytes: Of the spool's disk.
         is_accepting: Whether that is enough.
+        quarantined: Files put aside.
     """
 
     jobs: Mapping[str, int] = field(default_factory=dict)
     oldest_s: float = 0.0
     free_bytes: int = 0
     is_accepting: bool = True
+    quarantined: int = 0
 
 
 class GatewayMetrics(MetricsPage):
@@ -139,6 +156,7 @@ class GatewayMetrics(MetricsPage):
         self._analyses = self._counter(ANALYSES)
         self._deliveries = self._counter(DELIVERIES)
         self._job_s = self._histogram(JOB_SECONDS)
+        self._strays = self._counter(STRAYS)
 
     def request_ended(self, route: str, status: int, duration_s: float) -> None:
         """Record one HTTP request, by the template of its route."""
@@ -169,6 +187,10 @@ class GatewayMetrics(MetricsPage):
         """Record one try of a delivery."""
         self._deliveries.labels(destination, outcome).inc()
 
+    def stray_settled(self, outcome: str) -> None:
+        """Record what became of a file that no job had."""
+        self._strays.labels(outcome).inc()
+
     def job_done(self, duration_s: float) -> None:
         """Record a job whose results have all arrived."""
         self._job_s.observe(duration_s)
@@ -179,3 +201,4 @@ def _gauges_of(state: GatewayState) -> Iterator[GaugeValues]:
     yield OLDEST_JOB, [((), state.oldest_s)]
     yield SPOOL_FREE, [((), state.free_bytes)]
     yield SPOOL_IS_OPEN, [((), state.is_accepting)]
+    yield QUARANTINED, [((), state.quarantined)]

@@ -15,7 +15,9 @@ from service.gateway.inbox import Inbox, Result
 from service.gateway.leases import Leasing
 from service.gateway.ledger import Ledger
 from service.gateway.outbox import Outbox
+from service.gateway.signals import Signals
 from service.gateway.spool import Spool
+from service.gateway.strays import Strays
 from tests.gateway.fakes import FakeArchive, FakeService
 from tests.gateway.postgresql import postgresql_absent, running_postgresql
 from tests.gateway.process import GatewayProcess, gateway_environment
@@ -29,6 +31,7 @@ class Box:
     inbox: Inbox
     outbox: Outbox
     ledger: Ledger
+    strays: Strays
 
     def receive(self, data: bytes) -> tuple[str, bool]:
         """Receive one object."""
@@ -57,7 +60,9 @@ def open_box(
     database.migrate()
     leasing = Leasing(owner, lease_s)
     inbox = Inbox(database, spool, leasing, ("pacs", "archive"))
-    return Box(spool, inbox, Outbox(database, leasing), Ledger(database, spool)), database
+    strays = Strays(database, spool, Signals())
+    outbox, ledger = Outbox(database, leasing), Ledger(database, spool)
+    return Box(spool, inbox, outbox, ledger, strays), database
 
 
 @pytest.fixture

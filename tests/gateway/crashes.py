@@ -25,12 +25,13 @@ from pynetdicom.association import Association
 
 from service.gateway.database import Database
 from service.gateway.dimse_sender import close_rejected
-from service.gateway.ledger import Ledger
 from service.gateway.related import build_related
 from service.gateway.settings import GatewaySettings
+from service.gateway.signals import Signals
 from service.gateway.spool import Spool
 from service.gateway.states import OPEN_STATES
 from service.gateway.stow_answer import read_stow_answer
+from service.gateway.strays import Strays
 from tests.gateway.fakes import Answer, FakeServer, problem
 from tests.gateway.objects import COMPREHENSIVE_3D_SR, encode
 from tests.gateway.orthanc import DICOMWEB, PROGRAM, Orthanc, running_orthanc
@@ -179,7 +180,7 @@ class Arrivals:
 
     def note(self, response: httpx.Response) -> None:
         """Take one of its answers to STOW-RS."""
-        stored, _ = read_stow_answer(response.json())
+        stored, _ = read_stow_answer(response.content)
         with self._lock:
             self.counts.update(sorted(stored))
 
@@ -465,7 +466,7 @@ def sweep(spool_dir: Path, database_url: str) -> tuple[int, int]:
     """
     settings = GatewaySettings(spool_dir=str(spool_dir), database_url=database_url)
     database = Database(settings.sqlalchemy_url)
-    strays = Ledger(database, Spool(spool_dir, 0)).sweep_strays(0.0)
+    strays = Strays(database, Spool(spool_dir, 0), Signals()).sweep(0.0).total()
     database.close()
     return strays, sum(len(list((spool_dir / name).iterdir())) for name in ("objects", "incoming"))
 

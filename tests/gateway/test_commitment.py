@@ -121,6 +121,7 @@ def port() -> int:
 
 def start_with(start_gateway: Start, port: int, **settings: Any) -> GatewayProcess:
     """Start a gateway that knows the peer, and that has one instance: 1.5."""
+    settings = {"keep_done_h": 1} | settings
     gateway = start_gateway(dimse_peers=f"CR1@127.0.0.1:{port}", **settings)
     content_type, body = build_related([make_object(instance="1.5")])
     url, headers = f"{gateway.url}/dicomweb/studies", {"Content-Type": content_type}

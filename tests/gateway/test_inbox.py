@@ -45,7 +45,7 @@ def test_dead_job_that_is_sent_again_begins_anew(box: Box) -> None:
     assert job is not None
     box.inbox.bury(job, "no")
     box.ledger.purge("dead", 0)
-    assert box.spool.names(0) == set()
+    assert box.spool.names(0) == []
     assert box.receive(data) == (job_id, True)
     again = box.inbox.lease()
     assert again is not None
@@ -88,7 +88,7 @@ def test_bytes_are_gone_when_the_job_is_done(box: Box) -> None:
     assert len(box.spool.names(0)) == 2
     assert box.outbox.delivered(second)
     box.ledger.forget_bytes(first.job_seq)
-    assert box.spool.names(0) == set()
+    assert box.spool.names(0) == []
 
 
 def test_study_keeps_its_order_at_each_destination(box: Box) -> None:
@@ -160,20 +160,6 @@ def test_purged_job_cannot_be_retried(box: Box) -> None:
         box.ledger.get(job_id)
     with pytest.raises(ValueError, match="finished"):
         box.ledger.purge("received", 0)
-
-
-def test_strays_are_swept_and_only_they(box: Box) -> None:
-    """A file without a row, and one half received, are what a crash leaves behind."""
-    box.receive(make_object())
-    box.analyse_next()
-    kept = box.spool.names(0)
-    box.spool.write(b"stray")
-    half = box.spool.stage()
-    half.write(b"half")
-    assert box.ledger.sweep_strays(3600) == 0
-    assert box.ledger.sweep_strays(0) == 2
-    assert box.spool.names(0) == kept
-    half.discard()
 
 
 def test_full_disk_is_refused_before_it_is_full(tmp_path: Path) -> None:
@@ -277,7 +263,7 @@ class InboxMachine(RuleBasedStateMachine):
         self.database.close()
         self.box, self.database = open_box(Path(self._folder.name))
         self.box.inbox.release_all(of_everybody=True)
-        self.box.ledger.sweep_strays(0)
+        self.box.strays.sweep(0)
 
     @invariant()
     def nothing_is_lost(self) -> None:

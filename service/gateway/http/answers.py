@@ -30,7 +30,7 @@ class JobAnswer(BaseModel):
     reason: str | None = Field(description="Of the last try that failed.")
     attempts: int = Field(description="Tries of the analysis.")
     next_attempt: datetime | None = Field(description="Not before this; null for at once.")
-    channel: str = Field(description="dimse, stow or wado.")
+    channel: str = Field(description="dimse, stow or wado; spool if it was taken up again.")
     size_bytes: int
     received: datetime
     updated: datetime
