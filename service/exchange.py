@@ -22,6 +22,9 @@ AnyAnswer = TypeVar("AnyAnswer", bound=BaseModel)
 ImageSource: TypeAlias = bytes | str | Path
 """The bytes of a file, or its path."""
 
+MAX_COMMAS = 200_000
+"""Of an answer: one on 4,096 images, the most a request may have, has 90,000."""
+
 RETRIED_STATUSES = frozenset({429, 502, 503})
 """502 is a proxy's: the replica it asked has died."""
 RETRIED_ERRORS = (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ConnectTimeout)
@@ -210,6 +213,9 @@ def parse_answer(model: type[AnyAnswer], response: httpx.Response) -> AnyAnswer:
     Raises:
         ServiceError: It is not the service's.
     """
+    # Each of millions of wrong values would be an error to gather, of half a kilobyte.
+    if response.content.count(b",") > MAX_COMMAS:
+        raise _not_understood(response)
     try:
         return model.model_validate_json(response.content)
     except ValidationError:

@@ -74,6 +74,8 @@ def _store(association: Association, ds: Dataset) -> TryAgain | GiveUp | None:
         return TryAgain("archive-refuses-class" if refused else "archive-unreachable")
     if status is None:
         return TryAgain("archive-timeout")
+    if not isinstance(status, int):  # several values, or text for a number
+        return TryAgain("archive-answer-not-understood")
     if status in (0x0000, stow_answer.DUPLICATE_INSTANCE) or 0xB000 <= status <= 0xBFFF:
         return None
     reason = f"archive-failure-{status:04x}"

@@ -9,9 +9,11 @@ from typing import Any
 
 import httpx
 import pytest
+from pydicom.dataset import Dataset
 
 from service.gateway.analysis import Analysis, GiveUp, TryAgain
 from service.gateway.destinations import Destination
+from service.gateway.dimse_sender import _store
 from service.gateway.errors import SourceUnavailableError
 from service.gateway.intake import Intake
 from service.gateway.pull import pull_study
@@ -227,6 +229,27 @@ def test_a_pull_of_crumbs_has_few_files_open(intake: Intake) -> None:
     with serving(whole(body, Content_Type=content_type)) as server:
         assert pull(intake, server.url, longest_s=60) == [None] * 2000
     assert most < before + 100
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        ([0, 0], TryAgain("archive-answer-not-understood")),
+        ("0", TryAgain("archive-answer-not-understood")),
+        (None, TryAgain("archive-timeout")),
+        (0x0001, TryAgain("archive-failure-0001")),
+        (0xB007, None),
+    ],
+    ids=["two", "text", "none", "unknown", "warning"],
+)
+def test_a_status_of_dimse_is_one_number(status: Any, expected: TryAgain | None) -> None:
+    """Whatever else stands there confirms nothing."""
+
+    class Answered:
+        is_established = True
+        send_c_store = staticmethod(lambda ds: {"Status": status})
+
+    assert _store(Answered(), Dataset()) == expected  # type: ignore[arg-type]
 
 
 FAILURES = [

@@ -176,6 +176,20 @@ NOT_THE_SERVICES = {
 }
 
 
+def test_millions_of_wrong_values_are_not_gathered() -> None:
+    """Pydantic would tell of each, in 5 GB for the largest answer that is read."""
+    content = b'{"models": [' + b"[]," * 1_000_000 + b"[]]}"
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, content=content))
+    with Client("http://test", transport=transport) as client:
+        tracemalloc.start()
+        try:
+            with pytest.raises(ServiceError):
+                client.models()
+            assert tracemalloc.get_traced_memory()[1] < 16 * MIB
+        finally:
+            tracemalloc.stop()
+
+
 @pytest.mark.parametrize("content", NOT_THE_SERVICES.values(), ids=NOT_THE_SERVICES)
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
 def test_what_is_not_the_services_is_an_error_of_the_client(kind: Any, content: bytes) -> None:
