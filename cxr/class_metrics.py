@@ -36,7 +36,7 @@ def measure_task(
 
     Returns:
         For each operating point the figures of :func:`cxr.metrics.measure` for the finding. With
-        more than two classes also ``class_accuracy``, the share of images whose label is right,
+        more than two classes also ``class_accuracy``, the share of images called their own class,
         ``recall_CLASS`` of each class, and ``macro_auroc``, the mean AUROC of each class against
         the others.
 
@@ -68,10 +68,10 @@ def measure_task(
 def labels_at(
     probabilities: NDArray[np.floating], task: Task, threshold: float
 ) -> NDArray[np.int64]:
-    """Give the label of each image as it is served, class indices (N,).
+    """Give the class each image is called, class indices (N,), as if the model never abstained.
 
     From the threshold on it is the most probable class of the finding, else the most probable
-    other one.
+    other one. What is served is the same but for referred images, which have no label.
     """
     reached = task.probabilities(probabilities) >= threshold
     among = np.isin(np.arange(len(task.classes)), task.positive_columns)

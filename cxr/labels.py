@@ -40,6 +40,12 @@ class Task:
         return tuple(name for name in self.classes if name not in self.positive_classes)
 
     @property
+    def presupposed(self) -> str | None:
+        """What every class is a kind of, which the question takes for granted; None if nothing."""
+        wholes = {KINDS.get(name) for name in self.classes}
+        return wholes.pop() if len(wholes) == 1 else None
+
+    @property
     def positive_columns(self) -> list[int]:
         """Columns of the finding's classes in logits and probabilities."""
         return [self.classes.index(name) for name in self.positive_classes]
@@ -58,10 +64,13 @@ class Task:
         return np.asarray(columns.sum(axis=1).clip(0.0, 1.0))
 
 
+KINDS: Mapping[str, str] = {"BACTERIAL": "PNEUMONIA", "VIRAL": "PNEUMONIA"}
+"""Classes that are kinds of a finding, each with that finding."""
+
 PNEUMONIA = Task(name="pneumonia", classes=("NORMAL", "PNEUMONIA"), positive="PNEUMONIA")
 
 ETIOLOGY = Task(name="etiology", classes=("VIRAL", "BACTERIAL"), positive="BACTERIAL")
-"""Of radiographs with pneumonia."""
+"""Of radiographs with pneumonia: whether there is any, its answer does not say."""
 
 TERNARY = Task(
     name="ternary",

@@ -34,6 +34,11 @@ Original images of the training set lie between 1 and 2, adult ones between 1 an
 """
 
 
+BLANK = "The image is blank or almost without contrast."
+COLOURED = "The image is in colour; radiographs are grey."
+LATERAL = "The DICOM view position is lateral; the model reads frontal views."
+
+
 @dataclass(frozen=True)
 class Scope:
     """Whether an image is in scope and, if not, why. Reasons are sentences."""
@@ -73,9 +78,9 @@ def age_warnings(facts: DicomFacts | None, ages_years: tuple[float, float] | Non
 def _pixel_reasons(image: DecodedImage) -> list[str]:
     reasons = []
     if float(image.pixels[::CONTRAST_STRIDE, ::CONTRAST_STRIDE].std()) < MIN_CONTRAST:
-        reasons.append("The image is blank or almost without contrast.")
+        reasons.append(BLANK)
     if image.chroma > MAX_CHROMA:
-        reasons.append("The image is in colour; radiographs are grey.")
+        reasons.append(COLOURED)
     longer, shorter = max(image.width, image.height), min(image.width, image.height)
     if longer > MAX_ASPECT * shorter:
         reasons.append("The image is far longer than wide; a chest radiograph is not.")
@@ -92,5 +97,5 @@ def _dicom_reasons(image: DecodedImage) -> list[str]:
     if not facts.is_chest:
         reasons.append("The DICOM body part is not the chest.")
     if facts.projection == "lateral":
-        reasons.append("The DICOM view position is lateral; the model reads frontal views.")
+        reasons.append(LATERAL)
     return reasons

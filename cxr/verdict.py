@@ -41,8 +41,8 @@ class Verdict:
     """What is said about one image.
 
     Attributes:
-        label: From the threshold on the most probable class of the finding, else the most
-            probable other one.
+        label: The class the decision stands for: if positive the most probable one of the
+            finding, if negative the most probable other one; None if the model abstains.
         probability: Of the finding, calibrated.
         decision: At the operating point.
         prediction_set: Classes that cannot be ruled out.
@@ -50,7 +50,7 @@ class Verdict:
         warnings: Why its probability may be less reliable.
     """
 
-    label: str
+    label: str | None
     probability: float
     decision: Decision
     prediction_set: tuple[str, ...]
@@ -74,22 +74,25 @@ def reach_verdict(
     chosen = manifest.referral.prediction_set(evidence.probabilities)
     task = manifest.task.as_task()
     probability = task.probability(evidence.probabilities)
+    decision = decide(
+        probability,
+        point,
+        positives=task.positive_classes,
+        prediction_set=chosen,
+        in_scope=not reasons,
+    )
     return Verdict(
-        label=_label(evidence.probabilities, task, reached=probability >= point.threshold),
+        label=_label(evidence.probabilities, task, decision),
         probability=probability,
-        decision=decide(
-            probability,
-            point,
-            positives=task.positive_classes,
-            prediction_set=chosen,
-            in_scope=not reasons,
-        ),
+        decision=decision,
         prediction_set=chosen,
         reasons=reasons,
         warnings=(*age_warnings(evidence.dicom, manifest.scope.ages_years), *judged.warnings),
     )
 
 
-def _label(by_class: Mapping[str, float], task: Task, *, reached: bool) -> str:
-    among = task.positive_classes if reached else task.negative_classes
+def _label(by_class: Mapping[str, float], task: Task, decision: Decision) -> str | None:
+    if decision == "refer":
+        return None
+    among = task.positive_classes if decision == "positive" else task.negative_classes
     return max(among, key=by_class.__getitem__)

@@ -53,7 +53,8 @@ class Uncertainty(Answer):
     """What cannot be ruled out, by conformal prediction."""
 
     prediction_set: tuple[str, ...] = Field(
-        description="Classes that cannot be ruled out; none, if no class is credible."
+        description="The classes that cannot be ruled out at this coverage; empty if none of them "
+        "is credible."
     )
     coverage: float = Field(
         description="Share of images of each class whose set holds that class, on images like "
@@ -62,6 +63,16 @@ class Uncertainty(Answer):
     refer_band: ReferBand | None = Field(
         description="Between these probabilities the model abstains at this operating point; "
         "null for more than two classes."
+    )
+
+
+class ConclusionAnswer(Answer):
+    """The answer in words, to be shown to people. Programs go by `decision`."""
+
+    headline: str = Field(description="A few words, by the finding and the decision.")
+    subject: str = Field(description="What `probability` is of.")
+    reasons: tuple[str, ...] = Field(
+        description="Sentences: which line decided, or why the image is out of scope."
     )
 
 
@@ -93,14 +104,21 @@ class ImageResult(Answer):
         "in the request, from 0."
     )
     status: Literal["ok"] = "ok"
-    finding: str = Field(description="What decision and probability are about.")
-    label: str = Field(
-        description="From the threshold on the most probable class of the finding, else another."
+    finding: str = Field(
+        description="What the model looks for, and what `decision` and `probability` are about."
+    )
+    label: str | None = Field(
+        description="The class that the decision stands for, the most probable one on its side; "
+        "null if the decision is refer."
     )
     decision: Decision = Field(
-        description="refer: the model abstains, near the threshold or out of scope."
+        description="Whether the finding is there; refer: the model abstains, because the "
+        "probability lies where it is often wrong or because the image is out of scope."
     )
-    probability: float = Field(description="Calibrated, of the finding.")
+    conclusion: ConclusionAnswer
+    probability: float = Field(
+        description="Calibrated, of the finding; means nothing if the image is out of scope."
+    )
     probabilities: dict[str, float] = Field(description="Calibrated, of every class.")
     operating_point: OperatingPoint
     uncertainty: Uncertainty
@@ -185,7 +203,8 @@ class ExplanationAnswer(Answer):
         description="Base64. Heatmap alone at the image's aspect ratio, the value as opacity."
     )
     overlay_png: str = Field(
-        description="Base64. Image with the heatmap over it, legend and caption below it."
+        description="Base64. Image with the heatmap over it, legend and caption below it; an image "
+        "out of scope without heatmap."
     )
 
     def heatmap_image(self) -> bytes:

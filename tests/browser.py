@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
@@ -155,14 +155,18 @@ class Visit:
         assert self.foreign == []
 
 
-def abstain(route: Route) -> None:
-    """Answer a request as a model does that abstains at 65 %."""
+def answering(**changes: Any) -> Callable[[Route], None]:
+    """Make a handler that answers as a model that abstains at 65 %; changes replace members."""
     point = {"name": "balanced", "threshold": 0.7, "sensitivity": 0.9, "specificity": 0.9}
     result = {
         "id": "0",
         "status": "ok",
-        "label": "NORMAL",
+        "finding": "PNEUMONIA",
+        "label": None,
         "decision": "refer",
+        "conclusion": make_conclusion(
+            "No answer: a person has to look", "It lies between 60 % and 80 %."
+        ),
         "probability": 0.65,
         "probabilities": {"NORMAL": 0.35, "PNEUMONIA": 0.65},
         "operating_point": point,
@@ -178,8 +182,13 @@ def abstain(route: Route) -> None:
     model = {"name": "resnet18", "version": "1", "sha256": "0" * 64, "engine": "e"}
     model |= {"provider": "p", "precision": "fp32"}
     timings = {"decode": 1, "queue": 1, "inference": 1, "total": 3}
-    body = {"request_id": "r", "model": model, "results": [result], "timings_ms": timings}
-    route.fulfill(json=body)
+    body = {"request_id": "r", "model": model, "results": [result | changes], "timings_ms": timings}
+    return lambda route: route.fulfill(json=body)
+
+
+def make_conclusion(headline: str, *reasons: str, subject: str = "pneumonia") -> dict[str, Any]:
+    """Make what a result says in words."""
+    return {"headline": headline, "subject": subject, "reasons": reasons}
 
 
 def make_problem(status: int, slug: str) -> dict[str, Any]:

@@ -21,12 +21,15 @@ MUTED = (170, 170, 175)
 LEGEND = "evidence for the class"
 
 
-def render_caption(lines: Sequence[str], picture_width: int) -> NDArray[np.uint8]:
+def render_caption(
+    lines: Sequence[str], picture_width: int, *, has_legend: bool = True
+) -> NDArray[np.uint8]:
     """Draw the colour bar from 0 to 1 and lines of text, broken where they are too long.
 
     Args:
         lines: The text.
         picture_width: Width of the picture above, in pixels.
+        has_legend: False without the colour bar, for a picture without colours.
 
     Returns:
         Shape (H, W, 3), uint8, W at least ``picture_width``. The corners are background.
@@ -36,11 +39,12 @@ def render_caption(lines: Sequence[str], picture_width: int) -> NDArray[np.uint8
     font = ImageFont.load_default(size)
     margin, step = size, size * 3 // 2
     broken = [part for line in lines for part in break_line(line, font, width - 2 * margin)]
-    text_top = margin + 3 * size
+    text_top = margin + (3 * size if has_legend else 0)
     height = text_top + step * len(broken) + margin
     strip = Image.new("RGB", (width, height), BACKGROUND)
     draw = ImageDraw.Draw(strip)
-    _draw_legend(strip, draw, font, margin)
+    if has_legend:
+        _draw_legend(strip, draw, font, margin)
     y = text_top
     for line in broken:
         draw.text((margin, y), line, FOREGROUND, font)

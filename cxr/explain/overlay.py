@@ -24,11 +24,14 @@ MIN_PICTURE_PX = 512  # the longer side: below, neither lungs nor caption can be
 MAX_PICTURE_PX = 1024  # above, a picture costs more to encode and send than it shows
 DEFAULT_ALPHA = 0.45  # the radiograph stays readable under the hottest place
 
+RESEARCH = "Research use only"
+
 FLAT_SPREAD = 0.1
 """Largest less smallest value below which no place of a heatmap can be called hot."""
 
 FLAT = "The heatmap is flat: no region stands out."
 EMPTY = "The heatmap is empty: nothing in the image speaks for the class."
+WITHHELD = "No heatmap is shown: the model was not made for such a picture."
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Caption:
         target: Name of the explained class.
         probability: Calibrated probability of that class, in [0, 1].
         method: How the heatmap was computed.
+        headline: The conclusion in a few words; the first line.
         remarks: Sentences without which the picture would mislead: why it is out of scope, say.
     """
 
@@ -49,17 +53,24 @@ class Caption:
     target: str
     probability: float
     method: str
+    headline: str
     remarks: tuple[str, ...] = ()
 
     @property
     def lines(self) -> tuple[str, ...]:
         """The text, line by line."""
         return (
+            self.headline,
             f"{self.target}: probability {self.probability:.3f}",
             f"{self.model} {self.version}, {self.method}",
             *self.remarks,
-            "Research use only",
+            RESEARCH,
         )
+
+    @property
+    def plain_lines(self) -> tuple[str, ...]:
+        """The text below a picture that shows no heatmap: it names neither class nor number."""
+        return (self.headline, *self.remarks, f"{self.model} {self.version}", RESEARCH)
 
 
 def heatmap_warnings(heatmap: Heatmap) -> tuple[str, ...]:
@@ -154,7 +165,7 @@ def render_heatmap_png(heatmap: Heatmap, width: int, height: int) -> bytes:
 
 def render_overlay(
     image: GrayImage,
-    heatmap: Heatmap,
+    heatmap: Heatmap | None,
     caption: Caption,
     alpha: float = DEFAULT_ALPHA,
     width: int | None = None,
@@ -164,7 +175,7 @@ def render_overlay(
 
     Args:
         image: Shape (H, W), uint8, perhaps decoded at a reduced scale.
-        heatmap: Shape (h, w), in [0, 1].
+        heatmap: Shape (h, w), in [0, 1]; None shows the radiograph as it is, without a legend.
         caption: Stands below the picture, never in it.
         alpha: Opacity of the value 1, in [0, 1].
         width: Width of the source; that of ``image``.
@@ -174,8 +185,12 @@ def render_overlay(
         Shape (H, W, 3). The picture is its upper left part, of the size of ``to_picture(image)``.
     """
     shown = to_picture(image, width or image.shape[1], height or image.shape[0])
-    picture = blend(shown, heatmap, alpha)
-    below = render_caption(caption.lines, picture.shape[1])
+    if heatmap is None:
+        picture = np.dstack([shown] * 3)
+        below = render_caption(caption.plain_lines, picture.shape[1], has_legend=False)
+    else:
+        picture = blend(shown, heatmap, alpha)
+        below = render_caption(caption.lines, picture.shape[1])
     canvas = np.empty((len(picture) + len(below), below.shape[1], 3), dtype=np.uint8)
     canvas[: len(picture)] = below[0, 0]
     canvas[: len(picture), : picture.shape[1]] = picture

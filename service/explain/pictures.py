@@ -35,6 +35,8 @@ class PictureOrder:
         heatmap: Shape (h, w), in [0, 1].
         caption: Stands below.
         alpha: Opacity of the heatmap's 1.
+        shows_heatmap: False for an image the model was not made for: whoever sees a picture of it
+            would read a place into the heatmap.
     """
 
     picture: GrayImage
@@ -42,11 +44,13 @@ class PictureOrder:
     heatmap: NDArray[np.float32]
     caption: Caption
     alpha: float
+    shows_heatmap: bool
 
     def render_overlay(self) -> NDArray[np.uint8]:
-        """Render the radiograph with the heatmap over it: shape (H, W, 3)."""
+        """Render the radiograph, with the heatmap over it if that is shown: shape (H, W, 3)."""
         size = self.facts.width, self.facts.height
-        return render_overlay(self.picture, self.heatmap, self.caption, self.alpha, *size)
+        heatmap = self.heatmap if self.shows_heatmap else None
+        return render_overlay(self.picture, heatmap, self.caption, self.alpha, *size)
 
     def render_overlay_png(self) -> bytes:
         """Render the same as a PNG file."""

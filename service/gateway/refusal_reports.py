@@ -54,7 +54,10 @@ class RefusalReports:
             DicomResultError: No report can be made of it.
         """
         words = reason.removeprefix("service-").replace("-", " ")
-        return build_not_analysed(data, f"The image was refused: {words}.", self._model_asked())
+        asked = self._model_asked()
+        return build_not_analysed(
+            data, f"The image was refused: {words}.", asked, asked.positive_class
+        )
 
     def _model_asked(self) -> ModelAnswer:
         with Client(self._service_url, api_key=self._auth, timeout_s=self._timeout_s) as client:

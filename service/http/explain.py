@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from cxr.decision import OperatingPoint
 from cxr.explain.methods import Method
-from cxr.explain.overlay import DEFAULT_ALPHA, Caption, heatmap_warnings
+from cxr.explain.overlay import DEFAULT_ALPHA, WITHHELD, Caption, heatmap_warnings
 from service.answers import ExplainAnswer, ExplainedResult, ExplainTimingsMs, ImageResult
 from service.errors import InvalidRequestError
 from service.explain.explanation import explain_reading
@@ -114,8 +114,8 @@ async def explain(
     With `Accept: image/png` the answer is the overlay: the radiograph with the heatmap over it,
     legend and caption below it; with `application/dicom` it is a Secondary Capture of that, with
     `multipart/related; type="application/dicom"` the SR of /v1/predict and the capture, both for
-    DICOM images. A heatmap shows what the network looked at, not where a disease
-    is. Research use only, not a medical device.
+    DICOM images. Pictures of an image out of scope show no heatmap. A heatmap shows what the
+    network looked at, not where a disease is. Research use only, not a medical device.
     """
     verify_query(request, "model", "operating_point", "target", "method", "alpha")
     runtime, context = runtime_of(request), context_of(request)
@@ -193,7 +193,9 @@ async def _answer(
             return respond_with_objects(objects, wish.media_type)
         layer = wish.explaining.explainer.layer
         drawn = await renderer.render(partial(order.render_answer, layer), context.deadline)
-    warnings = (*result.warnings, *heatmap_warnings(explanation.heatmap))
+    warnings = result.warnings
+    if order.shows_heatmap:
+        warnings = (*warnings, *heatmap_warnings(explanation.heatmap))
     explained = result.model_dump() | {"warnings": warnings, "explanation": drawn}
     answer = ExplainAnswer(
         request_id=context.request_id,
@@ -234,12 +236,15 @@ def _order(
     manifest, picture = wish.served.manifest, reading.image.picture
     if picture is None:
         raise ValueError("the image was prepared without its picture")
+    in_scope = result.scope.in_scope
     caption = Caption(
         model=manifest.name,
         version=manifest.version,
         target=target,
         probability=result.probabilities[target],
         method=wish.method,
-        remarks=(*result.scope.reasons, *heatmap_warnings(heatmap)),
+        headline=result.conclusion.headline,
+        remarks=heatmap_warnings(heatmap) if in_scope else (*result.scope.reasons, WITHHELD),
     )
-    return PictureOrder(picture, reading.image.facts, heatmap, caption, wish.alpha)
+    facts = reading.image.facts
+    return PictureOrder(picture, facts, heatmap, caption, wish.alpha, shows_heatmap=in_scope)

@@ -9,8 +9,8 @@ from service.http.json_body import JsonImage, JsonRequest
 
 TITLE = "Chest radiograph inference"
 DESCRIPTION = """\
-Reads frontal chest radiographs: is pneumonia present, how probable is it, and may this image
-be read by the model at all.
+Reads frontal chest radiographs: is the model's finding present (pneumonia, unless it says
+otherwise), how probable is it, and may this image be read by the model at all.
 
 **Research use only, not a medical device.** No answer of this service may be used for the
 care of a patient.
@@ -117,7 +117,9 @@ _FHIR_EXAMPLE = {
         }
     ],
     "result": [{"reference": "#finding"}],
-    "conclusion": "Pneumonia present: probability 0.973, operating point balanced.",
+    "conclusion": "Signs of pneumonia: likely. The probability of pneumonia, 97.3 %, is at or "
+    "above 70.3 %, the upper end of the range in which the model abstains. Operating point "
+    "balanced. Research use only. Not a medical device.",
 }
 
 PREDICT_CONTENT: dict[int | str, dict[str, Any]] = {

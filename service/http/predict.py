@@ -45,7 +45,7 @@ PointQuery = Annotated[
 async def predict(
     request: Request, model: ModelQuery = None, operating_point: PointQuery = None
 ) -> Response:
-    """Probability of pneumonia and the decision for each image, in the order of the request.
+    """Probability of the finding and the decision for each image, in the order of the request.
 
     One bad image of many fails alone: its result has the status `error` and the problem. A
     request of one image is answered with that problem and its status. The type of an image

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
+from cxr.conclusion import conclude
 from cxr.decision import OperatingPoint
 from cxr.errors import ImageOutOfScopeError
 from cxr.verdict import Evidence, reach_verdict
-from service.answers import ImageResult, ScopeAnswer, Uncertainty
+from service.answers import ConclusionAnswer, ImageResult, ScopeAnswer, Uncertainty
 from service.inference.engine import OutputRow
 from service.inference.loading import LoadedModel
 from service.inference.preparation import PreparedImage
@@ -36,11 +39,13 @@ def build_result(
     verdict = reach_verdict(evidence, manifest, model.gate, point)
     if verdict.reasons and model.refuses:
         raise ImageOutOfScopeError(" ".join(verdict.reasons))
+    words = conclude(verdict, manifest.task.as_task(), by_class, point, manifest.referral)
     return ImageResult(
         id=image_id,
         finding=manifest.task.positive,
         label=verdict.label,
         decision=verdict.decision,
+        conclusion=ConclusionAnswer(**asdict(words)),
         probability=verdict.probability,
         probabilities=by_class,
         operating_point=point,

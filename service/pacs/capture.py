@@ -33,7 +33,7 @@ class Capture:
         series_instance_uid: Of its series.
         model: Which model was explained.
         overlay: The picture, shape (H, W, 3).
-        method: How the heatmap was computed.
+        method: How the heatmap was computed; None if the picture shows none.
         description: In words, at most 1024 characters.
     """
 
@@ -41,7 +41,7 @@ class Capture:
     series_instance_uid: str
     model: ModelRef
     overlay: NDArray[np.uint8]
-    method: str
+    method: str | None
     description: str
 
 
@@ -86,7 +86,7 @@ def _add_derivation(ds: Dataset, source: SourceHeader, capture: Capture) -> None
     ds.DerivationDescription = capture.description
     if source.remarks:
         ds.ImageComments = " ".join(source.remarks)
-    if capture.method.startswith("gradcam"):
+    if capture.method is not None and capture.method.startswith("gradcam"):
         ds.DerivationCodeSequence = [equipment.code_item(concepts.GRAD_CAM)]
     reference = Dataset()
     reference.ReferencedSOPClassUID = source.sop_class_uid

@@ -11,8 +11,8 @@ from typing import Any
 
 from service.answers import ImageResult, ModelRef
 from service.pacs import concepts, equipment
-from service.pacs.class_remarks import class_remarks
 from service.pacs.concepts import Concept
+from service.pacs.remarks import class_remarks, conclusion_text
 from service.pacs.results import DIGITS
 from service.pacs.source import SourceHeader
 from service.pacs.uids import derive_uid, derive_uuid
@@ -68,18 +68,23 @@ def build_fhir(
 def build_diagnostic_report(
     source: SourceHeader | None, result: ImageResult, model: ModelRef
 ) -> Resource:
-    """Build the DiagnosticReport of one result, with Device and Observations contained."""
+    """Build the DiagnosticReport of one result, with Device and Observations contained.
+
+    Of an image the model was not made for there is no probability: it would be of something else.
+    """
     studies = _studies(source)
-    contained = [_device(model), _finding(result, studies), _probability(result, studies)]
+    observations = [_finding(result, studies)]
+    if result.scope.in_scope:
+        observations.append(_probability(result, studies))
     report: Resource = {
         "resourceType": "DiagnosticReport",
-        "contained": contained,
+        "contained": [_device(model), *observations],
         "status": "preliminary",
         "category": [{"coding": [RADIOLOGY]}],
         "code": {"coding": [IMAGING_STUDY, _coding(concepts.CHEST_XRAY)]},
         "performer": [{"display": f"{equipment.MANUFACTURER}. {equipment.NOT_A_DEVICE}"}],
-        "result": [{"reference": "#finding"}, {"reference": "#probability"}],
-        "conclusion": _conclusion(result),
+        "result": [{"reference": f"#{one['id']}"} for one in observations],
+        "conclusion": conclusion_text(result),
     }
     if result.decision == "positive":
         report["conclusionCode"] = [_concept(concepts.FINDINGS[result.finding])]
@@ -152,15 +157,6 @@ def _probability(result: ImageResult, studies: list[Resource]) -> Resource:
         studies,
         valueQuantity=_quantity(result.probability),
         component=[threshold],
-    )
-
-
-def _conclusion(result: ImageResult) -> str:
-    presence = concepts.PRESENCE[result.decision].meaning.lower()
-    point = result.operating_point
-    return (
-        f"Pneumonia {presence}: probability {result.probability:.3f}, operating point "
-        f"{point.name} (threshold {point.threshold:.3f}). {equipment.NOT_A_DEVICE}"
     )
 
 

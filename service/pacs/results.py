@@ -20,15 +20,15 @@ from service.answers import ImageResult, ModelRef
 from service.errors import DicomResultError
 from service.pacs import equipment
 from service.pacs.capture import Capture, render_capture
-from service.pacs.class_remarks import class_remarks
 from service.pacs.concepts import (
     FINDINGS,
-    PNEUMONIA,
     PRESENCE,
     PROBABILITY,
     THRESHOLD,
     UNDETERMINED,
+    Concept,
 )
+from service.pacs.remarks import class_remarks
 from service.pacs.source import SourceHeader, read_source
 from service.pacs.uids import Kind, derive_uid
 from service.telemetry.logs import log_event
@@ -73,7 +73,8 @@ def warm_up() -> None:
     for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
         setattr(ds, keyword, derive_uid("finding", keyword))
     model = ModelRef(name="", version="", sha256="", engine="", provider="", precision="")
-    build_not_analysed(SourceHeader(ds, (), NO_DATE, NO_TIME), "Warm-up.", model)
+    header = SourceHeader(ds, (), NO_DATE, NO_TIME)
+    build_not_analysed(header, "Warm-up.", model, next(iter(FINDINGS)))
 
 
 def build_report(source: Source, result: ImageResult, model: ModelRef) -> bytes:
@@ -93,7 +94,11 @@ def build_report(source: Source, result: ImageResult, model: ModelRef) -> bytes:
 
     header, point = _header_of(source), result.operating_point
     origin = (*header.identity, model.sha256, point.name)
-    scope = result.scope
+    scope, words = result.scope, result.conclusion
+    numbers = (
+        (PROBABILITY, round(result.probability, DIGITS)),
+        (THRESHOLD, round(point.threshold, DIGITS)),
+    )
     statement = Statement(
         sop_instance_uid=derive_uid("SR", *origin),
         series_instance_uid=derive_uid("SR series", *origin),
@@ -106,13 +111,12 @@ def build_report(source: Source, result: ImageResult, model: ModelRef) -> bytes:
             f"sensitivity_on_validation: {round(point.sensitivity, DIGITS)}",
             f"specificity_on_validation: {round(point.specificity, DIGITS)}",
         ),
-        finding=FINDINGS[result.finding],
+        finding=_concept_of(result.finding),
         presence=PRESENCE[result.decision],
-        numbers=(
-            (PROBABILITY, round(result.probability, DIGITS)),
-            (THRESHOLD, round(point.threshold, DIGITS)),
-        ),
+        numbers=numbers if scope.in_scope else (),
         comments=(
+            f"{words.headline}.",
+            *(words.reasons if scope.in_scope else ()),
             f"Scope: {'in scope' if scope.in_scope else 'out of scope'}.",
             *(f"Out of scope: {reason}" for reason in scope.reasons),
             *result.warnings,
@@ -122,13 +126,14 @@ def build_report(source: Source, result: ImageResult, model: ModelRef) -> bytes:
     return _guarded(lambda: render_report(header, statement))
 
 
-def build_not_analysed(source: Source, reason: str, model: ModelRef) -> bytes:
+def build_not_analysed(source: Source, reason: str, model: ModelRef, finding: str) -> bytes:
     """Build the SR that says that an image was not analysed, and why.
 
     Args:
         source: The image, as far as its header goes.
         reason: A sentence without anything of the patient, a problem's ``detail`` for instance.
         model: Which model should have answered.
+        finding: What it looks for, as ``ImageResult.finding`` names it.
 
     Raises:
         UnreadableImageError: The source's header cannot be read.
@@ -145,7 +150,7 @@ def build_not_analysed(source: Source, reason: str, model: ModelRef) -> bytes:
         tracking_uid=derive_uid("finding", *origin),
         model=model,
         parameters=_parameters(model),
-        finding=PNEUMONIA,
+        finding=_concept_of(finding),
         presence=UNDETERMINED,
         numbers=(),
         comments=(f"Not analysed: {reason}",),
@@ -182,16 +187,30 @@ def build_capture(
     origin = (*header.identity, model.sha256, point.name, target, method, repr(alpha))
     kinds: tuple[Kind, Kind] = ("SC", "SC series")
     uid, series_uid = (derive_uid(kind, *origin) for kind in kinds)
-    description = (
+    words = result.conclusion
+    shown = (
         f"{method} heatmap of class {target}, {equipment.model_title(model)}, "
-        f"probability {result.probabilities[target]:.3f}. {equipment.NOT_A_DEVICE}"
+        f"probability {result.probabilities[target]:.3f}. {words.headline}."
+        if result.scope.in_scope
+        else f"No heatmap, {equipment.model_title(model)}. {words.headline}. "
+        + " ".join(words.reasons)
     )
-    capture = Capture(uid, series_uid, model, overlay, method, description[:MAX_DESCRIPTION])
+    description = f"{shown} {equipment.NOT_A_DEVICE}"[:MAX_DESCRIPTION]
+    how = method if result.scope.in_scope else None
+    capture = Capture(uid, series_uid, model, overlay, how, description)
     return _guarded(lambda: render_capture(header, capture))
 
 
 def _header_of(source: Source) -> SourceHeader:
     return source if isinstance(source, SourceHeader) else read_source(source)
+
+
+def _concept_of(finding: str) -> Concept:
+    if not can_code(finding):
+        raise DicomResultError(
+            "There is no code for what this model finds. The result can be had as JSON."
+        )
+    return FINDINGS[finding]
 
 
 def _parameters(model: ModelRef) -> tuple[str, ...]:

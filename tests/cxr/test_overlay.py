@@ -27,8 +27,9 @@ from cxr.explain.overlay import (
     to_picture,
 )
 
-CAPTION = Caption("resnet18", "1.0.0", "PNEUMONIA", 0.973, "gradcam")
-LONG = Caption("m" * 64, "10.20.30", "Pneumonia " * 9 + "W" * 90, 0.1, "gradcam++")
+LIKELY = "Signs of pneumonia: likely"
+CAPTION = Caption("resnet18", "1.0.0", "PNEUMONIA", 0.973, "gradcam", LIKELY)
+LONG = Caption("m" * 64, "10.20.30", "Pneumonia " * 9 + "W" * 90, 0.1, "gradcam++", LIKELY)
 
 SIZES = {
     "square": (224, 224),
@@ -107,7 +108,7 @@ def test_longer_captions_take_more_room() -> None:
 @pytest.mark.parametrize("width", [60, 200, 700])
 def test_broken_lines_fit_and_lose_nothing(width: int) -> None:
     """Every part is narrow enough, and together they are the whole text."""
-    font, text = ImageFont.load_default(16), LONG.lines[0]
+    font, text = ImageFont.load_default(16), LONG.lines[1]
     parts = break_line(text, font, width)
     assert all(0 < font.getlength(part) <= width for part in parts)
     assert "".join(parts).replace(" ", "") == text.replace(" ", "")
@@ -116,9 +117,23 @@ def test_broken_lines_fit_and_lose_nothing(width: int) -> None:
 def test_caption_says_what_it_shows() -> None:
     """Model, version, class, probability, method, and what it may be used for."""
     text = " ".join(CAPTION.lines)
-    for part in ("resnet18", "1.0.0", "PNEUMONIA", "0.973", "gradcam", "Research use only"):
+    for part in (LIKELY, "resnet18", "1.0.0", "PNEUMONIA", "0.973", "gradcam", "Research use only"):
         assert part in text
     assert "It is no chest." in replace(CAPTION, remarks=("It is no chest.",)).lines
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES.values(), ids=SIZES)
+def test_picture_without_heatmap_is_the_radiograph(width: int, height: int) -> None:
+    """Grey above, and below neither a colour bar nor a class nor a number."""
+    image = make_image(width, height)
+    shown = to_picture(image, width, height)
+    canvas = render_overlay(image, None, replace(CAPTION, remarks=("It is no chest.",)))
+    rows, columns = shown.shape
+    assert np.array_equal(canvas[:rows, :columns], np.dstack([shown] * 3))
+    assert np.ptp(canvas[rows:].astype(int), axis=2).max() <= 3  # the ground is nearly grey
+    text = " ".join(CAPTION.plain_lines)
+    assert "PNEUMONIA" not in text
+    assert "0.973" not in text
 
 
 def test_reduced_decoding_keeps_the_sources_shape() -> None:

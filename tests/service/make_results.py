@@ -7,7 +7,14 @@ from typing import Any
 
 import pydicom
 
-from service.answers import ImageFacts, ImageResult, ModelRef, ScopeAnswer, Uncertainty
+from service.answers import (
+    ConclusionAnswer,
+    ImageFacts,
+    ImageResult,
+    ModelRef,
+    ScopeAnswer,
+    Uncertainty,
+)
 from tests.service.make_bundle import THRESHOLD
 from tests.service.make_images import make_dicom
 
@@ -18,6 +25,10 @@ MODEL = ModelRef(
     engine="onnxruntime",
     provider="CPUExecutionProvider",
     precision="fp32",
+)
+
+CONCLUSION = ConclusionAnswer(
+    headline="Signs of pneumonia: likely", subject="pneumonia", reasons=("It is above its line.",)
 )
 
 CANARY = {
@@ -69,6 +80,7 @@ def make_result(**changes: Any) -> ImageResult:
         "finding": "PNEUMONIA",
         "label": "PNEUMONIA",
         "decision": "positive",
+        "conclusion": CONCLUSION,
         "probability": 0.97312345678,
         "probabilities": {"NORMAL": 0.02687654322, "PNEUMONIA": 0.97312345678},
         "operating_point": {

@@ -466,13 +466,3 @@ async def test_openapi_example_runs(explaining: Running) -> None:
     assert {"406", "501"} <= set(post["responses"])
     query = {parameter["name"]: parameter["schema"] for parameter in post["parameters"]}
     assert query["method"]["enum"] == [*METHODS]
-
-
-async def test_overlay_says_that_the_picture_is_out_of_scope(explaining: Running) -> None:
-    """Who gets the picture alone is told as well: its caption is longer."""
-    heights = []
-    for file in (make_dicom(170), make_dicom(170, ViewPosition="LL")):
-        accept = {"Accept": "image/png"}
-        response = await explaining.client.post(EXPLAIN, content=file, headers=accept)
-        heights.append(Image.open(io.BytesIO(response.content)).height)
-    assert heights[1] > heights[0]

@@ -46,7 +46,7 @@ def capture(source: bytes, **choices: Any) -> bytes:
 
 def not_analysed(source: bytes) -> bytes:
     """Build the report of a refusal."""
-    return build_not_analysed(source, REASON, MODEL)
+    return build_not_analysed(source, REASON, MODEL, "PNEUMONIA")
 
 
 def read(data: bytes) -> pydicom.FileDataset:
@@ -155,8 +155,7 @@ UID_OF_OLD = "2.25.81426540298643060947585548699930609356"
 )
 def test_report_reads_back(decision: str, presence: str) -> None:
     """With highdicom, by TID 1500, with the values that went in."""
-    scope = ScopeAnswer(in_scope=False, reasons=("The picture is turned.",))
-    data = report(make_source(), decision=decision, scope=scope, warnings=("An adult.",))
+    data = report(make_source(), decision=decision, warnings=("An adult.",))
     document = Comprehensive3DSR.from_dataset(read(data))
     assert (document.CompletionFlag, document.VerificationFlag) == ("COMPLETE", "UNVERIFIED")
     assert document.PreliminaryFlag == "PRELIMINARY"
@@ -178,8 +177,9 @@ def test_report_reads_back(decision: str, presence: str) -> None:
     parameters = algorithm["Algorithm Parameters"]
     assert {f"model_sha256: {MODEL.sha256}", "operating_point: balanced"} <= set(parameters)
     assert algorithm["Comment"] == [
-        "Scope: out of scope.",
-        "Out of scope: The picture is turned.",
+        "Signs of pneumonia: likely.",
+        "It is above its line.",
+        "Scope: in scope.",
         "An adult.",
         "Research use only. Not a medical device.",
     ]
@@ -188,6 +188,31 @@ def test_report_reads_back(decision: str, presence: str) -> None:
     [evidence] = document.get_evidence()
     uids = [CANARY[f"{level}InstanceUID"] for level in ("Study", "Series", "SOP")]
     assert [str(uid) for uid in evidence[:3]] == uids
+
+
+def test_report_of_what_is_out_of_scope_has_no_number() -> None:
+    """A probability of something else misleads; the reason stands in its place."""
+    scope = ScopeAnswer(in_scope=False, reasons=("The picture is turned.",))
+    data = report(make_source(), decision="refer", label=None, scope=scope)
+    document = Comprehensive3DSR.from_dataset(read(data))
+    [group] = document.content.get_image_measurement_groups()
+    assert group.get_measurements() == []
+    comments = texts_of(document)["Comment"]
+    assert comments[1:3] == ["Scope: out of scope.", "Out of scope: The picture is turned."]
+
+
+@pytest.mark.parametrize("finding", ["PNEUMONIA", "BACTERIAL"])
+def test_refusals_name_the_finding_of_the_model(finding: str) -> None:
+    """What was not looked for is not said to be undetermined."""
+    data = build_not_analysed(make_source(), REASON, MODEL, finding)
+    [group] = Comprehensive3DSR.from_dataset(read(data)).content.get_image_measurement_groups()
+    assert group.finding_type.value == results.FINDINGS[finding].value
+
+
+def test_findings_without_a_code_are_refused() -> None:
+    """No report of another finding is made up."""
+    with pytest.raises(DicomResultError, match="no code"):
+        build_not_analysed(make_source(), REASON, MODEL, "LUPUS")
 
 
 def texts_of(ds: pydicom.Dataset) -> dict[str, list[str]]:

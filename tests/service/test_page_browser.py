@@ -17,8 +17,16 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Route, expect
 
+from cxr.scope_gate import NOT_A_CHEST, TURNED, UNLIKE_TRAINING
 from export.phantom import draw_phantom, encode_dicom, encode_jpeg, encode_png
-from tests.browser import Visit, abstain, make_problem, running_browser, upload
+from tests.browser import (
+    Visit,
+    answering,
+    make_conclusion,
+    make_problem,
+    running_browser,
+    upload,
+)
 from tests.live import LiveServer
 from tests.service.make_images import make_dicom
 
@@ -27,6 +35,21 @@ PNG = upload("chest.png", encode_png(draw_phantom(1)), "image/png")
 DICOM = upload("chest.dcm", encode_dicom(draw_phantom(2), monochrome1=True))
 KNEE = upload("knee.dcm", make_dicom(BodyPartExamined="KNEE"))
 HTML = "<i>KNEE</i>"
+
+
+def take_for_chests(route: Route) -> None:
+    """Let the service's answer through, with drawn radiographs in scope: its models know better."""
+    response = route.fetch()
+    if not response.ok:
+        route.fulfill(response=response)
+        return
+    answer = response.json()
+    [result] = answer["results"]
+    if set(result["scope"]["reasons"]) <= {UNLIKE_TRAINING, NOT_A_CHEST, *TURNED.values()}:
+        said = make_conclusion(DECISION, "It is above its line.")
+        result |= {"scope": {"in_scope": True, "reasons": []}, "conclusion": said}
+        result |= {"decision": "positive", "label": "PNEUMONIA"}
+    route.fulfill(response=response, json=answer)
 
 
 def answer_with_html(route: Route) -> None:
@@ -40,8 +63,7 @@ def answer_with_html(route: Route) -> None:
 TEXT = upload("notes.jpg", b"These are notes, not a picture.\n" * 20, "image/jpeg")
 
 NOT_AN_IMAGE = "This file is not an image the service can read."
-DECISION = re.compile("^(Signs of pneumonia: (un)?likely|No answer: a person has to look)$")
-"""Whatever it is: drawn radiographs are not always taken for real ones."""
+DECISION = "Signs of pneumonia: likely"
 
 GRAVE = {"serious", "critical"}
 
@@ -58,6 +80,7 @@ def visit(browser: Browser, live: LiveServer) -> Iterator[Visit]:
     """The page, open; nothing may be complained of, whatever a test does on it."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     context.grant_permissions(["clipboard-read", "clipboard-write"])
+    context.route("**/v1/{explain,predict}*", take_for_chests)
     opened = Visit(context.new_page(), live.address).open()
     yield opened
     opened.verify_quiet()
@@ -159,29 +182,60 @@ def test_file_name_is_text_for_the_page_and_the_shell(
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_out_of_scope_is_referred_and_dicom_text_is_only_text(visit: Visit) -> None:
-    """The headline asks for a person, the reason stands below it."""
+def test_out_of_scope_has_a_reason_and_neither_number_nor_heatmap(visit: Visit) -> None:
+    """What a model says of a knee is about nothing; text of the header is only text."""
     visit.page.route("**/v1/explain*", answer_with_html)
-    card = visit.choose(KNEE).card(KNEE["name"])
-    expect(decision(card)).to_have_text("No answer: a person has to look")
+    visit.choose(KNEE, upload("other.dcm", KNEE["buffer"]))  # two, for the overview
+    card = visit.card(KNEE["name"])
+    expect(decision(card)).to_have_text("Not a chest radiograph")
     expect(card).to_contain_text("The DICOM body part is not the chest.")
     card.get_by_text("Details:").click()
     expect(card.locator("dl")).to_contain_text(HTML)
     expect(card.locator("i")).to_have_count(0)
+    expect(card.locator(".scale")).to_have_count(0)
+    expect(heatmap(card)).to_have_count(0)
+    expect(card.get_by_label("Heatmap for")).to_have_count(0)
+    expect(card.locator(".answer")).not_to_contain_text("%")
+    expect(card).not_to_contain_text("Probability")
+    line = visit.page.locator("#overview li").first
+    expect(line).to_contain_text("Not a chest radiograph")
+    expect(line).not_to_contain_text("%")
 
 
 def test_abstention_near_the_threshold_is_drawn_and_told(visit: Visit) -> None:
     """The band in which the model refers is on the scale and in the reason."""
-    visit.page.route("**/v1/explain*", abstain)
+    visit.page.route("**/v1/explain*", answering())
     card = visit.choose(JPEG).card(JPEG["name"])
     expect(decision(card)).to_have_text("No answer: a person has to look")
-    expect(card).to_contain_text("The probability, 65 %, lies between 60 % and 80 %")
+    expect(card.locator(".reasons")).to_have_text("It lies between 60 % and 80 %.")
     band = card.locator(".band").bounding_box()
     track = card.locator(".track").bounding_box()
     assert band is not None
     assert track is not None
     assert band["width"] == pytest.approx(0.2 * track["width"], abs=2)
     assert band["x"] - track["x"] == pytest.approx(0.6 * track["width"], abs=2)
+
+
+@pytest.mark.parametrize("kind", ["positive", "negative"])
+def test_words_are_the_services_whatever_the_finding(visit: Visit, kind: str) -> None:
+    """The page knows no finding of its own: what it says of one comes with the answer."""
+    said = make_conclusion(
+        "If there is pneumonia: viral rather than bacterial",
+        "It is below 22.7 %.",
+        "The model presupposes pneumonia.",
+        subject="bacterial rather than viral pneumonia",
+    )
+    changes = {"finding": "BACTERIAL", "label": "VIRAL", "decision": kind, "conclusion": said}
+    classes = {"VIRAL": 0.9, "BACTERIAL": 0.1}
+    answer = answering(**changes, probability=0.1, probabilities=classes)
+    visit.page.route("**/v1/explain*", answer)
+    card = visit.choose(JPEG).card(JPEG["name"])
+    expect(decision(card)).to_have_text(said["headline"])
+    expect(card.locator(".reasons p")).to_have_text(said["reasons"])
+    name = re.compile("^Probability of bacterial rather than viral pneumonia 10")
+    expect(card.get_by_role("img", name=name)).to_be_visible()
+    expect(visit.page.get_by_role("status")).to_contain_text(said["headline"])
+    expect(card).not_to_contain_text("Signs of")
 
 
 def test_opacity_and_switch_change_the_overlay(visit: Visit) -> None:
@@ -280,7 +334,7 @@ def test_outcomes_are_announced(visit: Visit) -> None:
     """Who does not see the page hears the decision and the error."""
     region = visit.page.get_by_role("status")
     visit.choose(JPEG)
-    expect(region).to_contain_text(re.compile("chest.jpeg: (Signs of pneumonia|No answer)"))
+    expect(region).to_contain_text(f"chest.jpeg: {DECISION}, probability")
     visit.choose(TEXT)
     expect(region).to_contain_text(f"notes.jpg: {NOT_AN_IMAGE}")
 
@@ -337,6 +391,9 @@ def test_phone_width_needs_no_scrolling_sideways(visit: Visit) -> None:
     for details in visit.page.locator("summary").all():
         details.click()
     assert visit.overflow_px() == 0
+    name = visit.page.locator("#overview a").first.bounding_box()
+    assert name is not None
+    assert name["height"] < 40  # a name that fits in a line has one
 
 
 def test_without_explanations_the_decision_is_still_read(visit: Visit) -> None:
@@ -357,7 +414,7 @@ def test_busy_service_is_asked_again(visit: Visit) -> None:
     def busy_twice(route: Route) -> None:
         answer = next(answers, None)
         if answer is None:
-            route.continue_()
+            route.fallback()
         else:
             route.fulfill(**answer)
 

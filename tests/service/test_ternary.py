@@ -58,7 +58,7 @@ async def ask(service: Running, path: str, grey: int, **query: str) -> dict[str,
 
 
 async def test_decision_is_pneumonia_or_not(ternary: Running) -> None:
-    """Neither kind reaches the threshold alone; together they do, and the label is a kind."""
+    """Neither kind reaches the threshold alone; together they do. A label is a kind."""
     result = await ask(ternary, PREDICT, 122)
     assert list(result["probabilities"]) == ["NORMAL", "BACTERIAL", "VIRAL"]
     kinds = result["probabilities"]["BACTERIAL"] + result["probabilities"]["VIRAL"]
@@ -66,7 +66,7 @@ async def test_decision_is_pneumonia_or_not(ternary: Running) -> None:
     assert max(result["probabilities"]["BACTERIAL"], result["probabilities"]["VIRAL"]) < threshold
     assert result["probability"] == pytest.approx(kinds)
     assert kinds >= threshold
-    assert (result["finding"], result["label"]) == ("PNEUMONIA", "BACTERIAL")
+    assert (result["finding"], result["decision"], result["label"]) == ("PNEUMONIA", "refer", None)
     dark, bright = await ask(ternary, PREDICT, 20), await ask(ternary, PREDICT, 230)
     assert (dark["label"], dark["decision"]) == ("NORMAL", "negative")
     assert (bright["label"], bright["decision"]) == ("VIRAL", "positive")
@@ -78,7 +78,7 @@ async def test_kinds_that_cannot_be_told_apart_are_still_pneumonia(ternary: Runn
     assert both["uncertainty"]["prediction_set"] == ["BACTERIAL", "VIRAL"]
     assert both["decision"] == "positive"
     all_three = await ask(ternary, PREDICT, 128)
-    assert all_three["decision"] == "refer"
+    assert (all_three["decision"], all_three["label"]) == ("refer", None)
 
 
 async def test_the_likeliest_kind_is_explained(ternary: Running) -> None:

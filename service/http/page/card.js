@@ -1,10 +1,9 @@
 import { copy } from "./clipboard.js";
 import { curlCommand } from "./curl.js";
-import { inWords } from "./decision.js";
 import { details } from "./details.js";
 import { button, element, freshId } from "./dom.js";
 import { showExplanation } from "./explanation.js";
-import { size, words } from "./format.js";
+import { size, unbroken, words } from "./format.js";
 import { probabilityScale } from "./scale.js";
 import { statusOf } from "./status.js";
 import { Viewer } from "./viewer.js";
@@ -80,7 +79,7 @@ export class Card {
     const pixels = `${width} × ${height} pixels`;
     this.facts.textContent = `${format.toUpperCase()}, ${pixels}, ${size(reading.file.size)}`;
     this.answer.replaceChildren(...summary(reading));
-    const { explanation } = result;
+    const explanation = result.scope.in_scope ? result.explanation : null;
     this.viewer.overlay(explanation?.heatmap_png ?? null, words(explanation?.target ?? ""));
     showExplanation(this.explanation, reading);
     this.details.replaceChildren(...details(reading, this.#copies()));
@@ -107,7 +106,8 @@ export class Card {
     const { reading, actions } = this;
     const copied = async (what, text) =>
       actions.say((await copy(text)) ? `${what} copied.` : `${what} could not be copied.`);
-    const overlay = reading.result.explanation?.overlay_png;
+    const { scope, explanation } = reading.result;
+    const overlay = scope.in_scope ? explanation?.overlay_png : null;
     return element(
       "div",
       { class: "buttons" },
@@ -132,12 +132,12 @@ export class Card {
 
 function summary(reading) {
   const { result } = reading;
-  const { headline, reasons } = inWords(result, reading.choice.model);
+  const { headline, reasons } = result.conclusion;
   const warnings = result.warnings.map((one) => element("li", {}, one));
   return [
     element("p", { class: `headline decision ${result.decision}` }, headline),
-    element("div", { class: "reasons" }, ...reasons.map((reason) => element("p", {}, reason))),
-    probabilityScale(result, reading.choice.model),
+    element("div", { class: "reasons" }, ...reasons.map((reason) => element("p", {}, unbroken(reason)))),
+    result.scope.in_scope ? probabilityScale(result) : null,
     warnings.length > 0
       ? element("ul", { class: "warnings", "aria-label": "Warnings" }, ...warnings)
       : null,

@@ -27,29 +27,36 @@ export function details(reading, copies) {
 
 function rows(answer, result) {
   const { model, timings_ms: timings } = answer;
-  const { operating_point: point, uncertainty, explanation, image } = result;
+  const { operating_point: point, image, scope } = result;
   return [
-    ...Object.entries(result.probabilities).map(([name, share]) => [
-      `Probability of ${words(name)}`,
-      percent(share),
-    ]),
+    ...(scope.in_scope ? numbers(result) : []),
     [
       "Operating point",
       `${words(point.name)}: threshold ${percent(point.threshold)}, ` +
         `sensitivity ${percent(point.sensitivity)}, specificity ${percent(point.specificity)}`,
     ],
-    [
-      `Not ruled out (${percent(uncertainty.coverage)} coverage)`,
-      uncertainty.prediction_set.map(words).join(", ") || "no class is credible",
-    ],
-    ["In scope", result.scope.in_scope ? "yes" : "no"],
-    explanation ? ["Heatmap", `${methodName(explanation.method)} at ${explanation.layer}`] : null,
+    ["In scope", scope.in_scope ? "yes" : "no"],
     image.dicom ? ["DICOM", dicomText(image.dicom)] : null,
     ["Time", times(timings)],
     ["Model", `${model.name} ${model.version}, ${model.precision}, ${model.engine} on ${model.provider}`],
     ["Bundle", short(model.sha256)],
     ["File", short(image.sha256)],
     ["Request", answer.request_id],
+  ].filter(Boolean);
+}
+
+/** What is known of the classes: of an image out of scope it would be of something else. */
+function numbers({ probabilities, uncertainty, explanation }) {
+  return [
+    ...Object.entries(probabilities).map(([name, share]) => [
+      `Probability of ${words(name)}`,
+      percent(share),
+    ]),
+    [
+      `Not ruled out (${percent(uncertainty.coverage)} coverage)`,
+      uncertainty.prediction_set.map(words).join(", ") || "no class is credible",
+    ],
+    explanation ? ["Heatmap", `${methodName(explanation.method)} at ${explanation.layer}`] : null,
   ].filter(Boolean);
 }
 

@@ -3,6 +3,8 @@ import { methodName, words } from "./format.js";
 
 const METHODS = ["gradcam", "gradcam++", "layercam"]; // of a service that does not list them
 
+const OUT_OF_SCOPE = "No heatmap is shown: the model was not made for such a picture.";
+
 /**
  * Shows which heatmap there is and offers the others, or says why there is none.
  *
@@ -10,9 +12,10 @@ const METHODS = ["gradcam", "gradcam++", "layercam"]; // of a service that does 
  * @param {import("./reading.js").Reading} reading
  */
 export function showExplanation(place, reading) {
-  const { explanation, probabilities } = reading.result;
-  if (!explanation) {
-    place.replaceChildren(element("p", { class: "quiet" }, reading.noHeatmap));
+  const { explanation, probabilities, scope } = reading.result;
+  if (!explanation || !scope.in_scope) {
+    const why = scope.in_scope ? reading.noHeatmap : OUT_OF_SCOPE;
+    place.replaceChildren(element("p", { class: "quiet" }, why));
     return;
   }
   const focused = place.contains(document.activeElement) ? document.activeElement.name : null;

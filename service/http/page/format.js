@@ -8,6 +8,11 @@ export function percent(share) {
   return `${Number(value.toFixed(1))}${SPACE}%`;
 }
 
+/** A sentence of the service, in which no line ends between a number and its unit. */
+export function unbroken(sentence) {
+  return sentence.replaceAll(" %", `${SPACE}%`);
+}
+
 /** Milliseconds as people read them. */
 export function duration(milliseconds) {
   if (milliseconds < 1000) return `${Math.round(milliseconds)}${SPACE}ms`;

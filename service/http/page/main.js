@@ -1,7 +1,6 @@
 import { Announcer } from "./announcer.js";
 import { Card } from "./card.js";
 import { Choices } from "./choices.js";
-import { inWords } from "./decision.js";
 import { percent } from "./format.js";
 import { openIntake } from "./intake.js";
 import { showOverview } from "./overview.js";
@@ -49,10 +48,11 @@ function changed(card) {
   if (card.wasOver && !wasOver) say(`${reading.file.name}: ${outcome(reading)}`);
 }
 
-function outcome({ state, result, problem, choice }) {
+function outcome({ state, result, problem }) {
   if (state === "cancelled") return "cancelled.";
   if (problem) return `${problem.headline} ${problem.advice}`;
-  return `${inWords(result, choice.model).headline}, probability ${percent(result.probability)}.`;
+  const { conclusion, scope, probability } = result;
+  return `${conclusion.headline}${scope.in_scope ? `, probability ${percent(probability)}` : ""}.`;
 }
 
 function readAgain(card) {

@@ -1,4 +1,3 @@
-import { inWords } from "./decision.js";
 import { element } from "./dom.js";
 import { percent } from "./format.js";
 
@@ -16,14 +15,18 @@ export function showOverview(list, cards) {
           reading.file.name,
         ),
         element("span", {}, stateOf(reading)),
-        element("span", { class: "value" }, reading.result ? percent(reading.result.probability) : ""),
+        element("span", { class: "value" }, valueOf(reading.result)),
       ),
     ),
   );
 }
 
+function valueOf(result) {
+  return result?.scope.in_scope ? percent(result.probability) : "";
+}
+
 function stateOf(reading) {
-  if (reading.result) return inWords(reading.result, reading.choice.model).short;
+  if (reading.result) return reading.result.conclusion.headline;
   const states = { waiting: "Waiting", failed: "Not read", cancelled: "Cancelled" };
   return states[reading.state] ?? "Being read";
 }

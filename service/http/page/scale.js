@@ -6,13 +6,13 @@ import { percent, words } from "./format.js";
  *
  * One picture for screen readers, with all of it as text; labels are drawn, never coloured only.
  */
-export function probabilityScale(result, model) {
+export function probabilityScale(result) {
   const { probability, decision, operating_point: point } = result;
   const band = result.uncertainty.refer_band;
-  const finding = words(model?.positive_class ?? "pneumonia");
+  const { subject } = result.conclusion;
   const limits = band && `${percent(band.low)} to ${percent(band.high)}`;
   const text =
-    `Probability of ${finding} ${percent(probability)}. Threshold of the operating point ` +
+    `Probability of ${subject} ${percent(probability)}. Threshold of the operating point ` +
     `${words(point.name)} ${percent(point.threshold)}.` +
     (band ? ` The model abstains from ${limits}.` : "");
   const track = element("div", { class: "track" });
@@ -29,7 +29,7 @@ export function probabilityScale(result, model) {
   return element(
     "div",
     { class: "scale", role: "img", "aria-label": text },
-    element("p", { class: "quiet" }, `Probability of ${finding}`),
+    element("p", { class: "quiet" }, `Probability of ${subject}`),
     element("div", { class: "labels" }, label(percent(probability), "value", probability)),
     track,
     element(

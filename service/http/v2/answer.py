@@ -89,8 +89,10 @@ def render_answer(
 def _values_of(name: str, answered: Sequence[Answered]) -> list[Any]:
     """Give an output's value for each image: a text, a number, or an array."""
     match name:
-        case "decision" | "label" | "probability":
+        case "decision" | "probability":
             return [getattr(one.result, name) for one in answered]
+        case "label":  # a tensor has no null
+            return [one.result.label or "" for one in answered]
         case "in_scope":
             return [one.result.scope.in_scope for one in answered]
         case "reasons":
