@@ -22,7 +22,7 @@ from export.goldens import TOLERANCE, golden_inputs, write_goldens
 from export.graph import OPSET, embedding_size, export_graph
 from export.half import halve_graph
 from export.int8_file import Int8File, read_int8
-from export.intended_use import INTENDED_USE, LIMITATIONS
+from export.intended_use import intended_use, limitations
 from export.parity import LOGIT_TOLERANCE, measure_parity
 from export.qdq import quantise_graph
 from export.reference_file import read_reference
@@ -178,8 +178,8 @@ def _draft(run: Run, explain_layer: str) -> Manifest:
         referral=run.referral,
         scope=run.scope,
         explain_layer=explain_layer,
-        intended_use=INTENDED_USE,
-        limitations=LIMITATIONS,
+        intended_use=intended_use(run),
+        limitations=limitations(run),
         provenance=run.provenance,
         metrics=run.metrics,
         parity=_UNMEASURED,

@@ -17,7 +17,12 @@ from cxr.explain.evidence import (
     Randomisation,
     Randomised,
 )
+from cxr.labels import TERNARY
+from cxr.manifest import task_section
+from cxr.run import Run, open_run
 from export.card import render_card
+from export.intended_use import intended_use, limitations
+from tests.conftest import REPOSITORY
 
 
 def make_estimate(value: float, half: float = 0.01) -> Estimate:
@@ -117,3 +122,49 @@ def test_card_without_evidence_says_so(smoke_bundle: Path) -> None:
     """Nothing measured is said, not passed over."""
     assert section(smoke_bundle, None).startswith("It was not measured for this model")
     assert "It was not measured" in (smoke_bundle / "MODEL_CARD.md").read_text()
+
+
+def shipped(name: str) -> Run:
+    """Open a run that ships."""
+    return open_run(REPOSITORY / "models" / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "limits"),
+    [
+        ("resnet18", "how probable pneumonia is", ("two classes", "74 %", "Guangzhou")),
+        ("resnet18-ternary", "how probable pneumonia is", ("three classes", "74 %", "Guangzhou")),
+        (
+            "more/resnet18-etiology",
+            "whether pneumonia known to be there is viral or bacterial",
+            ("Presupposes pneumonia", "two classes", "bacterial among the pneumonias", "65 %"),
+        ),
+    ],
+)
+def test_use_and_limits_are_those_of_the_question(
+    name: str, asked: str, limits: tuple[str, ...]
+) -> None:
+    """A model that presupposes pneumonia is not said to estimate whether there is any."""
+    run = shipped(name)
+    assert f"an estimate of {asked} on one frontal chest radiograph of a child" in intended_use(run)
+    said = " ".join(limitations(run))
+    assert [part for part in limits if part not in said] == []
+    assert ("Presupposes" in said) == ("Presupposes pneumonia" in limits)
+
+
+def test_other_data_are_not_called_those_of_the_shipped_models() -> None:
+    """Whoever trains a model learns nothing from it about a hospital in Guangzhou."""
+    run = shipped("resnet18")
+    provenance = run.provenance.model_copy(update={"data_digest": "0" * 64})
+    own = run.model_copy(update={"provenance": provenance})
+    said = " ".join((intended_use(own), *limitations(own)))
+    assert [word for word in ("Guangzhou", "child", "74", "microbiology") if word in said] == []
+    assert "Trained on 4183 radiographs of 2119 patients" in said
+
+
+def test_card_names_the_finding_and_its_classes(smoke_bundle: Path) -> None:
+    """Of three classes, two make up what is decided."""
+    manifest = open_bundle(smoke_bundle).manifest
+    assert "finding PNEUMONIA\n" in render_card(manifest, ())
+    ternary = manifest.model_copy(update={"task": task_section(TERNARY)})
+    assert "finding PNEUMONIA (BACTERIAL, VIRAL)\n" in render_card(ternary, ())
