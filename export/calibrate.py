@@ -9,6 +9,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
+from cxr.engines.ort_options import CPU, configure_session
 from export.fold import fold_batch_norms
 from export.qdq import activations, normalised_inputs
 
@@ -55,14 +56,10 @@ def measure_ranges(
 
 
 def _unfused_session(model: onnx.ModelProto, threads: int) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
+    options = configure_session(onnxruntime.SessionOptions(), threads)
     # Fused nodes would hide the tensors between them.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=[CPU])
 
 
 def _side_px(graph: onnx.GraphProto) -> int:

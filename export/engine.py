@@ -11,12 +11,10 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
+from cxr.engines.ort_options import CPU, CUDA, configure_session, cuda_options
 from cxr.errors import BundleError
 from cxr.manifest import Manifest
 from cxr.networks.served import ServedNetwork
-
-CUDA_PROVIDER = "CUDAExecutionProvider"
-CPU_PROVIDER = "CPUExecutionProvider"
 
 FloatRows = NDArray[np.float32]
 
@@ -37,7 +35,9 @@ class ExportEngine(Protocol):
 
 
 class OrtEngine:
-    """ONNX Runtime on the bundle's graph, with the service's session options.
+    """ONNX Runtime on the bundle's graph, with the session options of the service.
+
+    They differ in the number of threads alone, which are there for speed.
 
     Args:
         model: The ONNX file.
@@ -51,14 +51,9 @@ class OrtEngine:
 
     def __init__(self, model: Path, manifest: Manifest, provider: str = "cpu", threads: int = 0):
         self._tensors = manifest.tensors
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or os.cpu_count() or 1
-        options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
-        wanted = CUDA_PROVIDER if provider == "cuda" else CPU_PROVIDER
-        # TF32 would round what is compared with float32.
-        provider_options = {"use_tf32": "0"} if provider == "cuda" else {}
+        options = configure_session(onnxruntime.SessionOptions(), threads or os.cpu_count() or 1)
+        wanted = CUDA if provider == "cuda" else CPU
+        provider_options = cuda_options() if provider == "cuda" else {}
         if provider == "cuda":
             onnxruntime.preload_dlls(directory="")  # CUDA's libraries lie in Python packages
         try:

@@ -7,15 +7,15 @@ import openvino
 from numpy.typing import NDArray
 
 from cxr.bundle import Bundle
+from cxr.engines.openvino_options import DEVICE, HINT, HINTS, hint_of, openvino_options
 from cxr.errors import BundleError
 from export.engine import EngineAnswer
 
-HINTS = {"fp32": openvino.Type.f32, "int8": openvino.Type.f32, "bf16": openvino.Type.bf16}
-"""What floats are computed in; of an int8 graph, those parts that stay float."""
-
 
 class OpenVinoEngine:
-    """OpenVINO on the CPU, with the service's options.
+    """OpenVINO on the CPU, with the options of the service.
+
+    They differ in threads and streams alone, which are there for speed.
 
     Args:
         bundle: The opened bundle.
@@ -33,14 +33,9 @@ class OpenVinoEngine:
         path = bundle.model_path_of(precision)
         if precision not in HINTS:
             raise BundleError(f"OpenVINO runs {', '.join(HINTS)} here, not {precision}.")
-        options: dict[str, object] = {
-            "INFERENCE_PRECISION_HINT": HINTS[precision],
-            "NUM_STREAMS": 1,
-        }
-        if threads:
-            options["INFERENCE_NUM_THREADS"] = threads
-        compiled = openvino.Core().compile_model(path, "CPU", options)
-        if compiled.get_property("INFERENCE_PRECISION_HINT") != HINTS[precision]:
+        options = openvino_options(precision, threads=threads, streams=1)
+        compiled = openvino.Core().compile_model(path, DEVICE, options)
+        if hint_of(compiled.get_property(HINT)) != HINTS[precision]:
             raise BundleError(f"OpenVINO does not compute in {precision} on this CPU.")
         self._request = compiled.create_infer_request()
 

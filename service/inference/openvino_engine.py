@@ -10,18 +10,13 @@ import openvino
 from numpy.typing import NDArray
 
 from cxr.bundle import Bundle
+from cxr.engines.openvino_options import DEVICE, HINT, HINTS, hint_of, openvino_options
 from cxr.manifest import Manifest
 from service.errors import StartupError
 from service.inference.buckets import CPU_BATCH
 from service.inference.cores import usable_cores
 from service.inference.engine import EngineOutput
 from service.settings import Settings
-
-DEVICE = "CPU"
-
-HINTS = {"fp32": openvino.Type.f32, "int8": openvino.Type.f32, "bf16": openvino.Type.bf16}
-"""What floats are computed in; of an int8 graph, those parts that stay float. Left alone, OpenVINO
-would take bfloat16 on CPUs that have it."""
 
 
 class OpenVinoEngine:
@@ -70,20 +65,13 @@ class OpenVinoEngine:
 def build_openvino_engine(bundle: Bundle, settings: Settings, precision: str) -> OpenVinoEngine:
     """Compile a bundle's graph for the CPU, once for each core.
 
-    Without streams of OpenVINO's own a run stays in the thread that asks for it, which saves two
-    changes of thread; but then one compiled graph runs once at a time.
+    Without streams of OpenVINO's own, one compiled graph runs once at a time.
 
     Raises:
         StartupError: OpenVINO cannot load it, or computes otherwise than asked.
     """
     manifest = bundle.manifest
-    options = {
-        "INFERENCE_PRECISION_HINT": HINTS[precision],
-        "NUM_STREAMS": 0,
-        "INFERENCE_NUM_THREADS": 1,
-        # Pinned, the first thread of every process would share one core.
-        "ENABLE_CPU_PINNING": False,
-    }
+    options = openvino_options(precision)
     core = openvino.Core()
     try:
         compiled = [
@@ -93,11 +81,10 @@ def build_openvino_engine(bundle: Bundle, settings: Settings, precision: str) ->
     except RuntimeError as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
         raise StartupError(f"OpenVINO cannot load model {manifest.name}: {reason}") from None
-    given = compiled[0].get_property("INFERENCE_PRECISION_HINT")
+    given = hint_of(compiled[0].get_property(HINT))
     if given != HINTS[precision]:
         raise StartupError(
-            f"OpenVINO was asked for {precision} and computes in {given.get_type_name()}. "
-            "Use CXR_PRECISION=auto."
+            f"OpenVINO was asked for {precision} and computes in {given}. Use CXR_PRECISION=auto."
         )
     _verify_graph(compiled[0], manifest)
     return OpenVinoEngine(compiled, manifest, precision)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.bundle import Bundle
+from cxr.engines.ort_options import CPU
 from cxr.manifest import FP32, Manifest
 from service.inference.buckets import CPU_BATCH
 from service.inference.cores import usable_cores
@@ -15,7 +16,6 @@ from service.inference.device_engine import build_device_engine
 from service.inference.engine import Engine, EngineOutput
 from service.inference.ort_session import open_session
 from service.inference.placement import ON_CPU
-from service.inference.provider import CPU
 from service.inference.selection import Choice
 from service.settings import Settings
 

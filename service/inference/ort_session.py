@@ -10,14 +10,13 @@ from typing import Any
 import onnxruntime as ort
 
 from cxr.bundle import Bundle
+from cxr.engines.ort_options import CPU, configure_session
 from cxr.manifest import Manifest
 from service.errors import StartupError
 from service.inference.placement import Placement
-from service.inference.provider import CPU, ON_CUDA_DEVICE, TENSORRT, verify_provider
+from service.inference.provider import ON_CUDA_DEVICE, TENSORRT, verify_provider
 from service.inference.tensorrt import preload_tensorrt
 from service.telemetry.logs import log_event
-
-LOG_ERRORS_ONLY = 3  # ONNX Runtime's severities: below are remarks on graph optimisation
 
 RECORD_NODES = "session.record_ep_graph_assignment_info"
 
@@ -84,13 +83,7 @@ def verify_nodes(model: str, provider: str, nodes: Mapping[str, Sequence[str]]) 
 
 
 def _session_options(placement: Placement) -> Any:
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    # One thread per run and a run per core: beside a busy neighbour, threads that share a run wait
-    # for the slowest of them.
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1  # the graphs are chains: nothing to run side by side
-    options.log_severity_level = LOG_ERRORS_ONLY
+    options = configure_session(ort.SessionOptions())
     if placement.provider != CPU:
         options.add_session_config_entry(RECORD_NODES, "1")
     return options

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from cxr.engines.ort_options import CPU, CUDA, cuda_options
 from cxr.manifest import FP32, Manifest
-from service.inference.provider import CPU, CUDA, TENSORRT
+from service.inference.provider import TENSORRT
 
 Memory: TypeAlias = Literal["cuda", "cpu"]
 
@@ -40,17 +41,8 @@ ON_CPU = Placement(CPU, ((CPU, {}),), "cpu")
 
 def place_on_cuda(device_id: int, *, graphs: bool) -> Placement:
     """Place a session on ONNX Runtime's CUDA provider."""
-    return Placement(CUDA, ((CUDA, cuda_options(device_id, graphs)),), "cuda", device_id, graphs)
-
-
-def cuda_options(device_id: int, graphs: bool) -> ProviderOptions:
-    """Give the CUDA provider's options."""
-    return {
-        "device_id": str(device_id),
-        # TF32 would round the mantissa to 10 bits: not the fp32 that the manifest's parity is for.
-        "use_tf32": "0",
-        "enable_cuda_graph": str(int(graphs)),
-    }
+    options = cuda_options(device_id, graphs=graphs)
+    return Placement(CUDA, ((CUDA, options),), "cuda", device_id, graphs)
 
 
 def place_on_tensorrt(

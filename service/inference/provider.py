@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import ctypes
 
+from cxr.engines.ort_options import CPU, CUDA
 from service.errors import StartupError
 from service.settings import Provider
 
-CUDA = "CUDAExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
-CPU = "CPUExecutionProvider"
 
 ON_CUDA_DEVICE = frozenset({CUDA, TENSORRT})
 """Providers whose runs take place on a CUDA device."""

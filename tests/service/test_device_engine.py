@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from cxr.bundle import Bundle, open_bundle
+from cxr.engines.ort_options import CPU, CUDA
 from cxr.manifest import FP32
 from export.rounding import GOLDENS_FACTOR
 from service.errors import StartupError
@@ -27,7 +28,7 @@ from service.inference.engines import build_engine
 from service.inference.loading import load_model
 from service.inference.ort_session import nodes_by_provider, open_session, verify_nodes
 from service.inference.placement import ON_CPU, Placement, place_on_cuda
-from service.inference.provider import CPU, CUDA, TENSORRT, has_cuda_device
+from service.inference.provider import TENSORRT, has_cuda_device
 from service.inference.selection import Choice
 from service.inference.tensorrt import has_tensorrt
 from service.settings import Settings

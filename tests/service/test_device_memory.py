@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 
 from cxr.bundle import open_bundle
+from cxr.engines.ort_options import CUDA, cuda_options
 from service.errors import StartupError
 from service.inference import device_engine, ort_session, tensorrt
 from service.inference.device_engine import build_device_engine
 from service.inference.host_buffers import HostBuffers
 from service.inference.pinning import pin
 from service.inference.placement import (
-    cuda_options,
     place_on_cuda,
     place_on_tensorrt,
     tensorrt_cache,
 )
-from service.inference.provider import CUDA, TENSORRT
+from service.inference.provider import TENSORRT
 from service.inference.selection import Choice
 from service.inference.tensorrt import has_tensorrt
 from tests.service.conftest import make_settings
@@ -113,8 +113,8 @@ def test_no_driver_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_cuda_is_asked_for_exact_floats_on_one_device(graphs: bool) -> None:
     """Options are text; no TF32; nothing but CUDA is asked for."""
     placed = place_on_cuda(3, graphs=graphs)
-    assert placed.providers == ((CUDA, cuda_options(3, graphs)),)
-    assert cuda_options(3, graphs) == {
+    assert placed.providers == ((CUDA, cuda_options(3, graphs=graphs)),)
+    assert cuda_options(3, graphs=graphs) == {
         "device_id": "3",
         "use_tf32": "0",
         "enable_cuda_graph": "1" if graphs else "0",

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from cxr.bundle import Bundle, open_bundle
+from cxr.engines.ort_options import CPU, CUDA
 from cxr.networks.precision import has_fast_bf16
 from export.phantom import draw_phantom, encode_jpeg
 from service.errors import ExplanationMismatchError, StartupError
@@ -29,7 +30,6 @@ from service.inference.machine import look_at_machine
 from service.inference.prediction import Reading
 from service.inference.preparation import PreparedImage, prepare_image
 from service.inference.priority import NICENESS
-from service.inference.provider import CPU, CUDA
 from service.settings import Settings
 from tests.conftest import REPOSITORY
 from tests.service.conftest import make_settings

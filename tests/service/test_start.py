@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
+from cxr.engines.ort_options import CPU, CUDA
 from cxr.errors import BundleError, CxrError
 from service.errors import StartupError
 from service.inference import device_engine, ort_session
@@ -18,8 +19,6 @@ from service.inference.engines import build_engine
 from service.inference.loading import load_models
 from service.inference.models import default_name
 from service.inference.provider import (
-    CPU,
-    CUDA,
     TENSORRT,
     choose_provider,
     has_cuda_device,
