@@ -93,7 +93,7 @@ class Bundle:
             return GoldenTensors(arrays["images"], arrays["logits"], arrays["probabilities"])
 
     def golden_files(self) -> dict[Path, float]:
-        """Give the encoded golden images with the positive class's probability of each."""
+        """Give the encoded golden images with the finding's probability of each."""
         expected = json.loads((self.path / names.GOLDEN_EXPECTED_NAME).read_text())
         return {self.path / names.GOLDEN_FILES_DIR / name: float(p) for name, p in expected.items()}
 

@@ -11,7 +11,7 @@ Decision: TypeAlias = Literal["positive", "negative", "refer"]
 
 
 class OperatingPoint(BaseModel):
-    """A named threshold on the positive class's calibrated probability.
+    """A named threshold on the finding's calibrated probability.
 
     ``sensitivity`` and ``specificity`` are those it had on the validation patients, on which
     it was chosen.

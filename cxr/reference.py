@@ -38,7 +38,7 @@ class Reference(Section):
     part: str = Field(description="Part of the split by patient.")
     images: int = Field(ge=1)
     edges: tuple[float, ...] = Field(description="Upper ends of the bins; the first begins at 0.")
-    counts: tuple[int, ...] = Field(description="Images by bin of the positive class.")
+    counts: tuple[int, ...] = Field(description="Images by bin of the finding's probability.")
     decisions: dict[Decision, int] = Field(
         description="Images by decision at the default operating point."
     )

@@ -33,7 +33,7 @@ class ReferralFigure(Section):
 
 
 class ReferBand(Section):
-    """Between these probabilities of the positive class, ends excluded, the model abstains."""
+    """The range of the finding's probability in which the model abstains."""
 
     low: float
     high: float

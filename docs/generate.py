@@ -36,9 +36,9 @@ PROBLEMS_PAGE = DOCS.parent / "service" / "http" / "page" / "problems.html"
 CONFIGURATION = """# Configuration
 
 The service reads environment variables with the prefix `CXR_` and refuses to start on one it does
-not know. `--host`, `--port` and `--bundles` of `python -m service` override theirs. What belongs to
-a model (thresholds, sizes, calibration) lies in its bundle and cannot be set; a request chooses
-among the bundle's operating points by name.
+not know. `--host`, `--port`, `--bundles`, `--tls-certificate` and `--tls-key` of `python -m service
+serve` override theirs. What belongs to a model (thresholds, sizes, calibration) lies in its bundle
+and cannot be set; a request chooses among the bundle's operating points by name.
 
 This page is made from the code by `make docs`.
 

@@ -147,7 +147,7 @@ class Client:
             image: The image.
             model: ``name`` or ``name@version``; the service's default.
             operating_point: Name of an operating point; the model's default.
-            target: Class to explain; the positive class.
+            target: Class to explain; the most probable one of the finding.
             method: ``gradcam``, ``gradcam++`` or ``layercam``.
             alpha: Opacity of the overlay where the heatmap is 1, in [0, 1].
         """
@@ -303,7 +303,7 @@ class AsyncClient:
             image: The image.
             model: ``name`` or ``name@version``; the service's default.
             operating_point: Name of an operating point; the model's default.
-            target: Class to explain; the positive class.
+            target: Class to explain; the most probable one of the finding.
             method: ``gradcam``, ``gradcam++`` or ``layercam``.
             alpha: Opacity of the overlay where the heatmap is 1, in [0, 1].
         """

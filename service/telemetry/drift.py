@@ -216,7 +216,7 @@ class DriftWatch:
         Args:
             model: Name of the model and digest of its bundle: another one begins anew.
             reference: Of the same bundle.
-            probability: Of the positive class.
+            probability: Of the finding.
             decision: What was decided.
             in_scope: Whether the scope gate took it.
         """

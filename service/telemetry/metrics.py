@@ -95,7 +95,7 @@ OUT_OF_SCOPE = Metric(
 PROBABILITY = Metric(
     "cxr_probability",
     "histogram",
-    "Probability of the positive class of each answered image.",
+    "Probability of the finding of each answered image.",
     ("model",),
     BIN_EDGES,
 )

@@ -22,8 +22,7 @@ SHADOW_IMAGES = Metric(
 SHADOW_DIFFERENCE = Metric(
     "cxr_shadow_probability_difference",
     "histogram",
-    "Absolute difference of the positive class's probability between a shadow and the version in "
-    "force.",
+    "Absolute difference of the finding's probability between a shadow and the version in force.",
     ("model", "version", "shadow"),
     _DIFFERENCES,
 )
