@@ -12,12 +12,13 @@ KSERVE := .kserve
 SUPPLY := .supply
 SCHEMATHESIS := .schemathesis-env
 CHECKERS := .checkers
+GENERATORS := .generators
 MODELS := resnet18 small_cnn resnet18-ternary
 BUNDLES := $(MODELS:%=bundles/%/manifest.json)
 LEARNING := tests/cxr tests/export tests/training tests/benchmarks/test_results.py tests/test_tutorials.py
 PACKAGES := cxr training export service supply
 
-.PHONY: help serve test test-learning test-serving kserve checkers check docs format bench bench-gateway soak fuzz crash schemathesis rolling fleet audit sbom licences install bundles lock clean
+.PHONY: help serve test test-learning test-serving kserve checkers generators check docs format bench bench-gateway soak fuzz crash schemathesis rolling fleet audit sbom licences install bundles lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -43,7 +44,7 @@ help:
 serve: install bundles
 	@CXR_ACCESS=anonymous exec $(BIN)/python -m service serve --host $(HOST) --port $(PORT)
 
-test: check bundles kserve checkers $(SCHEMATHESIS)/.installed
+test: check bundles kserve checkers generators $(SCHEMATHESIS)/.installed
 	@$(MAKE) --no-print-directory -j2 --output-sync=target test-learning test-serving
 
 # Side by side: what trains and exports, with little priority, and what measures waits and answers.
@@ -71,12 +72,16 @@ SKIP := echo 'it cannot be installed here: its tests will be skipped' >&2
 
 kserve: $(KSERVE)/.installed
 checkers: $(CHECKERS)/.installed
+generators: $(GENERATORS)/.installed
 
 $(KSERVE)/.installed: tests/kserve-requirements.txt  # 450 MB
 	@$(call environment,$(KSERVE),$(SKIP))
 
 $(CHECKERS)/.installed: tests/checkers-requirements.txt  # checkov and hadolint, 300 MB
 	@$(call environment,$(CHECKERS),$(SKIP))
+
+$(GENERATORS)/.installed: tests/generators-requirements.txt  # of clients, 190 MB
+	@$(call environment,$(GENERATORS),$(SKIP))
 
 $(SCHEMATHESIS)/.installed: tests/schemathesis-requirements.txt
 	@$(call environment,$(SCHEMATHESIS),$(SKIP))
@@ -148,4 +153,4 @@ lock: install
 	  --output-file requirements.lock pyproject.toml
 
 clean:
-	rm -rf $(VENV) $(KSERVE) $(SUPPLY) $(SCHEMATHESIS) $(CHECKERS) bundles
+	rm -rf $(VENV) $(KSERVE) $(SUPPLY) $(SCHEMATHESIS) $(CHECKERS) $(GENERATORS) bundles

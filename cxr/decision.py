@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Literal, TypeAlias
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypeAliasType
 
-Decision: TypeAlias = Literal["positive", "negative", "refer"]
+# Unlike a plain alias it has a name in JSON schemas.
+Decision = TypeAliasType("Decision", Literal["positive", "negative", "refer"])
 
 
 class OperatingPoint(BaseModel):

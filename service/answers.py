@@ -6,9 +6,10 @@ Nothing heavy is imported here: whoever reads answers needs pydantic only.
 from __future__ import annotations
 
 import base64
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypeAliasType
 
 from cxr.decision import Decision, OperatingPoint
 from cxr.estimate import Estimate
@@ -135,7 +136,9 @@ class ImageError(Answer):
     problem: Problem
 
 
-AnyResult: TypeAlias = Annotated[ImageResult | ImageError, Field(discriminator="status")]
+AnyResult = TypeAliasType(
+    "AnyResult", Annotated[ImageResult | ImageError, Field(discriminator="status")]
+)
 
 
 class TimingsMs(Answer):
@@ -195,7 +198,7 @@ class HeatmapAnswer(Answer):
 class ExplanationAnswer(Answer):
     """Where in the image the answer comes from."""
 
-    method: str
+    method: str = Field(description="By the name it was asked for.")
     layer: str = Field(description="Whose feature maps were weighed.")
     target: str = Field(description="The explained class.")
     heatmap: HeatmapAnswer

@@ -148,7 +148,7 @@ class Client:
             model: ``name`` or ``name@version``; the service's default.
             operating_point: Name of an operating point; the model's default.
             target: Class to explain; the most probable one of the finding.
-            method: ``gradcam``, ``gradcam++`` or ``layercam``.
+            method: ``gradcam``, ``gradcam_plus_plus`` or ``layercam``.
             alpha: Opacity of the overlay where the heatmap is 1, in [0, 1].
         """
         request = build_explain_request(
@@ -304,7 +304,7 @@ class AsyncClient:
             model: ``name`` or ``name@version``; the service's default.
             operating_point: Name of an operating point; the model's default.
             target: Class to explain; the most probable one of the finding.
-            method: ``gradcam``, ``gradcam++`` or ``layercam``.
+            method: ``gradcam``, ``gradcam_plus_plus`` or ``layercam``.
             alpha: Opacity of the overlay where the heatmap is 1, in [0, 1].
         """
         request = await asyncio.to_thread(

@@ -57,7 +57,9 @@ def _add_explaining(commands: Commands) -> None:
     add_data(gradcam)
     gradcam.add_argument("--split", default="internal-test", help="as for evaluate")
     gradcam.add_argument("--n", type=int, default=16, help="images, evenly per class")
-    gradcam.add_argument("--method", default="gradcam", help="gradcam, gradcam++ or layercam")
+    gradcam.add_argument(
+        "--method", default="gradcam", help="gradcam, gradcam_plus_plus or layercam"
+    )
     gradcam.add_argument("--target", metavar="CLASS", help="default: the positive class")
     gradcam.add_argument("--seed", type=int, default=0, help="of the choice of images")
     gradcam.add_argument("--out", type=Path, required=True, help="PNG file to write")

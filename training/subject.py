@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cxr.dataset import LabelledImage
 from cxr.errors import DataError, RunError
 from cxr.explain.grad_cam import GradCam
-from cxr.explain.methods import METHODS, Method
+from cxr.explain.methods import METHODS, Method, current_name
 from cxr.networks.served import ServedNetwork
 from training.device import Compute
 
@@ -25,7 +25,7 @@ def method_named(name: str) -> Method:
         RunError: There is none.
     """
     for method in METHODS:
-        if method == name:
+        if method == current_name(name):
             return method
     raise RunError(f"Unknown method {name!r}: known ones are {', '.join(METHODS)}.")
 

@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field
 
 from cxr.estimate import Estimate
-from cxr.explain.methods import Method
+from cxr.explain.methods import GivenMethod
 from cxr.measured import Measured, read_measured
 from cxr.section import Section
 
@@ -50,8 +50,8 @@ class Curves(Section):
     intact: Estimate = Field(description="Probability of the explained class, image intact.")
     removed: Estimate = Field(description="The same with everything replaced by the baseline.")
     random: Estimate = Field(description="Area for random maps, the same for both curves.")
-    deletion: dict[Method, Curve]
-    insertion: dict[Method, Curve]
+    deletion: dict[GivenMethod, Curve]
+    insertion: dict[GivenMethod, Curve]
 
     def can_tell(self) -> bool:
         """Whether the baseline takes the class away: else the curves have nowhere to fall."""
@@ -122,9 +122,9 @@ class ExplanationEvidence(Measured):
     curves: tuple[Curves, ...] = Field(min_length=1)
     randomisation_images: int
     randomisation_repeats: int
-    randomisation: dict[Method, Randomisation]
+    randomisation: dict[GivenMethod, Randomisation]
     lung_area: Estimate = Field(description="Share of the image inside the lung field: chance.")
-    lung_share: dict[Method, LungShare]
+    lung_share: dict[GivenMethod, LungShare]
 
 
 def read_evidence(run_path: Path, weights_sha256: str) -> ExplanationEvidence | None:

@@ -124,7 +124,7 @@ def weigh(
     for row, method in enumerate(methods):
         if method == "gradcam":
             found = (gradient[row].mean(dim=(1, 2), keepdim=True) * features[row]).sum(0)
-        elif method == "gradcam++":
+        elif method == "gradcam_plus_plus":
             found = _plus_plus(features[row], gradient[row])
         else:
             found = (gradient[row].clamp(min=0) * features[row]).sum(0)

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, get_args
+from typing import Annotated, Literal, TypeAlias, get_args
 
-Method: TypeAlias = Literal["gradcam", "gradcam++", "layercam"]
+from pydantic import BeforeValidator
+
+Method: TypeAlias = Literal["gradcam", "gradcam_plus_plus", "layercam"]
 METHODS: tuple[Method, ...] = get_args(Method)
+
+FORMER_NAMES = {"gradcam++": "gradcam_plus_plus"}
+"""What a method was called before its name could be one in any programming language."""
+
+
+def current_name(given: object) -> object:
+    """Give what a method is called now; what is no former name stays as it is."""
+    return FORMER_NAMES.get(given, given) if isinstance(given, str) else given
+
+
+GivenMethod: TypeAlias = Annotated[Method, BeforeValidator(current_name)]
+"""A method that may be given by its former name."""

@@ -23,10 +23,11 @@ from service.http.draining import DrainingMiddleware
 from service.http.error_handlers import install_error_handlers, refuse_at_the_door
 from service.http.forms import offers_dicom
 from service.http.middleware import HeadMiddleware, RequestMiddleware
-from service.http.openapi import DESCRIPTION, TAGS, TITLE
+from service.http.openapi import BODIES, DESCRIPTION, TAGS, TITLE
 from service.http.security_headers import SecurityHeadersMiddleware
 from service.http.v2 import infer as v2_infer
 from service.http.v2 import metadata as v2_metadata
+from service.http.v2 import wire as v2_wire
 from service.inference.runtime import Runtime
 from service.pacs.results import warm_up
 from service.telemetry.prometheus import Metrics
@@ -91,6 +92,7 @@ def build_app(
         renderer.close()
 
     app = DocumentedApplication(
+        bodies=(*BODIES, *control.BODIES, *v2_wire.BODIES),
         title=TITLE,
         description=DESCRIPTION,
         version=__version__,

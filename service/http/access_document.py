@@ -7,6 +7,7 @@ from typing import Any
 from service.access.scopes import ANY, LOOPBACK_ONLY, Routes
 from service.answers import Problem
 from service.http.problems import ALL_PROBLEM_TYPES, MEDIA_TYPE
+from service.http.schemas import schema_of
 from service.http.v2.errors import PREFIX as V2
 from service.http.v2.wire import ErrorAnswer
 
@@ -53,9 +54,9 @@ def _refusal(status: int, path: str) -> dict[str, Any]:
     if path == V2 or path.startswith(V2 + "/"):
         return {
             "description": "; ".join(titles),
-            "content": {"application/json": {"schema": ErrorAnswer.model_json_schema()}},
+            "content": {"application/json": {"schema": schema_of(ErrorAnswer)}},
         }
     return {
         "description": "; ".join(titles),
-        "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
+        "content": {MEDIA_TYPE: {"schema": schema_of(Problem)}},
     }

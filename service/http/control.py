@@ -18,6 +18,7 @@ from service.http.context import context_of, runtime_of
 from service.http.documented import problem_responses
 from service.http.json_body import BYTE_ORDER_MARK
 from service.http.query import verify_query
+from service.http.schemas import schema_of
 from service.inference.runtime import Runtime
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
@@ -42,12 +43,13 @@ class LoadChoice(VersionChoice):
     )
 
 
+BODIES = (VersionChoice, LoadChoice)
 Choice = TypeVar("Choice", bound=VersionChoice)
 
 
 def body_of(kind: type[VersionChoice]) -> dict[str, Any]:
     """Describe a body, which may be left out."""
-    return {"requestBody": {"content": {"application/json": {"schema": kind.model_json_schema()}}}}
+    return {"requestBody": {"content": {"application/json": {"schema": schema_of(kind)}}}}
 
 
 @router.post(
@@ -56,7 +58,7 @@ def body_of(kind: type[VersionChoice]) -> dict[str, Any]:
     responses=PROBLEMS,
     openapi_extra=body_of(LoadChoice),
 )
-async def load(request: Request, name: str) -> ModelVersionsAnswer:
+async def load_model(request: Request, name: str) -> ModelVersionsAnswer:
     """The version named, or the newest on disk. Answered when it has taken over.
 
     It is verified and warmed beside the one that answers; requests that began on that one finish
@@ -75,7 +77,7 @@ async def load(request: Request, name: str) -> ModelVersionsAnswer:
     responses=PROBLEMS,
     openapi_extra=body_of(VersionChoice),
 )
-async def unload(request: Request, name: str) -> ModelVersionsAnswer:
+async def unload_model(request: Request, name: str) -> ModelVersionsAnswer:
     """A version that stands by, or without one the whole model. Answered when it is gone.
 
     Requests that began on it are finished first. A repeat changes nothing.
@@ -93,7 +95,7 @@ async def unload(request: Request, name: str) -> ModelVersionsAnswer:
     responses=PROBLEMS,
     openapi_extra=body_of(VersionChoice),
 )
-async def roll_back(request: Request, name: str) -> ModelVersionsAnswer:
+async def roll_back_model(request: Request, name: str) -> ModelVersionsAnswer:
     """The version named, or the one that answered before the present one.
 
     At once if it is still loaded, else when it is loaded again. With a version a repeat changes

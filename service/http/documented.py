@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fastapi import FastAPI
+from pydantic import BaseModel
 
 from service.answers import Problem
 from service.http.access_document import document_access
 from service.http.problems import ALL_PROBLEM_TYPES, MEDIA_TYPE, ProblemType
+from service.http.schemas import add_schemas, name_operation, schema_of
 
 
 def drop_validation_errors(document: dict[str, Any]) -> None:
@@ -28,13 +30,22 @@ class DocumentedApplication(FastAPI):
     """FastAPI whose OpenAPI document says what is really answered, and who may ask.
 
     Its state holds ``access`` and ``routes``, the scope each route needs.
+
+    Args:
+        bodies: Those that no route has in its types.
+        **options: FastAPI's own.
     """
+
+    def __init__(self, bodies: Sequence[type[BaseModel]], **options: Any) -> None:
+        super().__init__(generate_unique_id_function=name_operation, **options)
+        self._bodies = bodies
 
     def openapi(self) -> dict[str, Any]:
         """Give the OpenAPI document."""
         if self.openapi_schema is None:
             document, state = super().openapi(), self.state
             drop_validation_errors(document)
+            add_schemas(document, self._bodies)
             document_access(document, state.routes, is_needed=not state.access.is_anonymous)
         return super().openapi()
 
@@ -60,7 +71,7 @@ def _problem_response(status: int, kinds: list[ProblemType]) -> dict[str, Any]:
         "description": "; ".join(kind.title for kind in kinds),
         "content": {
             MEDIA_TYPE: {
-                "schema": Problem.model_json_schema(),
+                "schema": schema_of(Problem),
                 "examples": {
                     kind.slug: {
                         "value": {

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cxr.decision import OperatingPoint
-from cxr.explain.methods import Method
+from cxr.explain.methods import Method, current_name
 from cxr.explain.overlay import DEFAULT_ALPHA, WITHHELD, Caption, heatmap_warnings
 from service.answers import ExplainAnswer, ExplainedResult, ExplainTimingsMs, ImageResult
 from service.errors import InvalidRequestError
@@ -49,9 +49,13 @@ router = APIRouter(prefix="/v1", tags=["inference"])
 PNG = "image/png"
 
 
-def _restore_plus(given: object) -> object:
+def _restore_plus(given: str) -> str:
     """Undo what URLs do to a plus sign that is not escaped: no method has a space in its name."""
-    return given.replace(" ", "+") if isinstance(given, str) else given
+    return given.replace(" ", "+")
+
+
+def _current_method(given: object) -> object:
+    return current_name(_restore_plus(given)) if isinstance(given, str) else given
 
 
 TargetQuery = Annotated[
@@ -60,8 +64,11 @@ TargetQuery = Annotated[
 ]
 MethodQuery = Annotated[
     Method,
-    BeforeValidator(_restore_plus),
-    Query(description="How the feature maps are weighed."),
+    BeforeValidator(_current_method),
+    Query(
+        description="How the feature maps are weighed. `gradcam++`, the former name of "
+        "`gradcam_plus_plus`, still counts."
+    ),
 ]
 AlphaQuery = Annotated[
     float, Query(description="Opacity of the overlay where the heatmap is 1.", ge=0, le=1)
@@ -78,6 +85,7 @@ class Wish:
         point: The operating point in force.
         target: The class to explain; None for the most probable one of the finding.
         method: How.
+        method_asked: The same by the name the request has for it, which may be a former one.
         alpha: Opacity of the overlay.
         media_type: Of the answer.
         sources: For an answer in DICOM, gets the image's header.
@@ -88,6 +96,7 @@ class Wish:
     point: OperatingPoint
     target: str | None
     method: Method
+    method_asked: str
     alpha: float
     media_type: str
     sources: Sources | None
@@ -127,6 +136,7 @@ async def explain(
             served.operating_point(operating_point),
             _known_class(served, target),
             method,
+            _restore_plus(request.query_params.get("method", method)),
             alpha,
             form,
             _sources_of(request, form, served),
@@ -196,7 +206,8 @@ async def _answer(
     warnings = result.warnings
     if order.shows_heatmap:
         warnings = (*warnings, *heatmap_warnings(explanation.heatmap))
-    explained = result.model_dump() | {"warnings": warnings, "explanation": drawn}
+    told = drawn.model_copy(update={"method": wish.method_asked})
+    explained = result.model_dump() | {"warnings": warnings, "explanation": told}
     answer = ExplainAnswer(
         request_id=context.request_id,
         model=served.reference(),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+
+from service.answers import Problem
 from service.http.examples import EXAMPLE_BASE64
 from service.http.json_body import JsonImage, JsonRequest
+from service.http.schemas import schema_of
 
 TITLE = "Chest radiograph inference"
 DESCRIPTION = """\
@@ -29,69 +33,83 @@ TAGS = [
     },
 ]
 
+File = Annotated[bytes, WithJsonSchema({"type": "string", "format": "binary"})]
 
-def _json_request_schema(most_images: int | None = None) -> dict[str, Any]:
-    """Give the schema of the JSON body without references, which OpenAPI would not resolve."""
-    schema = JsonRequest.model_json_schema()
-    schema["properties"]["images"]["items"] = schema.pop("$defs")[JsonImage.__name__]
-    if most_images is not None:
-        schema["properties"]["images"]["maxItems"] = most_images
-    return schema
 
+class ImagesRequest(JsonRequest):
+    """Images as JSON, in base64."""
+
+
+class OneImageRequest(JsonRequest):
+    """One image as JSON, in base64."""
+
+    images: list[JsonImage] = Field(min_length=1, max_length=1)
+
+
+class ImagesForm(BaseModel):
+    """Images as parts of a form, each named `files`."""
+
+    files: list[File] = Field(
+        min_length=1,
+        description="One part named `files` for each image. A file in a part of another name is "
+        "read, too. An image is called in the answer as its file, without folders, if it alone is "
+        "called so; else by its position, from 0.",
+    )
+
+
+class OneImageForm(BaseModel):
+    """One image as the part `files` of a form."""
+
+    files: list[File] = Field(min_length=1, max_length=1, description="One part named `files`.")
+
+
+class FhirResource(BaseModel):
+    """A FHIR R4 resource: a DiagnosticReport, or of several images a Bundle of them."""
+
+    model_config = ConfigDict(extra="allow")
+
+    resource_type: Literal["DiagnosticReport", "Bundle"] = Field(alias="resourceType")
+
+
+BODIES = (Problem, ImagesRequest, OneImageRequest, ImagesForm, OneImageForm, FhirResource)
+"""Those that are read or written by hand, not by FastAPI."""
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
-
-PREDICT_BODY: dict[str, Any] = {
-    "required": True,
-    "content": {
-        "application/json": {
-            "schema": _json_request_schema(),
-            "examples": {
-                "one image": {
-                    "summary": "A made-up radiograph of 96 x 96 pixels",
-                    "value": {"images": [{"id": "example", "data": EXAMPLE_BASE64}]},
-                },
-                "two images": {
-                    "summary": "Twice the same, ids left to the service",
-                    "value": {"images": [{"data": EXAMPLE_BASE64}, {"data": EXAMPLE_BASE64}]},
-                },
-            },
-        },
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "required": ["files"],
-                "properties": {
-                    "files": {
-                        "type": "array",
-                        "minItems": 1,
-                        "items": {"type": "string", "format": "binary"},
-                        "description": "One part named `files` for each image. A file in a part of "
-                        "another name is read, too. An image is called in the answer as its file, "
-                        "without folders, if it alone is called so; else by its position, from 0.",
-                    }
-                },
-            }
-        },
-        "image/jpeg": _BINARY,
-        "image/png": _BINARY,
-        "application/dicom": _BINARY,
-        "application/octet-stream": _BINARY,
-    },
+_EXAMPLE = {
+    "summary": "A made-up radiograph of 96 x 96 pixels",
+    "value": {"images": [{"id": "example", "data": EXAMPLE_BASE64}]},
+}
+_TWO_EXAMPLES = {
+    "summary": "Twice the same, ids left to the service",
+    "value": {"images": [{"data": EXAMPLE_BASE64}, {"data": EXAMPLE_BASE64}]},
 }
 
-EXPLAIN_BODY: dict[str, Any] = {
-    "required": True,
-    "content": {
-        **PREDICT_BODY["content"],
-        "application/json": {
-            "schema": _json_request_schema(most_images=1),
-            "examples": {
-                "one image": PREDICT_BODY["content"]["application/json"]["examples"]["one image"]
-            },
+
+def _body(
+    request: type[BaseModel], form: type[BaseModel], examples: dict[str, Any]
+) -> dict[str, Any]:
+    """Describe a body of images.
+
+    Of a raw body only the type for any file is listed: most generators of clients know no other
+    for bytes, and the service goes by the content.
+    """
+    return {
+        "required": True,
+        "description": "A JPEG, PNG or DICOM file as it is, sent as application/octet-stream or "
+        "as what it is (image/jpeg, image/png, application/dicom): its content tells. Or images "
+        "in a form, or in JSON.",
+        "content": {
+            "application/json": {"schema": schema_of(request), "examples": examples},
+            "multipart/form-data": {"schema": schema_of(form)},
+            "application/octet-stream": _BINARY,
         },
-    },
-}
+    }
+
+
+PREDICT_BODY = _body(
+    ImagesRequest, ImagesForm, {"one image": _EXAMPLE, "two images": _TWO_EXAMPLES}
+)
+EXPLAIN_BODY = _body(OneImageRequest, OneImageForm, {"one image": _EXAMPLE})
 
 _FHIR_EXAMPLE = {
     "resourceType": "DiagnosticReport",
@@ -130,7 +148,10 @@ PREDICT_CONTENT: dict[int | str, dict[str, Any]] = {
         "content": {
             "application/dicom": _BINARY,
             'multipart/related; type="application/dicom"': _BINARY,
-            "application/fhir+json": {"schema": {"type": "object"}, "example": _FHIR_EXAMPLE},
+            "application/fhir+json": {
+                "schema": schema_of(FhirResource),
+                "example": _FHIR_EXAMPLE,
+            },
         },
     }
 }

@@ -25,7 +25,7 @@ from cxr.networks import build_network
 from cxr.networks.served import ServedNetwork, served_network
 
 SHIPPED = ("resnet18", "small_cnn")
-PACKAGE = {"gradcam": GradCAM, "gradcam++": GradCAMPlusPlus, "layercam": LayerCAM}
+PACKAGE = {"gradcam": GradCAM, "gradcam_plus_plus": GradCAMPlusPlus, "layercam": LayerCAM}
 SIZE_PX = 96
 IMAGES = 4
 
@@ -125,7 +125,7 @@ def test_logits_are_those_served(architecture: str, mirror: bool) -> None:
 def test_each_image_has_its_own_class_and_method() -> None:
     """A batch of different wishes gives what each would get alone."""
     grad_cam, images = GradCam(make_served("small_cnn")), make_images()
-    targets, methods = [0, 1, 1, 0], ["gradcam", "layercam", "gradcam++", "layercam"]
+    targets, methods = [0, 1, 1, 0], ["gradcam", "layercam", "gradcam_plus_plus", "layercam"]
     together = grad_cam.explain(images, targets, methods)  # type: ignore[arg-type]
     for i in range(IMAGES):
         alone = grad_cam.explain(images[i : i + 1], targets[i : i + 1], methods[i : i + 1])  # type: ignore[arg-type]
@@ -162,7 +162,7 @@ def test_memory_stays_flat() -> None:
 
     def run(calls: int) -> int:
         for _ in range(calls):
-            grad_cam.explain(images, [1, 0], ["gradcam++", "layercam"])
+            grad_cam.explain(images, [1, 0], ["gradcam_plus_plus", "layercam"])
         gc.collect()
         return resident_bytes()
 

@@ -29,7 +29,7 @@ from cxr.explain.overlay import (
 
 LIKELY = "Signs of pneumonia: likely"
 CAPTION = Caption("resnet18", "1.0.0", "PNEUMONIA", 0.973, "gradcam", LIKELY)
-LONG = Caption("m" * 64, "10.20.30", "Pneumonia " * 9 + "W" * 90, 0.1, "gradcam++", LIKELY)
+LONG = Caption("m" * 64, "10.20.30", "Pneumonia " * 9 + "W" * 90, 0.1, "gradcam_plus_plus", LIKELY)
 
 SIZES = {
     "square": (224, 224),

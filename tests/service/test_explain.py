@@ -111,10 +111,16 @@ async def test_class_and_method_are_chosen(
     assert answer["results"][0]["operating_point"]["name"] == "rule-out"
 
 
-async def test_plus_signs_may_be_left_unescaped(explaining: Running) -> None:
-    """Whoever types the method into a URL means what it says."""
-    response = await explaining.client.post(f"{EXPLAIN}?method=gradcam++", content=make_png())
+@pytest.mark.parametrize("spelling", ["gradcam++", "gradcam%2B%2B"], ids=["typed", "escaped"])
+async def test_former_name_of_a_method_still_counts(
+    explaining: Running, explainer: FakeExplainer, spelling: str
+) -> None:
+    """Escaped or typed into a URL, and who asks by it is answered by it."""
+    response = await explaining.client.post(f"{EXPLAIN}?method={spelling}", content=make_png())
     assert response.json()["results"][0]["explanation"]["method"] == "gradcam++"
+    assert explainer.batches == [[(1, "gradcam_plus_plus")]]
+    models = (await explaining.client.get("/v1/models")).json()["models"]
+    assert models[0]["explain"]["methods"] == ["gradcam", "gradcam_plus_plus", "layercam"]
 
 
 async def test_overlay_itself_can_be_had(explaining: Running) -> None:
@@ -249,7 +255,7 @@ async def test_heatmap_that_points_nowhere_says_so(
 async def test_explanations_share_batches(explaining: Running, explainer: FakeExplainer) -> None:
     """Those that come during a run share the next one, each with its own class and method."""
     first = await occupy(explaining, explainer)
-    wishes = [("NORMAL", "layercam"), ("PNEUMONIA", "gradcam++"), ("NORMAL", "gradcam")]
+    wishes = [("NORMAL", "layercam"), ("PNEUMONIA", "gradcam_plus_plus"), ("NORMAL", "gradcam")]
     others = []
     for number, (target, method) in enumerate(wishes):
         query = {"target": target, "method": method}
@@ -262,7 +268,7 @@ async def test_explanations_share_batches(explaining: Running, explainer: FakeEx
     answers = [(await one).json()["results"][0]["explanation"] for one in (first, *others)]
     assert explainer.batches == [
         [(1, "gradcam")],
-        [(0, "layercam"), (1, "gradcam++"), (0, "gradcam")],
+        [(0, "layercam"), (1, "gradcam_plus_plus"), (0, "gradcam")],
     ]
     assert [(a["target"], a["method"]) for a in answers[1:]] == wishes
     corners = [answer["heatmap"]["values"][3][3] for answer in answers[1:]]
@@ -441,11 +447,11 @@ async def test_client_explains(explaining: Running, tmp_path: Path) -> None:
     path.write_bytes(make_png(170))
     transport = httpx.ASGITransport(explaining.app)
     async with AsyncClient("http://test", transport=transport) as client:
-        answer = await client.explain(path, target="NORMAL", method="gradcam++", alpha=0.3)
+        answer = await client.explain(path, target="NORMAL", method="gradcam_plus_plus", alpha=0.3)
         default = await client.explain(path.read_bytes())
     assert isinstance(answer, ExplainAnswer)
     [result] = answer.results
-    assert (result.explanation.target, result.explanation.method) == ("NORMAL", "gradcam++")
+    assert (result.explanation.target, result.explanation.method) == ("NORMAL", "gradcam_plus_plus")
     assert result.explanation.heatmap.values[1][0] == 1.0
     assert result.explanation.overlay_image().startswith(b"\x89PNG")
     assert result.explanation.heatmap_image().startswith(b"\x89PNG")

@@ -250,7 +250,7 @@ async def test_clients_give_the_objects(explaining: Running) -> None:
     transport = httpx.ASGITransport(explaining.app)
     async with AsyncClient("http://test", transport=transport) as client:
         reports = await client.predict_dicom([make_source(), make_dicom()])
-        [report, capture] = await client.explain_dicom(make_source(), method="gradcam++")
+        [report, capture] = await client.explain_dicom(make_source(), method="gradcam_plus_plus")
         with pytest.raises(ServiceError, match="406"):
             await client.predict_dicom(make_png())
     assert [read(one).SOPClassUID for one in (*reports, report, capture)] == [SR, SR, SR, SC]

@@ -255,7 +255,7 @@ def test_class_and_method_ask_for_another_heatmap_only(visit: Visit) -> None:
     card = visit.choose(JPEG).card(JPEG["name"])
     before = heatmap(card).get_attribute("src") or ""
     for label, value, query in [
-        ("Method", "gradcam++", "method=gradcam%2B%2B"),
+        ("Method", "gradcam_plus_plus", "method=gradcam_plus_plus"),
         ("Heatmap for", "NORMAL", "target=NORMAL"),
     ]:
         with visit.page.expect_request(re.compile(f"/v1/explain.*{re.escape(query)}")):

@@ -179,9 +179,9 @@ async def test_openapi_documents_bodies_and_problems(real_service: Running) -> N
     """All ways to send an image and all statuses of the error table are there."""
     document = await get_openapi(real_service)
     post = document["paths"]["/v1/predict"]["post"]
-    assert {"application/json", "multipart/form-data", "image/jpeg", "application/dicom"} <= set(
-        post["requestBody"]["content"]
-    )
+    content = {"application/json", "multipart/form-data", "application/octet-stream"}
+    assert set(post["requestBody"]["content"]) == content
+    assert "image/jpeg, image/png, application/dicom" in post["requestBody"]["description"]
     expected = {
         "200",
         "400",
@@ -199,7 +199,8 @@ async def test_openapi_documents_bodies_and_problems(real_service: Running) -> N
     }
     assert set(post["responses"]) == expected
     problem = post["responses"]["429"]["content"][MEDIA_TYPE]
-    assert "detail" in problem["schema"]["properties"]
+    assert problem["schema"] == {"$ref": "#/components/schemas/Problem"}
+    assert "detail" in document["components"]["schemas"]["Problem"]["properties"]
     assert "not a medical device" in document["info"]["description"]
 
 

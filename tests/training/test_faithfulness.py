@@ -175,7 +175,7 @@ def test_command_writes_evidence_of_all_methods_and_a_report(measured: Path) -> 
     evidence = read_evidence(measured / "run", run.weights_sha256)
     assert evidence is not None
     assert evidence.images == 8
-    assert set(evidence.lung_share) == {"gradcam", "gradcam++", "layercam"}
+    assert set(evidence.lung_share) == {"gradcam", "gradcam_plus_plus", "layercam"}
     assert {(c.group, c.baseline) for c in evidence.curves} >= {("true_positive", "blur")}
     assert ExplanationEvidence.model_validate_json(evidence.model_dump_json()) == evidence
     assert (measured / "report" / EVIDENCE_NAME).read_text() == (
@@ -191,6 +191,14 @@ def test_evidence_of_other_weights_is_refused(measured: Path) -> None:
     with pytest.raises(RunError, match="other weights"):
         read_evidence(measured / "run", "0" * 64)
     assert read_evidence(measured, "0" * 64) is None
+
+
+def test_evidence_with_former_names_of_methods_can_be_read(measured: Path, tmp_path: Path) -> None:
+    """What was measured before a method was renamed is still worth something."""
+    text = (measured / "run" / EVIDENCE_NAME).read_text()
+    (tmp_path / EVIDENCE_NAME).write_text(text.replace('"gradcam_plus_plus"', '"gradcam++"'))
+    weights = open_run(measured / "run").weights_sha256
+    assert read_evidence(tmp_path, weights) == read_evidence(measured / "run", weights)
 
 
 def test_damaged_evidence_is_refused(measured: Path, tmp_path: Path) -> None:

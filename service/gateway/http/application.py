@@ -18,6 +18,7 @@ from cxr import __version__
 from cxr.errors import CxrError
 from service.access.access import Access
 from service.access.scopes import GATEWAY_ROUTES
+from service.answers import Problem
 from service.errors import ClientDisconnectedError
 from service.gateway.gateway import Gateway
 from service.gateway.http import health, jobs, stow, studies
@@ -67,6 +68,7 @@ def build_gateway_app(
         await asyncio.to_thread(gateway.stop)
 
     app = DocumentedApplication(
+        bodies=(Problem, stow.StowAnswer),
         title=TITLE,
         version=__version__,
         docs_url=None,

@@ -7,6 +7,7 @@ import errno
 from typing import Any
 
 from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -23,11 +24,19 @@ from service.gateway.spool import RETRY_FULL_S, Staged
 from service.gateway.stow_answer import Failed, Stored
 from service.http.body import receive_body
 from service.http.body_rate import BodyRate
+from service.http.schemas import schema_of
 from service.telemetry.request_log import note
 
 router = APIRouter(prefix="/dicomweb", tags=["DICOMweb"])
 
-_ANSWER = {"content": {stow_answer.MEDIA_TYPE: {"schema": {"type": "object"}}}}
+
+class StowAnswer(BaseModel):
+    """What became of each object, in the DICOM JSON model (PS3.18, 10.5.3 and F)."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+_ANSWER = {"content": {stow_answer.MEDIA_TYPE: {"schema": schema_of(StowAnswer)}}}
 _RELATED = "multipart/related"
 
 STORING: dict[str, Any] = {

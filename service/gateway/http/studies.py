@@ -24,7 +24,7 @@ router = APIRouter(prefix="/v1/studies", tags=["studies"])
     summary="Pull and analyse a study",
     responses=gateway_responses(400, 404, 413, 502, 503, 507),
 )
-def analyze(study_instance_uid: str, request: Request) -> PulledAnswer:
+def analyze_study(study_instance_uid: str, request: Request) -> PulledAnswer:
     """Fetch the study by WADO-RS. Answered once its objects are safely in the inbox."""
     gateway = gateway_of(request)
     gateway.verify_accepting()

@@ -1,7 +1,7 @@
 import { element, freshId, selection } from "./dom.js";
 import { methodName, words } from "./format.js";
 
-const METHODS = ["gradcam", "gradcam++", "layercam"]; // of a service that does not list them
+const METHODS = ["gradcam", "gradcam_plus_plus", "layercam"]; // of a service that does not list them
 
 const OUT_OF_SCOPE = "No heatmap is shown: the model was not made for such a picture.";
 

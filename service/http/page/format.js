@@ -30,7 +30,7 @@ export function words(name) {
   return name.toLowerCase().replaceAll("_", " ");
 }
 
-const METHODS = { gradcam: "Grad-CAM", "gradcam++": "Grad-CAM++", layercam: "LayerCAM" };
+const METHODS = { gradcam: "Grad-CAM", gradcam_plus_plus: "Grad-CAM++", layercam: "LayerCAM" };
 
 /** A heatmap method's usual spelling. */
 export function methodName(method) {

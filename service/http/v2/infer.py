@@ -13,7 +13,7 @@ from service.http.metrics import record_result
 from service.http.problems import problem_type_of
 from service.http.v2.answer import Answered, render_answer
 from service.http.v2.errors import PREFIX, answer_image_failure, error_responses
-from service.http.v2.examples import INFER_BODY
+from service.http.v2.examples import INFER_EXTRA
 from service.http.v2.lookup import verify_no_query
 from service.http.v2.receive import read_call
 from service.http.v2.wire import InferAnswer
@@ -30,7 +30,7 @@ ERRORS = error_responses(400, 404, 408, 413, 415, 422, 429, 500, 503, 504)
     summary="Read radiographs as tensors",
     response_model=InferAnswer,
     responses=ERRORS,
-    openapi_extra={"requestBody": INFER_BODY},
+    openapi_extra=INFER_EXTRA,
 )
 async def infer(request: Request, name: str) -> Response:
     """The same answers as /v1/predict, as tensors.
@@ -47,7 +47,7 @@ async def infer(request: Request, name: str) -> Response:
     summary="Read radiographs as tensors, by a version",
     response_model=InferAnswer,
     responses=ERRORS,
-    openapi_extra={"requestBody": INFER_BODY},
+    openapi_extra=INFER_EXTRA,
 )
 async def infer_version(request: Request, name: str, version: str) -> Response:
     """As without a version; 404 if that version is not loaded."""

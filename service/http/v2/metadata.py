@@ -29,27 +29,27 @@ router = APIRouter(prefix=PREFIX, tags=["open inference protocol"])
 
 
 @router.get("", summary="Describe the server")
-async def describe_server() -> ServerMetadata:
+async def server_metadata() -> ServerMetadata:
     """Name, version and extensions of the protocol."""
     return ServerMetadata(name=SERVER_NAME, version=__version__, extensions=EXTENSIONS)
 
 
 @router.get("/health/live", summary="Is the process of any use?", responses=error_responses(503))
-async def live(request: Request) -> ServerLive:
+async def server_live(request: Request) -> ServerLive:
     """200 from the first moment to the last; 503 if the process should be replaced."""
     runtime_of(request).stall.verify_live()
     return ServerLive(live=True)
 
 
 @router.get("/health/ready", summary="Are inferences accepted?", responses=error_responses(503))
-async def ready(request: Request) -> ServerReady:
+async def server_ready(request: Request) -> ServerReady:
     """200 once all models are loaded; 503 when draining."""
     runtime_of(request).lifecycle.verify_ready()
     return ServerReady(ready=True)
 
 
 @router.post("/repository/index", summary="List the models", responses=error_responses(503))
-async def index(request: Request) -> list[IndexEntry]:
+async def repository_index(request: Request) -> list[IndexEntry]:
     """All versions of all models: READY if they answer, else LOADING or UNAVAILABLE."""
     return [
         IndexEntry(
@@ -64,7 +64,7 @@ async def index(request: Request) -> list[IndexEntry]:
 
 
 @router.get("/models/{name}", summary="Describe a model", responses=error_responses(404, 503))
-async def describe_model(request: Request, name: str) -> ModelMetadata:
+async def model_metadata(request: Request, name: str) -> ModelMetadata:
     """Its tensors, classes and operating points."""
     return _describe(request, find_model(request, name, None))
 
@@ -74,7 +74,7 @@ async def describe_model(request: Request, name: str) -> ModelMetadata:
     summary="Describe a model of a version",
     responses=error_responses(404, 503),
 )
-async def describe_version(request: Request, name: str, version: str) -> ModelMetadata:
+async def version_metadata(request: Request, name: str, version: str) -> ModelMetadata:
     """Its tensors, classes and operating points."""
     return _describe(request, find_model(request, name, version))
 

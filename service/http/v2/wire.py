@@ -190,3 +190,7 @@ class InferAnswer(Answer):
     id: str | None = None
     parameters: InferAnswerParameters
     outputs: tuple[OutputAnswer, ...]
+
+
+BODIES = (ErrorAnswer, InferRequest)
+"""Those that are read or written by hand, not by FastAPI."""
