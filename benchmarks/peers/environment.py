@@ -11,7 +11,7 @@ from benchmarks.child import MeasureError
 
 PEERS = {"mosec": "mosec==0.9.8", "litserve": "litserve==0.2.19"}
 
-SHARED = ("onnxruntime-gpu", "numpy", "pillow", "pydicom", "pydantic")
+SHARED = ("onnxruntime-gpu", "numpy", "pillow", "imagecodecs", "pydicom", "pydantic")
 """What decodes and runs, in the versions the service has: a peer is not to win or lose by these."""
 
 STAMP = "installed.txt"

@@ -16,7 +16,6 @@ from benchmarks.contest import Figures, LimitFigures, Way, measure_limit, ways
 from benchmarks.files import PHANTOM_COUNT, PHANTOMS, Files, default_originals, find_files
 from benchmarks.limit import LimitPlan
 from benchmarks.options import options_of
-from benchmarks.peers.environment import PEERS, SHARED, requirements
 from benchmarks.rounds import Rounds
 from benchmarks.table import gpu_part
 from benchmarks.tally import OK, Record, summarise
@@ -132,14 +131,6 @@ def test_other_variables_are_refused(text: str, capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit):
         build_parser().parse_args(["run", "--set", text])
     assert "CXR_NAME=value" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("peer", PEERS)
-def test_peers_get_the_versions_the_service_runs(peer: str) -> None:
-    """Decoder and engine are the same to the last digit, and no host is named."""
-    wanted = requirements(peer)
-    assert len(wanted) == 1 + len(SHARED)
-    assert all("==" in one and "/" not in one for one in wanted)
 
 
 def test_buckets_are_measured_one_by_one() -> None:
