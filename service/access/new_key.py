@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from service.access.keys_file import NAME, parse_keys
+from service.access.keys_writing import add_key, as_toml
 from service.access.scopes import SCOPES
 from service.access.watched_file import WatchedFile
 from service.errors import StartupError
@@ -36,6 +37,9 @@ def add_keys_parser(commands: Any) -> None:
     new.add_argument("--expires", type=_time, metavar="T", help="2027-01-31T00:00:00Z, or 90d")
     new.add_argument("--rate-per-s", type=float, metavar="N", help="calls a second")
     new.add_argument("--toml", action="store_true", help="the entry as TOML, not JSON")
+    new.add_argument(
+        "--file", type=Path, help="add the entry to this file of keys, made if it is not there"
+    )
     show = todo.add_parser("show", help="say what a file of keys allows")
     show.add_argument("file", type=Path)
 
@@ -44,16 +48,21 @@ def run_keys(args: argparse.Namespace) -> None:
     """Run the command.
 
     Raises:
-        StartupError: The file cannot be used.
+        StartupError: The file cannot be used. No key was made then.
     """
     if args.todo == "show":
         _show(args.file)
         return
     key, entry = build_key(args.name, args.scope, args.expires, args.rate_per_s)
+    if args.file is not None:
+        add_key(args.file, entry, toml=args.toml or args.file.suffix == ".toml")
     print("The key, shown only now:", file=sys.stderr)
     print(key, flush=True)
+    if args.file is not None:
+        print(f"\nIts entry, with its hash, was added to {args.file}.", file=sys.stderr)
+        return
     print('\nThe entry for "keys" in the file of keys, with its hash:', file=sys.stderr)
-    print(_as_toml(entry) if args.toml else json.dumps(entry))
+    print(as_toml(entry) if args.toml else json.dumps(entry))
 
 
 def build_key(
@@ -85,11 +94,6 @@ def _show(file: Path) -> None:
         state = until if key.is_valid() else f"EXPIRED {key.expires}"
         rate = "" if key.rate_per_s is None else f", {key.rate_per_s:g} calls a second"
         print(f"{key.name}: {' '.join(sorted(key.scopes))}, {state}{rate}")
-
-
-def _as_toml(entry: dict[str, Any]) -> str:
-    # JSON's texts, numbers and lists of texts are TOML's.
-    return "[[keys]]\n" + "\n".join(f"{name} = {json.dumps(v)}" for name, v in entry.items())
 
 
 def _name(text: str) -> str:

@@ -1,0 +1,80 @@
+"""Entries added to a file of keys, by ``python -m service keys new --file``."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from service.access.keys_file import parse_keys
+from service.errors import StartupError
+
+
+def as_toml(entry: dict[str, Any]) -> str:
+    """Give an entry as TOML."""
+    # JSON's texts, numbers and lists of texts are TOML's.
+    return "[[keys]]\n" + "\n".join(f"{name} = {json.dumps(v)}" for name, v in entry.items())
+
+
+def add_key(path: Path, entry: dict[str, Any], *, toml: bool = False) -> None:
+    """Add an entry to a file of keys; one that is not there is made, for its owner's eyes alone.
+
+    The file is replaced whole, so that a running service finds the old one or the new one. It
+    keeps its form, owner and mode.
+
+    Args:
+        path: The file, or a link to it.
+        entry: As :func:`service.access.new_key.build_key` makes it.
+        toml: The form of a new file; else JSON.
+
+    Raises:
+        StartupError: It is no file of keys, has a key of this name, or cannot be written.
+    """
+    target = path.resolve()
+    try:
+        before = _read(target)
+        content = _with(before, entry, toml).encode()
+        parse_keys(content)
+        _replace(target, content)
+    except StartupError as error:
+        raise StartupError(f"{path}: {error}. Nothing was changed.") from None
+    except OSError as error:
+        raise StartupError(f"{path}: {error.strerror}. Nothing was changed.") from None
+
+
+def _read(path: Path) -> str:
+    if not path.exists():
+        return ""
+    if not path.is_file():
+        raise StartupError("it is not a regular file")
+    content = path.read_bytes()
+    parse_keys(content)
+    return content.decode("utf-8-sig")
+
+
+def _with(before: str, entry: dict[str, Any], toml: bool) -> str:
+    if before.lstrip().startswith("{") or not (before or toml):
+        known = json.loads(before)["keys"] if before else []
+        return json.dumps({"keys": [*known, entry]}, indent=2) + "\n"
+    return (before.rstrip() + "\n\n" + as_toml(entry)).lstrip() + "\n"
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Replace a file by rename(2); its successor is 0600 until it has the old one's owner."""
+    number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(number, "wb") as file:
+            file.write(content)
+            if path.exists():
+                former = path.stat()
+                os.fchown(number, former.st_uid, former.st_gid)
+                os.fchmod(number, stat.S_IMODE(former.st_mode))
+            file.flush()
+            os.fsync(number)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
