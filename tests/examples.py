@@ -8,16 +8,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-from export.phantom import draw_phantom, encode_dicom, encode_jpeg, encode_png
 from tests.conftest import REPOSITORY
 
 SERVICE = "127.0.0.1:8000"
 """The service's address as the pages print it."""
 
 
-def blocks(page: str, language: str) -> list[str]:
-    """Give the fenced blocks of a page, by its path in the repository."""
+def blocks(page: str, language: str, section: str = "") -> list[str]:
+    """Give the fenced blocks of a page, by its path in the repository, or of a section of it."""
     text = (REPOSITORY / page).read_text()
+    if section:
+        [text] = re.findall(rf"^## {section}\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
@@ -30,14 +31,6 @@ def links(page: str) -> list[Path]:
         for target in targets
         if not target.startswith(("http", "#"))
     ]
-
-
-def write_examples(folder: Path) -> Path:
-    """Write the files that the examples name."""
-    (folder / "chest.jpeg").write_bytes(encode_jpeg(draw_phantom(0, 0.5)))
-    (folder / "chest.png").write_bytes(encode_png(draw_phantom(1)))
-    (folder / "chest.dcm").write_bytes(encode_dicom(draw_phantom(2, 1.0)))
-    return folder
 
 
 def run_example(command: list[str], folder: Path, **environment: str) -> str:

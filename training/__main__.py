@@ -19,7 +19,8 @@ from training.commands_train import add_train, run_train
 from training.explore.command import add_explore, run_explore
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Give the parser of the command line."""
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
 
@@ -200,7 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0, 1 for an error that is told in one line, 130 when interrupted.
     """
-    parsed = _parser().parse_args(arguments)
+    parsed = build_parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     return run_command(
         lambda: COMMANDS[parsed.command](parsed),

@@ -71,4 +71,4 @@ class KeyRing:
             raise StartupError(error.strerror or "it cannot be read") from None
 
 
-MAKE_ONE = "python -m service keys new --name NAME --scope predict"
+MAKE_ONE = "python -m service keys new --name NAME --scope predict --file FILE"
