@@ -18,7 +18,7 @@ BUNDLES := $(MODELS:%=bundles/%/manifest.json)
 LEARNING := tests/cxr tests/export tests/training tests/benchmarks/test_results.py tests/test_tutorials.py
 PACKAGES := cxr training export service supply
 
-.PHONY: help serve test test-learning test-serving kserve checkers generators check docs format bench bench-gateway soak fuzz crash schemathesis rolling fleet audit sbom licences install bundles lock clean
+.PHONY: help serve test test-learning test-serving kserve checkers generators check docs format bench bench-gateway soak siege fuzz crash schemathesis rolling fleet audit sbom licences install bundles lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -30,6 +30,7 @@ help:
 	@echo 'make bench              measure beside the in-process limit and two peers (about an hour)'
 	@echo 'make bench-gateway      measure the gateway beside other receivers (about ten minutes)'
 	@echo 'make soak               ten minutes at capacity among misbehaving clients'
+	@echo 'make siege              hostile inputs at every door, held against bars (about ten minutes)'
 	@echo 'make fuzz               100,000 damaged files through the readers'
 	@echo 'make schemathesis       ten minutes of requests made from the OpenAPI documents'
 	@echo 'make rolling            replicas behind nginx through updates and kills (about three minutes)'
@@ -105,6 +106,10 @@ bench-gateway: install bundles
 
 soak: install bundles
 	$(BIN)/python -m benchmarks soak $(SOAK)
+
+# SIEGE='--only trailers', for instance; see python -m benchmarks siege --help
+siege: install bundles
+	$(BIN)/python -m benchmarks siege $(SIEGE)
 
 fuzz: install
 	$(BIN)/python -m tests.fuzz $(FUZZ)

@@ -1,4 +1,4 @@
-"""``python -m benchmarks run|gateway|soak|rolling|fleet|results|report``."""
+"""``python -m benchmarks run|gateway|soak|siege|rolling|fleet|results|report``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from benchmarks.child import MeasureError
 from benchmarks.options import SERVING, add_common, add_rounds, add_run, options_of
 from benchmarks.results.parser import add_results
+from benchmarks.siege.command import add_siege, run_siege
 from cxr.errors import CxrError
 
 OK, UNCLEAN, FAILED = 0, 1, 2
@@ -33,6 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_common(soak)
     soak.add_argument("--minutes", type=float, default=10.0)
     soak.add_argument("--model", default="resnet18")
+    add_siege(commands.add_parser("siege", help="hostile inputs at every door, held against bars"))
     rolling = commands.add_parser("rolling", help="replicas through updates, scale-down and kills")
     add_common(rolling)
     rolling.add_argument("--model", default="small_cnn")
@@ -95,6 +97,10 @@ def _soak(given: argparse.Namespace) -> int:
         seen = run_loop(soak_server(server, files.paths, goldens, 60.0 * given.minutes, rough))
     print(json.dumps(seen.as_json() | {"files": files.kind}, indent=1))
     return UNCLEAN if seen.faults else OK
+
+
+def _siege(given: argparse.Namespace) -> int:
+    return OK if run_siege(given) else UNCLEAN
 
 
 def _rolling(given: argparse.Namespace) -> int:
@@ -160,6 +166,7 @@ COMMANDS = {
     "run": _run,
     "gateway": _gateway,
     "soak": _soak,
+    "siege": _siege,
     "rolling": _rolling,
     "fleet": _fleet,
     "results": _results,

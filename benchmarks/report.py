@@ -9,10 +9,12 @@ from typing import Any
 from benchmarks.child import ROOT, MeasureError
 from benchmarks.fleet_page import draw_plots, render_fleet, render_rolling
 from benchmarks.gateway.page import render_gateway
+from benchmarks.siege.page import render as render_siege
 from benchmarks.table import render
 
 PAGE = ROOT / "docs" / "performance.md"
 SCALING = ROOT / "docs" / "scaling.md"
+SIEGE = ROOT / "docs" / "siege.md"
 PLOTS = ROOT / "docs" / "scaling"
 BEGIN = "<!-- {what}: written by `python -m benchmarks report`, not by hand -->"
 END = "<!-- end of {what} -->"
@@ -27,6 +29,9 @@ def write_report(results: Path, page: Path = PAGE) -> None:
     found = json.loads(results.read_text())
     if found.get("kind") in ("fleet", "rolling"):
         _write_scaling(found)
+        return
+    if found.get("kind") == "siege":
+        SIEGE.write_text(insert(SIEGE.read_text(), render_siege(found), "siege"))
         return
     is_gateway = found.get("kind") == "gateway"
     tables = (render_gateway if is_gateway else render)(found)

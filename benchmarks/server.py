@@ -42,6 +42,8 @@ class Server:
         ready_path: Page that answers 200 once it is ready; None: a prediction is tried.
         sample: A file to try.
         port: To listen on; any free one if 0.
+        log: File that gets what it writes to standard output; None: nobody does.
+        patience_s: How long it may take to be ready.
     """
 
     def __init__(
@@ -54,25 +56,29 @@ class Server:
         ready_path: str | None,
         sample: bytes,
         port: int = 0,
+        log: Path | None = None,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self.name = name
         self.target = Target(HOST, port or free_port(), target_path)
         self.start_s = 0.0
         self._ready_path = ready_path
         self._sample = sample
+        self._patience_s = patience_s
         # What it says is kept in a file: a full pipe would stop it.
         self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by stop
         started_s = time.perf_counter()
-        self.process = subprocess.Popen(
-            [part.replace("{port}", str(self.target.port)) for part in command],
-            cwd=ROOT,
-            env=dict(env),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=self._said,
-            text=True,
-            start_new_session=True,  # so that it can be ended with all its workers
-        )
+        with (log or Path(os.devnull)).open("a") as written:
+            self.process = subprocess.Popen(
+                [part.replace("{port}", str(self.target.port)) for part in command],
+                cwd=ROOT,
+                env=dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=written,
+                stderr=self._said,
+                text=True,
+                start_new_session=True,  # so that it can be ended with all its workers
+            )
         try:
             self._wait_ready(started_s)
         except BaseException:
@@ -94,14 +100,14 @@ class Server:
         path = self._ready_path
         target = Target(HOST, self.target.port, path or self.target.path)
         request = build_request(target, None if path else self._sample)
-        while time.perf_counter() - started_s < PATIENCE_S:
+        while time.perf_counter() - started_s < self._patience_s:
             if self.process.poll() is not None:
                 raise MeasureError(f"{self.name} ended with {self.process.returncode}: {self.said}")
             if is_answered(target, request):
                 self.start_s = time.perf_counter() - started_s
                 return
             time.sleep(POLL_S)
-        raise MeasureError(f"{self.name} was not ready after {PATIENCE_S:.0f} s: {self.said}")
+        raise MeasureError(f"{self.name} was not ready after {self._patience_s:.0f} s: {self.said}")
 
     @property
     def said(self) -> str:

@@ -1,0 +1,1 @@
+"""Hostile inputs at every door of a service and a gateway of its own."""

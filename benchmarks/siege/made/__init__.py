@@ -1,0 +1,1 @@
+"""Hostile inputs, made in code: bytes that cost whoever reads them without bounds."""
