@@ -23,7 +23,8 @@ from export.phantom import draw_phantom, encode_dicom
 from tests.conftest import REPOSITORY
 from tests.cxr.dicom_encodings import CODECS, LOSSY, NATIVE, Edit, edited
 from tests.cxr.dicom_encodings import in_syntax as in_syntax_of
-from tests.fuzz import build_seeds, read_damaged
+from tests.fuzz import read_inputs
+from tests.fuzzing.damaged import DAMAGED
 
 PHANTOM = draw_phantom(5)[:256, :256]
 FRAMES: dict[str, tuple[Edit, ...]] = {**{n: (e,) for n, e in CODECS.items()}, **LOSSY}
@@ -212,6 +213,6 @@ def test_damaged_files_raise_nothing_but_our_errors(
 ) -> None:
     """The short form of ``make fuzz``."""
     with caplog.at_level(logging.INFO):
-        read = read_damaged(build_seeds(), 750, first)
+        read = read_inputs(DAMAGED, 750, first)
     assert 0 < read < 750
     assert caplog.records == []

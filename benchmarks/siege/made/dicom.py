@@ -200,7 +200,7 @@ def empty_items(count: int, syntax: str = DEFLATED) -> bytes:
 def plain_elements(count: int, syntax: str = DEFLATED) -> bytes:
     """Give an object with so many empty elements, each with a tag of its own."""
     # Counters hardly deflate: more effort takes a minute and gains nothing.
-    return radiograph(extra=_numbered(count), syntax=syntax, effort=1)
+    return radiograph(extra=numbered(count), syntax=syntax, effort=1)
 
 
 def repeated_element(count: int, syntax: str = DEFLATED) -> bytes:
@@ -250,7 +250,7 @@ def _pieces(one: bytes, count: int) -> list[bytes]:
     return [one * at_once] * whole + [one * rest] * bool(rest)
 
 
-def _numbered(count: int) -> Iterable[bytes]:
+def numbered(count: int) -> Iterable[bytes]:
     """Give empty LO elements of odd groups with ascending tags, one piece a group."""
     kind = np.dtype([("group", "<u2"), ("element", "<u2"), ("vr", "S2"), ("length", "<u2")])
     group = FIRST_PRIVATE
