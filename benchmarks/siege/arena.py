@@ -1,27 +1,26 @@
-"""What the attacks run against: services and gateways of their own, started and ended here."""
+"""Where attacks take place: services and gateways of their own are started and ended here."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Self
 
 from benchmarks.child import MeasureError
-from benchmarks.connection import Target
 from benchmarks.process import usage_of
-from benchmarks.server import PATIENCE_S, Server, free_port, service_environment
-from benchmarks.siege.clients import Reply, fetch, post
+from benchmarks.server import PATIENCE_S, free_port
+from benchmarks.siege.attacked import Attacked
+from benchmarks.siege.clients import fetch, post
 from benchmarks.siege.made.dicom import radiograph
 from benchmarks.siege.made.pictures import sound_jpeg
 from benchmarks.siege.measure import wait_idle
 from benchmarks.siege.row import MIB
-from benchmarks.siege.stow import related
 from benchmarks.siege.watchers import AE_TITLE, OK, Honest
 
 KEY = "siege-key"
@@ -29,99 +28,8 @@ SERVICE = {"CXR_EXPLAIN": "off", "CXR_PROVIDER": "cpu"}
 LEFT_OVER_BYTES = 48 * MIB  # what a server may have kept of an attack and still be attacked again
 
 
-class Attacked(Server):
-    """A server with limited address space, its log and its port of DIMSE, if it has one.
-
-    Args:
-        name: What messages call it.
-        arguments: Behind ``python -m service``.
-        settings: CXR_* variables.
-        limit_bytes: Of its address space, so that an attack cannot take the machine's memory.
-        log: Where its log goes.
-        dimse_port: Its port of DIMSE, 0 for none.
-        patience_s: How long it may take to be ready.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        arguments: list[str],
-        settings: dict[str, str],
-        *,
-        limit_bytes: int,
-        log: Path,
-        dimse_port: int = 0,
-        patience_s: float = PATIENCE_S,
-    ) -> None:
-        self.dimse_port, self.log = dimse_port, log
-        limited = ["/bin/sh", "-c", 'ulimit -v "$0" && exec "$@"', str(limit_bytes >> 10)]
-        super().__init__(
-            name,
-            [*limited, sys.executable, "-m", "service", *arguments],
-            service_environment(settings),
-            target_path="/v1/predict",
-            ready_path="/health/ready",
-            sample=b"",
-            log=log,
-            patience_s=patience_s,
-        )
-
-    def stop(self) -> None:
-        """End it at once: what it may still be doing is of no use to anybody."""
-        self.process.kill()
-        super().stop()
-
-    @property
-    def pid(self) -> int:
-        """Of its process."""
-        return self.process.pid
-
-    @property
-    def port(self) -> int:
-        """Of HTTP."""
-        return self.target.port
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether it runs."""
-        return self.process.poll() is None
-
-    def at(self, path: str) -> Target:
-        """Give where a path of its is."""
-        return Target(self.target.host, self.port, path)
-
-    def events(self) -> list[dict[str, Any]]:
-        """Give the lines of its log."""
-        lines = self.log.read_text(errors="replace").splitlines()
-        return [json.loads(line) for line in lines if line.startswith("{")]
-
-    def metrics(self) -> dict[str, float]:
-        """Give its metrics, those of one name with other labels added up."""
-        reply = fetch(self.at("/metrics"), 10.0)
-        found: dict[str, float] = {}
-        for line in reply.answer.body.decode().splitlines() if reply.answer else ():
-            name, _, value = line.rpartition(" ")
-            if name and not line.startswith("#"):
-                name = name.partition("{")[0]
-                found[name] = found.get(name, 0.0) + float(value)
-        return found
-
-    def send_objects(self, objects: list[bytes]) -> list[Reply]:
-        """Store objects by STOW-RS, each by itself."""
-        replies = []
-        for one in objects:
-            kind, body = related([one])
-            replies.append(post(self.at("/dicomweb/studies"), body, 30.0, Content_Type=kind))
-        return replies
-
-    def jobs(self) -> list[dict[str, Any]]:
-        """Give a gateway's jobs with their deliveries, the oldest first."""
-        listed = fetch(self.at("/v1/jobs?limit=500"), 10.0).document.get("jobs", [])
-        return [fetch(self.at(f"/v1/jobs/{one['id']}"), 10.0).document for one in reversed(listed)]
-
-
 class Arena:
-    """Starts what is attacked.
+    """Starts what is attacked, between entering and leaving it.
 
     Args:
         bundles: Folder of bundles.
@@ -145,11 +53,24 @@ class Arena:
         self._settings = settings
         self._kept: Attacked | None = None
         self._kept_bytes = 0
+        self._folder = tempfile.TemporaryDirectory(prefix="siege-")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._end_shared()
+        self._folder.cleanup()
 
     @contextmanager
     def folder(self) -> Iterator[Path]:
         """Give a folder for one attack."""
-        with tempfile.TemporaryDirectory(prefix="siege-") as path:
+        with tempfile.TemporaryDirectory(dir=self._folder.name) as path:
             yield Path(path)
 
     @contextmanager
@@ -165,9 +86,8 @@ class Arena:
     def shared_service(self) -> Iterator[Attacked]:
         """Give a service that lets everybody in, the one of the attack before if it is well."""
         if self._kept is None or not self._is_well(self._kept):
-            self.end()
-            # In no folder of an attack: it may live longer.
-            self._kept = self._start(Path(tempfile.mkdtemp(prefix="siege-")) / "log", None, {})
+            self._end_shared()
+            self._kept = self._start(Path(self._folder.name) / "log", None, {})
             warm_up(self._kept)
             self._kept_bytes = usage_of(self._kept.pid).rss_bytes
         yield self._kept
@@ -207,8 +127,7 @@ class Arena:
             and usage_of(server.pid).rss_bytes < self._kept_bytes + LEFT_OVER_BYTES
         )
 
-    def end(self) -> None:
-        """End the service that is shared."""
+    def _end_shared(self) -> None:
         if self._kept is not None:
             self._kept.stop()
             self._kept = None

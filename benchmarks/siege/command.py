@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
+import sys
 from pathlib import Path
 
 from benchmarks.options import add_common
@@ -41,14 +43,13 @@ def run_siege(given: argparse.Namespace) -> bool:
     if given.list:
         print("\n".join(f"{row.key:24} {row.family:9} {row.title}" for row in rows))
         return True
-    arena = Arena(
-        given.bundles.resolve(),
-        given.model,
-        int(given.limit_gib * (1 << 30)),
-        given.patience,
-        dict(given.set),
-    )
-    results = run(arena, rows)
+    # Told to end, it ends its servers: they are in sessions of their own.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    limit_bytes = int(given.limit_gib * (1 << 30))
+    settings = dict(given.set)
+    bundles = given.bundles.resolve()
+    with Arena(bundles, given.model, limit_bytes, given.patience, settings) as arena:
+        results = run(arena, rows)
     given.out.write_text(json.dumps(results, indent=1) + "\n")
     print(render(results))
     return not any(row["misses"] for row in results["rows"])

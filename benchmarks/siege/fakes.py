@@ -159,5 +159,5 @@ class Archive(Fake):
 
     def _store(self, exchange: Exchange, body: bytes) -> None:
         objects = split(exchange.headers["content-type"], body)
-        exchange.give(200, stored(objects))
         self.studies += [uid_of(one, STUDY_INSTANCE) for one in objects]
+        exchange.give(200, stored(objects))

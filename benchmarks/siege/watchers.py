@@ -19,8 +19,6 @@ from typing import Any
 from benchmarks.child import read_plan, say, wait_for_go
 from benchmarks.connection import Target
 from benchmarks.siege.clients import fetch, post
-from benchmarks.siege.made.dicom import ROOT, radiograph
-from benchmarks.siege.made.pictures import sound_jpeg
 from benchmarks.siege.stow import related
 
 LIVE_EVERY_S = 0.02
@@ -100,6 +98,8 @@ def asker(honest: Honest) -> Callable[[int], str]:
         health = Target("127.0.0.1", honest.port, "/health")
         return lambda number: _failure(fetch(health, HONEST_TIMEOUT_S, **keys))
     if honest.kind == "stow":
+        from benchmarks.siege.made.dicom import ROOT, radiograph
+
         studies = Target("127.0.0.1", honest.port, "/dicomweb/studies")
 
         def stow(number: int) -> str:
@@ -109,6 +109,8 @@ def asker(honest: Honest) -> Callable[[int], str]:
             return _failure(post(studies, body, HONEST_TIMEOUT_S, Content_Type=kind, **keys))
 
         return stow
+    from benchmarks.siege.made.pictures import sound_jpeg
+
     predict = Target("127.0.0.1", honest.port, "/v1/predict")
     picture = sound_jpeg()
     return lambda number: _failure(post(predict, picture, HONEST_TIMEOUT_S, **keys))

@@ -242,14 +242,11 @@ def test_attack_on_the_real_process(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(watch, "CALM_S", 0.3)
     monkeypatch.setattr(watch, "SETTLE_S", 0.3)
     make_bundle(tmp_path, "resnet18")
-    arena = Arena(tmp_path, "resnet18", 4 << 30, 10.0, {})
     bars = Bars(cpu_s=5.0, memory_mib=200, live_ms=20_000, slow_s=20.0, statuses=("200",))
     row = Row("sound", "files", "a sound picture", attack_with(pictures.sound_jpeg, bars), bars)
-    try:
+    with Arena(tmp_path, "resnet18", 4 << 30, 10.0, {}) as arena:
         done = attack(arena, row)
         refused = attack(arena, Row("held", "files", "", attack_with(bytes, PARSED), HELD))
-    finally:
-        arena.end()
     seen = done["seen"]
     assert done["misses"] == []
     assert set(seen["answers"]) == {"200"}

@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
-from benchmarks.siege.arena import Arena, Attacked, until
+from benchmarks.siege.arena import Arena, until
+from benchmarks.siege.attacked import Attacked
 from benchmarks.siege.clients import ask, head
 from benchmarks.siege.fakes import Archive, Exchange, Fake, read_all
 from benchmarks.siege.made import answers

@@ -7,7 +7,8 @@ import shutil
 from pathlib import Path
 
 from benchmarks.child import MeasureError
-from benchmarks.siege.arena import Arena, Attacked, honest_predictions, until
+from benchmarks.siege.arena import Arena, honest_predictions, until
+from benchmarks.siege.attacked import Attacked
 from benchmarks.siege.clients import fetch
 from benchmarks.siege.row import Bars, Row, Sighting
 from benchmarks.siege.watch import watching

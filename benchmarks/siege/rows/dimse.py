@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from benchmarks.connection import Target
-from benchmarks.siege.arena import Arena, Attacked
+from benchmarks.siege.arena import Arena
+from benchmarks.siege.attacked import Attacked
 from benchmarks.siege.clients import connect, converse, is_closed
 from benchmarks.siege.measure import threads_of
 from benchmarks.siege.row import MIB, Bars, Row, Sighting

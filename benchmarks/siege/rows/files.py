@@ -6,7 +6,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from benchmarks.connection import Target
-from benchmarks.siege.arena import Arena, Attacked, honest_predictions
+from benchmarks.siege.arena import Arena, honest_predictions
+from benchmarks.siege.attacked import Attacked
 from benchmarks.siege.clients import Reply, post
 from benchmarks.siege.made import dicom, pictures
 from benchmarks.siege.measure import Cost, wait_idle

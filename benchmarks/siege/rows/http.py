@@ -10,7 +10,8 @@ from contextlib import ExitStack
 from itertools import chain
 
 from benchmarks.connection import HEAD_END, Target, parse_answer
-from benchmarks.siege.arena import KEY, Arena, Attacked, honest_predictions, write_keys
+from benchmarks.siege.arena import KEY, Arena, honest_predictions, write_keys
+from benchmarks.siege.attacked import Attacked
 from benchmarks.siege.clients import (
     RECEIVED_AT_ONCE,
     Reply,

@@ -10,7 +10,8 @@ from typing import Any
 
 from benchmarks.child import MeasureError
 from benchmarks.server import free_port
-from benchmarks.siege.arena import Arena, Attacked, until
+from benchmarks.siege.arena import Arena, until
+from benchmarks.siege.attacked import Attacked
 from benchmarks.siege.clients import post
 from benchmarks.siege.fakes import Archive, Exchange, Fake, read_all
 from benchmarks.siege.made.dicom import DIGITAL_XRAY, ROOT, radiograph
