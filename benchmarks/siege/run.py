@@ -11,11 +11,12 @@ from benchmarks.child import MeasureError
 from benchmarks.machine import describe_machine
 from benchmarks.siege.arena import Arena
 from benchmarks.siege.row import Row, Sighting, misses
-from benchmarks.siege.rows import access, archives, bundles, dimse, files, http, inbox
+from benchmarks.siege.rows import access, archives, bodies, bundles, dimse, files, http, inbox
 
 ROWS: tuple[Row, ...] = (
     *files.ROWS,
     *http.ROWS,
+    *bodies.ROWS,
     *dimse.ROWS,
     *archives.ROWS,
     *inbox.ROWS,

@@ -236,6 +236,15 @@ def long_rle(segment_bytes: int, side: int = 512) -> bytes:
     return radiograph(syntax=RLE, rows=side, columns=side, pixel_data=encapsulated(head + runs))
 
 
+def empty_fragments(count: int) -> bytes:
+    """Give an object whose pixels are fragments that hold nothing."""
+    head = tag(PIXEL_DATA) + b"OB\0\0" + struct.pack("<I", UNDEFINED)
+    return radiograph(
+        syntax=JPEG_BASELINE,
+        pixel_data=b"".join((head, *_pieces(item(), count), SEQUENCE_DELIMITER)),
+    )
+
+
 def in_dicom(jpeg: bytes, side: int) -> bytes:
     """Give an object around a progressive JPEG."""
     return radiograph(

@@ -151,6 +151,11 @@ ROWS = (
         "nested-sequences", "DICOM, 100,000 sequences in one another",
         lambda: dicom.nested_sequences(100_000),
     ),
+    _row(
+        "empty-fragments", "DICOM, 2 million empty fragments of pixels",
+        lambda: dicom.empty_fragments(2_000_000),
+        Bars(cpu_s=0.15, memory_mib=64, statuses=REFUSALS),
+    ),
     _gateway_row(
         "gateway-empty-items", "the gateway: DICOM, deflated, 2 million empty items",
         lambda: dicom.empty_items(2_000_000),
