@@ -53,7 +53,7 @@ def read_request(data: bytes) -> bool:
 
 async def _converse(data: bytes) -> bool:
     loop = asyncio.get_running_loop()
-    config = uvicorn.Config(_answer, log_config=None, lifespan="off")
+    config = uvicorn.Config(_answer, log_config=None, access_log=False, lifespan="off")
     config.load()
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
