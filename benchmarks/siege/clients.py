@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import select
 import socket
 import time
@@ -13,6 +14,8 @@ from typing import Any
 from benchmarks.connection import HEAD_END, Answer, Target, parse_answer
 
 RECEIVED_AT_ONCE = 1 << 16
+SOURCES = tuple(f"127.0.0.{number}" for number in range(2, 10))
+"""Addresses of loopback the silent ones come from: no bound on one address may be all there is."""
 CONNECT_S = 5.0
 
 
@@ -169,3 +172,22 @@ def is_closed(wire: socket.socket) -> bool:
     except OSError:
         return True
     return True
+
+
+def closing_s(wires: list[socket.socket], longest_s: float) -> list[float | None]:
+    """Give when the server closed each connection, in seconds from now; None if it did not."""
+    began_s = time.monotonic()
+    found: list[float | None] = [None] * len(wires)
+    while None in found and time.monotonic() - began_s < longest_s:
+        for number, wire in enumerate(wires):
+            if found[number] is None and is_closed(wire):
+                found[number] = time.monotonic() - began_s
+        time.sleep(0.25)
+    return found
+
+
+def allow_files(count: int) -> None:
+    """Let this process open so many files and connections, if its hard limit does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))

@@ -17,9 +17,9 @@ from benchmarks.siege.watchers import Honest
 
 MODULE = "benchmarks.siege.watchers"
 USUAL = Bars()
-CALM_S = 1.5
+CALM_S = 1.0
 LATE_MS = 20.0
-SETTLE_S = 3.0
+SETTLE_S = 2.0
 """Watched once the attack is over, so that what it left behind is seen, too."""
 
 

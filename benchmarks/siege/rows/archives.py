@@ -23,7 +23,7 @@ OBJECTS = 12
 HEALTHY_S = 10.0
 """Within which a healthy archive has everything, whatever others do."""
 
-PULL_TIMEOUT_S = 12.0
+PULL_TIMEOUT_S = 8.0
 PULLS = 45
 ANSWER_BYTES = 3_000_000_000
 GZIP_BYTES = 1 << 30
@@ -92,12 +92,13 @@ def attack_pulls(arena: Arena) -> Sighting:
 Behaviour = Callable[[Exchange, bytes], None]
 
 
-def attack_answer(behave: Behaviour) -> Callable[[Arena], Sighting]:
+def attack_answer(behave: Behaviour, timeout_s: float = 60) -> Callable[[Arena], Sighting]:
     """Give an attack by an archive's answer to STOW-RS."""
 
     def attack(arena: Arena) -> Sighting:
         with Fake(behave) as archive, Fake(read_all) as service:
             settings = {"service_url": service.url, "destinations": f"archive={archive.url}"}
+            settings["delivery_timeout_s"] = str(timeout_s)
             seen = _answered(arena, settings, lambda job: (job.get("deliveries") or [{}])[0])
             asked = [one.get("accept-encoding", "") for one in archive.headers]
         seen.facts["Accept-Encoding: identity"] = bool(asked) and set(asked) == {"identity"}
@@ -180,6 +181,11 @@ def give_gzip(exchange: Exchange, body: bytes) -> None:
     exchange.give(200, answers.gzip_bomb(GZIP_BYTES), Content_Encoding="gzip")
 
 
+def trickle(exchange: Exchange, body: bytes) -> None:
+    """Answer a byte at a time, each in good time."""
+    exchange.trickle(answers.deep_json(500), 0.5)
+
+
 def give_deep(exchange: Exchange, body: bytes) -> None:
     """Answer with nothing but brackets."""
     exchange.give(200, answers.deep_json(DEPTH))
@@ -218,6 +224,13 @@ ROWS = (
         FAMILY,
         "an archive's answer: Infinity",
         attack_answer(give_infinity),
+        USUAL,
+    ),
+    Row(
+        "answer-trickle",
+        FAMILY,
+        "an archive's answer that trickles",
+        attack_answer(trickle, 5),
         USUAL,
     ),
     Row(

@@ -7,14 +7,14 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from benchmarks.connection import Target
 from benchmarks.siege.arena import Arena
 from benchmarks.siege.attacked import Attacked
-from benchmarks.siege.clients import connect, converse, is_closed
+from benchmarks.siege.clients import SOURCES, closing_s, connect, converse, is_closed
 from benchmarks.siege.measure import threads_of
 from benchmarks.siege.row import MIB, Bars, Row, Sighting
 from benchmarks.siege.watch import watching
@@ -22,14 +22,12 @@ from benchmarks.siege.watchers import AE_TITLE, Honest
 
 FAMILY = "DIMSE"
 SILENT = 200
-SOURCES = tuple(f"127.0.0.{number}" for number in range(2, 10))
-"""Addresses of loopback the silent ones come from: no bound on one address may be all there is."""
-
 SILENT_S = 40.0
 """After which one without an association must be closed: the timeout of ACSE, 30 s, and some."""
 
 THREADS = 64
-WATCHED_S = 12.0
+ASSOCIATIONS = 16  # the default of CXR_GATEWAY_DIMSE_MAX_ASSOCIATIONS
+WATCHED_S = 8.0
 ENDLESS = 0xFFFFFFFF
 POURED_BYTES = 512 * MIB
 ASSOCIATE_RQ, P_DATA_TF = 0x01, 0x04
@@ -95,6 +93,22 @@ def attack_pdu(arena: Arena) -> Sighting:
     return seen
 
 
+def attack_idle(arena: Arena) -> Sighting:
+    """Hold as many associations as there may be, from one address, and ask for nothing."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(arena.folder())
+        gateway = stack.enter_context(arena.gateway(folder))
+        honest = (Honest("echo", gateway.dimse_port),)
+        seen = stack.enter_context(watching(gateway, honest, USUAL))
+        held = []
+        for _ in range(ASSOCIATIONS):
+            with suppress(OSError):
+                held.append(stack.enter_context(_associate(gateway)))
+        time.sleep(WATCHED_S)
+        seen.answers = [f"{sum(map(is_closed, held))} of {ASSOCIATIONS} closed"]
+    return seen
+
+
 def _endless_pdu(kind: int) -> Iterator[bytes]:
     yield struct.pack(">BBI", kind, 0, ENDLESS)
     piece = bytes(MIB)
@@ -131,18 +145,6 @@ def _dimse(server: Attacked) -> Target:
 
 def _or_never(closed_s: float | None) -> float:
     return SILENT_S if closed_s is None else closed_s
-
-
-def closing_s(wires: list[socket.socket], longest_s: float) -> list[float | None]:
-    """Give when the server closed each connection, in seconds from now; None if it did not."""
-    began_s = time.monotonic()
-    found: list[float | None] = [None] * len(wires)
-    while None in found and time.monotonic() - began_s < longest_s:
-        for number, wire in enumerate(wires):
-            if found[number] is None and is_closed(wire):
-                found[number] = time.monotonic() - began_s
-        time.sleep(0.25)
-    return found
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:
@@ -182,5 +184,9 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
 ROWS = (
     Row("tls-silent", FAMILY, "DIMSE over TLS: one silent connection", attack_tls, USUAL),
     Row("silent-connections", FAMILY, f"{SILENT} silent connections", attack_silent, USUAL),
+    Row(
+        "idle-associations", FAMILY, f"{ASSOCIATIONS} associations from one address, idle",
+        attack_idle, USUAL,
+    ),
     Row("endless-pdu", FAMILY, "PDUs that declare 4 GiB", attack_pdu, USUAL),
-)
+)  # fmt: skip

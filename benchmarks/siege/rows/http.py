@@ -7,15 +7,18 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from itertools import chain
+from itertools import chain, repeat
 
 from benchmarks.connection import HEAD_END, Target, parse_answer
 from benchmarks.siege.arena import KEY, Arena, honest_predictions, write_keys
 from benchmarks.siege.attacked import Attacked
 from benchmarks.siege.clients import (
     RECEIVED_AT_ONCE,
+    SOURCES,
     Reply,
+    allow_files,
     ask,
+    closing_s,
     connect,
     converse,
     head,
@@ -42,6 +45,8 @@ REFUSED_S = 30.0
 """After which the connection of a refused body must be closed, however it trickles."""
 
 TRICKLE_S = 0.5
+SILENT = 1500
+PIPELINED_BYTES, PIPELINED_S = 100 * MIB, 8.0
 SETTINGS = "AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA"
 """HTTP2-Settings as Java's client sends them."""
 
@@ -104,9 +109,7 @@ def attack_declared(arena: Arena) -> Sighting:
         pool = stack.enter_context(ThreadPoolExecutor(CONNECTIONS))
         wires = [stack.enter_context(_declare(server.target)) for _ in range(CONNECTIONS)]
         nothing: Iterator[bytes] = iter(())
-        replies = list(
-            pool.map(lambda wire: converse(wire, nothing, SLOWEST_S, to_the_end=True), wires)
-        )
+        replies = list(pool.map(lambda wire: converse(wire, nothing, SLOWEST_S), wires))
         add(seen, replies)
         seen.sent_bytes = SENT_OF_DECLARED
         given_up = [reply.answer is not None or reply.ending == "closed" for reply in replies]
@@ -124,6 +127,44 @@ def _declare(target: Target) -> socket.socket:
             return wire
         wire.close()
     return connect(target)
+
+
+def attack_silent(arena: Arena) -> Sighting:
+    """Open many connections and say nothing."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(arena.folder())
+        server = stack.enter_context(arena.service(folder))
+        seen = stack.enter_context(watching(server, honest_predictions(server), USUAL))
+        allow_files(2 * SILENT)
+        sources = [SOURCES[number % len(SOURCES)] for number in range(SILENT)]
+        opened = [_try_connect(server.target, source) for source in sources]
+        wires = [stack.enter_context(wire) for wire in opened if wire is not None]
+        closed = [end for end in closing_s(wires, SLOWEST_S) if end is not None]
+        seen.answers = [f"{len(closed)} of {len(wires)} closed"]
+        seen.notes.append(f"last closed after {max(closed, default=SLOWEST_S):.0f} s")
+        seen.facts[f"all closed within {SLOWEST_S:.0f} s"] = len(closed) == len(wires)
+    return seen
+
+
+def _try_connect(target: Target, source: str) -> socket.socket | None:
+    try:
+        return connect(target, source)
+    except OSError:  # the backlog is full, or it was refused: so much the better for the server
+        return None
+
+
+def attack_pipelined(arena: Arena) -> Sighting:
+    """Send requests one behind another for some seconds, without waiting for an answer."""
+    with (
+        arena.folder() as folder,
+        arena.service(folder) as server,
+        watching(server, honest_predictions(server), USUAL) as seen,
+    ):
+        request = head(server.at("/health/live"), "GET")
+        pieces = repeat(request * (MIB // len(request)), PIPELINED_BYTES // MIB)
+        reply = ask(server.target, pieces, PIPELINED_S, to_the_end=True)
+        seen.sent_bytes, seen.answers = reply.sent_bytes, [str(reply)]
+    return seen
 
 
 def attack_upgrade(arena: Arena) -> Sighting:
@@ -230,6 +271,8 @@ ROWS = (
         "declared-bodies", FAMILY, "8 connections declare 64 MiB and send 140 bytes",
         attack_declared, USUAL,
     ),
+    Row("http-silent", FAMILY, f"{SILENT} silent connections", attack_silent, USUAL),
+    Row("pipelined", FAMILY, "requests without end behind one another", attack_pipelined, USUAL),
     Row("h2c-upgrade", FAMILY, "Upgrade: h2c with a body", attack_upgrade, USUAL),
     Row("trickle", FAMILY, "bodies that trickle after their refusal", attack_trickle, USUAL),
 )  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -31,6 +33,7 @@ COMMITTED, FAILED = 1, 2
 WARNINGS = frozenset({"warning", "error", "critical"})
 USUAL = Bars(memory_mib=64)
 LEVELS = (0, 40)
+TOLD = re.compile("stray|quarantin")  # metrics of files that no job knows
 HEAD_BYTES = 1000
 
 
@@ -64,6 +67,7 @@ def attack_emptied(arena: Arena) -> Sighting:
         for file in (folder / "spool").glob("inbox.sqlite3*"):
             file.unlink()
         (folder / "spool" / "inbox.sqlite3").touch()
+        _cut_one(folder / "spool" / "objects")
         (folder / "log").write_text("")
         try:
             with (
@@ -71,7 +75,7 @@ def attack_emptied(arena: Arena) -> Sighting:
                 watching(gateway, (Honest("health", gateway.port),), USUAL) as seen,
             ):
                 told = _warnings(gateway)
-                counted = {n: v for n, v in gateway.metrics().items() if "quarantin" in n and v}
+                counted = {n: v for n, v in gateway.metrics().items() if TOLD.search(n) and v}
                 seen.facts["counted, for an alert"] = bool(counted)
         except MeasureError as error:  # to refuse to start keeps everything, too
             seen, told = Sighting(), [str(error).strip().splitlines()[-1]]
@@ -82,6 +86,12 @@ def attack_emptied(arena: Arena) -> Sighting:
         seen.facts["every confirmed object kept"] = kept == confirmed == OBJECTS
         seen.facts["told"] = bool(told)
     return seen
+
+
+def _cut_one(objects: Path) -> None:
+    """Leave only the half of an object: what cannot be taken up must be put aside."""
+    file = min(objects.iterdir())
+    os.truncate(file, file.stat().st_size // 2)
 
 
 def attack_commitment(arena: Arena) -> Sighting:
