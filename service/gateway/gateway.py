@@ -28,6 +28,7 @@ from service.gateway.errors import InsufficientStorageError
 from service.gateway.held_associations import HeldAssociations
 from service.gateway.inbox import Inbox
 from service.gateway.intake import Intake
+from service.gateway.known_state import KnownState
 from service.gateway.leases import Leasing
 from service.gateway.ledger import Ledger
 from service.gateway.outbox import Outbox
@@ -87,7 +88,8 @@ class Gateway:
         leasing = Leasing(owner, settings.lease_s)
         names = [destination.name for destination in settings.destination_list]
         self.signals = Signals()
-        self.metrics = GatewayMetrics(self._read_state)
+        self.known_state = KnownState(self._read_state)
+        self.metrics = GatewayMetrics(self.known_state.last)
         self._inbox = Inbox(self.database, self.spool, leasing, names)
         self.ledger = Ledger(self.database, self.spool)
         self._strays = Strays(self.database, self.spool, self.signals, self.metrics.stray_settled)
@@ -187,6 +189,7 @@ class Gateway:
             self._reports.release_all(of_everybody=True)
             self.spool.sweep_incoming(0.0)
             self._left = self._strays.find(0.0)  # before anything new comes
+        self.known_state.refresh()
         settings = self.settings
         self._spawn("analyst", self._analyst.run, settings.analysis_workers)
         self._spawn("courier", self._deliveries.run, 1)

@@ -163,6 +163,7 @@ class GatewaySettings(AccessSettings):
     wado_url: str = Field(
         "", description="DICOMweb base that POST /v1/studies/{uid}:analyze pulls from."
     )
+    max_pulls: int = Field(16, ge=1, le=256, description="Studies pulled at a time; more get 429.")
     wado_token_file: str = Field("", description="File of the bearer token shown to it.")
     pull_max_s: float = Field(
         900, ge=1, le=86_400, description="Longest time for a whole study to come from it."

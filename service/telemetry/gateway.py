@@ -97,6 +97,11 @@ QUARANTINED = Metric(
     "gauge",
     "Files put aside in the spool's folder `quarantine`, for an operator.",
 )
+STATE_AGE = Metric(
+    "cxr_gateway_state_age_seconds",
+    "gauge",
+    "Age of the gauges before; it grows while the database or the disk does not tell.",
+)
 
 GATEWAY_METRICS = (
     REQUESTS,
@@ -114,13 +119,14 @@ GATEWAY_METRICS = (
     SPOOL_IS_OPEN,
     STRAYS,
     QUARANTINED,
+    STATE_AGE,
 )
 """All of them, in the order of the documentation."""
 
 
 @dataclass(frozen=True)
 class GatewayState:
-    """What is read from a gateway when its metrics are asked for.
+    """What is read from a gateway for its health and metrics.
 
     Attributes:
         jobs: How many, by state.
@@ -128,6 +134,7 @@ class GatewayState:
         free_bytes: Of the spool's disk.
         is_accepting: Whether that is enough.
         quarantined: Files put aside.
+        age_s: Since when all this is known.
     """
 
     jobs: Mapping[str, int] = field(default_factory=dict)
@@ -135,6 +142,7 @@ class GatewayState:
     free_bytes: int = 0
     is_accepting: bool = True
     quarantined: int = 0
+    age_s: float = 0.0
 
 
 class GatewayMetrics(MetricsPage):
@@ -202,3 +210,4 @@ def _gauges_of(state: GatewayState) -> Iterator[GaugeValues]:
     yield SPOOL_FREE, [((), state.free_bytes)]
     yield SPOOL_IS_OPEN, [((), state.is_accepting)]
     yield QUARANTINED, [((), state.quarantined)]
+    yield STATE_AGE, [((), state.age_s)]

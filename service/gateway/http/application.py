@@ -24,6 +24,7 @@ from service.gateway.gateway import Gateway
 from service.gateway.http import health, jobs, stow, studies
 from service.gateway.http.middleware import SCOPE_KEY, GatewayMiddleware, request_id_of
 from service.gateway.http.problems import answer_error, gateway_responses
+from service.gateway.http.threads import STORING, Outlook, Pulls, Threads
 from service.http.access import AccessMiddleware
 from service.http.documented import DocumentedApplication
 from service.http.problems import (
@@ -78,6 +79,9 @@ def build_gateway_app(
         lifespan=lifespan,
     )
     app.state.gateway = gateway
+    app.state.storing = Threads(STORING)
+    app.state.pulls = Pulls(gateway.settings.max_pulls)
+    app.state.outlook = Outlook(gateway.known_state)
     app.state.access, app.state.routes = access, GATEWAY_ROUTES
     for module in (stow, studies, jobs, health):
         app.include_router(module.router)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from fastapi import APIRouter
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 import service.http
 from cxr import __version__
 from service.answers import StatusAnswer
-from service.gateway.http.context import gateway_of
+from service.gateway.http.context import gateway_of, look
 from service.gateway.http.problems import gateway_responses
 from service.http.pages import PAGE_HEADERS
 from service.lifecycle import State as LifecycleState
@@ -32,20 +32,24 @@ class GatewayHealth(BaseModel):
     jobs: dict[str, int]
     oldest_job_s: float
     free_bytes: int
+    age_s: float = Field(
+        description="Age of the three above; it grows while the database or the disk does not tell."
+    )
 
 
 @router.get("/health", summary="Summarise the state")
-def health(request: Request) -> GatewayHealth:
-    """State and backlog, of all gateways that share the inbox."""
-    gateway = gateway_of(request)
-    backlog = gateway.ledger.backlog()
+async def health(request: Request) -> GatewayHealth:
+    """State and backlog, of all gateways that share the inbox, as last known."""
+    gateway = await look(request)
+    known = gateway.known_state.last()
     return GatewayHealth(
         status=gateway.lifecycle.state,
         version=__version__,
         uptime_s=round(gateway.lifecycle.uptime_s, 3),
-        jobs=backlog.counts,
-        oldest_job_s=round(backlog.oldest_s, 3),
-        free_bytes=gateway.spool.free_bytes,
+        jobs=dict(known.jobs),
+        oldest_job_s=round(known.oldest_s, 3),
+        free_bytes=known.free_bytes,
+        age_s=round(known.age_s, 3),
     )
 
 
@@ -68,9 +72,9 @@ async def ready(request: Request) -> StatusAnswer:
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
-def metrics(request: Request) -> Response:
+async def metrics(request: Request) -> Response:
     """Prometheus text."""
-    return Response(gateway_of(request).metrics.render(), media_type=CONTENT_TYPE)
+    return Response((await look(request)).metrics.render(), media_type=CONTENT_TYPE)
 
 
 @router.get("/docs/problems", include_in_schema=False)

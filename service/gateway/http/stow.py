@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 from typing import Any
 
@@ -17,8 +16,9 @@ from service.gateway import stow_answer
 from service.gateway.errors import InsufficientStorageError, UnreadableObjectError
 from service.gateway.gateway import Gateway
 from service.gateway.header import read_header
-from service.gateway.http.context import gateway_of
+from service.gateway.http.context import gateway_of, storing_of
 from service.gateway.http.problems import gateway_responses
+from service.gateway.http.threads import Threads
 from service.gateway.receiving import ReceivedParts
 from service.gateway.spool import RETRY_FULL_S, Staged
 from service.gateway.stow_answer import Failed, Stored
@@ -75,17 +75,19 @@ async def store_study(study_instance_uid: str, request: Request) -> Response:
 
 
 async def _store(request: Request, study: str | None) -> Response:
-    gateway = gateway_of(request)
-    gateway.verify_accepting()
+    gateway, storing = gateway_of(request), storing_of(request)
+    await storing.run(gateway.verify_accepting)
     try:
-        return await _receive(request, gateway, study)
+        return await _receive(request, gateway, storing, study)
     except OSError as error:
         if error.errno not in FULL:
             raise
         raise InsufficientStorageError(NO_ROOM, RETRY_FULL_S) from None
 
 
-async def _receive(request: Request, gateway: Gateway, study: str | None) -> Response:
+async def _receive(
+    request: Request, gateway: Gateway, storing: Threads, study: str | None
+) -> Response:
     settings = gateway.settings
     stored: list[Stored] = []
     failed: list[Failed] = []
@@ -93,9 +95,7 @@ async def _receive(request: Request, gateway: Gateway, study: str | None) -> Res
     with ReceivedParts(gateway.spool, content_type, settings.max_instance_bytes) as parts:
         chunks = receive_body(request, settings.max_body_bytes, BodyRate.of(settings))
         async for chunk in chunks:
-            for staged in parts.write(chunk):
-                with staged:
-                    one = await asyncio.to_thread(_take, gateway, staged, study)
+            for one in await storing.run(_take_whole, gateway, parts, chunk, study):
                 if isinstance(one, Stored):
                     stored.append(one)
                 else:
@@ -109,6 +109,17 @@ async def _receive(request: Request, gateway: Gateway, study: str | None) -> Res
     status = 200 if not failed else 202 if stored else 409
     answer = stow_answer.build_stow_answer(stored, failed)
     return JSONResponse(answer, status, media_type=stow_answer.MEDIA_TYPE)
+
+
+def _take_whole(
+    gateway: Gateway, parts: ReceivedParts, chunk: bytes, study: str | None
+) -> list[Stored | Failed]:
+    """Write a piece of the body, and take the objects that it completes."""
+    taken = []
+    for staged in parts.write(chunk):
+        with staged:
+            taken.append(_take(gateway, staged, study))
+    return taken
 
 
 def _take(gateway: Gateway, staged: Staged, study: str | None) -> Stored | Failed:

@@ -9,9 +9,10 @@ from starlette.requests import Request
 
 from service.errors import InvalidRequestError
 from service.gateway.errors import SourceUnavailableError
+from service.gateway.gateway import Gateway
 from service.gateway.header import UID_FORM
 from service.gateway.http.answers import PulledAnswer
-from service.gateway.http.context import gateway_of
+from service.gateway.http.context import gateway_of, pulls_of
 from service.gateway.http.problems import gateway_responses
 from service.gateway.pull import pull_study
 
@@ -22,17 +23,21 @@ router = APIRouter(prefix="/v1/studies", tags=["studies"])
     "/{study_instance_uid}:analyze",
     status_code=202,
     summary="Pull and analyse a study",
-    responses=gateway_responses(400, 404, 413, 502, 503, 507),
+    responses=gateway_responses(400, 404, 413, 429, 502, 503, 507),
 )
-def analyze_study(study_instance_uid: str, request: Request) -> PulledAnswer:
+async def analyze_study(study_instance_uid: str, request: Request) -> PulledAnswer:
     """Fetch the study by WADO-RS. Answered once its objects are safely in the inbox."""
+    if len(study_instance_uid) > 64 or not UID_FORM.fullmatch(study_instance_uid):
+        raise InvalidRequestError("The Study Instance UID is malformed.")
     gateway = gateway_of(request)
+    return await pulls_of(request).run(lambda: _pull(gateway, study_instance_uid))
+
+
+def _pull(gateway: Gateway, study_instance_uid: str) -> PulledAnswer:
     gateway.verify_accepting()
     settings = gateway.settings
     if not settings.wado_url:
         raise SourceUnavailableError("No source is configured: set CXR_GATEWAY_WADO_URL.")
-    if len(study_instance_uid) > 64 or not UID_FORM.fullmatch(study_instance_uid):
-        raise InvalidRequestError("The Study Instance UID is malformed.")
     taken = list(
         pull_study(
             settings.wado_url,
