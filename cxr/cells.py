@@ -50,7 +50,10 @@ class Cells:
         if not padding[between[[0, -1]]].any() and ((steps >= 0).all() or (steps <= 0).all()):
             return _ends(values[between[[0, -1]]])
         occurs = np.zeros(len(values), dtype=np.bool_)
-        occurs[self.places[np.bincount(self.pixels.ravel(), minlength=len(self.places)) > 0]] = True
+        seen = np.zeros(len(self.places), dtype=np.bool_)
+        for top in range(0, len(self.pixels), ROWS_AT_ONCE):  # as an index, a cell takes 8 bytes
+            seen[self.pixels[top : top + ROWS_AT_ONCE]] = True
+        occurs[self.places[seen]] = True
         kept = occurs & ~padding
         return _ends(values[kept if kept.any() else occurs])
 

@@ -6,10 +6,12 @@ header declares. Both are looked at here before any of them runs.
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass, replace
 
 from cxr.errors import ImageTooLargeError, UnreadableImageError
+from cxr.jpeg_markers import Stream, verify_markers
 
 CUT = "The DICOM pixel data are truncated or corrupt. Send the complete original object."
 
@@ -21,6 +23,9 @@ _JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a length: 
 _SCAN, _JFIF, _ADOBE = 0xDA, 0xE0, 0xEE
 _TILE_PART, _CODING, _COMPONENT_CODING = 0xFF90, 0xFF52, 0xFF53
 _DATA, _END_OF_STREAM = 0xFF93, 0xFFD9
+
+_JPEG_2000_BEGIN = re.compile(re.escape(JPEG_2000_START))
+_TAIL_BYTES = 4096
 
 MAX_TILES = 4096  # of 128 x 128 pixels are as many as 64 million pixels have
 MAX_BLOCKS = 1 << 20  # code blocks and precincts: some hundred bytes of the decoder's for each
@@ -50,7 +55,7 @@ class Header:
     is_ycc: bool | None = None
 
 
-def read_jpeg(stream: bytes) -> Header:
+def read_jpeg(stream: Stream) -> Header:
     """Read the header of a JPEG or JPEG-LS codestream and see that it ends.
 
     Args:
@@ -58,9 +63,11 @@ def read_jpeg(stream: bytes) -> Header:
 
     Raises:
         UnreadableImageError: It is neither, or has no size, scan or end.
+        ImageTooLargeError: It has too many scans or segments.
     """
-    if not stream.startswith(JPEG_START) or not stream.rstrip(b"\0\xff").endswith(END):
+    if stream[:3] != JPEG_START or not _ends(stream, b"\0\xff"):
         raise UnreadableImageError(CUT)
+    verify_markers(stream)
     found: Header | None = None
     is_jfif, transform = False, None
     position = 2
@@ -75,9 +82,9 @@ def read_jpeg(stream: bytes) -> Header:
                 raise UnreadableImageError(CUT)
             bits, height, width, components = struct.unpack(">BHHB", body[:6])
             found = Header(width, height, components, bits)
-        elif marker == _JFIF and body.startswith(b"JFIF\0"):
+        elif marker == _JFIF and body[:5] == b"JFIF\0":
             is_jfif = True
-        elif marker == _ADOBE and body.startswith(b"Adobe") and len(body) >= 12:
+        elif marker == _ADOBE and body[:5] == b"Adobe" and len(body) >= 12:
             transform = body[11]
         elif marker == _SCAN:
             break
@@ -89,7 +96,7 @@ def read_jpeg(stream: bytes) -> Header:
     return replace(found, is_ycc=is_ycc)
 
 
-def _jpeg_marker(stream: bytes, position: int) -> tuple[int, int]:
+def _jpeg_marker(stream: Stream, position: int) -> tuple[int, int]:
     """Give the marker at a position and the position behind it; 0xFF may be repeated."""
     if stream[position : position + 1] != b"\xff":
         raise UnreadableImageError(CUT)
@@ -100,7 +107,7 @@ def _jpeg_marker(stream: bytes, position: int) -> tuple[int, int]:
     return stream[position], position + 1
 
 
-def read_jpeg_2000(stream: bytes) -> Header:
+def read_jpeg_2000(stream: Stream) -> Header:
     """Read the header of a JPEG 2000 codestream and see that all tile parts are there.
 
     Args:
@@ -110,7 +117,7 @@ def read_jpeg_2000(stream: bytes) -> Header:
         UnreadableImageError: It is none, or a tile part or the end is missing.
         ImageTooLargeError: Its tiles, precincts or code blocks are too many to hold.
     """
-    if not stream.startswith(JPEG_2000_START) or len(stream) < 51:
+    if stream[:4] != JPEG_2000_START or len(stream) < 51:
         raise UnreadableImageError(CUT)
     width, height, left, top, tile_width, tile_height, tile_left, tile_top, count = struct.unpack(
         ">8IH", stream[8:42]
@@ -130,7 +137,7 @@ def read_jpeg_2000(stream: bytes) -> Header:
     return Header(columns, rows, count, (stream[42] & 0x7F) + 1, bool(stream[42] & 0x80))
 
 
-def _verify_tile_parts(stream: bytes, samples: int) -> None:
+def _verify_tile_parts(stream: Stream, samples: int) -> None:
     """Walk the main header and then the tile parts by their lengths (T.800 A.4.2) to the end."""
     position = 2
     while True:
@@ -147,7 +154,7 @@ def _verify_tile_parts(stream: bytes, samples: int) -> None:
         (part_bytes,) = struct.unpack(">I", _exactly(stream, position + 6, 4))
         _verify_tile_header(stream, position + 12, samples)
         if part_bytes == 0:  # it reaches to the end
-            if not stream.rstrip(b"\0").endswith(END):
+            if not _ends(stream, b"\0"):
                 raise UnreadableImageError(CUT)
             return
         if part_bytes < 14:
@@ -157,7 +164,7 @@ def _verify_tile_parts(stream: bytes, samples: int) -> None:
             return
 
 
-def _verify_tile_header(stream: bytes, position: int, samples: int) -> None:
+def _verify_tile_header(stream: Stream, position: int, samples: int) -> None:
     while True:
         marker, length = struct.unpack(">HH", _exactly(stream, position, 4))
         if marker == _DATA:
@@ -169,7 +176,7 @@ def _verify_tile_header(stream: bytes, position: int, samples: int) -> None:
         position += 2 + length
 
 
-def _verify_blocks(segment: bytes, marker: int, samples: int) -> None:
+def _verify_blocks(segment: Stream, marker: int, samples: int) -> None:
     """Bound the code blocks and precincts of a COD or COC segment (T.800 A.6.1, A.6.2)."""
     style = segment[2:3] if marker == _CODING else segment[3:4]
     start = 7 if marker == _CODING else 4
@@ -190,7 +197,25 @@ def _verify_blocks(segment: bytes, marker: int, samples: int) -> None:
         )
 
 
-def _exactly(stream: bytes, position: int, count: int) -> bytes:
+def find_jpeg_2000(stream: Stream) -> int:
+    """Give where a JPEG 2000 codestream begins; 0 if there is none."""
+    found = _JPEG_2000_BEGIN.search(stream)
+    return 0 if found is None else found.start()
+
+
+def _ends(stream: Stream, padding: bytes) -> bool:
+    """Whether a stream ends with its last marker and then nothing but padding."""
+    end = len(stream)
+    while end > 0:
+        tail = bytes(stream[max(end - _TAIL_BYTES, 0) : end]).rstrip(padding)
+        if tail:
+            at = max(end - _TAIL_BYTES, 0) + len(tail)
+            return bytes(stream[max(at - len(END), 0) : at]) == END
+        end -= _TAIL_BYTES
+    return False
+
+
+def _exactly(stream: Stream, position: int, count: int) -> Stream:
     found = stream[position : position + count]
     if len(found) != count:
         if found[:2] == END:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from cxr import dicom, raster
 from cxr.errors import ImageTooLargeError, UnsupportedMediaError
+from cxr.exhaustion import told_as_too_large
 from cxr.image import DecodedImage, Window
 
 JPEG_MAGIC = b"\xff\xd8\xff"
@@ -23,6 +24,11 @@ SNIFF_BYTES = DICOM_PREAMBLE_BYTES + len(DICOM_MAGIC)
 
 
 DEFAULT_MAX_PIXELS = 64_000_000  # four times the largest detectors made (about 16 Mpx)
+
+
+PIXEL_BYTES = 4
+"""Memory that decoding may take for each pixel of the largest image, beside the file: an operator
+can reckon with ``PIXEL_BYTES * max_pixels`` for each image that is decoded at a time."""
 
 
 @dataclass(frozen=True)
@@ -42,18 +48,35 @@ class DecodeOptions:
     reduce_to_px: int = 448  # twice the networks' input: 0.2 grey levels from full size
     window: Window | None = None
 
-    def verify_pixels(self, width: int, height: int, frames: int = 1) -> None:
+    def verify_pixels(
+        self, width: int, height: int, frames: int = 1, bytes_per_pixel: int = PIXEL_BYTES
+    ) -> None:
         """Refuse a declared size over the limit, before anything is allocated for it.
+
+        Args:
+            width: In pixels.
+            height: In pixels.
+            frames: How many there are.
+            bytes_per_pixel: Memory that decoding takes for each pixel, beside the file. What
+                needs more than ``PIXEL_BYTES`` may have fewer pixels accordingly.
 
         Raises:
             ImageTooLargeError: Over the limit.
         """
-        if width * height * frames > self.max_pixels:
-            raise ImageTooLargeError(
-                f"The image declares {width} x {height} pixels"
-                + (f" in {frames} frames" if frames > 1 else "")
-                + f"; at most {self.max_pixels} pixels are accepted. Send a smaller image."
+        most = self.max_pixels * PIXEL_BYTES // max(bytes_per_pixel, PIXEL_BYTES)
+        if width * height * frames <= most:
+            return
+        raise ImageTooLargeError(
+            f"The image declares {width} x {height} pixels"
+            + (f" in {frames} frames" if frames > 1 else "")
+            + f"; at most {most} pixels are accepted"
+            + (
+                ". Send a smaller image."
+                if most == self.max_pixels
+                else " in this encoding, which takes more memory than others to decode. Send a "
+                "smaller image, or DICOM with uncompressed pixels in grey."
             )
+        )
 
 
 DEFAULT_OPTIONS = DecodeOptions()
@@ -89,7 +112,8 @@ def decode_image(data: bytes, options: DecodeOptions = DEFAULT_OPTIONS) -> Decod
 
     Raises:
         UnsupportedMediaError: Another format, or a transfer syntax no decoder here reads.
-        ImageTooLargeError: More pixels declared than ``options.max_pixels``.
+        ImageTooLargeError: More pixels declared than ``options.max_pixels``, more than is read of
+            anything else, or no memory for them.
         UnreadableImageError: Truncated or corrupt.
         UnsupportedDicomError: A DICOM object that is not one single-frame radiograph.
     """
@@ -99,6 +123,7 @@ def decode_image(data: bytes, options: DecodeOptions = DEFAULT_OPTIONS) -> Decod
             "The content is not a JPEG, PNG or DICOM Part 10 file. Send one of these."
         )
     digest = hashlib.sha256(data).hexdigest()
-    if kind == "dicom":
-        return dicom.decode_dicom(data, digest, options.verify_pixels, options.window)
-    return raster.decode_raster(data, kind, digest, options.verify_pixels, options.reduce_to_px)
+    with told_as_too_large():
+        if kind == "dicom":
+            return dicom.decode_dicom(data, digest, options.verify_pixels, options.window)
+        return raster.decode_raster(data, kind, digest, options.verify_pixels, options.reduce_to_px)

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-import pydicom
 from pydicom.dataset import FileDataset
 
 from cxr.codestream import CUT
 from cxr.dicom_attributes import PALETTE, verify_header
+from cxr.dicom_cells import cells_bytes
 from cxr.dicom_colour import render_colour, render_palette
+from cxr.dicom_file import DicomFile
 from cxr.dicom_header import facts_of, header_warnings
 from cxr.dicom_pixels import stored_values
-from cxr.dicom_size import verify_inflated_size
 from cxr.errors import InputError, UnreadableImageError
 from cxr.grayscale import render_gray
 from cxr.image import DecodedImage, Window
-from cxr.silence import silence
-
-silence("pydicom")
-pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 PIXEL_DATA_TAG = b"\xe0\x7f\x10\x00"  # as it stands in little endian files
 IN_COLOUR = "The DICOM object is in colour; it was converted to grey."
@@ -31,7 +26,7 @@ IN_COLOUR = "The DICOM object is in colour; it was converted to grey."
 def decode_dicom(
     data: bytes,
     sha256: str,
-    verify_pixels: Callable[[int, int, int], None],
+    verify_pixels: Callable[..., None],
     window: Window | None = None,
 ) -> DecodedImage:
     """Decode one single-frame radiograph.
@@ -40,11 +35,12 @@ def decode_dicom(
         data: The whole Part 10 file.
         sha256: Digest of ``data``, copied to the result.
         verify_pixels: Called with columns, rows and frames before anything is allocated for
-            them; raises to refuse.
+            them, then with the bytes a pixel takes; raises to refuse.
         window: Shown through instead of the object's own VOI, if it is monochrome.
 
     Raises:
         UnreadableImageError: Truncated or corrupt.
+        ImageTooLargeError: More than is read here, of pixels or of anything else.
         UnsupportedDicomError: No pixels, several frames, or a pixel format no radiograph has.
         UnsupportedMediaError: A transfer syntax that no decoder here reads.
     """
@@ -61,16 +57,18 @@ def decode_dicom(
 def _decode(
     data: bytes,
     sha256: str,
-    verify_pixels: Callable[[int, int, int], None],
+    verify_pixels: Callable[..., None],
     window: Window | None,
 ) -> DecodedImage:
-    verify_inflated_size(data)
-    ds = _read(data)
-    if "PixelData" not in ds and PIXEL_DATA_TAG in data:
+    file = DicomFile(data)
+    if file.pixels_at is None and PIXEL_DATA_TAG in data:
         raise UnreadableImageError(CUT)
-    rows, columns, notes = verify_header(ds, verify_pixels)
+    ds = _header_of(file)
+    rows, columns, notes = verify_header(ds, file.pixels_at is not None, verify_pixels)
     facts = facts_of(ds)
-    stored = stored_values(ds)
+    is_encapsulated = ds.file_meta.TransferSyntaxUID.is_encapsulated
+    pixels = file.pixel_data(len(data) if is_encapsulated else cells_bytes(ds))
+    stored = stored_values(ds, pixels)
     image = DecodedImage(
         pixels=np.empty((0, 0), np.uint8),
         format="dicom",
@@ -91,9 +89,9 @@ def _decode(
     return replace(image, pixels=gray.pixels, warnings=warnings, display=gray.display)
 
 
-def _read(data: bytes) -> FileDataset:
+def _header_of(file: DicomFile) -> FileDataset:
     try:
-        return pydicom.dcmread(io.BytesIO(data))
+        return file.header()
     except MemoryError:
         raise
     except Exception:  # a parser's, whichever the bytes led it to

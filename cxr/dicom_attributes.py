@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from pydicom.dataset import Dataset, FileDataset
 
+from cxr.dicom_pixels import decoding_bytes
 from cxr.dicom_syntaxes import BY_UID
 from cxr.dicom_values import BLANKS, integer_of, is_absent, name_of, text_of
 from cxr.errors import UnreadableImageError, UnsupportedDicomError, UnsupportedMediaError
@@ -18,7 +19,7 @@ UNCOMPRESSED = "Send the image uncompressed (1.2.840.10008.1.2.1)."
 
 
 def verify_header(
-    ds: FileDataset, verify_pixels: Callable[[int, int, int], None]
+    ds: FileDataset, has_pixels: bool, verify_pixels: Callable[..., None]
 ) -> tuple[int, int, tuple[str, ...]]:
     """Verify that a dataset describes one frame that can be read, before it is.
 
@@ -26,7 +27,9 @@ def verify_header(
 
     Args:
         ds: Is changed.
-        verify_pixels: Called with columns, rows and frames; raises to refuse.
+        has_pixels: Whether pixel data follow it.
+        verify_pixels: Called with columns, rows and frames, then with the bytes a pixel takes;
+            raises to refuse.
 
     Returns:
         Rows, columns, and sentences on the attributes that were absent.
@@ -36,8 +39,9 @@ def verify_header(
             another.
         UnsupportedDicomError: No pixels, several frames, or a pixel format no radiograph has.
         UnsupportedMediaError: A transfer syntax that no decoder here reads.
+        ImageTooLargeError: Decoding would take too much memory.
     """
-    if "PixelData" not in ds:
+    if not has_pixels:
         raise UnsupportedDicomError(
             "The DICOM object holds no pixel data. Send an image object, not a report or document."
         )
@@ -52,6 +56,7 @@ def verify_header(
         )
     notes = _complete_samples(ds)
     _verify_syntax(ds)
+    verify_pixels(columns, rows, 1, decoding_bytes(ds))
     return rows, columns, notes
 
 

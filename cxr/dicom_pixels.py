@@ -8,14 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.encaps import encapsulate, generate_fragments
-from pydicom.pixels.utils import pixel_array
 
-from cxr.codestream import CUT, JPEG_2000_START, Header, read_jpeg, read_jpeg_2000
+from cxr.codestream import CUT, Header, find_jpeg_2000, read_jpeg, read_jpeg_2000
+from cxr.dicom_cells import frame_of, native_cells, run_length_cells, samples_of
+from cxr.dicom_file import PixelData
 from cxr.dicom_syntaxes import BY_UID, JPEG, JPEG_2000, RLE, Codec
 from cxr.errors import InputError, UnreadableImageError
-
-_OFFSET_TABLES = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
 
 
 @dataclass(frozen=True)
@@ -36,45 +34,42 @@ class Stored:
     is_ycc: bool = False
 
 
-def stored_values(ds: Dataset) -> Stored:
+def decoding_bytes(ds: Dataset) -> int:
+    """Return the most bytes of memory that a pixel of a verified header takes, beside the file."""
+    codec = BY_UID[ds.file_meta.TransferSyntaxUID].codec
+    samples = samples_of(ds)
+    if codec is not None:
+        return codec.gray_bytes if samples == 1 else codec.colour_bytes
+    return samples * -(-int(ds.BitsAllocated) // 8) + 2  # its cells, a segment or grey, and strips
+
+
+def stored_values(ds: Dataset, pixels: PixelData) -> Stored:
     """Read the one frame of a dataset whose header was verified.
+
+    Args:
+        ds: The header.
+        pixels: Its pixel data.
 
     Raises:
         UnreadableImageError: Truncated, corrupt, or another size than the dataset's.
-        ImageTooLargeError: JPEG 2000 of too many tiles or blocks.
+        ImageTooLargeError: JPEG 2000 of too many tiles or blocks, or too many fragments.
     """
     syntax = BY_UID[ds.file_meta.TransferSyntaxUID]
     try:
-        if syntax.codec is None:
-            return _stored_by_pydicom(ds, is_rle=syntax.uid == RLE)
-        return _decoded(ds, syntax.codec, _only_frame(ds), is_lossy=syntax.is_lossy)
+        if syntax.codec is not None:
+            return _decoded(ds, syntax.codec, frame_of(pixels), is_lossy=syntax.is_lossy)
+        values = (run_length_cells if syntax.uid == RLE else native_cells)(ds, pixels)
     except (InputError, MemoryError):
         raise
     except Exception:  # each decoder has its own exceptions
         raise UnreadableImageError(CUT) from None
-
-
-def _only_frame(ds: Dataset) -> bytes:
-    """Join all fragments: of one frame no offset table is needed, and many are wrong."""
-    fragments = generate_fragments(ds.PixelData)
-    next(fragments)  # the Basic Offset Table (PS3.5 A.4)
-    return b"".join(fragments)
-
-
-def _stored_by_pydicom(ds: Dataset, *, is_rle: bool) -> Stored:
-    if is_rle:
-        for keyword in _OFFSET_TABLES:
-            ds.pop(keyword, None)
-        ds.PixelData = encapsulate([_only_frame(ds)], has_bot=False)
-    plugin = "pydicom" if is_rle else ""
-    values = pixel_array(ds, raw=True, decoding_plugin=plugin, correct_unused_bits=False)
-    bits = int(ds.BitsStored if values.ndim == 3 else ds.BitsAllocated)
+    bits = int(ds.BitsAllocated if values.ndim == 2 else ds.BitsStored)
     return Stored(values, bits, is_ycc=ds.PhotometricInterpretation.startswith("YBR_FULL"))
 
 
-def _decoded(ds: Dataset, codec: Codec, frame: bytes, *, is_lossy: bool) -> Stored:
+def _decoded(ds: Dataset, codec: Codec, frame: memoryview, *, is_lossy: bool) -> Stored:
     if codec.family == JPEG_2000:
-        frame = frame[max(frame.find(JPEG_2000_START), 0) :]  # some wrap it in a JP2 file
+        frame = frame[find_jpeg_2000(frame) :]  # some wrap it in a JP2 file
         header = read_jpeg_2000(frame)
     else:
         header = read_jpeg(frame)
@@ -83,7 +78,7 @@ def _decoded(ds: Dataset, codec: Codec, frame: bytes, *, is_lossy: bool) -> Stor
             "The compressed frame declares another size than the DICOM attributes Rows and "
             "Columns. Send the original object."
         )
-    if header.components not in (1, 3) or header.components != ds.SamplesPerPixel:
+    if header.components not in (1, 3) or header.components != samples_of(ds):
         raise UnreadableImageError(
             "The compressed frame has another number of colours than the DICOM attribute "
             "SamplesPerPixel. Send the original object."
@@ -98,7 +93,7 @@ def _decoded(ds: Dataset, codec: Codec, frame: bytes, *, is_lossy: bool) -> Stor
     return Stored(values, header.bits, overshoots)
 
 
-def _decoded_colours(ds: Dataset, codec: Codec, frame: bytes, header: Header) -> Stored:
+def _decoded_colours(ds: Dataset, codec: Codec, frame: memoryview, header: Header) -> Stored:
     colours = {}
     if codec.family == JPEG:  # told what it holds, the decoder gives RGB
         labelled_rgb = ds.PhotometricInterpretation == "RGB"

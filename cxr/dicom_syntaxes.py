@@ -25,11 +25,15 @@ class Codec:
         family: Which headers its codestreams have.
         decode: Bytes of one codestream to its samples.
         library: Behind ``decode``, with its licence.
+        gray_bytes: Most memory it takes for each pixel, with what it gives, measured.
+        colour_bytes: The same of three samples a pixel.
     """
 
     family: str
     decode: Callable[..., NDArray[Any]]
     library: str
+    gray_bytes: int
+    colour_bytes: int
 
 
 @dataclass(frozen=True)
@@ -49,10 +53,10 @@ class Syntax:
     is_lossy: bool = False
 
 
-_JPEG = Codec(JPEG, jpeg8_decode, "libjpeg-turbo (IJG, BSD-3-Clause)")
-_LOSSLESS = Codec(JPEG_LOSSLESS, jpeg8_decode, "libjpeg-turbo (IJG, BSD-3-Clause)")
-_JPEG_LS = Codec(JPEG_LS, jpegls_decode, "CharLS (BSD-3-Clause)")
-_JPEG_2000 = Codec(JPEG_2000, jpeg2k_decode, "OpenJPEG (BSD-2-Clause)")
+_JPEG = Codec(JPEG, jpeg8_decode, "libjpeg-turbo (IJG, BSD-3-Clause)", 5, 10)
+_LOSSLESS = Codec(JPEG_LOSSLESS, jpeg8_decode, "libjpeg-turbo (IJG, BSD-3-Clause)", 4, 8)
+_JPEG_LS = Codec(JPEG_LS, jpegls_decode, "CharLS (BSD-3-Clause)", 4, 8)
+_JPEG_2000 = Codec(JPEG_2000, jpeg2k_decode, "OpenJPEG (BSD-2-Clause)", 8, 17)
 
 RLE = "1.2.840.10008.1.2.5"
 
@@ -82,8 +86,11 @@ BY_UID = {syntax.uid: syntax for syntax in READ}
 
 def syntaxes_table() -> str:
     """Give the transfer syntaxes as a table in Markdown."""
-    rows = [
-        f"| `{s.uid}` | {s.name} | {s.codec.library if s.codec else 'pydicom (MIT)'} |\n"
-        for s in READ
-    ]
+    rows = [f"| `{s.uid}` | {s.name} | {_reader_of(s)} |\n" for s in READ]
     return "| UID | transfer syntax | read by |\n|---|---|---|\n" + "".join(rows)
+
+
+def _reader_of(syntax: Syntax) -> str:
+    if syntax.codec is not None:
+        return syntax.codec.library
+    return "imagecodecs (BSD-3-Clause)" if syntax.uid == RLE else "NumPy (BSD-3-Clause)"

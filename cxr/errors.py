@@ -5,7 +5,7 @@
     CxrError
     ├── InputError                 the fault of what was given; safe to tell its sender
     │   ├── UnsupportedMediaError  not an image or DICOM, or no decoder here reads it
-    │   ├── ImageTooLargeError     more pixels declared than allowed; nothing was decoded
+    │   ├── ImageTooLargeError     more pixels, or more of anything else, than is read
     │   ├── UnreadableImageError   truncated or corrupt
     │   ├── UnsupportedDicomError  no pixels, several frames, wrong modality
     │   └── ImageOutOfScopeError   readable, but not a picture the model may be asked about
@@ -34,7 +34,7 @@ class UnsupportedMediaError(InputError):
 
 
 class ImageTooLargeError(InputError):
-    """The header declares more pixels than the limit. Raised before any pixel is decoded."""
+    """More pixels, or more of anything else, than is read. Raised before it is paid for."""
 
 
 class UnreadableImageError(InputError):

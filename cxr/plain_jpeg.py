@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-from cxr.errors import ImageTooLargeError, UnsupportedMediaError
+from cxr.errors import UnsupportedMediaError
 
 SIZED = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}  # T.81 table B.1, T.87
 BARE = frozenset({0x01, *range(0xD0, 0xD9), 0xFF})  # without a length: TEM, RST, SOI; fill bytes
@@ -18,8 +19,6 @@ KINDS = {
 }
 """Of a file by itself, viewers read none of these; within DICOM some are."""
 
-BYTES_PER_PIXEL = 4  # of what the header declares: decoding may take as many
-FREE_BYTES = 64 * 1024 * 1024  # and as much in any case
 COEFFICIENT_BYTES = 2
 PICTURE_BYTES = {1: 3, 3: 5, 4: 9}  # of a decoded pixel by its components, with its grey copy
 
@@ -94,25 +93,14 @@ def _frame_of(marker: int, body: bytes) -> JpegFrame | None:
     return JpegFrame(width, height, body[5], samples, marker == PROGRESSIVE)
 
 
-def verify_memory(frame: JpegFrame | None, width: int, height: int) -> None:
-    """Refuse a picture whose decoding takes more memory than its size is worth.
+def bytes_per_pixel(frame: JpegFrame, width: int, height: int) -> int:
+    """Return how many bytes of memory a declared pixel of a file takes to decode, at most.
 
     Args:
         frame: Its header.
         width: Columns it will be decoded to, at a reduced scale or not.
         height: Rows likewise.
-
-    Raises:
-        ImageTooLargeError: It takes more than ``BYTES_PER_PIXEL`` and more than ``FREE_BYTES``.
     """
-    if frame is None:
-        return
-    pixels = frame.width * frame.height
-    held = COEFFICIENT_BYTES * frame.samples_per_pixel * pixels if frame.is_buffered else 0.0
-    taken = held + PICTURE_BYTES.get(frame.components, 9) * width * height
-    if taken > max(FREE_BYTES, BYTES_PER_PIXEL * pixels):
-        raise ImageTooLargeError(
-            f"The JPEG file of {frame.width} x {frame.height} pixels takes "
-            f"{taken / max(pixels, 1):.0f} bytes of memory a pixel; at most {BYTES_PER_PIXEL} are "
-            "given to a picture of this size. Send it in grey, baseline instead of progressive."
-        )
+    pixels = max(frame.width * frame.height, 1)
+    held = COEFFICIENT_BYTES * frame.samples_per_pixel if frame.is_buffered else 0.0
+    return math.ceil(held + PICTURE_BYTES.get(frame.components, 9) * width * height / pixels)

@@ -30,7 +30,7 @@ DEEP = (8, 16)  # of the other colour types
 
 CUT = "The PNG file is truncated or corrupt. Send the complete original file."
 
-MAX_CHUNKS = 65_536  # a file of 64 MiB in the 8 KiB chunks that libpng writes has 8,192
+MAX_CHUNKS = 16_384  # a file of 64 MiB in the 8 KiB chunks that libpng writes has 8,192
 MAX_WIDTH = 1_000_000  # libpng's own
 STRIP_BYTES = 1 << 20
 INPUT_BYTES = 1 << 16  # given to zlib at once: what it leaves over is copied

@@ -10,7 +10,8 @@ from PIL import Image
 
 from cxr.errors import InputError, UnreadableImageError
 from cxr.image import DecodedImage, GrayImage
-from cxr.plain_jpeg import read_jpeg_frame, verify_memory
+from cxr.jpeg_markers import verify_markers
+from cxr.plain_jpeg import bytes_per_pixel, read_jpeg_frame
 from cxr.png import decode_png
 from cxr.silence import silence
 
@@ -38,7 +39,7 @@ def decode_raster(
     data: bytes,
     kind: str,
     sha256: str,
-    verify_pixels: Callable[[int, int], None],
+    verify_pixels: Callable[..., None],
     reduce_to_px: int,
 ) -> DecodedImage:
     """Decode a JPEG or PNG file.
@@ -51,13 +52,14 @@ def decode_raster(
         data: The whole file.
         kind: ``jpeg`` or ``png``.
         sha256: Digest of ``data``, copied to the result.
-        verify_pixels: Called with width and height before decoding; raises to refuse.
+        verify_pixels: Called with width and height before decoding, then with a frame and the
+            bytes a pixel takes; raises to refuse.
         reduce_to_px: Smallest side a reduced-scale JPEG decode must keep; 0 for full size.
 
     Raises:
         UnreadableImageError: Truncated or corrupt.
         UnsupportedMediaError: A JPEG of a kind that only DICOM holds.
-        ImageTooLargeError: Refused by its header.
+        ImageTooLargeError: It has too many scans, segments or chunks, or needs too much memory.
     """
     if kind == "png":
         png = decode_png(data, verify_pixels)
@@ -83,9 +85,10 @@ def decode_raster(
 
 
 def _decode_jpeg(
-    data: bytes, verify_pixels: Callable[[int, int], None], reduce_to_px: int
+    data: bytes, verify_pixels: Callable[..., None], reduce_to_px: int
 ) -> tuple[GrayImage, int, tuple[int, int], float]:
     """Return pixels, orientation, the source's width and height, and chroma."""
+    verify_markers(data)
     frame = read_jpeg_frame(data)
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG",)) as picture:
@@ -93,7 +96,8 @@ def _decode_jpeg(
             verify_pixels(*size)
             if reduce_to_px:
                 _draft(picture, reduce_to_px)
-            verify_memory(frame, *picture.size)
+            if frame is not None:
+                verify_pixels(*size, 1, bytes_per_pixel(frame, *picture.size))
             orientation = _orientation_of(picture.getexif)
             picture.load()
             chroma = _mean_chroma(picture)

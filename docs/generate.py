@@ -17,6 +17,7 @@ from benchmarks.results.document import open_results  # noqa: E402
 from benchmarks.results.kept import DOCUMENT, PAGE  # noqa: E402
 from benchmarks.results.page import render_results  # noqa: E402
 from cxr.dicom_syntaxes import syntaxes_table  # noqa: E402
+from docs.bounds_text import bounds_text  # noqa: E402
 from docs.problems_page import render_problems_page  # noqa: E402
 from service.access.access import Access  # noqa: E402
 from service.app.application import build_app  # noqa: E402
@@ -107,8 +108,8 @@ Without the end marker any cut JPEG is refused; whoever stores and sends should 
 (every answer has the SHA-256 of the bytes received).
 
 Compressed pixels are read by [imagecodecs](https://github.com/cgohlke/imagecodecs)
-(BSD-3-Clause) with the libraries named below, uncompressed and run-length encoded ones by
-pydicom (MIT). No other decoder is used, even if it is installed. **Not read (415):** MPEG, HEVC,
+(BSD-3-Clause) with the libraries named below, uncompressed ones by NumPy, the header by pydicom
+(MIT). No other decoder is used, even if it is installed. **Not read (415):** MPEG, HEVC,
 JPIP, JPEG XL, JPEG 2000 part 2, and files without the preamble of Part 10. **Refused (422):**
 several frames, 32-bit and float pixels, objects without pixels.
 
@@ -161,7 +162,7 @@ def render_documents() -> dict[Path, str]:
         + settings_table()
         + GATEWAY_CONFIGURATION
         + settings_table(GatewaySettings),
-        DOCS / "dicom.md": DICOM + syntaxes_table(),
+        DOCS / "dicom.md": DICOM + syntaxes_table() + bounds_text(settings.max_image_pixels),
         DOCS / "metrics.md": METRICS
         + metrics_table()
         + BUCKETS

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
 from pynetdicom.dsutils import create_file_meta, encode_file_meta
 
+from cxr.dicom_file import PREAMBLE_BYTES, PREFIX
 from service.errors import PayloadTooLargeError
 from service.gateway.bounded_messages import (
     MAX_DATA_SET_BYTES,
@@ -14,7 +15,6 @@ from service.gateway.bounded_messages import (
     BoundedProvider,
     RefusedMessageError,
 )
-from service.gateway.header import PREAMBLE_BYTES, PREFIX
 from service.gateway.spool import Spool, Staged
 from service.gateway.write_behind import WriteBehind
 

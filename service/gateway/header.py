@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import re
-import zlib
 from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
 from typing import BinaryIO
 
-from pydicom.dataset import Dataset
-from pydicom.filereader import read_dataset
-from pydicom.tag import BaseTag
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
-
+from cxr.dicom_file import FileMeta, Inflating
+from cxr.dicom_structure import Bytes, Walk
+from cxr.errors import ImageTooLargeError, UnreadableImageError
 from service.gateway.errors import UnreadableObjectError
 
-PREAMBLE_BYTES = 128
-PREFIX = b"DICM"
-MAX_META_BYTES = 65_536  # a dozen short elements
-MAX_INFLATED_BYTES = 4 * 1024 * 1024  # of a deflated object, for what precedes its series
+SOP_CLASS, SOP_INSTANCE, MANUFACTURER, STUDY = 0x00080016, 0x00080018, 0x00080070, 0x0020000D
+TAGS = frozenset({SOP_CLASS, SOP_INSTANCE, MANUFACTURER, STUDY})
 LAST_TAG = 0x0020000E
-TAGS: list[BaseTag | int] = [0x00080016, 0x00080018, 0x00080070, 0x0020000D]
 UID_FORM = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 UNREADABLE = "The object is no DICOM that can be filed. Send Part 10 files with their UIDs."
@@ -53,17 +47,17 @@ def read_header(file: BinaryIO, digest: str = "") -> ObjectHeader:
     """Read a Part 10 file's header (PS3.10, 7.1).
 
     Args:
-        file: At its beginning.
+        file: On disk.
         digest: The object's if it is known; else the whole file is read for it.
 
     Raises:
-        UnreadableObjectError: It is no DICOM, or a UID is missing or malformed.
+        UnreadableObjectError: It is no DICOM, a UID is missing or malformed, or it holds more
+            before its UIDs than :mod:`cxr.dicom_bounds` allows.
     """
     try:
-        return _read(file, digest)
-    except UnreadableObjectError:
-        raise
-    except Exception:  # whatever a parser makes of what is no DICOM
+        with mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+            return _read(data, digest)
+    except ValueError:  # it is empty
         raise UnreadableObjectError(UNREADABLE) from None
 
 
@@ -73,53 +67,54 @@ def read_header_of(data: bytes) -> ObjectHeader:
     Raises:
         UnreadableObjectError: It is no DICOM, or a UID is missing or malformed.
     """
-    return read_header(io.BytesIO(data))
+    return _read(data, "")
 
 
-def _read(file: BinaryIO, known_digest: str) -> ObjectHeader:
-    if file.read(PREAMBLE_BYTES + len(PREFIX))[PREAMBLE_BYTES:] != PREFIX:
-        raise UnreadableObjectError(UNREADABLE)
-    # (0002,0000) UL: the length of what follows in the group, always explicit little endian.
-    group_length = file.read(12)
-    length = int.from_bytes(group_length[8:], "little")
-    if group_length[:6] != b"\x02\x00\x00\x00UL" or length > MAX_META_BYTES:
-        raise UnreadableObjectError(UNREADABLE)
-    meta = read_dataset(io.BytesIO(file.read(length)), is_implicit_VR=False, is_little_endian=True)
-    syntax = UID(_uid(meta, "TransferSyntaxUID"))
-    digest = known_digest or _digest(syntax, file)
-    if syntax == DeflatedExplicitVRLittleEndian:
-        inflating = zlib.decompressobj(-zlib.MAX_WBITS)
-        data = inflating.decompress(file.read(MAX_INFLATED_BYTES), MAX_INFLATED_BYTES)
-        file = io.BytesIO(data)
-    ds = read_dataset(
-        file,
-        # A private syntax is explicit little endian unless it says otherwise (PS3.5, 10).
-        is_implicit_VR=syntax.is_implicit_VR if syntax.is_transfer_syntax else False,
-        is_little_endian=syntax.is_little_endian if syntax.is_transfer_syntax else True,
-        stop_when=lambda tag, vr, size: tag > LAST_TAG,
-        specific_tags=TAGS,
-    )
+def _read(data: Bytes, known_digest: str) -> ObjectHeader:
+    try:
+        meta = FileMeta(data)
+        found = _found(data, meta)
+    except ImageTooLargeError as error:  # says of what there is too much
+        raise UnreadableObjectError(str(error)) from None
+    except UnreadableImageError:
+        raise UnreadableObjectError(UNREADABLE) from None
     return ObjectHeader(
-        sop_class_uid=_uid(ds, "SOPClassUID"),
-        sop_instance_uid=_uid(ds, "SOPInstanceUID"),
-        study_instance_uid=_uid(ds, "StudyInstanceUID"),
-        transfer_syntax_uid=str(syntax),
-        manufacturer=str(ds.get("Manufacturer", "")),
-        digest=digest,
+        sop_class_uid=_uid(found, SOP_CLASS),
+        sop_instance_uid=_uid(found, SOP_INSTANCE),
+        study_instance_uid=_uid(found, STUDY),
+        transfer_syntax_uid=_verified(meta.syntax or ""),
+        manufacturer=_text(found, MANUFACTURER),
+        digest=known_digest or _digest(meta.syntax or "", data, meta.end),
     )
 
 
-def _digest(syntax: str, file: BinaryIO) -> str:
-    begin = file.tell()
+def _found(data: Bytes, meta: FileMeta) -> dict[int, bytes]:
+    """Walk as far as the UIDs; pixels and what else comes later are left alone."""
+    grow, begin = None, meta.end
+    if meta.is_deflated:
+        inflating = Inflating(data, meta.end)
+        data, grow, begin = inflating.data, inflating.grow, 0
+    walk = Walk(data, meta.order_of(data), lambda tag: tag > LAST_TAG, TAGS, grow)
+    walk.run(begin)
+    return walk.found
+
+
+def _digest(syntax: str, data: Bytes, begin: int) -> str:
     digest = hashlib.sha256(syntax.encode())
-    while chunk := file.read(1 << 20):
-        digest.update(chunk)
-    file.seek(begin)
+    for at in range(begin, len(data), 1 << 20):
+        digest.update(data[at : at + (1 << 20)])
     return digest.hexdigest()
 
 
-def _uid(ds: Dataset, keyword: str) -> str:
-    value = str(ds.get(keyword, ""))
-    if len(value) > 64 or not UID_FORM.fullmatch(value):
+def _text(found: dict[int, bytes], tag: int) -> str:
+    return found.get(tag, b"").decode("latin-1").strip(" \0")
+
+
+def _uid(found: dict[int, bytes], tag: int) -> str:
+    return _verified(_text(found, tag))
+
+
+def _verified(uid: str) -> str:
+    if len(uid) > 64 or not UID_FORM.fullmatch(uid):
         raise UnreadableObjectError(UNREADABLE)
-    return value
+    return uid

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cxr.decoding import decode_image
+from cxr.exhaustion import told_as_too_large
 from cxr.explain.overlay import to_picture
 from cxr.image import DecodedImage, DicomFacts, GrayImage, ModelInput
 from cxr.layout import Layout, describe_layout
@@ -50,17 +51,18 @@ def prepare_image(
     Raises:
         InputError: It cannot be used; the subclass and message say why.
     """
-    image = decode_image(data, decode_options(spec, max_pixels))
-    model_input = to_model_input(image.pixels, spec)
-    return PreparedImage(
-        model_input=model_input,
-        facts=_facts_of(image),
-        scope=assess_scope(image),
-        layout=describe_layout(model_input),
-        dicom=image.dicom,
-        warnings=image.warnings,
-        picture=to_picture(image.pixels, image.width, image.height) if keep_picture else None,
-    )
+    with told_as_too_large():
+        image = decode_image(data, decode_options(spec, max_pixels))
+        model_input = to_model_input(image.pixels, spec)
+        return PreparedImage(
+            model_input=model_input,
+            facts=_facts_of(image),
+            scope=assess_scope(image),
+            layout=describe_layout(model_input),
+            dicom=image.dicom,
+            warnings=image.warnings,
+            picture=to_picture(image.pixels, image.width, image.height) if keep_picture else None,
+        )
 
 
 def _facts_of(image: DecodedImage) -> ImageFacts:

@@ -9,14 +9,11 @@ another digest: to see that they are the same, both would have to be decoded, fo
 from __future__ import annotations
 
 import hashlib
-import io
 
-from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileDataset
-from pydicom.filereader import read_partial
-from pydicom.tag import Tag
 
-PIXEL_DATA = 0x7FE00010
+from cxr.dicom_file import DicomFile, PixelData
+
 DESCRIPTION = (
     "SamplesPerPixel",
     "PhotometricInterpretation",
@@ -30,7 +27,7 @@ DESCRIPTION = (
 """Without which the bytes are no picture (PS3.3, C.7.6.3)."""
 
 ITEM = b"\xfe\xff\x00\xe0"
-UNDEFINED = 0xFFFFFFFF
+MOST_BYTES = 400_000_000  # of a deflated object, whose pixels are not in memory yet
 
 
 def digest_pixels(data: bytes) -> str:
@@ -40,34 +37,32 @@ def digest_pixels(data: bytes) -> str:
         data: The whole Part 10 file. One whose pixels cannot be found counts as a whole.
     """
     try:
-        ds = read_partial(
-            io.BytesIO(data),
-            stop_when=lambda tag, vr, length: tag > PIXEL_DATA,
-            specific_tags=[PIXEL_DATA, *map(Tag, DESCRIPTION)],
-        )
-        return _digest(ds)
+        file = DicomFile(data)
+        return _digest(file.header(DESCRIPTION), file)
     except Exception:  # of whatever it is instead
         return hashlib.sha256(data).hexdigest()
 
 
-def _digest(ds: FileDataset) -> str:
-    element = ds.get_item(PIXEL_DATA)
-    if not isinstance(element, RawDataElement) or element.value is None:
-        raise ValueError("no pixels")
-    value = memoryview(element.value)
+def _digest(ds: FileDataset, file: DicomFile) -> str:
+    stop = file.pixels_at
+    is_native = stop is None or stop.length is not None
+    pixels = file.pixel_data(MOST_BYTES)
     said = [str(ds.get(keyword, "")).strip() for keyword in DESCRIPTION]
-    is_native = element.length != UNDEFINED
     digest = hashlib.sha256("\0".join([*said, "native" if is_native else "frames"]).encode())
-    if not is_native:
-        for fragment in _fragments(value):
-            digest.update(fragment)
-    elif element.is_little_endian or element.VR != "OW":
-        digest.update(_without_padding(value, ds))
+    if is_native:
+        digest.update(_without_padding(_in_little_endian(pixels), ds))
     else:
-        words = bytearray(value)
-        words[0::2], words[1::2] = words[1::2], words[0::2]
-        digest.update(_without_padding(memoryview(words), ds))
+        for fragment in _fragments(pixels.value):
+            digest.update(fragment)
     return digest.hexdigest()
+
+
+def _in_little_endian(pixels: PixelData) -> memoryview:
+    if pixels.order == "<" or not pixels.is_words:
+        return pixels.value
+    words = bytearray(pixels.value)
+    words[0::2], words[1::2] = words[1::2], words[0::2]
+    return memoryview(words)
 
 
 def _without_padding(value: memoryview, ds: FileDataset) -> memoryview:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass, field, replace
 
-import pydicom
 from pydicom.datadict import dictionary_description
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
-from cxr.dicom_size import verify_inflated_size
+from cxr.dicom_file import DicomFile
 from cxr.errors import InputError, UnreadableImageError
+from cxr.exhaustion import told_as_too_large
 from cxr.silence import silence
 from service.pacs import values
 from service.pacs.pixels import digest_pixels
@@ -143,13 +142,12 @@ def read_source(data: bytes) -> SourceHeader:
     Raises:
         UnreadableImageError: It is no DICOM file, its header is truncated or corrupt, or it has
             no SOP Instance UID by which results could refer to it.
+        ImageTooLargeError: Its header holds more than :mod:`cxr.dicom_bounds` allows.
     """
     try:
-        verify_inflated_size(data)
-        ds = pydicom.dcmread(
-            io.BytesIO(data), stop_before_pixels=True, specific_tags=list[str](READ)
-        )
-        return replace(_sanitise(ds), pixels=digest_pixels(data))
+        with told_as_too_large():
+            file = DicomFile(data)
+            return replace(_sanitise(file.header(READ)), pixels=digest_pixels(data))
     except InputError:
         raise
     except Exception:  # elements are parsed when touched, and raise in a hundred ways
@@ -158,7 +156,7 @@ def read_source(data: bytes) -> SourceHeader:
         ) from None
 
 
-def _sanitise(received: pydicom.FileDataset) -> SourceHeader:
+def _sanitise(received: FileDataset) -> SourceHeader:
     ds = Dataset()
     ds.SpecificCharacterSet = UNICODE  # holds whatever was decoded
     sets = values.character_sets_of(received)

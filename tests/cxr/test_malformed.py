@@ -111,7 +111,7 @@ def test_deep_nesting_is_read_or_refused(explicit_length: bool) -> None:
     try:
         assert decode_image(plain[:at] + inner + plain[at:]).pixels.shape == PHANTOM.shape
     except CxrError as error:
-        assert isinstance(error, UnreadableImageError)  # noqa: PT017
+        assert isinstance(error, ImageTooLargeError)  # noqa: PT017
 
 
 def with_frame_size(marker: bytes, offset: int, size: bytes) -> Edit:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from cxr.decoding import PIXEL_BYTES
 from service.app.server import CLOSE_CONNECTIONS_S
 from service.gateway.server import CLOSE_CONNECTIONS_S as GATEWAY_CLOSE_CONNECTIONS_S
 from service.gateway.settings import GatewaySettings
@@ -132,8 +133,10 @@ def test_limits(objects: Built) -> None:
         assert requests["cpu"] == limits["cpu"]
         assert 2 <= int(limits["cpu"]) <= 4  # "two to four cores" in docs/performance.md
         buffered = number_of(variables, Settings, "max_buffered_bytes")
-        pixels = number_of(variables, Settings, "max_image_pixels") * 4  # of one decoded at a time
-        assert bytes_of(limits["memory"]) >= MEASURED_RSS + buffered + pixels
+        buffered += number_of(variables, Settings, "max_body_bytes")  # one that is joined
+        image = number_of(variables, Settings, "max_image_pixels") * PIXEL_BYTES
+        workers = number_of(variables, Settings, "workers") or int(limits["cpu"])
+        assert bytes_of(limits["memory"]) >= MEASURED_RSS + buffered + workers * image
 
 
 def test_mounts_are_volumes_and_tmp_is_writable(objects: Built) -> None:

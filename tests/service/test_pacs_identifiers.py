@@ -86,7 +86,7 @@ def objects_of(source: bytes) -> list[pydicom.FileDataset]:
     made = [
         build_report(source, make_result(), MODEL),
         build_capture(source, make_result(), MODEL, overlay, **options),
-        build_not_analysed(source, "No.", MODEL),
+        build_not_analysed(source, "No.", MODEL, "PNEUMONIA"),
     ]
     return [pydicom.dcmread(io.BytesIO(one)) for one in made]
 

@@ -140,7 +140,7 @@ def uids_of(source: bytes) -> set[str]:
     uids |= {entry["resource"]["identifier"][0]["value"] for entry in fhir["entry"]}
     for made in (
         build_report(source, make_result(), MODEL),
-        build_not_analysed(source, "No.", MODEL),
+        build_not_analysed(source, "No.", MODEL, "PNEUMONIA"),
     ):
         ds = pydicom.dcmread(io.BytesIO(made))
         uids |= {str(ds.SOPInstanceUID), str(ds.SeriesInstanceUID)}
