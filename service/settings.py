@@ -29,7 +29,12 @@ PrecisionName = Literal["auto", "fp32", "int8", "bf16", "fp16"]
 
 
 class AccessSettings(BaseSettings):
-    """Who may ask, and over what: the settings that service and gateway share."""
+    """Who may ask, and over what: the settings that service and gateway share.
+
+    What may hold a password, and is no file of one, is left out of representations and errors.
+    """
+
+    model_config = SettingsConfigDict(hide_input_in_errors=True)
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
     access: Literal["auto", "anonymous", "keys", "oidc", "keys+oidc"] = Field(
@@ -43,11 +48,11 @@ class AccessSettings(BaseSettings):
         "python -m service keys makes one.",
     )
     oidc_issuer: str = Field(
-        "", description="Identity provider whose tokens count, as in their claim iss."
+        "", repr=False, description="Identity provider whose tokens count, as in their claim iss."
     )
     oidc_audience: str = Field("", description="What must stand in the claim aud of its tokens.")
     oidc_jwks_url: str = Field(
-        "", description="Where its keys are; empty: its discovery document says."
+        "", repr=False, description="Where its keys are; empty: its discovery document says."
     )
     oidc_algorithms: str = Field(
         "RS256 ES256", description="Signatures that count, with blanks; none and HS* never do."

@@ -27,13 +27,25 @@ class Database:
 
     Args:
         url: As SQLAlchemy reads it.
+
+    Raises:
+        StartupError: It is malformed.
     """
 
     def __init__(self, url: str) -> None:
         self.is_sqlite = url.startswith("sqlite")
-        self._engine = create_engine(
-            url, pool_size=POOL_SIZE, max_overflow=POOL_OVERFLOW, pool_pre_ping=not self.is_sqlite
-        )
+        try:
+            self._engine = create_engine(
+                url,
+                pool_size=POOL_SIZE,
+                max_overflow=POOL_OVERFLOW,
+                pool_pre_ping=not self.is_sqlite,
+            )
+        except (SQLAlchemyError, ValueError):  # its words quote the address, and so its password
+            raise StartupError(
+                "CXR_GATEWAY_DATABASE_URL: it is no postgresql://user:password@host/name. Write "
+                "what is special in user and password with % (RFC 3986, 2.1)."
+            ) from None
         # SQLite has one writer at a time; its own waiting is by sleep, and unfair.
         self._turn = threading.RLock() if self.is_sqlite else None
         if self.is_sqlite:

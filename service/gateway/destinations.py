@@ -69,6 +69,15 @@ def _parse_one(entry: str) -> Destination:
     raise ValueError(f"destination {name} is neither https://host/path nor dicom://AETITLE@host")
 
 
+def is_http_address(url: str) -> bool:
+    """Whether an address can be asked by HTTP."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # of the port
+        return False
+
+
 def parse_token_files(text: str, destinations: tuple[Destination, ...]) -> dict[str, Path]:
     """Read ``pacs=/run/secrets/pacs archive=/run/secrets/archive``, or one file for all.
 

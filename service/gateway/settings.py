@@ -12,6 +12,7 @@ from service.gateway.destinations import (
     AE_TITLE,
     Destination,
     Peer,
+    is_http_address,
     parse_destinations,
     parse_peers,
     parse_token_files,
@@ -76,6 +77,7 @@ class GatewaySettings(AccessSettings):
     )
     database_url: str = Field(
         "",
+        repr=False,
         description="postgresql://user:password@host/name for several gateways; empty: SQLite in "
         "the spool folder.",
     )
@@ -90,7 +92,9 @@ class GatewaySettings(AccessSettings):
     max_body_bytes: int = Field(
         2048 * MIB, ge=1024, description="Largest body of a STOW-RS request or WADO-RS answer."
     )
-    service_url: str = Field("http://127.0.0.1:8000", description="Where the service is.")
+    service_url: str = Field(
+        "http://127.0.0.1:8000", repr=False, description="Where the service is."
+    )
     service_key: str = Field(
         "", repr=False, description="API key the gateway shows the service; better in a file."
     )
@@ -116,6 +120,7 @@ class GatewaySettings(AccessSettings):
     )
     destinations: str = Field(
         "",
+        repr=False,
         description="Where results go, with blanks: name=https://host/dicom-web for STOW-RS, "
         "name=dicom://AETITLE@host:port for C-STORE. At least one.",
     )
@@ -161,7 +166,9 @@ class GatewaySettings(AccessSettings):
         description="How long finished jobs are listed and repeats of them recognised.",
     )
     wado_url: str = Field(
-        "", description="DICOMweb base that POST /v1/studies/{uid}:analyze pulls from."
+        "",
+        repr=False,
+        description="DICOMweb base that POST /v1/studies/{uid}:analyze pulls from.",
     )
     max_pulls: int = Field(16, ge=1, le=256, description="Studies pulled at a time; more get 429.")
     wado_token_file: str = Field("", description="File of the bearer token shown to it.")
@@ -177,6 +184,13 @@ class GatewaySettings(AccessSettings):
     tracing: Literal["off", "otlp"] = Field(
         "off", description="Whether traces are sent, as CXR_TRACING."
     )
+
+    @field_validator("service_url", "wado_url")
+    @classmethod
+    def _address_is_readable(cls, url: str) -> str:
+        if url and not is_http_address(url):
+            raise ValueError("it is no http:// or https:// address")
+        return url
 
     @field_validator("destinations")
     @classmethod
