@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from cxr.png_stream import MAX_CHUNKS
-
 from cxr import dicom_bounds as dicom
 from cxr import jpeg_markers as jpeg
 from cxr.decoding import PIXEL_BYTES
 from cxr.dicom_syntaxes import READ
+from cxr.png_stream import MAX_CHUNKS
 
 TEXT = """
 ## Bounds
