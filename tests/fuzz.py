@@ -60,8 +60,8 @@ def _work(
     import cxr.dicom  # noqa: F401  # its filters come after the line above
 
     warnings.filterwarnings("ignore", module="pydicom|PIL")
-    for name in ("httpx", "cxr_service"):  # what they tell of each request is no finding
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for noisy in ("httpx", "cxr_service"):  # what they tell of each request is no finding
+        logging.getLogger(noisy).setLevel(logging.WARNING)
     family = FAMILIES[name]
     read_inputs(family, 1, 0, last)  # what the first one loads is no cost of the next
     while True:

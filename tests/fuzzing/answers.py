@@ -5,13 +5,21 @@ from __future__ import annotations
 import json
 import socketserver
 import threading
+from contextlib import suppress
 from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
 from benchmarks.siege.made import answers
+from cxr.errors import CxrError
 from service.gateway.analysis import Analysis, GiveUp, TryAgain
 from service.gateway.destinations import Destination
+from service.gateway.header import read_header
+from service.gateway.pull import pull_study
+from service.gateway.spool import Spool, Staged
 from service.gateway.stow_answer import Failed, Stored, build_stow_answer
 from service.gateway.stow_sender import StowSender
 from tests.fuzzing.damaged import damage
@@ -24,6 +32,8 @@ MOST_GZIP_MIB = 128  # deflating more takes longer than everything else
 POUR = b"x-fuzz-pour: 1\r\n"
 """In the head of an answer whose body is repeated until the client has had enough."""
 
+PULLING: dict[str, Any] = {"timeout_s": TIMEOUT_S, "longest_s": TIMEOUT_S}
+PULLING |= {"max_instance_bytes": MIB, "max_body_bytes": 16 * MIB}
 RELATED = 'multipart/related; type="application/dicom"; boundary=b'
 SOURCE = make_object(instance="1.2.3")
 NUMBERS = ("Infinity", "-Infinity", "NaN", "1e999", "9" * 5000, "-1", "1.5", '"1"', "null", "[]")
@@ -88,9 +98,13 @@ def _gzip_of(size_mib: int) -> bytes:
 
 
 def read_answer(data: bytes) -> bool:
-    """Have it given to a delivery and to an analysis: each ends in an outcome it can be told by."""
+    """Have it given to a delivery, an analysis and a pull: each ends in what can be told of it."""
     server, sender, analysis = _gateway()
     server.data = data
+    pulled: list[Any] = []
+    with TemporaryDirectory(prefix="fuzz-") as folder, suppress(CxrError):
+        intake: Any = _Discarding(folder)
+        pulled = list(pull_study(server.url, "1.2", intake, **PULLING))
     delivered = sender.send("1.2", [SOURCE])
     analysed = analysis.analyse(SOURCE)
     if delivered is not None:
@@ -98,7 +112,19 @@ def read_answer(data: bytes) -> bool:
     if not isinstance(analysed, list):
         assert isinstance(analysed, TryAgain | GiveUp)
         assert analysed.reason
-    return delivered is None or isinstance(analysed, list)
+    return delivered is None or isinstance(analysed, list) or bool(pulled)
+
+
+class _Discarding:
+    """Takes the objects of a pulled study, reads their headers and keeps none."""
+
+    def __init__(self, folder: str) -> None:
+        self.spool = Spool(Path(folder), 0)
+
+    def take(self, staged: Staged, channel: str) -> None:
+        """Read the header; the caller ends the file."""
+        with staged.reading() as file:
+            read_header(file)
 
 
 @cache
@@ -144,4 +170,4 @@ class _Handler(socketserver.StreamRequestHandler):
 
 
 ANSWERS = Family("answers", make_answer, read_answer, cpu_s=1.5, memory_bytes=64 * MIB)
-"""For two answers, and for the thread here that gives them."""
+"""For three answers, and for the thread here that gives them."""
