@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from cxr.errors import ImageTooLargeError, UnreadableImageError
@@ -30,6 +31,7 @@ _TAIL_BYTES = 4096
 MAX_TILES = 4096  # of 128 x 128 pixels are as many as 64 million pixels have
 MAX_BLOCKS = 1 << 20  # code blocks and precincts: some hundred bytes of the decoder's for each
 MAX_COMPONENTS = 3
+MAX_SEGMENTS = 65_536  # and tile parts: sixteen for each of as many tiles as there may be
 MAX_LEVELS = 32  # T.800 table A.15
 
 
@@ -139,8 +141,9 @@ def read_jpeg_2000(stream: Stream) -> Header:
 
 def _verify_tile_parts(stream: Stream, samples: int) -> None:
     """Walk the main header and then the tile parts by their lengths (T.800 A.4.2) to the end."""
-    position = 2
+    position, left = 2, iter(range(MAX_SEGMENTS))
     while True:
+        _count(left)
         marker, length = struct.unpack(">HH", _exactly(stream, position, 4))
         if marker == _END_OF_STREAM:
             return
@@ -152,7 +155,7 @@ def _verify_tile_parts(stream: Stream, samples: int) -> None:
             position += 2 + length
             continue
         (part_bytes,) = struct.unpack(">I", _exactly(stream, position + 6, 4))
-        _verify_tile_header(stream, position + 12, samples)
+        _verify_tile_header(stream, position + 12, samples, left)
         if part_bytes == 0:  # it reaches to the end
             if not _ends(stream, b"\0"):
                 raise UnreadableImageError(CUT)
@@ -164,8 +167,17 @@ def _verify_tile_parts(stream: Stream, samples: int) -> None:
             return
 
 
-def _verify_tile_header(stream: Stream, position: int, samples: int) -> None:
+def _count(left: Iterator[int]) -> None:
+    if next(left, None) is None:
+        raise ImageTooLargeError(
+            f"The compressed image is cut into more than {MAX_SEGMENTS} segments. Send it in "
+            "another encoding."
+        )
+
+
+def _verify_tile_header(stream: Stream, position: int, samples: int, left: Iterator[int]) -> None:
     while True:
+        _count(left)
         marker, length = struct.unpack(">HH", _exactly(stream, position, 4))
         if marker == _DATA:
             return

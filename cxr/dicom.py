@@ -10,9 +10,8 @@ from pydicom.dataset import FileDataset
 
 from cxr.codestream import CUT
 from cxr.dicom_attributes import PALETTE, verify_header
-from cxr.dicom_cells import cells_bytes
 from cxr.dicom_colour import render_colour, render_palette
-from cxr.dicom_file import DicomFile
+from cxr.dicom_file import DicomFile, cells_bytes
 from cxr.dicom_header import facts_of, header_warnings
 from cxr.dicom_pixels import stored_values
 from cxr.errors import InputError, UnreadableImageError

@@ -8,7 +8,7 @@ from pydicom._dicom_dict import DicomDictionary
 
 from cxr.errors import ImageTooLargeError
 
-MAX_ELEMENTS = 20_000  # radiographs have 50 to 500, whole enhanced series some thousand
+MAX_ELEMENTS = 50_000  # radiographs have 50 to 500; some for each of as many items
 MAX_ITEMS = 10_000  # of sequences, and fragments: a study's instances may be listed
 MAX_DEPTH = 32  # structured reports nest about ten deep
 MAX_TEXTS = 4096  # values of an element of text; a file's windows are a handful

@@ -11,31 +11,13 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from cxr.codestream import CUT
-from cxr.dicom_bounds import MAX_ITEMS, refuse
-from cxr.dicom_file import PixelData
-from cxr.dicom_structure import ITEM, SEQUENCE_END
+from cxr.dicom_file import PixelData, fragments_of, shape_of
 from cxr.errors import UnreadableImageError
 
 SUBSAMPLED = "YBR_FULL_422"
 
-_ITEM_HEAD = struct.Struct("<HHL")
 _RUN_LENGTH_HEAD = struct.Struct("<16L")
 _EXCESS_BYTES = 1 << 16  # some encoders pad a segment, none by more than a row
-
-
-def cells_bytes(ds: Dataset) -> int:
-    """Give the most bytes that uncompressed cells of a verified header take, an even number."""
-    rows, columns, samples = _shape_of(ds)
-    return -(-rows * columns * samples * int(ds.BitsAllocated) // 16) * 2
-
-
-def samples_of(ds: Dataset) -> int:
-    """Give how many samples a pixel has; one if that is not said."""
-    return int(ds.get("SamplesPerPixel") or 1)
-
-
-def _shape_of(ds: Dataset) -> tuple[int, int, int]:
-    return int(ds.Rows), int(ds.Columns), samples_of(ds)
 
 
 def frame_of(pixels: PixelData) -> memoryview:
@@ -45,22 +27,7 @@ def frame_of(pixels: PixelData) -> memoryview:
         UnreadableImageError: A fragment is cut, or there is none.
         ImageTooLargeError: There are more than :data:`cxr.dicom_bounds.MAX_ITEMS`.
     """
-    fragments: list[memoryview] = []
-    at = 0
-    while True:
-        if len(pixels.value) < at + 8:
-            raise UnreadableImageError(CUT)
-        group, element, length = _ITEM_HEAD.unpack_from(pixels.value, at)
-        at += 8
-        if group << 16 | element == SEQUENCE_END:
-            break
-        if group << 16 | element != ITEM or len(pixels.value) < at + length:
-            raise UnreadableImageError(CUT)
-        fragments.append(pixels.value[at : at + length])
-        if len(fragments) > MAX_ITEMS:
-            refuse(f"more than {MAX_ITEMS} fragments of pixel data")
-        at += length
-    frame = fragments[1:]  # behind the offset table, which of one frame tells nothing
+    frame = fragments_of(pixels)
     if not frame:
         raise UnreadableImageError(CUT)
     return frame[0] if len(frame) == 1 else memoryview(b"".join(frame))
@@ -75,7 +42,7 @@ def native_cells(ds: Dataset, pixels: PixelData) -> NDArray[Any]:
     Raises:
         UnreadableImageError: There are too few.
     """
-    rows, columns, samples = _shape_of(ds)
+    rows, columns, samples = shape_of(ds)
     count = rows * columns * samples
     if ds.BitsAllocated == 1:
         _verify_length(pixels.value, -(-count // 8))
@@ -108,7 +75,7 @@ def run_length_cells(ds: Dataset, pixels: PixelData) -> NDArray[Any]:
         UnreadableImageError: A segment is cut, or longer or shorter than the image.
         ImageTooLargeError: The frame is in too many fragments.
     """
-    rows, columns, samples = _shape_of(ds)
+    rows, columns, samples = shape_of(ds)
     size, item_bytes = rows * columns, int(ds.BitsAllocated) // 8
     frame = frame_of(pixels)
     if len(frame) < _RUN_LENGTH_HEAD.size or not item_bytes:

@@ -8,17 +8,17 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pydicom
-from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.filereader import read_dataset
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 from cxr.codestream import CUT
-from cxr.dicom_bounds import verify_header_size
-from cxr.dicom_structure import Bytes, Stop, Walk
+from cxr.dicom_bounds import MAX_ITEMS, refuse, verify_header_size
+from cxr.dicom_structure import ITEM, SEQUENCE_END, Bytes, Stop, Walk
 from cxr.errors import UnreadableImageError
 from cxr.silence import silence
 
@@ -31,7 +31,10 @@ PIXEL_DATA = 0x7FE00010
 PIXELS = frozenset({PIXEL_DATA, 0x7FE00008, 0x7FE00009})  # of integers, floats and doubles
 
 _GROUP_LENGTH, _SYNTAX = 0x00020000, 0x00020010
+_ITEM_HEAD = struct.Struct("<HHL")
+_BLANKS = " \0\t\r\n"  # around a UID they are padding, or what is met
 _STEP_BYTES = 1 << 16
+_PIECE_BYTES = 1 << 20
 _INPUT_BYTES = 1 << 14
 _BIG_GROUP = 0x0400  # a small group of big endian, read as little
 
@@ -60,7 +63,7 @@ class FileMeta:
         stop = walk.run(META_AT)
         self.values = walk.found
         self.end = len(data) if stop is None else stop.at
-        name = self.values.get(_SYNTAX, b"").decode("ascii", "replace").strip(" \0")
+        name = self.values.get(_SYNTAX, b"").decode("ascii", "replace").strip(_BLANKS)
         self.syntax = UID(name) if name else None
         if self.is_deflated:  # and its first bytes may look like one more element
             stated = META_AT + 12 + int.from_bytes(self.values.get(_GROUP_LENGTH, b""), "little")
@@ -105,11 +108,19 @@ class Inflating:
         while len(self.data) < size and (step := self._take(_STEP_BYTES)):
             self.data += step
 
-    def rest(self, at: int, most_bytes: int) -> bytearray:
+    def pieces(self, at: int, most_bytes: int) -> Iterator[bytes]:
         """Give what stands in ``data`` from a place on and what follows it, at most so much."""
-        rest = self.data[at : at + most_bytes]
-        while len(rest) < most_bytes and (step := self._take(most_bytes - len(rest))):
-            rest += step
+        piece = bytes(self.data[at : at + most_bytes])
+        while most_bytes and (piece := piece or self._take(min(most_bytes, _PIECE_BYTES))):
+            yield piece
+            most_bytes -= len(piece)
+            piece = b""
+
+    def rest(self, at: int, most_bytes: int) -> bytearray:
+        """Give the same at once."""
+        rest = bytearray()
+        for piece in self.pieces(at, most_bytes):
+            rest += piece
         return rest
 
     def _take(self, most_bytes: int) -> bytes:
@@ -140,8 +151,42 @@ class PixelData:
     """
 
     value: memoryview
-    order: str = "<"
-    is_words: bool = False
+    order: str
+    is_words: bool
+
+
+def shape_of(ds: Dataset) -> tuple[int, int, int]:
+    """Give rows, columns and samples of a pixel, of which there is one if nothing is said."""
+    return int(ds.Rows), int(ds.Columns), int(ds.get("SamplesPerPixel") or 1)
+
+
+def cells_bytes(ds: Dataset) -> int:
+    """Give the most bytes that the uncompressed cells of a header take."""
+    rows, columns, samples = shape_of(ds)
+    return -(-rows * columns * samples * int(ds.BitsAllocated) // 8)
+
+
+def fragments_of(pixels: PixelData) -> list[memoryview]:
+    """Give the fragments of encapsulated pixel data (PS3.5, A.4) without their offset table.
+
+    Raises:
+        UnreadableImageError: One is cut, or they have no end.
+        ImageTooLargeError: There are more than :data:`cxr.dicom_bounds.MAX_ITEMS`.
+    """
+    fragments: list[memoryview] = []
+    at = 0
+    while len(pixels.value) >= at + _ITEM_HEAD.size:
+        group, element, length = _ITEM_HEAD.unpack_from(pixels.value, at)
+        at += _ITEM_HEAD.size
+        if group << 16 | element == SEQUENCE_END:
+            return fragments[1:]
+        if group << 16 | element != ITEM or len(pixels.value) < at + length:
+            break
+        fragments.append(pixels.value[at : at + length])
+        if len(fragments) > MAX_ITEMS:
+            refuse(f"more than {MAX_ITEMS} fragments of pixel data")
+        at += length
+    raise UnreadableImageError(CUT)
 
 
 class DicomFile:
@@ -179,6 +224,11 @@ class DicomFile:
         """Where the pixel data are; None if there are none, or not of integers."""
         return self._stop if self._stop is not None and self._stop.tag == PIXEL_DATA else None
 
+    @property
+    def is_encapsulated(self) -> bool:
+        """Whether the pixel data are in items."""
+        return self.pixels_at is not None and self.pixels_at.length is None
+
     def header(self, keywords: Sequence[str] = ()) -> FileDataset:
         """Parse everything before the pixel data.
 
@@ -203,19 +253,34 @@ class DicomFile:
         """Give the pixel data: a view of the file, unless that is deflated.
 
         Args:
-            most_bytes: More are neither inflated nor given, unless they are encapsulated.
+            most_bytes: More are neither inflated nor given, but for a byte that makes them even,
+                unless they are encapsulated.
 
         Raises:
             UnreadableImageError: They are cut.
         """
-        stop = self.pixels_at
-        if stop is None:
-            raise UnreadableImageError(CUT)
+        stop = self._pixels()
         most = len(self._data) if stop.length is None else min(stop.length, most_bytes)
+        most += most % 2
         if self._inflating is None:
             value = memoryview(self._data)[stop.value_at : stop.value_at + most]
         else:
-            value = memoryview(self._inflating.rest(stop.value_at, min(most, most_bytes)))
-        if stop.length is not None and len(value) < most:
+            value = memoryview(self._inflating.rest(stop.value_at, most))
+        if stop.length is not None and len(value) < min(most, stop.length):
             raise UnreadableImageError(CUT)
         return PixelData(value, self._order, stop.vr == b"OW")
+
+    def inflated_pixels(self, most_bytes: int) -> Iterator[bytes]:
+        """Give the pixel data of a deflated file piece by piece, once; at most so many bytes.
+
+        Raises:
+            UnreadableImageError: They are corrupt or cut.
+        """
+        stop = self._pixels()
+        if self._inflating is not None:
+            yield from self._inflating.pieces(stop.value_at, most_bytes)
+
+    def _pixels(self) -> Stop:
+        if self.pixels_at is None:
+            raise UnreadableImageError(CUT)
+        return self.pixels_at

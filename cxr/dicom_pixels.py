@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from cxr.codestream import CUT, Header, find_jpeg_2000, read_jpeg, read_jpeg_2000
-from cxr.dicom_cells import frame_of, native_cells, run_length_cells, samples_of
-from cxr.dicom_file import PixelData
+from cxr.dicom_cells import frame_of, native_cells, run_length_cells
+from cxr.dicom_file import PixelData, shape_of
 from cxr.dicom_syntaxes import BY_UID, JPEG, JPEG_2000, RLE, Codec
 from cxr.errors import InputError, UnreadableImageError
 
@@ -37,7 +37,7 @@ class Stored:
 def decoding_bytes(ds: Dataset) -> int:
     """Return the most bytes of memory that a pixel of a verified header takes, beside the file."""
     codec = BY_UID[ds.file_meta.TransferSyntaxUID].codec
-    samples = samples_of(ds)
+    _, _, samples = shape_of(ds)
     if codec is not None:
         return codec.gray_bytes if samples == 1 else codec.colour_bytes
     return samples * -(-int(ds.BitsAllocated) // 8) + 2  # its cells, a segment or grey, and strips
@@ -78,7 +78,7 @@ def _decoded(ds: Dataset, codec: Codec, frame: memoryview, *, is_lossy: bool) ->
             "The compressed frame declares another size than the DICOM attributes Rows and "
             "Columns. Send the original object."
         )
-    if header.components not in (1, 3) or header.components != samples_of(ds):
+    if header.components not in (1, 3) or header.components != ds.SamplesPerPixel:
         raise UnreadableImageError(
             "The compressed frame has another number of colours than the DICOM attribute "
             "SamplesPerPixel. Send the original object."
@@ -88,7 +88,7 @@ def _decoded(ds: Dataset, codec: Codec, frame: memoryview, *, is_lossy: bool) ->
     values = codec.decode(frame).reshape(header.height, header.width)
     is_signed = ds.PixelRepresentation == 1
     if is_signed and not header.signed and header.bits < ds.BitsStored:
-        values = _sign_extended(values, header.bits)
+        values = _sign_extended(values, header.bits, ds.BitsStored)
     overshoots = is_lossy and header.bits > ds.BitsStored and header.signed == is_signed
     return Stored(values, header.bits, overshoots)
 
@@ -106,7 +106,10 @@ def _decoded_colours(ds: Dataset, codec: Codec, frame: memoryview, header: Heade
     return Stored(values, header.bits, is_ycc=is_ycc)
 
 
-def _sign_extended(values: NDArray[Any], bits: int) -> NDArray[Any]:
-    """Give unsigned samples the sign that their dataset declares."""
-    half = 1 << (bits - 1)
-    return (values.astype(np.int32) ^ half) - half
+def _sign_extended(values: NDArray[Any], bits: int, stored_bits: int) -> NDArray[Any]:
+    """Give unsigned samples the sign that their dataset declares, in two's complement."""
+    cells = values if 8 * values.itemsize >= stored_bits else values.astype(np.uint16)
+    half = cells.dtype.type(1 << (bits - 1))
+    cells ^= half
+    cells -= half
+    return cells

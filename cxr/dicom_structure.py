@@ -209,3 +209,16 @@ class Walk:
             self._grow(size)
         if size > len(self._data) or size > limit:
             raise _EndError
+
+
+def verify_structure(data: Bytes, order: str = "<") -> None:
+    """Bound what a data set without a file around it holds.
+
+    Args:
+        data: The whole data set.
+        order: ``<`` or ``>``.
+
+    Raises:
+        ImageTooLargeError: It holds more than :mod:`cxr.dicom_bounds` allows.
+    """
+    Walk(data, order, lambda tag: False).run(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cxr import codestream as jpeg_2000
 from cxr import dicom_bounds as dicom
 from cxr import jpeg_markers as jpeg
 from cxr.decoding import PIXEL_BYTES
@@ -54,6 +55,7 @@ ROWS = (
     ("scans of a JPEG, also in DICOM", jpeg.MAX_SCANS, "each costs as much as a picture"),
     ("segments of a JPEG", jpeg.MAX_SEGMENTS, "a dozen, or some hundred of a profile"),
     ("stray bytes in a JPEG's head", jpeg.MAX_STRAY_BYTES, "between segments there are none"),
+    ("segments and tile parts of a JPEG 2000", jpeg_2000.MAX_SEGMENTS, "one, or a few a tile"),
     ("chunks of a PNG", MAX_CHUNKS, "one for each 8 kB of data"),
 )
 

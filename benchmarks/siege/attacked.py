@@ -38,7 +38,12 @@ class Attacked(Server):
         patience_s: float = PATIENCE_S,
     ) -> None:
         self.dimse_port, self.log = dimse_port, log
-        limited = ["/bin/sh", "-c", 'ulimit -v "$0" && ulimit -S -n 1024 && exec "$@"', str(limit_bytes >> 10)]
+        limited = [
+            "/bin/sh",
+            "-c",
+            'ulimit -v "$0" && ulimit -S -n 1024 && exec "$@"',
+            str(limit_bytes >> 10),
+        ]
         super().__init__(
             name,
             [*limited, sys.executable, "-m", "service", *arguments],

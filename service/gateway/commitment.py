@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import cast
 
 from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRBigEndian
 from pynetdicom import evt
+from pynetdicom.dimse_primitives import N_ACTION
 from sqlalchemy.exc import SQLAlchemyError
 
+from cxr.dicom_structure import verify_structure
 from service.gateway.commitment_reports import CommitmentReports, Verdict
 from service.gateway.destinations import Peer
 from service.gateway.held_associations import HeldAssociations
@@ -53,6 +57,7 @@ class Commitment:
             return PROCESSING_FAILURE, None  # there is nowhere to report to
         address = peer.host or str(event.assoc.requestor.address)
         try:
+            _verify_bounds(event)
             request = event.action_information
             verdicts = self._judge(request)
             transaction_uid = str(request.TransactionUID)
@@ -76,3 +81,12 @@ class Commitment:
         # Each is read once, however often it is named.
         kept = {one: self._inbox.keeps(one[1], one[0]) for one in set(named)}
         return [Verdict(*one, kept[one]) for one in named]
+
+
+def _verify_bounds(event: evt.Event) -> None:
+    """Refuse what holds more than is parsed: megabytes may hold a million items."""
+    information = cast("N_ACTION", event.request).ActionInformation
+    if information is None:
+        return
+    is_big = event.context.transfer_syntax == ExplicitVRBigEndian
+    verify_structure(information.getvalue(), ">" if is_big else "<")

@@ -9,10 +9,9 @@ another digest: to see that they are the same, both would have to be decoded, fo
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
-from pydicom.dataset import FileDataset
-
-from cxr.dicom_file import DicomFile, PixelData
+from cxr.dicom_file import DicomFile, cells_bytes, fragments_of
 
 DESCRIPTION = (
     "SamplesPerPixel",
@@ -26,8 +25,8 @@ DESCRIPTION = (
 )
 """Without which the bytes are no picture (PS3.3, C.7.6.3)."""
 
-ITEM = b"\xfe\xff\x00\xe0"
-MOST_BYTES = 400_000_000  # of a deflated object, whose pixels are not in memory yet
+MOST_BYTES = 128_000_000
+"""Of uncompressed pixels, 64 million of two bytes: a deflated kilobyte may hold a megabyte."""
 
 
 def digest_pixels(data: bytes) -> str:
@@ -37,45 +36,30 @@ def digest_pixels(data: bytes) -> str:
         data: The whole Part 10 file. One whose pixels cannot be found counts as a whole.
     """
     try:
-        file = DicomFile(data)
-        return _digest(file.header(DESCRIPTION), file)
+        return _digest(DicomFile(data))
     except Exception:  # of whatever it is instead
         return hashlib.sha256(data).hexdigest()
 
 
-def _digest(ds: FileDataset, file: DicomFile) -> str:
-    stop = file.pixels_at
-    is_native = stop is None or stop.length is not None
-    pixels = file.pixel_data(MOST_BYTES)
+def _digest(file: DicomFile) -> str:
+    ds = file.header(DESCRIPTION)
     said = [str(ds.get(keyword, "")).strip() for keyword in DESCRIPTION]
-    digest = hashlib.sha256("\0".join([*said, "native" if is_native else "frames"]).encode())
-    if is_native:
-        digest.update(_without_padding(_in_little_endian(pixels), ds))
-    else:
-        for fragment in _fragments(pixels.value):
-            digest.update(fragment)
+    kind = "frames" if file.is_encapsulated else "native"
+    digest = hashlib.sha256("\0".join([*said, kind]).encode())
+    for piece in _pieces(file, min(cells_bytes(ds), MOST_BYTES)):
+        digest.update(piece)
     return digest.hexdigest()
 
 
-def _in_little_endian(pixels: PixelData) -> memoryview:
+def _pieces(file: DicomFile, used: int) -> Iterable[memoryview | bytes | bytearray]:
+    """Give the encoded pixels, of cells no more than are used."""
+    if file.meta.is_deflated:
+        return file.inflated_pixels(used)
+    pixels = file.pixel_data(used + used % 2)
+    if file.is_encapsulated:
+        return fragments_of(pixels)
     if pixels.order == "<" or not pixels.is_words:
-        return pixels.value
+        return [pixels.value[:used]]
     words = bytearray(pixels.value)
     words[0::2], words[1::2] = words[1::2], words[0::2]
-    return memoryview(words)
-
-
-def _without_padding(value: memoryview, ds: FileDataset) -> memoryview:
-    """Leave out the byte that makes an even length: it is of no meaning."""
-    used = int(ds.Rows) * int(ds.Columns) * int(ds.SamplesPerPixel) * int(ds.BitsAllocated) // 8
-    return value[:used] if len(value) == used + 1 else value
-
-
-def _fragments(value: memoryview) -> list[memoryview]:
-    """Give the contents of all items but the first, the offset table."""
-    found, begin = [], 0
-    while value[begin : begin + 4] == ITEM:
-        end = begin + 8 + int.from_bytes(value[begin + 4 : begin + 8], "little")
-        found.append(value[begin + 8 : end])
-        begin = end
-    return found[1:]
+    return [memoryview(words)[:used]]

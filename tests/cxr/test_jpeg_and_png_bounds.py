@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from imagecodecs import jpeg2k_encode
 from PIL import Image
 
 from cxr.decoding import DecodeOptions, decode_image
@@ -155,3 +156,26 @@ def test_cut_streams_are_left_to_the_decoder() -> None:
     sound = encode_jpeg(draw_phantom(3))
     for end in range(2, len(sound), 997):
         assert verify_markers(sound[:end]) <= 1
+
+
+def jpeg_2000_bomb(kind: str, count: int) -> bytes:
+    """A sound codestream with so many empty tile parts, or comments."""
+    sound = jpeg2k_encode(draw_phantom(3)[:SIDE, :SIDE], codecformat="j2k", reversible=True)
+    if kind == "comments":
+        return with_more(sound, sound.index(b"\xff\x90"), b"\xff\x64\x00\x04\x00\x01" * count)
+    part = b"\xff\x90\x00\x0a\x00\x00" + struct.pack(">IBB", 14, 1, 0) + b"\xff\x93"
+    return with_more(sound, len(sound) - 2, part * count)
+
+
+@pytest.mark.parametrize("kind", ["tile parts", "comments"])
+def test_jpeg_2000_of_many_segments_is_refused(kind: str) -> None:
+    """Each is stepped over by itself."""
+    data = encapsulated(f"{ROOT}.4.90", jpeg_2000_bomb(kind, 300_000), side=SIDE)
+
+    def read() -> None:
+        with pytest.raises(ImageTooLargeError, match="more than 65536 segments"):
+            decode_image(data)
+
+    assert cost_of(read).cpu_s < 0.1
+    few = encapsulated(f"{ROOT}.4.90", jpeg_2000_bomb("comments", 100), side=SIDE)
+    assert decode_image(few).pixels.shape == (SIDE, SIDE)

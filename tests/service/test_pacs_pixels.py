@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Callable
 
@@ -21,6 +22,8 @@ from service.pacs.fhir import build_fhir
 from service.pacs.pixels import digest_pixels
 from service.pacs.results import build_not_analysed, build_report
 from service.pacs.source import read_source
+from tests.cost import cost_of
+from tests.hostile import EXPLICIT, SYNTAXES, deflate_bomb, dicom_file, fragment_bomb
 from tests.service.make_results import MODEL, make_result, make_source
 
 FRAME = bytes(range(256)) * 4
@@ -178,3 +181,18 @@ def test_pixels_decide_nothing_of_devices_and_studies() -> None:
     assert one.StudyInstanceUID == other.StudyInstanceUID
     devices = {ds.ContributingEquipmentSequence[0].DeviceUID for ds in (one, other)}
     assert devices == {"2.25.309569062831310733136843585274506974672"}
+
+
+def test_deflated_pixels_beyond_the_image_are_not_digested() -> None:
+    """A file of half a megabyte may hold as many as it likes; they are never inflated."""
+    bomb = deflate_bomb(200_000_000)
+    cost = cost_of(lambda: digest_pixels(bomb), tries=1)
+    assert cost.peak_bytes < 8 << 20
+    sound = dicom_file(SYNTAXES["explicit"], pixels=EXPLICIT.element(0x7FE00010, "OW", bytes(4096)))
+    assert digest_pixels(deflate_bomb(1_000_000)) == digest_pixels(sound)
+
+
+def test_fragments_without_end_are_not_digested_one_by_one() -> None:
+    """A frame of so many is refused, and counts as a whole."""
+    data = fragment_bomb(100_000)
+    assert digest_pixels(data) == hashlib.sha256(data).hexdigest()
