@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Literal, TypeAlias
 
 from sqlalchemy import insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from service.gateway.database import Database
 from service.gateway.errors import UnreadableObjectError
@@ -90,7 +90,9 @@ class Strays:
                         self._spool.remove(name)
                 except FileNotFoundError:  # another gateway settled it
                     continue
-                except OSError as error:  # of this file: it stays, for a disk that is mended
+                except SQLAlchemyError:
+                    raise
+                except Exception as error:  # of this file: it stays, for a disk that is mended
                     log_event(logging.ERROR, "stray not read", error, file=name)
                     continue
                 outcomes[outcome] += 1
