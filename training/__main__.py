@@ -61,7 +61,7 @@ def _add_explaining(commands: Commands) -> None:
     gradcam.add_argument(
         "--method", default="gradcam", help="gradcam, gradcam_plus_plus or layercam"
     )
-    gradcam.add_argument("--target", metavar="CLASS", help="default: the positive class")
+    gradcam.add_argument("--target", metavar="CLASS", help="default: the finding's first class")
     gradcam.add_argument("--seed", type=int, default=0, help="of the choice of images")
     gradcam.add_argument("--out", type=Path, required=True, help="PNG file to write")
     add_compute(gradcam)
