@@ -100,11 +100,12 @@ def test_more_files_than_a_batch(
 
 
 def test_only_the_model_asked_for_is_loaded(tmp_path: Path, images: Path) -> None:
-    """A broken bundle beside it does not matter."""
+    """A broken bundle beside it does not matter; asked for, it does."""
     make_bundle(tmp_path / "two", "good")
     (make_bundle(tmp_path / "two", "bad") / "MODEL_CARD.md").write_text("changed")
     assert predict(tmp_path / "two", images / "a.png", "--model", "good") == 0
-    assert predict(tmp_path / "two", images / "a.png") == 1
+    assert predict(tmp_path / "two", images / "a.png") == 0
+    assert predict(tmp_path / "two", images / "a.png", "--model", "bad") == 1
 
 
 def test_model_and_operating_point_are_chosen(bundles: Path, images: Path, tmp_path: Path) -> None:
