@@ -40,7 +40,8 @@ progressive, else 3.
 So a service needs the memory it has at rest, `CXR_MAX_BUFFERED_BYTES`, `CXR_MAX_BODY_BYTES` once
 more (a body in pieces is joined), and {pixel_bytes} x `CXR_MAX_IMAGE_PIXELS` for each of its
 `CXR_WORKERS` (as many as cores). A test reckons this for the Kubernetes manifests; see
-[kubernetes.md](kubernetes.md). Memory that is short all the same is answered with 413, too.
+[kubernetes.md](kubernetes.md). Memory that is short all the same is told: 413 where it is short for
+an image, 429 where it is for a body.
 """
 
 ROWS = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import cast
 
 from fastapi import FastAPI
@@ -13,7 +12,6 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from cxr.errors import CxrError
-from cxr.exhaustion import NO_MEMORY
 from service.errors import ClientDisconnectedError
 from service.http.context import context_in, context_of
 from service.http.metrics import record_decode_failure
@@ -28,7 +26,6 @@ from service.http.problems import (
     problem_type_of,
 )
 from service.http.v2.errors import answer_error, answer_problem
-from service.telemetry.logs import log_event
 
 _BY_STATUS = {
     404: (NOT_FOUND, "There is nothing at this path. /docs lists what there is."),
@@ -40,7 +37,6 @@ _BY_STATUS = {
 def install_error_handlers(app: FastAPI) -> None:
     """Register the handlers of all exceptions that are raised on purpose."""
     app.add_exception_handler(CxrError, _on_domain_error)
-    app.add_exception_handler(MemoryError, _on_memory_error)
     app.add_exception_handler(ClientDisconnectedError, _on_disconnect)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -51,12 +47,6 @@ async def _on_domain_error(request: Request, error: Exception) -> Response:
     context.fail(problem_type_of(error).slug)
     record_decode_failure(error, context)
     return answer_error(request.scope, error, context.request_id)
-
-
-async def _on_memory_error(request: Request, error: Exception) -> Response:
-    """Answer for what needed more memory than there is, wherever that was."""
-    log_event(logging.ERROR, "out of memory", error)
-    return _answer(request, PAYLOAD_TOO_LARGE, NO_MEMORY)
 
 
 async def _on_disconnect(request: Request, error: Exception) -> Response:

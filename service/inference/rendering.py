@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from cxr.decoding import DecodeOptions, decode_image
+from cxr.exhaustion import told_as_too_large
 from cxr.image import Display, Window
 from service.errors import InvalidRequestError
 
@@ -42,14 +43,15 @@ def render_picture(data: bytes, max_side: int, window: Window | None, max_pixels
         InputError: The image cannot be decoded.
         InvalidRequestError: A window for an image that has no values to window.
     """
-    image = decode_image(data, DecodeOptions(max_pixels, reduce_to_px=max_side, window=window))
-    if window is not None and image.display is None:
-        raise InvalidRequestError(
-            "window_center and window_width apply to monochrome DICOM images only. "
-            "Leave them out for this image."
-        )
-    picture = Image.fromarray(image.pixels)
-    picture.thumbnail((max_side, max_side), Image.Resampling.BILINEAR, reducing_gap=None)
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=1)  # six times as quick as the default
-    return Picture(buffer.getvalue(), picture.width, picture.height, image.display)
+    with told_as_too_large():
+        image = decode_image(data, DecodeOptions(max_pixels, reduce_to_px=max_side, window=window))
+        if window is not None and image.display is None:
+            raise InvalidRequestError(
+                "window_center and window_width apply to monochrome DICOM images only. "
+                "Leave them out for this image."
+            )
+        picture = Image.fromarray(image.pixels)
+        picture.thumbnail((max_side, max_side), Image.Resampling.BILINEAR, reducing_gap=None)
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG", compress_level=1)  # six times as quick as the default
+        return Picture(buffer.getvalue(), picture.width, picture.height, image.display)
