@@ -8,7 +8,6 @@ import pytest
 
 from service.gateway import association_request, bounded_messages, dimse, dimse_receiving
 from service.gateway import timed_socket as sockets
-from service.gateway.http import stow
 from service.gateway.settings import GatewaySettings
 from tests.conftest import REPOSITORY
 
@@ -42,8 +41,6 @@ def test_page_tells_defaults(name: str) -> None:
         f"beyond {dimse_receiving.MOST_OF_LARGEST} times that",
         f"{bounded_messages.SLOWEST_BYTES_PER_S:,} bytes a second after its first minute",
         f"| {bounded_messages.MOST_WAITING} | A-ABORT |",
-        f"stops for {stow.CHUNK_TIMEOUT_S:.0f} s, or comes slower than "
-        f"{stow.SLOWEST_BYTES_PER_S:,} bytes a second",
     ],
 )
 def test_page_tells_bounds(told: str) -> None:
