@@ -54,6 +54,12 @@ def test_inputs_follow_from_their_number(name: str) -> None:
     assert len(set(first)) == 4
 
 
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_families_hold(name: str) -> None:
+    """The short form of ``make fuzz``: only refusals come, and each in its bounds."""
+    assert 0 < read_inputs(FAMILIES[name], 24, 5000) < 24
+
+
 def test_sizes_spread_over_orders_of_magnitude() -> None:
     """Small bombs are as likely as large ones: what is at the edge of a bound is met."""
     rng = np.random.default_rng(0)

@@ -169,5 +169,5 @@ class _Handler(socketserver.StreamRequestHandler):
                 self.wfile.write(server.data[-MIB:])
 
 
-ANSWERS = Family("answers", make_answer, read_answer, cpu_s=1.5, memory_bytes=64 * MIB)
+ANSWERS = Family("answers", make_answer, read_answer, cpu_s=0.8, memory_bytes=64 * MIB)
 """For three answers, and for the thread here that gives them."""

@@ -69,5 +69,5 @@ def read_picture(data: bytes) -> bool:
     return True
 
 
-DAMAGED = Family("damaged", make_damaged, read_picture, cpu_s=1.0, memory_bytes=96 * MIB)
+DAMAGED = Family("damaged", make_damaged, read_picture, cpu_s=0.8, memory_bytes=64 * MIB)
 """A header may come to declare 4 million pixels of a codec that takes 200 ns for each."""

@@ -102,5 +102,5 @@ BOMBS: tuple[Callable[[np.random.Generator], bytes], ...] = (
     _values,
     _long,
 )
-ELEMENTS = Family("elements", make_object, read_object, cpu_s=0.4, memory_bytes=96 * MIB)
-"""Twice what is promised of one reader, for two; and what the input itself takes."""
+ELEMENTS = Family("elements", make_object, read_object, cpu_s=0.4, memory_bytes=64 * MIB)
+"""Twice the CPU that is promised of one reader, for two of them."""

@@ -220,7 +220,7 @@ def nested_sequences(depth: int, syntax: str = DEFLATED) -> bytes:
 
 def window_values(count: int) -> bytes:
     """Give an object whose window has so many centres and widths."""
-    values = b"\\".join([b"127"] * count)
+    values = b"\\".join([b"1"] * count)
     return radiograph(
         syntax=IMPLICIT,
         display=b"".join(

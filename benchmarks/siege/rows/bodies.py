@@ -60,7 +60,7 @@ def attack_gateway_parts(arena: Arena) -> Sighting:
         return in_company(gateway, studies, body, headers, arena, PARTS, alone, honest)
 
 
-PARTS = Bars(cpu_s=2.0, memory_mib=64, statuses=("400", "409", "413"))
+PARTS = Bars(cpu_s=5.0, memory_mib=64, statuses=("400", "409", "413"))
 INFER = "/v2/models/{model}/infer"
 
 
