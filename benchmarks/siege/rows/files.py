@@ -24,6 +24,9 @@ LONGEST_QUICK_S = 2.0
 PARSED = Bars(cpu_s=0.1, memory_mib=64, statuses=REFUSALS)
 """What cannot be an image is refused while it is parsed."""
 
+LARGE = Bars(cpu_s=0.15, memory_mib=64 + 16, statuses=REFUSALS)
+"""The same of a body of 12 to 16 MB, which is held while it comes."""
+
 BYTES_A_PIXEL = 4
 PICTURE = Bars(
     cpu_s=None,
@@ -141,14 +144,14 @@ ROWS = (
     _row(
         "empty-items-plain", "DICOM, not deflated, 2 million empty items",
         lambda: dicom.empty_items(2_000_000, dicom.EXPLICIT),
-        Bars(cpu_s=0.15, memory_mib=64, statuses=REFUSALS),
+        LARGE,
     ),
     _row(
         "plain-elements", "DICOM, 8 million plain elements",
         lambda: dicom.plain_elements(8_000_000),
     ),
     _row("window-values", "DICOM, a window of 3 million values",
-         lambda: dicom.window_values(3_000_000)),
+         lambda: dicom.window_values(3_000_000), LARGE),
     _row(
         "repeated-element", "DICOM, one element 18 million times",
         lambda: dicom.repeated_element(18_000_000),
@@ -160,7 +163,7 @@ ROWS = (
     _row(
         "empty-fragments", "DICOM, 2 million empty fragments of pixels",
         lambda: dicom.empty_fragments(2_000_000),
-        Bars(cpu_s=0.15, memory_mib=64, statuses=REFUSALS),
+        LARGE,
     ),
     _gateway_row(
         "gateway-empty-items", "the gateway: DICOM, deflated, 2 million empty items",
@@ -177,7 +180,7 @@ ROWS = (
     _row(
         "rle-segment", "an RLE segment of 20 MB for 512 x 512",
         lambda: dicom.long_rle(20_000_000),
-        Bars(cpu_s=0.3, memory_mib=64, statuses=REFUSALS),
+        Bars(cpu_s=0.3, memory_mib=64 + 20, statuses=REFUSALS),
     ),
     _picture_row("png-rgba16", "PNG 8000 x 8000, RGBA, 16 bits",
          lambda: pictures.flat_png(8000, pictures.RGBA)),
