@@ -21,6 +21,9 @@ MAX_HEAD_BYTES = 65_536
 HEAD_TIMEOUT_S = 15.0
 """From the first byte of a request, or the opening of a connection, to the end of its head."""
 
+MAX_PIPELINED = 64
+"""Requests that may wait behind another on one connection (RFC 9112, 9.3.2)."""
+
 LINGER_S = 10.0
 """From the answer to the end of a body that nobody reads any more. Closed at once, the connection
 would be reset, and the client might never see why it was refused (RFC 9112, 9.6)."""
@@ -84,6 +87,8 @@ class GuardedProtocol(HttpToolsProtocol):
         """The head is whole."""
         if self.parser.should_upgrade():
             return  # it is read again
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise httptools.HttpParserError  # what was asked before is answered, and no more read
         self._in_body, self._surrounding_bytes = True, 0
         self._keep_open()
         super().on_headers_complete()
@@ -109,6 +114,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """The answer is sent: what is left of the request's body is dropped, but not for ever."""
         super().on_response_complete()
+        if self.pipeline:
+            self.flow.pause_reading()  # or the queue would only grow
         if self._in_body and self.cycle.response_complete:
             self._close_in(LINGER_S)
 

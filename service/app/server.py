@@ -20,6 +20,7 @@ from service.errors import StartupError
 from service.inference.engines import build_engine
 from service.inference.explaining import Explainer
 from service.inference.runtime import Runtime
+from service.open_files import raise_limit
 from service.settings import Settings
 from service.telemetry.logs import configure_logging, log_event
 from service.telemetry.tracing import start_tracing, stop_tracing
@@ -145,6 +146,7 @@ def serve(settings: Settings) -> None:
     Raises:
         CxrError: The service cannot start; the message is for its operator.
     """
+    raise_limit()
     configure_logging(settings.log_level)
     start_tracing(settings.tracing, "cxr-service")
     server = Server(settings)

@@ -21,6 +21,7 @@ from service.gateway.http.application import build_gateway_app
 from service.gateway.refusal_reports import RefusalReports
 from service.gateway.settings import GatewaySettings
 from service.gateway.silence import silence_libraries
+from service.open_files import raise_limit
 from service.telemetry.logs import configure_logging, log_event
 from service.telemetry.tracing import start_tracing, stop_tracing
 
@@ -88,6 +89,7 @@ def serve_gateway(settings: GatewaySettings) -> None:
     Raises:
         CxrError: It cannot start; the message is for its operator.
     """
+    raise_limit()
     configure_logging(settings.log_level)
     start_tracing(settings.tracing, "cxr-gateway")
     silence_libraries()

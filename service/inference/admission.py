@@ -51,6 +51,8 @@ class Admission:
             load: Of the model it asks for.
             others: Of the models beside it.
         """
+        if load.ahead + sum(other.ahead for other in others) < self._cores:
+            return load.device_s  # a core is free, however long the others are taken
         own_s = load.core_s
         share_s = own_s + load.core_item.value
         cores_s = own_s + sum(min(other.core_s, share_s) for other in others)

@@ -36,14 +36,19 @@ class Load:
         self.arriving = 0
 
     @property
+    def ahead(self) -> int:
+        """Images that a new one would come behind."""
+        return self.under_way + self.arriving
+
+    @property
     def core_s(self) -> float:
         """Seconds of one core until everything under way is done."""
-        return (self.under_way + self.arriving) * self.core_item.value
+        return self.ahead * self.core_item.value
 
     @property
     def device_s(self) -> float:
         """Seconds of the device until everything under way is done."""
-        return (self.under_way + self.arriving) * self.device_item.value
+        return self.ahead * self.device_item.value
 
     @property
     def charged_s(self) -> float:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+MOST = 8.0  # times the mean: sound files of one sender differ less
+
 
 class MovingMean:
-    """Exponentially weighted mean; the first value counts whole.
+    """Exponentially weighted mean; the first value counts whole, a later one ``MOST`` times it.
+
+    So one that is far out of line, a hostile file for instance, does not speak for all others.
 
     Args:
         smoothing: Weight of the newest value.
@@ -17,4 +21,4 @@ class MovingMean:
     def add(self, newest: float) -> None:
         """Take another value in."""
         known = self.value or newest
-        self.value = known + self._smoothing * (newest - known)
+        self.value = known + self._smoothing * (min(newest, MOST * known) - known)

@@ -14,6 +14,7 @@ from service.deadline import Deadline
 from service.errors import QueueFullError
 from service.inference.admission import Admission
 from service.inference.load import Load
+from service.inference.moving_mean import MovingMean
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import FakeEngine
 from tests.service.harness import Running, load_of, running, until
@@ -49,6 +50,25 @@ def test_long_wait_is_refused_with_an_honest_time() -> None:
         Admission(2.4, CORES).verify(load, [], soon())
     assert caught.value.retry_after_s in (3, 4)
     Admission(2.6, CORES).verify(load, [], soon())
+
+
+def test_nothing_waits_while_a_core_is_free() -> None:
+    """However long the images at work are expected to take."""
+    others = [make_load(0, 9.0), make_load(CORES - 1, 9.0)]
+    assert Admission(0.2, CORES).expected_wait_s(make_load(0, 9.0), others) == 0.0
+    assert Admission(0.2, CORES).expected_wait_s(make_load(CORES, 9.0), []) > 1.0
+
+
+def test_one_costly_image_does_not_speak_for_all() -> None:
+    """A hostile file of two seconds among sound ones of twenty milliseconds."""
+    mean = MovingMean(0.1)
+    for _ in range(20):
+        mean.add(0.02)
+    mean.add(2.0)
+    assert mean.value < 0.04
+    for _ in range(100):  # but what is always slow is soon known to be
+        mean.add(2.0)
+    assert mean.value > 1.9
 
 
 @pytest.mark.parametrize(

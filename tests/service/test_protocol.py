@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import resource
 import socket
 import tracemalloc
 from collections.abc import Callable
@@ -17,6 +18,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from service.app import protocol
+from service.open_files import MOST
 from tests.service.harness import until
 from tests.service.test_server import PATIENCE_S, Process, start
 
@@ -197,8 +199,9 @@ async def test_upgrade_is_ignored_however_it_is_cut(body: str) -> None:
         assert peer.asked == [("POST", "/first", b"hello"), ("GET", "/second", b"")]
 
 
-async def test_many_upgrades_in_one_piece_are_ignored() -> None:
+async def test_many_upgrades_in_one_piece_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many as a piece holds, without a deep stack."""
+    monkeypatch.setattr(protocol, "MAX_PIPELINED", 3000)
     one = b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
     peer = Peer()
     await peer.send(one * 3000)
@@ -277,3 +280,22 @@ async def test_earlier_request_is_answered_before_what_follows_is_refused(sent: 
     peer.answering.set()
     await peer.send(b"")
     assert (peer.statuses, peer.transport.closed) == ([200], True)
+
+
+def test_pipelined_requests_are_bounded(start: Callable[..., Process]) -> None:
+    """So many are answered, then the connection ends: a read of 256 KiB may hold thousands."""
+    url = httpx.URL(start().url())
+    one = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+    few = talk(url, one * 20 + one.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+    assert few.count(b"HTTP/1.1 200") == 21
+    many = talk(url, one * 1000)
+    assert 1 <= many.count(b"HTTP/1.1 200") <= protocol.MAX_PIPELINED + 2
+    assert httpx.get(url.join("/health/live")).status_code == 200
+
+
+def test_soft_limit_of_open_files_is_raised(start: Callable[..., Process]) -> None:
+    """To the hard one: a shell's 1,024 connections are soon taken."""
+    process = start()
+    process.url()
+    soft, hard = resource.prlimit(process.popen.pid, resource.RLIMIT_NOFILE)
+    assert soft == min(hard, MOST)
