@@ -7,14 +7,14 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from benchmarks.connection import Target
 from benchmarks.siege.arena import Arena
 from benchmarks.siege.attacked import Attacked
-from benchmarks.siege.clients import SOURCES, closing_s, connect, converse, is_closed
+from benchmarks.siege.clients import SOURCES, closing_s, connect, converse
 from benchmarks.siege.measure import threads_of
 from benchmarks.siege.row import MIB, Bars, Row, Sighting
 from benchmarks.siege.watch import watching
@@ -26,7 +26,6 @@ SILENT_S = 40.0
 """After which one without an association must be closed: the timeout of ACSE, 30 s, and some."""
 
 THREADS = 64
-ASSOCIATIONS = 16  # the default of CXR_GATEWAY_DIMSE_MAX_ASSOCIATIONS
 WATCHED_S = 8.0
 ENDLESS = 0xFFFFFFFF
 POURED_BYTES = 512 * MIB
@@ -90,22 +89,6 @@ def attack_pdu(arena: Arena) -> Sighting:
             seen.sent_bytes = max(seen.sent_bytes, reply.sent_bytes)
             seen.answers.append(f"{name}: {reply.ending} after {reply.sent_bytes / MIB:.0f} MiB")
             seen.facts[f"cut off {name}"] = reply.ending == "closed"
-    return seen
-
-
-def attack_idle(arena: Arena) -> Sighting:
-    """Hold as many associations as there may be, from one address, and ask for nothing."""
-    with ExitStack() as stack:
-        folder = stack.enter_context(arena.folder())
-        gateway = stack.enter_context(arena.gateway(folder))
-        honest = (Honest("echo", gateway.dimse_port),)
-        seen = stack.enter_context(watching(gateway, honest, USUAL))
-        held = []
-        for _ in range(ASSOCIATIONS):
-            with suppress(OSError):
-                held.append(stack.enter_context(_associate(gateway)))
-        time.sleep(WATCHED_S)
-        seen.answers = [f"{sum(map(is_closed, held))} of {ASSOCIATIONS} closed"]
     return seen
 
 
@@ -184,9 +167,5 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
 ROWS = (
     Row("tls-silent", FAMILY, "DIMSE over TLS: one silent connection", attack_tls, USUAL),
     Row("silent-connections", FAMILY, f"{SILENT} silent connections", attack_silent, USUAL),
-    Row(
-        "idle-associations", FAMILY, f"{ASSOCIATIONS} associations from one address, idle",
-        attack_idle, USUAL,
-    ),
     Row("endless-pdu", FAMILY, "PDUs that declare 4 GiB", attack_pdu, USUAL),
-)  # fmt: skip
+)
