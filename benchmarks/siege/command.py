@@ -44,7 +44,7 @@ def run_siege(given: argparse.Namespace) -> bool:
         print("\n".join(f"{row.key:24} {row.family:9} {row.title}" for row in rows))
         return True
     # Told to end, it ends its servers: they are in sessions of their own.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit("told to end"))
     limit_bytes = int(given.limit_gib * (1 << 30))
     settings = dict(given.set)
     bundles = given.bundles.resolve()
