@@ -30,7 +30,7 @@ help:
 	@echo 'make bench              measure beside the in-process limit and two peers (about an hour)'
 	@echo 'make bench-gateway      measure the gateway beside other receivers (about ten minutes)'
 	@echo 'make soak               ten minutes at capacity among misbehaving clients'
-	@echo 'make siege              hostile inputs at every door, held against bars (about ten minutes)'
+	@echo 'make siege              hostile inputs at every door, held against bars (about seven minutes)'
 	@echo 'make fuzz               100,000 damaged files through the readers'
 	@echo 'make schemathesis       ten minutes of requests made from the OpenAPI documents'
 	@echo 'make rolling            replicas behind nginx through updates and kills (about three minutes)'

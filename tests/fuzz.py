@@ -60,7 +60,11 @@ def _work(
     import cxr.dicom  # noqa: F401  # its filters come after the line above
 
     warnings.filterwarnings("ignore", module="pydicom|PIL")
-    for noisy in ("httpx", "cxr_service"):  # what they tell of each request is no finding
+    for noisy in (
+        "httpx",
+        "cxr_service",
+        "python_multipart",
+    ):  # what they tell of each request is no finding
         logging.getLogger(noisy).setLevel(logging.WARNING)
     family = FAMILIES[name]
     read_inputs(family, 1, 0, last)  # what the first one loads is no cost of the next

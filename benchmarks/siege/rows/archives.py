@@ -28,7 +28,7 @@ PULLS = 45
 ANSWER_BYTES = 3_000_000_000
 GZIP_BYTES = 1 << 30
 ATTEMPT_S = 30.0
-DEPTH = 200_000
+DEPTH = 100_000  # each bracket opened and closed: 200 kB, which is read
 USUAL = Bars(memory_mib=64, slow_s=1.0)
 
 
