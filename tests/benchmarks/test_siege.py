@@ -252,5 +252,5 @@ def test_attack_on_the_real_process(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert set(seen["answers"]) == {"200"}
     assert seen["asked"] > 0
     assert seen["live_ms"] > 0
-    assert 0 < seen["cpu_s"] < 5
+    assert seen["cpu_s"] < 5  # one picture may take less than a tick of the clock
     assert refused["misses"], "an empty body is refused with another status"
