@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 from pydicom.dataset import FileDataset
@@ -68,24 +67,29 @@ def _decode(
     is_encapsulated = ds.file_meta.TransferSyntaxUID.is_encapsulated
     pixels = file.pixel_data(len(data) if is_encapsulated else cells_bytes(ds))
     stored = stored_values(ds, pixels)
-    image = DecodedImage(
-        pixels=np.empty((0, 0), np.uint8),
-        format="dicom",
-        width=columns,
-        height=rows,
-        sha256=sha256,
-        dicom=facts,
-    )
+    display, chroma = None, 0.0
     if stored.values.ndim == 3 or ds.PhotometricInterpretation == PALETTE:
         colour = (
             render_palette(ds, stored.values) if stored.values.ndim == 2 else render_colour(stored)
         )
-        warnings = (*notes, IN_COLOUR, *header_warnings(facts))
-        return replace(image, pixels=colour.pixels, chroma=colour.chroma, warnings=warnings)
-    with np.errstate(all="ignore"):  # absurd slopes and windows overflow, and are clipped
-        gray = render_gray(ds, stored, window)
-    warnings = (*notes, *gray.notes, *header_warnings(facts))
-    return replace(image, pixels=gray.pixels, warnings=warnings, display=gray.display)
+        shown, chroma = colour.pixels, colour.chroma
+        notes = (*notes, IN_COLOUR)
+    else:
+        with np.errstate(all="ignore"):  # absurd slopes and windows overflow, and are clipped
+            gray = render_gray(ds, stored, window)
+        shown, display = gray.pixels, gray.display
+        notes = (*notes, *gray.notes)
+    return DecodedImage(
+        pixels=shown,
+        format="dicom",
+        width=columns,
+        height=rows,
+        sha256=sha256,
+        chroma=chroma,
+        warnings=(*notes, *header_warnings(facts)),
+        dicom=facts,
+        display=display,
+    )
 
 
 def _header_of(file: DicomFile) -> FileDataset:
