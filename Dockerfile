@@ -13,7 +13,7 @@ ENV PIP_NO_CACHE_DIR=1 \
 
 FROM python AS locked
 WORKDIR /build
-COPY pyproject.toml requirements.lock docker/requirements.py ./
+COPY pyproject.toml deploy/requirements.lock deploy/image/requirements.py ./
 RUN python -m venv --without-pip /opt/venv
 
 FROM locked AS packages-cpu
@@ -55,7 +55,7 @@ LABEL org.opencontainers.image.title="cxr-inference" \
 RUN python -m pip uninstall --yes setuptools wheel pip \
     && install --directory --owner=10001 --group=10001 /var/lib/cxr
 WORKDIR /opt/cxr
-COPY LICENSE NOTICE docker/healthcheck.py ./
+COPY LICENSE NOTICE deploy/image/healthcheck.py ./
 COPY cxr cxr
 COPY service service
 RUN python -m compileall -q --invalidation-mode unchecked-hash cxr service

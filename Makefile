@@ -8,6 +8,7 @@ HOST ?= 127.0.0.1
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+LOCK := deploy/requirements.lock
 KSERVE := .kserve
 SUPPLY := .supply
 SCHEMATHESIS := .schemathesis-env
@@ -16,7 +17,7 @@ GENERATORS := .generators
 MODELS := resnet18 small_cnn resnet18-ternary
 BUNDLES := $(MODELS:%=bundles/%/manifest.json)
 LEARNING := tests/cxr tests/export tests/training tests/benchmarks/test_results.py tests/test_tutorials.py
-PACKAGES := cxr training export service supply
+PACKAGES := cxr training export service tools
 
 .PHONY: help serve test test-learning test-serving kserve checkers generators check docs format bench bench-gateway soak siege fuzz crash schemathesis rolling fleet audit sbom licences install bundles lock clean
 .DELETE_ON_ERROR:
@@ -39,7 +40,7 @@ help:
 	@echo 'make audit              known weaknesses of the locked dependencies; ends with 3 if it cannot tell'
 	@echo 'make sbom               write sbom.json, the bill of materials (CycloneDX)'
 	@echo 'make licences           print the licences of all dependencies; fails on GPL by default'
-	@echo 'make lock               choose the newest versions and write requirements.lock'
+	@echo 'make lock               choose the newest versions and write $(LOCK)'
 	@echo 'make clean              remove the environments and the bundles'
 
 serve: install bundles
@@ -56,8 +57,8 @@ test-serving:
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest tests $(LEARNING:%=--ignore=%)
 
 check: install
-	$(BIN)/ruff format --check $(PACKAGES) tests docs benchmarks docker
-	$(BIN)/ruff check $(PACKAGES) tests docs benchmarks docker
+	$(BIN)/ruff format --check $(PACKAGES) tests docs benchmarks deploy
+	$(BIN)/ruff check $(PACKAGES) tests docs benchmarks deploy
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/codespell
@@ -87,15 +88,15 @@ $(GENERATORS)/.installed: tests/generators-requirements.txt  # of clients, 190 M
 $(SCHEMATHESIS)/.installed: tests/schemathesis-requirements.txt
 	@$(call environment,$(SCHEMATHESIS),$(SKIP))
 
-$(SUPPLY)/.installed: supply/requirements.txt
+$(SUPPLY)/.installed: tools/supply/requirements.txt
 	@$(call environment,$(SUPPLY),exit 1)
 
 docs: install
 	$(BIN)/python docs/generate.py
 
 format: install
-	$(BIN)/ruff format $(PACKAGES) tests docs benchmarks docker
-	$(BIN)/ruff check --fix $(PACKAGES) tests docs benchmarks docker
+	$(BIN)/ruff format $(PACKAGES) tests docs benchmarks deploy
+	$(BIN)/ruff check --fix $(PACKAGES) tests docs benchmarks deploy
 
 # BENCH='--quick --model resnet18', for instance; see python -m benchmarks run --help
 bench: install bundles
@@ -117,15 +118,15 @@ fuzz: install
 crash: install bundles
 	$(BIN)/python -m tests.crash $(CRASH)
 
-# make itself ends with 2 whatever fails; python -m supply audit tells 1 (found) from 3 (cannot tell).
+# make itself ends with 2 whatever fails; python -m tools.supply audit tells 1 (found) from 3 (cannot tell).
 audit: install $(SUPPLY)/.installed
-	$(BIN)/python -m supply audit --tools $(SUPPLY)/bin
+	$(BIN)/python -m tools.supply audit --tools $(SUPPLY)/bin
 
 sbom: install $(SUPPLY)/.installed
-	$(BIN)/python -m supply sbom --tools $(SUPPLY)/bin --out sbom.json
+	$(BIN)/python -m tools.supply sbom --tools $(SUPPLY)/bin --out sbom.json
 
 licences: install
-	@$(BIN)/python -m supply licences
+	@$(BIN)/python -m tools.supply licences
 
 schemathesis: install $(SCHEMATHESIS)/.installed
 	SCHEMATHESIS_TIME_S=300 SCHEMATHESIS_EXAMPLES=1000 $(BIN)/python -m pytest tests/test_openapi.py
@@ -141,21 +142,21 @@ install: $(STAMP)
 bundles: $(BUNDLES)
 
 # Written last, so an interrupted installation is taken up again.
-$(STAMP): requirements.lock
+$(STAMP): $(LOCK)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'Python 3.11 or newer is needed: make PYTHON=python3.12 ...' >&2; exit 1; }
 	@echo 'installing locked dependencies into $(VENV) (about 6 GB with CUDA libraries)'
 	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r $(LOCK)
 	@touch $@
 
-bundles/%/manifest.json: models/%/run.json $(wildcard models/*/explanation.json models/*/int8.json models/*/reference.json cxr/*.py cxr/explain/*.py cxr/networks/*.py export/*.py export/templates/*) | $(STAMP)
+bundles/%/manifest.json: models/%/run.json $(wildcard models/*/explanation.json models/*/int8.json models/*/reference.json cxr/*.py cxr/*/*.py export/*.py export/templates/*) | $(STAMP)
 	@$(BIN)/python -m export build --run models/$* --out bundles
 
 lock: install
 	$(BIN)/pip-compile --quiet --upgrade --extra dev --strip-extras --annotation-style line \
 	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-	  --output-file requirements.lock pyproject.toml
+	  --output-file $(LOCK) pyproject.toml
 
 clean:
 	rm -rf $(VENV) $(KSERVE) $(SUPPLY) $(SCHEMATHESIS) $(CHECKERS) $(GENERATORS) bundles

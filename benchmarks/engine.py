@@ -6,9 +6,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import cast
 
-from cxr.bundle import Bundle, open_bundle
-from cxr.manifest import MANIFEST_NAME
-from service.inference.engine import Engine, EngineBuilder
+from cxr.bundles.bundle import Bundle, open_bundle
+from cxr.bundles.manifest import MANIFEST_NAME
+from service.engines.protocol import Engine, EngineBuilder
 from service.settings import Settings
 
 INT8_NAME = "model.int8.onnx"

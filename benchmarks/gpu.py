@@ -16,12 +16,12 @@ from benchmarks.engine import build_engine, bundle_of
 from benchmarks.files import Files
 from benchmarks.options import Options
 from benchmarks.server import start_service
-from cxr.bundle import Bundle
-from cxr.manifest import FP32
-from service.inference.buckets import bucket_sizes
-from service.inference.engine import Engine, StagingEngine
-from service.inference.provider import has_cuda_device
-from service.inference.tensorrt import has_tensorrt
+from cxr.bundles.bundle import Bundle
+from cxr.bundles.manifest import FP32
+from service.engines.buckets import bucket_sizes
+from service.engines.protocol import Engine, StagingEngine
+from service.engines.provider import has_cuda_device
+from service.engines.tensorrt import has_tensorrt
 from service.settings import Settings
 
 ABSENT = "No CUDA device was found, so nothing was measured on one."

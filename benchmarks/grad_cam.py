@@ -16,7 +16,7 @@ from typing import TypedDict
 import numpy as np
 import torch
 
-from cxr.bundle import open_bundle
+from cxr.bundles.bundle import open_bundle
 from cxr.explain.grad_cam import GradCam
 from cxr.networks.served import ServedNetwork, served_network
 

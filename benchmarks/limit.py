@@ -17,11 +17,11 @@ import numpy as np
 
 from benchmarks.child import read_plan, say, wait_for_go
 from benchmarks.engine import build_engine, bundle_of, on_one_core
-from cxr.decoding import decode_image
-from cxr.image import ModelInput
-from cxr.manifest import Manifest
-from cxr.preprocessing import decode_options, to_model_input
-from service.inference.engine import Engine
+from cxr.bundles.manifest import Manifest
+from cxr.images.decoding import decode_image
+from cxr.images.preprocessing import decode_options, to_model_input
+from cxr.pixels.image import ModelInput
+from service.engines.protocol import Engine
 from service.settings import load_settings
 
 

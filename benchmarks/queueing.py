@@ -2,7 +2,7 @@
 
 It follows what the service does, not a formula: requests come at random moments, a balancer picks
 a replica, the replica refuses what would wait longer than ``CXR_MAX_WAIT_MS``
-(:mod:`service.inference.admission`), and one core works on one image at a time, oldest first. Of
+(:mod:`service.scheduling.admission`), and one core works on one image at a time, oldest first. Of
 a first-in-first-out queue the moment a request is done is known when it comes, so a heap of those
 moments is all the simulation needs.
 """
@@ -372,7 +372,7 @@ def simulate_window(
     """Give p50 and p99 in seconds, and images per run, for a batch window.
 
     A lone image never waits; one that found the device busy does, for company, until the window
-    of the oldest is over once the device is free (:mod:`service.inference.batch_queue`).
+    of the oldest is over once the device is free (:mod:`service.scheduling.batch_queue`).
     """
     chance = random.Random(seed)  # noqa: S311 - no secret; the same in every run
     came_s: list[float] = []

@@ -23,7 +23,7 @@ from benchmarks.nginx import ALWAYS, NEVER, UNSENT, Nginx
 from benchmarks.server import Server, start_service
 from benchmarks.tally import DROPPED, OK, percentile
 from service.client import AsyncClient
-from service.exchange import Retry, ServiceError
+from service.client.exchange import Retry, ServiceError
 
 FULL = 429
 PAUSE_FULL_S = 0.05

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from cxr import codestream as jpeg_2000
-from cxr import dicom_bounds as dicom
-from cxr import jpeg_markers as jpeg
-from cxr.decoding import PIXEL_BYTES
-from cxr.dicom_syntaxes import READ
-from cxr.png_stream import MAX_CHUNKS
+from cxr.dicom import bounds as dicom
+from cxr.dicom import codestream as jpeg_2000
+from cxr.dicom.syntaxes import READ
+from cxr.images.decoding import PIXEL_BYTES
+from cxr.images.png_stream import MAX_CHUNKS
+from cxr.pixels import jpeg_markers as jpeg
 
 TEXT = """
 ## Bounds

@@ -16,14 +16,14 @@ sys.path.insert(0, str(DOCS.parent))
 from benchmarks.results.document import open_results  # noqa: E402
 from benchmarks.results.kept import DOCUMENT, PAGE  # noqa: E402
 from benchmarks.results.page import render_results  # noqa: E402
-from cxr.dicom_syntaxes import syntaxes_table  # noqa: E402
+from cxr.dicom.syntaxes import syntaxes_table  # noqa: E402
 from docs.bounds_text import bounds_text  # noqa: E402
 from docs.problems_page import render_problems_page  # noqa: E402
 from service.access.access import Access  # noqa: E402
 from service.app.application import build_app  # noqa: E402
+from service.engines.registry import build_engine  # noqa: E402
 from service.gateway.settings import GatewaySettings  # noqa: E402
-from service.inference.engines import build_engine  # noqa: E402
-from service.inference.runtime import Runtime  # noqa: E402
+from service.models.runtime import Runtime  # noqa: E402
 from service.settings import Settings, settings_table  # noqa: E402
 from service.telemetry.gateway import GATEWAY_METRICS  # noqa: E402
 from service.telemetry.log_fields import log_fields_table  # noqa: E402
@@ -31,7 +31,7 @@ from service.telemetry.metrics import buckets_table, metrics_table  # noqa: E402
 from service.telemetry.versions import VERSION_METRICS  # noqa: E402
 
 ALERTS = DOCS.parent / "k8s" / "components" / "monitoring" / "prometheusrule.yaml"
-COMPOSE_ALERTS = DOCS.parent / "compose" / "alerts.yaml"
+COMPOSE_ALERTS = DOCS.parent / "deploy" / "alerts.yaml"
 PROBLEMS_PAGE = DOCS.parent / "service" / "http" / "page" / "problems.html"
 
 CONFIGURATION = """# Configuration

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cxr.arguments import add_data, add_quiet
+from cxr.bundles.manifest import FP32
 from cxr.command import run_command
 from cxr.errors import BundleError
-from cxr.manifest import FP32
 
 if TYPE_CHECKING:
-    from cxr.bundle import Bundle
+    from cxr.bundles.bundle import Bundle
     from export.engine import ExportEngine
 
 ENGINES = ("onnxruntime", "openvino", "pytorch")
@@ -109,7 +109,7 @@ def _quantize(arguments: argparse.Namespace) -> None:
 
 
 def _reference(arguments: argparse.Namespace) -> None:
-    from cxr.bundle import open_bundle
+    from cxr.bundles.bundle import open_bundle
     from export.reference_file import REFERENCE_NAME, measure_reference
 
     run, bundle = arguments.run, open_bundle(arguments.bundle)
@@ -134,7 +134,7 @@ def _verify(arguments: argparse.Namespace) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from cxr.bundle import open_bundle
+    from cxr.bundles.bundle import open_bundle
     from export.evaluate import evaluate_bundle, format_table
     from export.source import labelled_images
 

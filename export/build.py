@@ -9,13 +9,20 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from cxr import manifest as names
-from cxr.digest import new_directory, sha256_of_file
+from cxr.bundles import manifest as names
+from cxr.bundles.digest import new_directory, sha256_of_file
+from cxr.bundles.manifest import (
+    GoldenTolerance,
+    Manifest,
+    Parity,
+    PrecisionSection,
+    Rounding,
+    Tensors,
+)
+from cxr.bundles.run import Run, open_run
 from cxr.explain.evidence import read_evidence
-from cxr.manifest import GoldenTolerance, Manifest, Parity, PrecisionSection, Rounding, Tensors
 from cxr.networks.served import served_network
-from cxr.run import Run, open_run
-from cxr.scope_gate import load_scope_gate
+from cxr.verdict.scope_gate import load_scope_gate
 from export.card import render_card
 from export.engine import OrtEngine, TorchEngine
 from export.goldens import TOLERANCE, golden_inputs, write_goldens

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from cxr.estimate import format_estimate
+from cxr.bundles.manifest import Manifest
 from cxr.explain.evidence import ExplanationEvidence
 from cxr.explain.evidence_text import curves_markdown, lung_markdown, randomisation_markdown
-from cxr.manifest import Manifest
+from cxr.metrics.estimate import format_estimate
 from export.int8_file import Int8File
 
 TEMPLATES_DIR = Path(__file__).parent / "templates"

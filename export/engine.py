@@ -11,9 +11,9 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
+from cxr.bundles.manifest import Manifest
 from cxr.engines.ort_options import CPU, CUDA, configure_session, cuda_options
 from cxr.errors import BundleError
-from cxr.manifest import Manifest
 from cxr.networks.served import ServedNetwork
 
 FloatRows = NDArray[np.float32]

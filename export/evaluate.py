@@ -13,20 +13,18 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from tqdm import tqdm
 
-from cxr.bundle import Bundle
-from cxr.class_metrics import measure_task
-from cxr.dataset import LabelledImage
-from cxr.decision import Decision
-from cxr.decoding import decode_image
+from cxr.bundles.bundle import Bundle
+from cxr.data.dataset import LabelledImage
 from cxr.errors import DataError, InputError
-from cxr.estimate import Estimate, format_estimate
-from cxr.image import DicomFacts, ModelInput
-from cxr.layout import describe_layout
-from cxr.manifest import Manifest
-from cxr.preprocessing import decode_options, to_model_input
-from cxr.scope import Scope, assess_scope
-from cxr.scope_gate import ScopeGate
-from cxr.verdict import Evidence, reach_verdict
+from cxr.images.decoding import decode_image
+from cxr.images.layout import describe_layout
+from cxr.images.preprocessing import decode_options, to_model_input
+from cxr.metrics.classes import measure_task
+from cxr.metrics.estimate import Estimate, format_estimate
+from cxr.pixels.image import DicomFacts, ModelInput
+from cxr.verdict.decision import Decision, OperatingPoint
+from cxr.verdict.scope import Scope, assess_scope
+from cxr.verdict.verdict import Evidence, Rules, reach_verdict
 from export.engine import ExportEngine
 
 BATCH = 16
@@ -94,7 +92,7 @@ def evaluate_bundle(
     Raises:
         DataError: No image could be read.
     """
-    gate = bundle.scope_gate()
+    rules = bundle.rules()
     scores: list[ScoredImage] = []
     unreadable: list[str] = []
     bar = tqdm(total=len(images), desc=split, unit="image", disable=quiet, dynamic_ncols=True)
@@ -105,7 +103,7 @@ def evaluate_bundle(
             if readable:
                 answers = engine.run(np.stack([decoded.model_input for _, decoded in readable]))
                 scores += [
-                    _score(image, decoded, vector, row, bundle.manifest, gate)
+                    _score(image, decoded, vector, row, rules, bundle.manifest.operating_point())
                     for (image, decoded), vector, row in zip(
                         readable, answers.embedding, answers.probabilities, strict=True
                     )
@@ -141,13 +139,13 @@ def _score(
     decoded: Decoded,
     embedding: NDArray[np.float32],
     probabilities: NDArray[np.float32],
-    manifest: Manifest,
-    gate: ScopeGate,
+    rules: Rules,
+    point: OperatingPoint,
 ) -> ScoredImage:
-    by_class = dict(zip(manifest.task.classes, map(float, probabilities), strict=True))
+    by_class = dict(zip(rules.task.classes, map(float, probabilities), strict=True))
     layout = describe_layout(decoded.model_input)
     evidence = Evidence(by_class, embedding, layout, decoded.plain, decoded.dicom)
-    verdict = reach_verdict(evidence, manifest, gate, manifest.operating_point())
+    verdict = reach_verdict(evidence, rules, point)
     return ScoredImage(
         name=image.name,
         label=image.label,

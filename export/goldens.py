@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr import manifest as names
-from cxr.bundle import Bundle
-from cxr.decoding import decode_image
+from cxr.bundles import manifest as names
+from cxr.bundles.bundle import Bundle
+from cxr.bundles.manifest import FP32, GoldenTolerance
+from cxr.data.labels import Task
 from cxr.errors import BundleError
-from cxr.image import ModelInput
-from cxr.labels import Task
-from cxr.manifest import FP32, GoldenTolerance
-from cxr.preprocessing import Preprocessing, decode_options, to_model_input
+from cxr.images.decoding import decode_image
+from cxr.images.preprocessing import Preprocessing, decode_options, to_model_input
+from cxr.pixels.image import ModelInput
 from export.engine import ExportEngine
 from export.phantom import draw_phantom, encode_dicom, encode_jpeg, encode_png
 

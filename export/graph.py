@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 import torch
 
-from cxr.manifest import Tensors
+from cxr.bundles.manifest import Tensors
 from cxr.networks.served import ServedNetwork
 
 OPSET = 23  # the newest that ONNX Runtime's CPU and CUDA providers and PyTorch's exporter share

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from cxr.manifest import PrecisionFigures, Rounding
-from cxr.measured import Measured, read_measured
+from cxr.bundles.manifest import PrecisionFigures, Rounding
+from cxr.bundles.measured import Measured, read_measured
 
 INT8_NAME = "int8.json"
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from cxr.labels import Task
-from cxr.run import Run
-from cxr.words import listed, short_words_of, words_of
+from cxr.bundles.run import Run
+from cxr.data.labels import Task
+from cxr.verdict.words import listed, short_words_of, words_of
 
 SHARES = {
     "80464989fc9acfbe4247b3fdcada2a4613b7850b5de767cea5f0c84a71523c93": "pneumonia in the "

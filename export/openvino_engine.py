@@ -6,7 +6,7 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
-from cxr.bundle import Bundle
+from cxr.bundles.bundle import Bundle
 from cxr.engines.openvino_options import DEVICE, HINT, HINTS, hint_of, openvino_options
 from cxr.errors import BundleError
 from export.engine import EngineAnswer

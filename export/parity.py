@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr.bundles.manifest import Parity
 from cxr.errors import BundleError
-from cxr.manifest import Parity
 from export.engine import ExportEngine
 
 BATCH_SIZES = (1, 3, 8)

@@ -11,7 +11,7 @@ from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
-from cxr.image import GrayImage
+from cxr.pixels.image import GrayImage
 
 WIDTH, HEIGHT = 640, 512
 _UID_ROOT = "2.25.310118022019430511702470384310101"  # fixed, so that a rebuilt file is the same

@@ -12,12 +12,12 @@ import onnx
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from cxr.bundle import Bundle, open_bundle
-from cxr.dataset import DataSets, LabelledImage
+from cxr.bundles.bundle import Bundle, open_bundle
+from cxr.bundles.manifest import INT8_MODEL_NAME, PrecisionFigures
+from cxr.bundles.run import open_run
+from cxr.data.dataset import DataSets, LabelledImage
+from cxr.data.split import INTERNAL_PREFIX, SPLIT_NAME, select_images
 from cxr.errors import DataError, InputError, RunError
-from cxr.manifest import INT8_MODEL_NAME, PrecisionFigures
-from cxr.run import open_run
-from cxr.split import INTERNAL_PREFIX, SPLIT_NAME, select_images
 from export.build import build_bundle
 from export.calibrate import measure_ranges
 from export.engine import EngineAnswer, ExportEngine, OrtEngine

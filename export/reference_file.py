@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from cxr.bundle import Bundle
-from cxr.dataset import DataSets
-from cxr.digest import sha256_of_file
+from cxr.bundles.bundle import Bundle
+from cxr.bundles.digest import sha256_of_file
+from cxr.bundles.measured import Measured, read_measured
+from cxr.bundles.reference import BIN_EDGES, Reference, count_bins
+from cxr.bundles.run import open_run
+from cxr.data.dataset import DataSets
+from cxr.data.split import SPLIT_NAME, select_images
 from cxr.errors import BundleError
-from cxr.measured import Measured, read_measured
-from cxr.reference import BIN_EDGES, Reference, count_bins
-from cxr.run import open_run
-from cxr.split import SPLIT_NAME, select_images
 from export.engine import OrtEngine
 from export.evaluate import Evaluation, evaluate_bundle
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr.bundles.manifest import Rounding
 from cxr.errors import BundleError
-from cxr.manifest import Rounding
 from export.engine import EngineAnswer, ExportEngine
 
 GOLDENS_FACTOR = 3.0

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cxr.dataset import LabelledImage
+from cxr.bundles.manifest import Manifest
+from cxr.data.dataset import LabelledImage
+from cxr.data.external import has_split_folders, list_class_folders, list_csv, read_label_map
+from cxr.data.split import SPLIT_NAME, select_images
 from cxr.errors import DataError
-from cxr.external import has_split_folders, list_class_folders, list_csv, read_label_map
-from cxr.manifest import Manifest
-from cxr.split import SPLIT_NAME, select_images
 
 DEFAULT_SPLIT = "test"
 
@@ -31,7 +31,7 @@ def labelled_images(
         csv: The file, or None.
         split: A split of ``data``; None for the test folder, or class folders alone.
         split_file: For a part of the split by patient; None for that of the shipped run.
-        label_map: See :func:`cxr.external.read_label_map`.
+        label_map: See :func:`cxr.data.external.read_label_map`.
 
     Returns:
         The images, and what the report calls them.

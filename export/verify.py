@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from cxr.bundle import Bundle, open_bundle
-from cxr.manifest import FP32, Parity
+from cxr.bundles.bundle import Bundle, open_bundle
+from cxr.bundles.manifest import FP32, Parity
 from cxr.networks.precision import has_fast_bf16
 from cxr.networks.served import served_network
 from export.engine import ExportEngine, OrtEngine, TorchEngine

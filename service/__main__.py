@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from cxr.command import FAILED, OK, run_command
-from service.access.new_key import add_keys_parser, run_keys
-from service.app.drift_parser import add_drift_parser
-from service.app.shadow_parser import add_shadow_parser
-from service.gateway.jobs_parser import add_jobs_parser
+from service.commands.drift_parser import add_drift_parser
+from service.commands.jobs_parser import add_jobs_parser
+from service.commands.keys import add_keys_parser, run_keys
+from service.commands.shadow_parser import add_shadow_parser
 from service.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from service.inference.loading import LoadedModel
+    from service.models.loading import LoadedModel
 
 USAGE = 2  # argparse's own exit code
 
@@ -83,7 +83,7 @@ def _serve(args: argparse.Namespace) -> None:
 
 
 def _shadow(args: argparse.Namespace) -> int:
-    from service.app.shadow_report import run_shadow
+    from service.commands.shadow import run_shadow
 
     return run_shadow(args)
 
@@ -103,20 +103,20 @@ def _gateway(args: argparse.Namespace) -> None:
 
 
 def _jobs(args: argparse.Namespace) -> int:
-    from service.gateway.jobs_command import run_jobs
+    from service.commands.jobs import run_jobs
     from service.gateway.settings import load_gateway_settings
 
     return run_jobs(args, load_gateway_settings())
 
 
 def _drift(args: argparse.Namespace) -> int:
-    from service.app.drift import run_drift
+    from service.commands.drift import run_drift
 
     return run_drift(args, args.bundles or load_settings().bundles_dir)
 
 
 def _predict(args: argparse.Namespace) -> int:
-    from service.app.scoring import (
+    from service.commands.predict import (
         list_images,
         render_table,
         score_files,
@@ -155,9 +155,9 @@ def _predict(args: argparse.Namespace) -> int:
 
 def _load_one(settings: Settings, name: str | None) -> LoadedModel:
     """Load the model asked for, or the one a server would use by default."""
-    from service.inference.engines import build_engine
-    from service.inference.loading import load_models
-    from service.inference.models import default_name
+    from service.engines.registry import build_engine
+    from service.models.loading import load_models
+    from service.models.models import default_name
 
     if name is not None:
         [model] = load_models(settings.model_copy(update={"models": name}), build_engine).values()

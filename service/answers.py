@@ -11,9 +11,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypeAliasType
 
-from cxr.decision import Decision, OperatingPoint
-from cxr.estimate import Estimate
-from cxr.referral import ReferBand
+from cxr.metrics.estimate import Estimate
+from cxr.verdict.decision import Decision, OperatingPoint
+from cxr.verdict.referral import ReferBand
 
 
 class Answer(BaseModel):

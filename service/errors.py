@@ -33,7 +33,7 @@
         ├── ClientDisconnectedError     nobody is left to answer
         └── StartupError                the service cannot start; one line for its operator
 
-None knows HTTP; ``service.http.problems`` maps them. A message may be shown to the client: it
+None knows HTTP; ``service.web.problems`` maps them. A message may be shown to the client: it
 says what was wrong and what to do, without file contents, patient data or exception text.
 """
 

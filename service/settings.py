@@ -11,7 +11,7 @@ from typing import Any, Literal, Self, TypeVar
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from cxr.decoding import DEFAULT_MAX_PIXELS
+from cxr.images.decoding import DEFAULT_MAX_PIXELS
 from service.errors import StartupError
 
 PREFIX = "CXR_"

@@ -57,7 +57,7 @@ def _work(
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     warnings.simplefilter("error")
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
-    import cxr.dicom  # noqa: F401  # its filters come after the line above
+    import cxr.dicom.decode  # noqa: F401  # its filters come after the line above
 
     warnings.filterwarnings("ignore", module="pydicom|PIL")
     for noisy in (

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cxr.decoding import sniff_format
+from cxr.images.decoding import sniff_format
 from tests.clone import Shell, make_clone
 from tests.conftest import REPOSITORY
 from tests.examples import SERVICE, blocks, links
@@ -133,8 +133,8 @@ def test_containers_and_overlays_exist(clone: Path) -> None:
     build, up, apply = (line.split() for line in lines_of(blocks(README, "bash", CONTAINER)[0]))
     target = build[build.index("--target") + 1]
     assert re.search(rf"^FROM .* AS {target}$", (clone / "Dockerfile").read_text(), re.MULTILINE)
-    assert up[:3] == ["docker", "compose", "up"]
-    assert (clone / "compose.yaml").is_file()
+    assert (up[:2], up[4]) == (["docker", "compose"], "up")
+    assert (clone / up[up.index("-f") + 1]).is_file()
     overlay = apply[apply.index("-k") + 1]
     assert (clone / overlay / "kustomization.yaml").is_file()
     if shutil.which("kubectl") is None:

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cxr.bundle import open_bundle
-from cxr.decoding import decode_image
-from cxr.image import ModelInput
-from cxr.preprocessing import Preprocessing, decode_options, to_model_input
+from cxr.bundles.bundle import open_bundle
+from cxr.images.decoding import decode_image
+from cxr.images.preprocessing import Preprocessing, decode_options, to_model_input
+from cxr.pixels.image import ModelInput
+from service.engines.protocol import Engine
+from service.engines.registry import build_engine
 from service.errors import StartupError
-from service.inference.engine import Engine
-from service.inference.engines import build_engine
 from service.settings import Settings
 
 MAX_DIFFERENCE = 0.01  # of the probability, against decoding at full size

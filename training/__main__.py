@@ -10,13 +10,13 @@ from pathlib import Path
 
 from cxr.arguments import add_data, add_quiet
 from cxr.command import run_command
-from training.arguments import Commands, add_compute, compute_of
-from training.commands_family import add_ensemble, add_svm, run_ensemble, run_svm
-from training.commands_gan import add_gan, run_gan, run_gan_effect, run_synthesize
-from training.commands_search import add_search, run_search
-from training.commands_series import add_cv, add_dummy, run_cv, run_dummy
-from training.commands_train import add_train, run_train
-from training.explore.command import add_explore, run_explore
+from training.commands.arguments import Commands, add_compute, compute_of
+from training.commands.explore import add_explore, run_explore
+from training.commands.family import add_ensemble, add_svm, run_ensemble, run_svm
+from training.commands.gan import add_gan, run_gan, run_gan_effect, run_synthesize
+from training.commands.search import add_search, run_search
+from training.commands.series import add_cv, add_dummy, run_cv, run_dummy
+from training.commands.train import add_train, run_train
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -99,7 +99,7 @@ def _add_limits(commands: Commands) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from training.evaluate import evaluate_run
+    from training.runs.evaluate import evaluate_run
 
     report = evaluate_run(
         arguments.run,
@@ -113,14 +113,14 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    from training.compare import compare_runs
+    from training.runs.compare import compare_runs
 
     print(compare_runs(arguments.runs, arguments.part, arguments.operating_point, arguments.out))
 
 
 def _gradcam(arguments: argparse.Namespace) -> None:
-    from training.gradcam import SheetPlan, write_sheet
-    from training.subject import method_named
+    from training.heatmaps.sheet import SheetPlan, write_sheet
+    from training.heatmaps.subject import method_named
 
     plan = SheetPlan(
         split=arguments.split,
@@ -135,12 +135,12 @@ def _gradcam(arguments: argparse.Namespace) -> None:
 
 
 def _faithfulness(arguments: argparse.Namespace) -> None:
-    from cxr.digest import verify_replaceable
+    from cxr.bundles.digest import verify_replaceable
     from cxr.explain.evidence import EVIDENCE_NAME
     from cxr.explain.evidence_text import evidence_markdown
-    from training.faithfulness import Plan, measure_faithfulness, save_evidence
-    from training.faithfulness_report import write_report
-    from training.subject import methods_named
+    from training.heatmaps.faithfulness import Plan, measure_faithfulness, save_evidence
+    from training.heatmaps.faithfulness_report import write_report
+    from training.heatmaps.subject import methods_named
 
     plan = Plan(
         split=arguments.split,
@@ -160,8 +160,8 @@ def _faithfulness(arguments: argparse.Namespace) -> None:
 
 
 def _limits(arguments: argparse.Namespace) -> None:
-    from training.limit import format_limits, limit_run, named_folder
-    from training.limits import Elsewhere
+    from training.reliability.limits import Elsewhere
+    from training.reliability.refit import format_limits, limit_run, named_folder
 
     elsewhere = Elsewhere(
         frontal=tuple(map(named_folder, arguments.frontal)),

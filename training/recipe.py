@@ -21,7 +21,7 @@ class _Section(BaseModel):
 
 
 class Augmentation(_Section):
-    """Ranges of random change; see :class:`training.augment.Augmenter`.
+    """Ranges of random change; see :class:`training.fit.augment.Augmenter`.
 
     ``scale``, ``aspect``, ``gamma`` and ``contrast`` are largest factors: 1.2 means anything
     from 1/1.2 to 1.2, and 1.0 no change.
@@ -44,7 +44,7 @@ class Augmentation(_Section):
 
 
 class SplitSpec(_Section):
-    """What is trained on, watched and tested with; see :mod:`training.split_kinds`."""
+    """What is trained on, watched and tested with; see :mod:`training.data.split_kinds`."""
 
     kind: Literal["patient", "official", "patient_80_10_10"] = "patient"
     val: float = Field(0.1, gt=0, lt=0.5, description="Share of the patients.")
@@ -62,7 +62,7 @@ class SplitSpec(_Section):
 
 
 class DummyClass(_Section):
-    """A class of its own for ambiguous images, in training; see :mod:`training.dummy_class`."""
+    """A class of its own for ambiguous images, in training; see :mod:`training.fit.dummy_class`."""
 
     share: float = Field(0.1, gt=0, lt=0.5, description="Of the training images.")
 

@@ -11,8 +11,8 @@ from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at run time
 
 from benchmarks.gateway.receivers import AE_TITLE, HOST
-from service.gateway.dimse import SUCCESS
-from service.gateway.timed_socket import MAX_PDU_BYTES
+from service.gateway.dimse.timed_socket import MAX_PDU_BYTES
+from service.gateway.receive.dimse import SUCCESS
 
 
 def serve(port: int) -> None:

@@ -25,7 +25,7 @@ from benchmarks.neighbours import Neighbours
 from benchmarks.options import Options
 from benchmarks.server import Server, free_port, service_environment, start_service
 from benchmarks.tally import percentile, summarise
-from service.gateway.analysis import ACCEPT
+from service.gateway.work.analysis import ACCEPT
 
 ACCEPTED = 200
 ANALYSED = 100

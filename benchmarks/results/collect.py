@@ -11,7 +11,7 @@ from benchmarks.results.cost import measure_costs
 from benchmarks.results.document import Cost, Experiment, Results, Trained
 from benchmarks.results.generated import Generated
 from benchmarks.table import machine_line
-from cxr.run import RUN_NAME, Run, open_run
+from cxr.bundles.run import RUN_NAME, Run, open_run
 from training.recipe import recipe_names
 
 PART = "test"

@@ -10,7 +10,7 @@ from benchmarks.results.drawings import draw_heatmaps, mean_heatmaps, write_curv
 from benchmarks.results.generated import show_generator
 from benchmarks.results.kept import DOCUMENT, FOLDER, PAGE
 from benchmarks.results.page import render_results
-from training.report import render_png
+from training.report.page import render_png
 
 HEATMAPS = "heatmaps.png"
 

@@ -13,10 +13,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.results.document import Cost
-from cxr.bundle import Bundle, open_bundle
-from cxr.manifest import WEIGHTS_NAME
+from cxr.bundles.bundle import Bundle, open_bundle
+from cxr.bundles.manifest import WEIGHTS_NAME
+from cxr.bundles.run import Run
 from cxr.networks.served import served_network
-from cxr.run import Run
 from export.build import build_bundle
 from export.engine import OrtEngine
 

@@ -8,9 +8,9 @@ from pydantic import ValidationError
 
 from benchmarks.child import MeasureError
 from benchmarks.results.generated import Generated
-from cxr.estimate import Estimate
-from cxr.manifest import TaskSection
-from cxr.run import EpochRecord
+from cxr.bundles.manifest import TaskSection
+from cxr.bundles.run import EpochRecord
+from cxr.metrics.estimate import Estimate
 from cxr.section import Section, first_complaint
 
 

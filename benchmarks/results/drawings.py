@@ -11,15 +11,15 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from cxr.bundles.manifest import WEIGHTS_NAME
+from cxr.bundles.run import EpochRecord, Run
+from cxr.data.split import SPLIT_NAME, select_images
 from cxr.explain.colours import INFERNO
 from cxr.explain.grad_cam import GradCam
-from cxr.manifest import WEIGHTS_NAME
 from cxr.networks.served import served_network
-from cxr.run import EpochRecord, Run
-from cxr.split import SPLIT_NAME, select_images
-from training.figures import draw_curves
-from training.samples import load_samples
-from training.subject import choose_evenly, heatmaps_of
+from training.data.samples import load_samples
+from training.heatmaps.subject import choose_evenly, heatmaps_of
+from training.report.figures import draw_curves
 
 SPLIT = "internal-test"
 Maps = dict[str, NDArray[np.float32]]

@@ -8,11 +8,11 @@ from benchmarks.results.drawings import write_svg
 from benchmarks.table import markdown
 from cxr.section import Section
 from training.device import choose_compute
-from training.gan.pictures import render_rows
-from training.gan.recipe import GanRecipe
-from training.gan.record import GanRun, Worth, open_gan
-from training.gan.report import draw_gan_curves
-from training.gan.synthesize import load_generator
+from training.experiments.gan.pictures import render_rows
+from training.experiments.gan.recipe import GanRecipe
+from training.experiments.gan.record import GanRun, Worth, open_gan
+from training.experiments.gan.report import draw_gan_curves
+from training.experiments.gan.synthesize import load_generator
 
 CURVES, IMAGES = "gan.svg", "gan.png"
 

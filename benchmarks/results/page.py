@@ -8,9 +8,9 @@ from benchmarks.results.document import Results, Trained
 from benchmarks.results.generated import generated_markdown
 from benchmarks.results.published import PUBLISHED, Published
 from benchmarks.table import markdown
-from cxr.class_metrics import CLASS_ACCURACY, MACRO_AUROC, RECALL
-from cxr.estimate import format_estimate
-from cxr.labels import ETIOLOGY, PNEUMONIA, TERNARY, Task
+from cxr.data.labels import ETIOLOGY, PNEUMONIA, TERNARY, Task
+from cxr.metrics.classes import CLASS_ACCURACY, MACRO_AUROC, RECALL
+from cxr.metrics.estimate import format_estimate
 
 INTRODUCTION = """# Results
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cxr.labels import ETIOLOGY, PNEUMONIA, TERNARY, Task
+from cxr.data.labels import ETIOLOGY, PNEUMONIA, TERNARY, Task
 
 
 @dataclass(frozen=True)

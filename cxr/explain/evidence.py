@@ -11,9 +11,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from cxr.estimate import Estimate
+from cxr.bundles.measured import Measured, read_measured
 from cxr.explain.methods import GivenMethod
-from cxr.measured import Measured, read_measured
+from cxr.metrics.estimate import Estimate
 from cxr.section import Section
 
 EVIDENCE_NAME = "explanation.json"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from cxr.estimate import Estimate, format_estimate
 from cxr.explain.evidence import Curves, ExplanationEvidence
+from cxr.metrics.estimate import Estimate, format_estimate
 
 GROUPS = {
     "true_positive": "positive images called positive, explained as positive",

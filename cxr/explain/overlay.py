@@ -15,7 +15,7 @@ from PIL import Image
 
 from cxr.explain.caption import render_caption
 from cxr.explain.colours import colourise
-from cxr.image import GrayImage
+from cxr.pixels.image import GrayImage
 
 Heatmap = NDArray[np.float32]
 """Shape (h, w), in [0, 1]."""

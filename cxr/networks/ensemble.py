@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cxr.manifest import Calibration, Normalisation
+from cxr.bundles.manifest import Calibration, Normalisation
 from cxr.networks.network import Network
 from cxr.networks.stack import Stack
 

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from cxr.manifest import Calibration, Manifest, Normalisation
+from cxr.bundles.manifest import Calibration, Manifest, Normalisation
+from cxr.bundles.run import Run
 from cxr.networks import build_network
 from cxr.networks.network import Network
 from cxr.networks.weights import load_weights
-from cxr.run import Run
 
 
 class Answer(NamedTuple):

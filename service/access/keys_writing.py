@@ -27,7 +27,7 @@ def add_key(path: Path, entry: dict[str, Any], *, toml: bool = False) -> None:
 
     Args:
         path: The file, or a link to it.
-        entry: As :func:`service.access.new_key.build_key` makes it.
+        entry: As :func:`service.commands.keys.build_key` makes it.
         toml: The form of a new file; else JSON.
 
     Raises:

@@ -12,25 +12,27 @@ from cxr import __version__
 from service.access.access import Access
 from service.access.build import build_access
 from service.access.scopes import SERVICE_ROUTES
+from service.dicom.results import warm_up
 from service.errors import StartupError
 from service.explain.pictures import Renderer
-from service.http import catalogue, control, explain, health, metrics, pages, predict, render
-from service.http.access import AccessMiddleware
-from service.http.body import BodyBudget
+from service.http import health, metrics, pages
 from service.http.context import context_in
-from service.http.documented import DocumentedApplication
-from service.http.draining import DrainingMiddleware
 from service.http.error_handlers import install_error_handlers, refuse_at_the_door
-from service.http.forms import offers_dicom
+from service.http.formats.forms import offers_dicom
 from service.http.middleware import HeadMiddleware, RequestMiddleware
 from service.http.openapi import BODIES, DESCRIPTION, TAGS, TITLE
-from service.http.security_headers import SecurityHeadersMiddleware
+from service.http.v1 import catalogue, control, explain, predict, render
+from service.http.v2 import errors as v2_errors
 from service.http.v2 import infer as v2_infer
 from service.http.v2 import metadata as v2_metadata
 from service.http.v2 import wire as v2_wire
-from service.inference.runtime import Runtime
-from service.pacs.results import warm_up
+from service.models.runtime import Runtime
 from service.telemetry.prometheus import Metrics
+from service.web.access import AccessMiddleware
+from service.web.body import BodyBudget
+from service.web.documented import DocumentedApplication
+from service.web.draining import DrainingMiddleware
+from service.web.security_headers import SecurityHeadersMiddleware
 
 
 async def _start(runtime: Runtime) -> None:
@@ -93,6 +95,7 @@ def build_app(
 
     app = DocumentedApplication(
         bodies=(*BODIES, *control.BODIES, *v2_wire.BODIES),
+        other_errors={v2_errors.PREFIX: v2_wire.ErrorAnswer},
         title=TITLE,
         description=DESCRIPTION,
         version=__version__,

@@ -11,19 +11,19 @@ from types import FrameType
 
 import uvicorn
 
-from cxr.bundle import Bundle
+from cxr.bundles.bundle import Bundle
 from cxr.errors import CxrError
 from service.app.application import build_app
-from service.app.protocol import GuardedProtocol
-from service.app.tls import tls_options
+from service.engines.registry import build_engine
 from service.errors import StartupError
-from service.inference.engines import build_engine
-from service.inference.explaining import Explainer
-from service.inference.runtime import Runtime
-from service.open_files import raise_limit
+from service.explain.explaining import Explainer
+from service.models.runtime import Runtime
 from service.settings import Settings
 from service.telemetry.logs import configure_logging, log_event
 from service.telemetry.tracing import start_tracing, stop_tracing
+from service.web.open_files import raise_limit
+from service.web.protocol import GuardedProtocol
+from service.web.tls import tls_options
 
 BACKLOG = 2048
 CLOSE_CONNECTIONS_S = 5  # for responses on their way when everything accepted is answered

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.explain.overlay import Caption, encode_png, render_heatmap_png, render_overlay
-from cxr.image import GrayImage
+from cxr.pixels.image import GrayImage
 from service.answers import ExplanationAnswer, HeatmapAnswer, ImageFacts
 from service.deadline import Deadline
 from service.errors import DeadlineExceededError, QueueFullError
-from service.inference.priority import lower_priority
+from service.scheduling.priority import lower_priority
 
 DIGITS = 4  # of the heatmap's values: finer than a colour or a rounding error of bfloat16
 T = TypeVar("T")

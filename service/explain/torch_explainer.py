@@ -12,16 +12,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cxr.bundle import Bundle
+from cxr.bundles.bundle import Bundle
 from cxr.errors import RunError
 from cxr.explain.grad_cam import GradCam
 from cxr.explain.methods import Method
 from cxr.networks.precision import has_fast_bf16
 from cxr.networks.served import served_network
+from service.engines.provider import ON_CUDA_DEVICE
 from service.errors import StartupError
-from service.inference.explaining import Explanation, Tolerance
-from service.inference.priority import lower_priority
-from service.inference.provider import ON_CUDA_DEVICE
+from service.explain.explaining import Explanation, Tolerance
+from service.scheduling.priority import lower_priority
 from service.settings import Settings
 
 TOLERANCES = {"fp32": Tolerance(1e-3, 1e-3), "bf16": Tolerance(0.1, 0.05)}

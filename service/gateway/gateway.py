@@ -14,31 +14,31 @@ from pathlib import Path
 from typing import IO
 
 from service.errors import NotReadyError, StartupError
-from service.gateway.analysis import Analysis
-from service.gateway.bearer import service_auth
-from service.gateway.bulkheads import Bulkheads
-from service.gateway.commitment import Commitment
-from service.gateway.commitment_reporter import CommitmentReporter
-from service.gateway.commitment_reports import CommitmentReports
-from service.gateway.database import Database
+from service.gateway.deliver.bearer import service_auth
+from service.gateway.deliver.commitment import CommitmentReporter
+from service.gateway.deliver.dimse import DimseSender
+from service.gateway.deliver.stow import StowSender
 from service.gateway.destinations import Destination
-from service.gateway.dimse import DimseServer
-from service.gateway.dimse_sender import DimseSender
+from service.gateway.dimse.held import HeldAssociations
 from service.gateway.errors import InsufficientStorageError
-from service.gateway.held_associations import HeldAssociations
-from service.gateway.inbox import Inbox
-from service.gateway.intake import Intake
 from service.gateway.known_state import KnownState
-from service.gateway.leases import Leasing
-from service.gateway.ledger import Ledger
-from service.gateway.outbox import Outbox
-from service.gateway.pace import PacedAnalysis
+from service.gateway.receive.commitment import Commitment
+from service.gateway.receive.dimse import DimseServer
+from service.gateway.receive.intake import Intake
 from service.gateway.settings import GatewaySettings
 from service.gateway.signals import Signals
-from service.gateway.spool import Spool
-from service.gateway.stow_sender import StowSender
-from service.gateway.strays import Strays
-from service.gateway.workers import (
+from service.gateway.store.commitment_reports import CommitmentReports
+from service.gateway.store.database import Database
+from service.gateway.store.inbox import Inbox
+from service.gateway.store.leases import Leasing
+from service.gateway.store.ledger import Ledger
+from service.gateway.store.outbox import Outbox
+from service.gateway.store.spool import Spool
+from service.gateway.store.strays import Strays
+from service.gateway.work.analysis import Analysis
+from service.gateway.work.bulkheads import Bulkheads
+from service.gateway.work.pace import PacedAnalysis
+from service.gateway.work.workers import (
     S_PER_H,
     Analyst,
     BuildNotAnalysed,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from mmap import ACCESS_READ, mmap
 from typing import BinaryIO
 
-from cxr.dicom_file import FileMeta, Inflating
-from cxr.dicom_structure import Bytes, Walk
+from cxr.dicom.part10 import FileMeta, Inflating
+from cxr.dicom.structure import Bytes, Walk
 from cxr.errors import ImageTooLargeError, UnreadableImageError
 from service.gateway.errors import UnreadableObjectError
 
@@ -52,7 +52,7 @@ def read_header(file: BinaryIO, digest: str = "") -> ObjectHeader:
 
     Raises:
         UnreadableObjectError: It is no DICOM, a UID is missing or malformed, or it holds more
-            before its UIDs than :mod:`cxr.dicom_bounds` allows.
+            before its UIDs than :mod:`cxr.dicom.bounds` allows.
     """
     try:
         with mmap(file.fileno(), 0, access=ACCESS_READ) as data:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pydicom import uid
 
+from service.dicom.equipment import MANUFACTURER
 from service.gateway.header import ObjectHeader
-from service.pacs.equipment import MANUFACTURER
 
 ANALYSED_CLASSES = frozenset(
     {

@@ -12,18 +12,18 @@ import uvicorn
 from cxr.errors import CxrError
 from service.access.access import Access
 from service.access.build import build_access
-from service.app.protocol import GuardedProtocol
-from service.app.tls import tls_options
 from service.errors import StartupError
-from service.gateway.bearer import service_auth
+from service.gateway.deliver.bearer import service_auth
 from service.gateway.gateway import Gateway
 from service.gateway.http.application import build_gateway_app
-from service.gateway.refusal_reports import RefusalReports
 from service.gateway.settings import GatewaySettings
 from service.gateway.silence import silence_libraries
-from service.open_files import raise_limit
+from service.gateway.work.refusal_reports import RefusalReports
 from service.telemetry.logs import configure_logging, log_event
 from service.telemetry.tracing import start_tracing, stop_tracing
+from service.web.open_files import raise_limit
+from service.web.protocol import GuardedProtocol
+from service.web.tls import tls_options
 
 CLOSE_CONNECTIONS_S = 10
 KEEP_ALIVE_S = 15

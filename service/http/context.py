@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from service.deadline import Deadline
-from service.inference.runtime import Runtime
+from service.models.runtime import Runtime
 from service.telemetry.prometheus import Metrics
 from service.telemetry.stopwatch import Stopwatch
 

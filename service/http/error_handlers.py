@@ -15,7 +15,8 @@ from cxr.errors import CxrError
 from service.errors import ClientDisconnectedError
 from service.http.context import context_in, context_of
 from service.http.metrics import record_decode_failure
-from service.http.problems import (
+from service.http.v2.errors import answer_error, answer_problem
+from service.web.problems import (
     CLIENT_CLOSED_REQUEST,
     INVALID_REQUEST,
     METHOD_NOT_ALLOWED,
@@ -25,7 +26,6 @@ from service.http.problems import (
     build_problem,
     problem_type_of,
 )
-from service.http.v2.errors import answer_error, answer_problem
 
 _BY_STATUS = {
     404: (NOT_FOUND, "There is nothing at this path. /docs lists what there is."),

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from cxr import __version__
 from service.answers import HealthAnswer, ModelHealth, StatusAnswer
 from service.http.context import runtime_of
-from service.http.documented import problem_responses
+from service.web.documented import problem_responses
 
 router = APIRouter(prefix="/health", tags=["health"])
 

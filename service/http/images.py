@@ -7,15 +7,15 @@ from functools import partial
 
 from starlette.requests import Request
 
-from cxr.decoding import SNIFF_BYTES, sniff_format
 from cxr.errors import UnsupportedMediaError
+from cxr.images.decoding import SNIFF_BYTES, sniff_format
 from service.errors import InvalidRequestError
-from service.http.body import Lease, read_chunks
-from service.http.body_rate import BodyRate
 from service.http.context import context_of, runtime_of
 from service.http.json_body import parse_json_images
 from service.http.multipart import choose_ids, read_parts
-from service.inference.prediction import EncodedImage
+from service.models.predictor import EncodedImage
+from service.web.body import Lease, read_chunks
+from service.web.body_rate import BodyRate
 
 
 async def read_images(request: Request, lease: Lease) -> list[EncodedImage]:

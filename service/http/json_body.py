@@ -9,7 +9,7 @@ import codecs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.errors import InvalidRequestError, PayloadTooLargeError
-from service.inference.prediction import EncodedImage
+from service.models.predictor import EncodedImage
 
 BYTE_ORDER_MARK = codecs.BOM_UTF8
 """Some clients put it before JSON; a parser may ignore it (RFC 8259, 8.1), and ours refuse it."""

@@ -9,18 +9,18 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from cxr.bundles.reference import bin_of
 from cxr.errors import ImageOutOfScopeError, InputError
-from cxr.reference import bin_of
 from service.answers import ImageResult
+from service.engines.provider import ON_CUDA_DEVICE
 from service.http.context import RequestContext, context_of
-from service.http.problems import problem_type_of
-from service.inference.models import ServedModel
-from service.inference.observer import EXPLAIN, PREDICT
-from service.inference.prediction import ImageFailure
-from service.inference.provider import ON_CUDA_DEVICE
-from service.inference.runtime import Runtime
+from service.models.models import ServedModel
+from service.models.predictor import ImageFailure
+from service.models.runtime import Runtime
 from service.telemetry.gpu import GpuMemoryReader
+from service.telemetry.observer import EXPLAIN, PREDICT
 from service.telemetry.prometheus import CONTENT_TYPE, QueueState, ServiceState
+from service.web.problems import problem_type_of
 
 router = APIRouter(tags=["health"])
 

@@ -14,9 +14,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.deadline import Deadline
 from service.errors import InvalidRequestError, NotReadyError
 from service.http.context import RequestContext, attach_context
-from service.http.metered import Exchange, known_method
-from service.http.problems import CLIENT_CLOSED_REQUEST, problem_type_of
-from service.http.request_id import choose_request_id
 from service.http.v2.errors import answer_error
 from service.lifecycle import RETRY_DRAINING_S
 from service.telemetry.logs import log_event
@@ -24,6 +21,9 @@ from service.telemetry.prometheus import Metrics
 from service.telemetry.request_log import RequestNotes, noting
 from service.telemetry.stopwatch import EXPLAIN, MS_PER_S, STAGES, Stopwatch
 from service.telemetry.tracing import NOTHING, Span, server_span
+from service.web.metered import Exchange, known_method
+from service.web.problems import CLIENT_CLOSED_REQUEST, problem_type_of
+from service.web.request_id import choose_request_id
 
 QUIET_PATHS = frozenset(
     {

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from python_multipart.multipart import parse_options_header
 
-from cxr.decoding import SNIFF_BYTES, sniff_format
+from cxr.images.decoding import SNIFF_BYTES, sniff_format
 from service.errors import InvalidRequestError, PayloadTooLargeError
 from service.http.json_body import MAX_ID_CHARS
-from service.http.parts import MalformedPartsError, PartsParser
+from service.web.parts import MalformedPartsError, PartsParser
 
 PART_NAME = b"files"
 """A part of this name is an image whatever else is known of it."""

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from service.answers import Problem
 from service.http.examples import EXAMPLE_BASE64
 from service.http.json_body import JsonImage, JsonRequest
-from service.http.schemas import schema_of
+from service.web.schemas import schema_of
 
 TITLE = "Chest radiograph inference"
 DESCRIPTION = """\

@@ -7,13 +7,13 @@ from typing import cast
 from starlette.requests import Request
 
 from service.errors import InvalidRequestError
-from service.http.body import BodyBudget
-from service.http.connection import while_connected
 from service.http.context import context_of, runtime_of
-from service.http.forms import Sources
+from service.http.formats.forms import Sources
 from service.http.images import read_images as receive_images
-from service.inference.models import ServedModel
-from service.inference.prediction import ImageFailure, Reading, read_images
+from service.models.models import ServedModel
+from service.models.predictor import ImageFailure, Reading, read_images
+from service.web.body import BodyBudget
+from service.web.connection import while_connected
 
 
 async def read_request(

@@ -19,8 +19,8 @@ from itertools import pairwise
 from statistics import NormalDist
 from typing import Literal, TypeAlias
 
-from cxr.decision import Decision
-from cxr.reference import BINS, Reference, bin_of
+from cxr.bundles.reference import BINS, Reference, bin_of
+from cxr.verdict.decision import Decision
 
 Reading: TypeAlias = Literal["stable", "moderate", "shifted", "too few"]
 
@@ -29,7 +29,7 @@ MODERATE_FROM, SHIFTED_FROM = 0.1, 0.25
 
 LEAST_SHARE = 0.05  # of the reference in a bin: emptier ones are joined, or few images rule all
 QUANTILE_95 = NormalDist().inv_cdf(0.95)
-"""Of the standard normal distribution: one-sided, unlike :data:`cxr.estimate.Z_95`."""
+"""Of the standard normal distribution: one-sided, unlike :data:`cxr.metrics.estimate.Z_95`."""
 
 
 def join_bins(reference: Sequence[int], least_share: float = LEAST_SHARE) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
-from cxr.reference import BIN_EDGES, BINS
+from cxr.bundles.reference import BIN_EDGES, BINS
 from service.telemetry.drift import OUT_OF_SCOPE
 
 _SAMPLE = re.compile(r"(?P<name>cxr_[a-z_]+)\{(?P<labels>[^}]*)\} (?P<value>\S+)")

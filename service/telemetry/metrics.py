@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from cxr.reference import BIN_EDGES
+from cxr.bundles.reference import BIN_EDGES
 
 Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.access.new_key import build_key
 from service.access.scopes import SCOPES
+from service.commands.keys import build_key
 from tests.service.conftest import (
     anyio_backend,
     bundles,

@@ -19,9 +19,9 @@ from service.access import key_ring
 from service.access.caller import Credential, Rate
 from service.access.key_ring import KeyRing
 from service.access.keys_file import parse_keys
-from service.access.new_key import build_key
 from service.access.rates import MOST_BUCKETS, Rates
 from service.access.watched_file import POLL_S
+from service.commands.keys import build_key
 from service.errors import RateLimitedError, StartupError
 
 

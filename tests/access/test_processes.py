@@ -15,10 +15,10 @@ from typing import Any
 import httpx
 import pytest
 
-from service.access.new_key import build_key
-from service.app.tls import tls_options
+from service.commands.keys import build_key
 from service.errors import StartupError
 from service.settings import load_settings
+from service.web.tls import tls_options
 from tests.access.certificate import make_certificate
 from tests.access.conftest import Keys
 from tests.conftest import REPOSITORY
@@ -161,7 +161,7 @@ def store(
     gateway: GatewayProcess, data: bytes, headers: dict[str, str] | None = None, **options: Any
 ) -> int:
     """Store one object by STOW-RS and give the status."""
-    from service.gateway.related import build_related
+    from service.web.multipart_related import build_related
 
     content_type, body = build_related([data])
     sent = {"Content-Type": content_type, **(headers or {})}

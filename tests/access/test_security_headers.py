@@ -8,8 +8,8 @@ from hashlib import sha256
 
 import pytest
 
-from service.app.protocol import SAFE
-from service.http.security_headers import SECURITY_HEADERS
+from service.web.protocol import SAFE
+from service.web.security_headers import SECURITY_HEADERS
 from tests.service.conftest import service, settings
 from tests.service.fake_engine import FakeEngine
 from tests.service.harness import Running, load_of

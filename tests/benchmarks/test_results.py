@@ -13,11 +13,11 @@ from benchmarks.results.collect import collect, find_runs
 from benchmarks.results.document import Results, open_results
 from benchmarks.results.drawings import draw_heatmaps, mean_heatmaps, write_curves
 from benchmarks.results.page import render_results
-from cxr.estimate import format_estimate
-from cxr.labels import TASKS, TERNARY
-from cxr.manifest import task_section
+from cxr.bundles.manifest import task_section
+from cxr.data.labels import TASKS, TERNARY
+from cxr.metrics.estimate import format_estimate
 from training.recipe import recipe_names
-from training.report import render_png
+from training.report.page import render_png
 
 
 @pytest.fixture(scope="module")

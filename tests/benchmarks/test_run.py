@@ -19,7 +19,7 @@ from benchmarks.options import options_of
 from benchmarks.rounds import Rounds
 from benchmarks.table import gpu_part
 from benchmarks.tally import OK, Record, summarise
-from cxr.decoding import decode_image
+from cxr.images.decoding import decode_image
 from tests.service.fake_engine import FakeEngine
 from tests.service.make_bundle import make_bundle, probabilities_of
 from tests.service.make_images import make_jpeg

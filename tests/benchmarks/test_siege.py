@@ -29,7 +29,7 @@ from benchmarks.siege.row import MIB, Bars, Row, Sighting, misses
 from benchmarks.siege.rows.files import PARSED, attack_with
 from benchmarks.siege.run import ROWS, attack, choose
 from benchmarks.siege.stow import SOP_INSTANCE, related, split, stored, uid_of
-from cxr.decoding import DecodeOptions, decode_image
+from cxr.images.decoding import DecodeOptions, decode_image
 from tests.service.make_bundle import make_bundle
 
 HELD = Bars(cpu_s=0.1, memory_mib=64, statuses=("413", "422"))

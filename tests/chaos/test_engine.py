@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.inference.engine import EngineOutput
+from service.engines.protocol import EngineOutput
 from tests.chaos.aftermath import verify_unharmed
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import POISON, FakeEngine

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from service.client import Client
-from service.exchange import Retry
+from service.client.exchange import Retry
 from tests.chaos.aftermath import GREY, PATIENCE_S, probability_at, verify_process_unharmed
 from tests.live import LiveServer, running_server
 from tests.service.make_images import make_png

@@ -16,7 +16,7 @@ from pydicom.pixels.encoders import RLELosslessEncoder
 from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 
-from cxr.image import GrayImage
+from cxr.pixels.image import GrayImage
 from export.phantom import encode_dicom
 
 Edit = Callable[[Dataset], None]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cxr.bundle import list_bundles, open_bundle
-from cxr.digest import new_directory
+from cxr.bundles.bundle import list_bundles, open_bundle
+from cxr.bundles.digest import new_directory
 from cxr.errors import BundleError, OutputError
 
 

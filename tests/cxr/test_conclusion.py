@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from cxr import scope, scope_gate
-from cxr.conclusion import ABSTAINS, NO_CHEST, conclude
-from cxr.decision import OperatingPoint, decide
-from cxr.labels import ETIOLOGY, PNEUMONIA, TASKS, TERNARY, Task
-from cxr.referral import Referral
-from cxr.verdict import Verdict
-from cxr.words import percents, words_of
+from cxr.data.labels import ETIOLOGY, PNEUMONIA, TASKS, TERNARY, Task
+from cxr.verdict import scope, scope_gate
+from cxr.verdict.conclusion import ABSTAINS, NO_CHEST, conclude
+from cxr.verdict.decision import OperatingPoint, decide
+from cxr.verdict.referral import Referral
+from cxr.verdict.verdict import Verdict
+from cxr.verdict.words import percents, words_of
 
 LINES = {
     "pneumonia": {"NORMAL": 0.69761, "PNEUMONIA": 0.19755},

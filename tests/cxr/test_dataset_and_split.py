@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from cxr.dataset import data_root, list_split, patient_of
+from cxr.data.dataset import data_root, list_split, patient_of
+from cxr.data.labels import PNEUMONIA
+from cxr.data.split import SplitRow, read_split_file, select_images, write_split_file
 from cxr.errors import DataError
-from cxr.labels import PNEUMONIA
-from cxr.split import SplitRow, read_split_file, select_images, write_split_file
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cxr.decision import OperatingPoint, decide
-from cxr.decoding import decode_image
-from cxr.image import DecodedImage, DicomFacts
-from cxr.scope import age_warnings, assess_scope
+from cxr.images.decoding import decode_image
+from cxr.pixels.image import DecodedImage, DicomFacts
+from cxr.verdict.decision import OperatingPoint, decide
+from cxr.verdict.scope import age_warnings, assess_scope
 from export.phantom import draw_phantom, encode_dicom, encode_jpeg
 
 POINT = OperatingPoint(name="balanced", threshold=0.4, sensitivity=0.9, specificity=0.9)

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxr.decoding import DecodeOptions, decode_image, sniff_format
 from cxr.errors import (
     ImageTooLargeError,
     InputError,
     UnreadableImageError,
     UnsupportedMediaError,
 )
+from cxr.images.decoding import DecodeOptions, decode_image, sniff_format
 from export.phantom import draw_phantom, encode_dicom, encode_jpeg, encode_png
 
 FULL_SIZE = DecodeOptions(reduce_to_px=0)

@@ -13,7 +13,6 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGBaseline8Bit
 
-from cxr.decoding import DecodeOptions, decode_image
 from cxr.errors import (
     CxrError,
     ImageTooLargeError,
@@ -21,8 +20,9 @@ from cxr.errors import (
     UnsupportedDicomError,
     UnsupportedMediaError,
 )
-from cxr.image import Window
-from cxr.scope import assess_scope
+from cxr.images.decoding import DecodeOptions, decode_image
+from cxr.pixels.image import Window
+from cxr.verdict.scope import assess_scope
 from export.phantom import draw_phantom, encode_dicom, encode_jpeg
 
 PHANTOM = draw_phantom(5)

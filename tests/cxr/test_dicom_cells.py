@@ -9,7 +9,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from cxr.decoding import decode_image
+from cxr.images.decoding import decode_image
 from export.phantom import draw_phantom
 from tests.cxr.dicom_encodings import (
     ROOT,

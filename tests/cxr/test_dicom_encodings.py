@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cxr.decoding import DecodeOptions, decode_image
-from cxr.dicom_syntaxes import READ
+from cxr.dicom.syntaxes import READ
+from cxr.images.decoding import DecodeOptions, decode_image
 from export.phantom import draw_phantom
 from tests.cxr import dcmtk
 from tests.cxr.dicom_encodings import ENCODINGS, Encoding

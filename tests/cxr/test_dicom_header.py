@@ -6,9 +6,9 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from cxr.decoding import decode_image
-from cxr.dicom_header import BURNED_IN, FOR_PROCESSING, NO_VIEW
-from cxr.scope import assess_scope
+from cxr.dicom.header import BURNED_IN, FOR_PROCESSING, NO_VIEW
+from cxr.images.decoding import decode_image
+from cxr.verdict.scope import assess_scope
 from export.phantom import draw_phantom
 from tests.cxr.dicom_encodings import Edit, edited
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxr.bundle import open_bundle
-from cxr.decoding import decode_image
-from cxr.preprocessing import decode_options, to_model_input
+from cxr.bundles.bundle import open_bundle
+from cxr.images.decoding import decode_image
+from cxr.images.preprocessing import decode_options, to_model_input
 from export.phantom import draw_phantom, encode_png
-from service.inference.engines import build_engine
+from service.engines.registry import build_engine
 from service.settings import Settings
 from tests.cxr import dcmtk
 from tests.cxr.dicom_encodings import ENCODINGS, Encoding

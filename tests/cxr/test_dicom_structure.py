@@ -10,12 +10,12 @@ import numpy as np
 import pydicom
 import pytest
 
-from cxr.decoding import SNIFF_BYTES, decode_image, sniff_format
-from cxr.dicom_bounds import MAX_DEPTH, MAX_ELEMENTS, MAX_ITEMS, MAX_NUMBERS, MAX_TEXTS
-from cxr.dicom_file import DicomFile
-from cxr.dicom_structure import Walk
+from cxr.dicom.bounds import MAX_DEPTH, MAX_ELEMENTS, MAX_ITEMS, MAX_NUMBERS, MAX_TEXTS
+from cxr.dicom.part10 import DicomFile
+from cxr.dicom.structure import Walk
 from cxr.errors import CxrError, ImageTooLargeError
-from service.pacs.source import read_source
+from cxr.images.decoding import SNIFF_BYTES, decode_image, sniff_format
+from service.dicom.source import read_source
 from tests.cost import cost_of
 from tests.cxr.dicom_encodings import ENCODINGS
 from tests.fuzzing.damaged import damage

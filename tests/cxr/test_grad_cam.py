@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pytorch_grad_cam import GradCAM, GradCAMPlusPlus, LayerCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-from cxr.bundle import open_bundle
+from cxr.bundles.bundle import open_bundle
 from cxr.explain.grad_cam import GradCam, scale
 from cxr.explain.methods import METHODS, Method
 from cxr.networks import build_network

@@ -12,10 +12,10 @@ import pytest
 from imagecodecs import jpeg2k_encode
 from PIL import Image
 
-from cxr.decoding import DecodeOptions, decode_image
 from cxr.errors import ImageTooLargeError
-from cxr.jpeg_markers import MAX_SCANS, MAX_SEGMENTS, MAX_STRAY_BYTES, verify_markers
-from cxr.png_stream import MAX_CHUNKS, read_png
+from cxr.images.decoding import DecodeOptions, decode_image
+from cxr.images.png_stream import MAX_CHUNKS, read_png
+from cxr.pixels.jpeg_markers import MAX_SCANS, MAX_SEGMENTS, MAX_STRAY_BYTES, verify_markers
 from export.phantom import draw_phantom, encode_jpeg, encode_png
 from tests.cost import cost_of
 from tests.hostile import (

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxr import scope_gate as texts
 from cxr.errors import BundleError
-from cxr.layout import LAYOUT_SIZE, describe_layout, turn_layout
-from cxr.preprocessing import Preprocessing, to_model_input
-from cxr.scope_gate import ScopeGate, ScopeThresholds, load_scope_gate
+from cxr.images.layout import LAYOUT_SIZE, describe_layout, turn_layout
+from cxr.images.preprocessing import Preprocessing, to_model_input
+from cxr.verdict import scope_gate as texts
+from cxr.verdict.scope_gate import ScopeGate, ScopeThresholds, load_scope_gate
 from export.phantom import draw_phantom
 
 SPEC = Preprocessing(size_px=224, min_side_px=64)

@@ -12,9 +12,9 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
-from cxr.decoding import decode_image
+from cxr.dicom.lookup_tables import full_scale_of
 from cxr.errors import UnreadableImageError
-from cxr.lookup_tables import full_scale_of
+from cxr.images.decoding import decode_image
 from export.phantom import draw_phantom
 from tests.cxr.dicom_encodings import Edit, edited, in_syntax, sign_extended
 

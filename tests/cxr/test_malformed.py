@@ -11,7 +11,6 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, get_frame
 
-from cxr.decoding import decode_image
 from cxr.errors import (
     CxrError,
     ImageTooLargeError,
@@ -19,6 +18,7 @@ from cxr.errors import (
     UnreadableImageError,
     UnsupportedMediaError,
 )
+from cxr.images.decoding import decode_image
 from export.phantom import draw_phantom, encode_dicom
 from tests.conftest import REPOSITORY
 from tests.cxr.dicom_encodings import CODECS, LOSSY, NATIVE, Edit, edited
@@ -35,7 +35,7 @@ FILES: dict[str, tuple[Edit, ...]] = {
 
 BOMB = """
 import sys, resource
-from cxr.decoding import decode_image
+from cxr.images.decoding import decode_image
 from cxr.errors import CxrError
 held = 1 << 30  # beside what the imports took
 taken = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()

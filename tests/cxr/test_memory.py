@@ -16,11 +16,11 @@ from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.pixels.encoders import RLELosslessEncoder
 
-from cxr.decoding import PIXEL_BYTES, DecodeOptions, decode_image
-from cxr.dicom_file import DicomFile
-from cxr.dicom_pixels import decoding_bytes
-from cxr.dicom_syntaxes import RLE
+from cxr.dicom.part10 import DicomFile
+from cxr.dicom.pixel_data import decoding_bytes
+from cxr.dicom.syntaxes import RLE
 from cxr.errors import ImageTooLargeError
+from cxr.images.decoding import PIXEL_BYTES, DecodeOptions, decode_image
 from export.phantom import draw_phantom
 from tests.conftest import REPOSITORY
 from tests.cost import cost_of
@@ -42,7 +42,7 @@ UNCOUNTED_BYTES = 2 << 20  # tables of 65,536 entries, strips, the header
 
 MEASURE = """
 import ctypes, json, sys
-from cxr.decoding import DecodeOptions, decode_image
+from cxr.images.decoding import DecodeOptions, decode_image
 from tests.hostile import dicom_file, progressive_jpeg
 
 def held(what):

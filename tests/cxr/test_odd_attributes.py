@@ -10,8 +10,8 @@ from pydicom.encaps import encapsulate, get_frame
 from pydicom.tag import Tag
 from pydicom.uid import ImplicitVRLittleEndian
 
-from cxr.decoding import decode_image
 from cxr.errors import InputError, UnreadableImageError, UnsupportedDicomError
+from cxr.images.decoding import decode_image
 from export.phantom import draw_phantom
 from tests.cxr.dicom_encodings import (
     CODECS,

@@ -9,9 +9,9 @@ import pytest
 from imagecodecs import jpeg8_encode, jpegls_encode
 from PIL import Image
 
-from cxr.decoding import DecodeOptions, decode_image
 from cxr.errors import ImageTooLargeError, UnreadableImageError, UnsupportedMediaError
-from cxr.plain_jpeg import bytes_per_pixel, read_jpeg_frame
+from cxr.images.decoding import DecodeOptions, decode_image
+from cxr.images.jpeg import bytes_per_pixel, read_jpeg_frame
 from export.phantom import draw_phantom, encode_jpeg
 
 PHANTOM = draw_phantom(4)[:160, :200]

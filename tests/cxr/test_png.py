@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cxr.decoding import decode_image
 from cxr.errors import ImageTooLargeError, UnreadableImageError
-from cxr.png import LOW_BYTE_FIRST
-from cxr.png_stream import ADAM7, MAGIC
+from cxr.images.decoding import decode_image
+from cxr.images.png import LOW_BYTE_FIRST
+from cxr.images.png_stream import ADAM7, MAGIC
 from export.phantom import draw_phantom, encode_png
 from tests.conftest import REPOSITORY
 
@@ -112,7 +112,7 @@ def test_filters_passes_and_strips(
     method: int | None, interlaced: bool, colour: int, depth: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every row is right, wherever strips of a few rows end."""
-    monkeypatch.setattr("cxr.png_stream.STRIP_BYTES", 7 * 130)
+    monkeypatch.setattr("cxr.images.png_stream.STRIP_BYTES", 7 * 130)
     grey = PHANTOM if depth == 8 else deep(16)
     data = make_png(
         in_colour(grey, colour, 2**depth - 1), colour, interlaced=interlaced, method=method
@@ -218,7 +218,7 @@ def test_index_beyond_the_palette_is_black() -> None:
 
 MEASURED = """
 import resource, sys
-from cxr.decoding import decode_image
+from cxr.images.decoding import decode_image
 from cxr.errors import CxrError
 decode_image(open(sys.argv[1], "rb").read())
 data = open(sys.argv[2], "rb").read()

@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from cxr.decoding import DecodeOptions, decode_image
 from cxr.errors import ImageTooLargeError, UnreadableImageError
+from cxr.images.decoding import DecodeOptions, decode_image
 from export.phantom import draw_phantom
 
 FULL_SIZE = DecodeOptions(reduce_to_px=0)

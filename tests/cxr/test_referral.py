@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cxr.decision import OperatingPoint, decide
-from cxr.referral import Referral
+from cxr.verdict.decision import OperatingPoint, decide
+from cxr.verdict.referral import Referral
 
 
 def rule(normal: float, pneumonia: float) -> Referral:

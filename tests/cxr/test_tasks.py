@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from cxr.class_metrics import labels_at, measure_task
-from cxr.dataset import list_split
+from cxr.bundles.manifest import TaskSection, task_section
+from cxr.data.dataset import list_split
+from cxr.data.labels import ETIOLOGY, PNEUMONIA, TERNARY
 from cxr.errors import DataError
-from cxr.labels import ETIOLOGY, PNEUMONIA, TERNARY
-from cxr.manifest import TaskSection, task_section
+from cxr.metrics.classes import labels_at, measure_task
 
 FILES = {
     "NORMAL": ["IM-0001-0001.jpeg", "NORMAL2-IM-0002-0001.jpeg"],

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from cxr.decoding import decode_image
-from cxr.dicom_header import NO_VIEW
-from cxr.scope import assess_scope
+from cxr.dicom.header import NO_VIEW
+from cxr.images.decoding import decode_image
+from cxr.verdict.scope import assess_scope
 from export.phantom import draw_phantom
 from tests.cxr.dicom_encodings import edited
 from tests.cxr.dicom_encodings import raw_file as raw_file_of

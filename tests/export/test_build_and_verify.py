@@ -11,7 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from cxr.bundle import open_bundle
+from cxr.bundles.bundle import open_bundle
 from cxr.errors import BundleError
 from cxr.networks.served import served_network
 from export.__main__ import main
@@ -150,7 +150,7 @@ def test_verify_finds_answers_that_changed_under_valid_digests(
     answers = json.loads(expected.read_text())
     expected.write_text(json.dumps({name: 1.0 - p for name, p in answers.items()}))
     manifest = json.loads((damaged / "manifest.json").read_text())
-    from cxr.digest import sha256_of_file
+    from cxr.bundles.digest import sha256_of_file
 
     manifest["files"]["golden/expected.json"] = sha256_of_file(expected)
     (damaged / "manifest.json").write_text(json.dumps(manifest))

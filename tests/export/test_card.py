@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from cxr.bundle import open_bundle
-from cxr.estimate import Estimate
+from cxr.bundles.bundle import open_bundle
+from cxr.bundles.manifest import task_section
+from cxr.bundles.run import Run, open_run
+from cxr.data.labels import TERNARY
 from cxr.explain.evidence import (
     Curve,
     Curves,
@@ -17,9 +19,7 @@ from cxr.explain.evidence import (
     Randomisation,
     Randomised,
 )
-from cxr.labels import TERNARY
-from cxr.manifest import task_section
-from cxr.run import Run, open_run
+from cxr.metrics.estimate import Estimate
 from export.card import render_card
 from export.intended_use import intended_use, limitations
 from tests.conftest import REPOSITORY

@@ -9,14 +9,14 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from cxr.bundle import Bundle, open_bundle
+from cxr.bundles.bundle import Bundle, open_bundle
 from cxr.engines.openvino_options import HINT, HINTS
 from cxr.engines.ort_options import CONFIG_ENTRIES, configure_session
 from export import engine as export_engine
 from export.engine import OrtEngine
-from service.inference import ort_session
-from service.inference.ort_session import open_session
-from service.inference.placement import ON_CPU
+from service.engines import onnxruntime_session as ort_session
+from service.engines.onnxruntime_session import open_session
+from service.engines.placement import ON_CPU
 from tests.service.make_bundle import make_bundle
 
 FOR_SPEED = {"intra_op_num_threads"}
@@ -65,7 +65,7 @@ def test_openvino_compiles_graphs_alike(bundle: Bundle, monkeypatch: pytest.Monk
     """But for threads and streams, which are there for speed."""
     openvino = pytest.importorskip("openvino")
     from export.openvino_engine import OpenVinoEngine
-    from service.inference.openvino_engine import build_openvino_engine
+    from service.engines.openvino import build_openvino_engine
     from tests.service.conftest import make_settings
 
     asked: list[dict[str, Any]] = []

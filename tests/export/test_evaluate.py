@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cxr.bundle import open_bundle
+from cxr.bundles.bundle import open_bundle
 from export.__main__ import main
 from export.engine import OrtEngine
 from export.goldens import read_model_input

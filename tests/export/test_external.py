@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from cxr.data.external import list_class_folders, list_csv, read_label_map
+from cxr.data.labels import ETIOLOGY, PNEUMONIA
 from cxr.errors import DataError
-from cxr.external import list_class_folders, list_csv, read_label_map
-from cxr.labels import ETIOLOGY, PNEUMONIA
 from export.__main__ import main
 from export.evaluate import Evaluation
 

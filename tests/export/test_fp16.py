@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from cxr.bundle import open_bundle
+from cxr.bundles.bundle import open_bundle
 from cxr.errors import BundleError
 from cxr.networks.served import served_network
 from export import build as build_module

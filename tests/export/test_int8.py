@@ -14,9 +14,9 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from cxr.bundle import open_bundle
+from cxr.bundles.bundle import open_bundle
+from cxr.bundles.manifest import Tensors
 from cxr.errors import BundleError, RunError
-from cxr.manifest import Tensors
 from cxr.networks.served import ServedNetwork
 from cxr.networks.small_cnn import SmallCnn
 from export.__main__ import main

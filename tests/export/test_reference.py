@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cxr.bundle import open_bundle
+from cxr.bundles.bundle import open_bundle
+from cxr.bundles.reference import count_bins
 from cxr.errors import RunError
-from cxr.reference import count_bins
 from export.__main__ import main
 from export.build import build_bundle
 from export.reference_file import REFERENCE_NAME, read_reference

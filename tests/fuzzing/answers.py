@@ -15,13 +15,13 @@ import numpy as np
 
 from benchmarks.siege.made import answers
 from cxr.errors import CxrError
-from service.gateway.analysis import Analysis, GiveUp, TryAgain
+from service.gateway.deliver.stow import StowSender
+from service.gateway.deliver.stow_answer import Failed, Stored, build_stow_answer
 from service.gateway.destinations import Destination
 from service.gateway.header import read_header
-from service.gateway.pull import pull_study
-from service.gateway.spool import Spool, Staged
-from service.gateway.stow_answer import Failed, Stored, build_stow_answer
-from service.gateway.stow_sender import StowSender
+from service.gateway.receive.pull import pull_study
+from service.gateway.store.spool import Spool, Staged
+from service.gateway.work.analysis import Analysis, GiveUp, TryAgain
 from tests.fuzzing.damaged import damage
 from tests.fuzzing.families import MIB, Family, about
 from tests.gateway.objects import make_object, make_results

@@ -6,8 +6,8 @@ from functools import cache
 
 import numpy as np
 
-from cxr.decoding import DecodeOptions, decode_image
 from cxr.errors import CxrError
+from cxr.images.decoding import DecodeOptions, decode_image
 from export.phantom import draw_phantom, encode_jpeg, encode_png
 from tests.cxr.dicom_encodings import ENCODINGS, edited
 from tests.fuzzing.families import MIB, Family

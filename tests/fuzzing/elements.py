@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks.siege.made import dicom
-from cxr.decoding import DecodeOptions, decode_image
 from cxr.errors import CxrError
+from cxr.images.decoding import DecodeOptions, decode_image
 from service.gateway.header import read_header_of
 from tests.fuzzing.families import MIB, Family, about
 

@@ -11,7 +11,7 @@ import numpy as np
 import uvicorn
 from uvicorn.server import ServerState
 
-from service.app.protocol import MAX_HEAD_BYTES, GuardedProtocol
+from service.web.protocol import MAX_HEAD_BYTES, GuardedProtocol
 from tests.fuzzing.families import MIB, Family, about
 
 LEAST_BYTES, MOST_BYTES = 16_384, 8 * MIB  # of what is long

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from service.gateway.database import Database
 from service.gateway.header import read_header
-from service.gateway.inbox import Inbox, Result
-from service.gateway.leases import Leasing
-from service.gateway.ledger import Ledger
-from service.gateway.outbox import Outbox
 from service.gateway.signals import Signals
-from service.gateway.spool import Spool
-from service.gateway.strays import Strays
+from service.gateway.store.database import Database
+from service.gateway.store.inbox import Inbox, Result
+from service.gateway.store.leases import Leasing
+from service.gateway.store.ledger import Ledger
+from service.gateway.store.outbox import Outbox
+from service.gateway.store.spool import Spool
+from service.gateway.store.strays import Strays
 from tests.gateway.fakes import FakeArchive, FakeService
 from tests.gateway.postgresql import postgresql_absent, running_postgresql
 from tests.gateway.process import GatewayProcess, gateway_environment

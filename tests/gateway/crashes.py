@@ -23,15 +23,15 @@ from pydicom.uid import SecondaryCaptureImageStorage
 from pynetdicom import AE
 from pynetdicom.association import Association
 
-from service.gateway.database import Database
-from service.gateway.dimse_sender import close_rejected
-from service.gateway.related import build_related
+from service.gateway.deliver.dimse import close_rejected
+from service.gateway.deliver.stow_answer import read_stow_answer
 from service.gateway.settings import GatewaySettings
 from service.gateway.signals import Signals
-from service.gateway.spool import Spool
-from service.gateway.states import OPEN_STATES
-from service.gateway.stow_answer import read_stow_answer
-from service.gateway.strays import Strays
+from service.gateway.store.database import Database
+from service.gateway.store.spool import Spool
+from service.gateway.store.states import OPEN_STATES
+from service.gateway.store.strays import Strays
+from service.web.multipart_related import build_related
 from tests.gateway.fakes import Answer, FakeServer, problem
 from tests.gateway.objects import COMPREHENSIVE_3D_SR, encode
 from tests.gateway.orthanc import DICOMWEB, PROGRAM, Orthanc, running_orthanc

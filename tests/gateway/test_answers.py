@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import InvalidRequestError, PayloadTooLargeError
-from service.gateway.analysis import Analysis, GiveUp, TryAgain
+from service.gateway.deliver.stow import StowSender, judge_answer
+from service.gateway.deliver.stow_answer import Failed, Stored, build_stow_answer
 from service.gateway.destinations import parse_destinations, parse_peers
-from service.gateway.related import RelatedParser, build_related, split_related
-from service.gateway.stow_answer import Failed, Stored, build_stow_answer
-from service.gateway.stow_sender import StowSender, judge_answer
-from service.gateway.workers import delay_s, endless_retry
+from service.gateway.work.analysis import Analysis, GiveUp, TryAgain
+from service.gateway.work.workers import delay_s, endless_retry
+from service.web.multipart_related import RelatedParser, build_related, split_related
 from tests.gateway.fakes import FakeArchive, FakeService, problem
 from tests.gateway.objects import make_object, make_results
 

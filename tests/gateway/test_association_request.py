@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from service.gateway.association_request import (
+from service.gateway.destinations import parse_peers
+from service.gateway.dimse.association_request import (
     CALLED_UNKNOWN,
     CALLING_UNKNOWN,
     LONGEST_REQUEST_BYTES,
@@ -16,7 +17,6 @@ from service.gateway.association_request import (
     encode_rejection,
     judge_request,
 )
-from service.gateway.destinations import parse_peers
 from tests.gateway.raw_dimse import make_context, make_item, make_request
 
 ALL_THERE_IS = b"".join(make_context(2 * i + 1, syntaxes=43) for i in range(128))

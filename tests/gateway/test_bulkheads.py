@@ -11,9 +11,9 @@ import httpx
 import pytest
 from pynetdicom import AE, evt
 
-from service.gateway.bulkheads import Bulkheads
-from service.gateway.outbox import Outbox
 from service.gateway.signals import Signals
+from service.gateway.store.outbox import Outbox
+from service.gateway.work.bulkheads import Bulkheads
 from tests.gateway.conftest import Box
 from tests.gateway.fakes import FakeArchive, FakeService, Hanging
 from tests.gateway.objects import COMPREHENSIVE_3D_SR, make_object

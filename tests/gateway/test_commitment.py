@@ -25,17 +25,17 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run 
     Verification,
 )
 
-from service.gateway.commitment_reporter import CommitmentReporter
-from service.gateway.commitment_reports import CommitmentReports, Verdict
-from service.gateway.database import MIGRATIONS, Database
+from service.gateway.deliver.commitment import CommitmentReporter
+from service.gateway.deliver.dimse import close_rejected
 from service.gateway.destinations import Peer
-from service.gateway.dimse_sender import close_rejected
-from service.gateway.held_associations import HeldAssociations
-from service.gateway.leases import Leasing
-from service.gateway.related import build_related
+from service.gateway.dimse.held import HeldAssociations
 from service.gateway.signals import Signals
-from service.gateway.workers import endless_retry
+from service.gateway.store.commitment_reports import CommitmentReports, Verdict
+from service.gateway.store.database import MIGRATIONS, Database
+from service.gateway.store.leases import Leasing
+from service.gateway.work.workers import endless_retry
 from service.telemetry.logs import LOG
+from service.web.multipart_related import build_related
 from tests.gateway.objects import make_object
 from tests.gateway.process import GatewayProcess, free_port, until
 

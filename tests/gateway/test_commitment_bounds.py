@@ -8,8 +8,13 @@ from typing import Any, cast
 
 import pytest
 
-from service.gateway.commitment import MAX_INSTANCES, PROCESSING_FAILURE, SUCCESS, Commitment
 from service.gateway.destinations import Peer
+from service.gateway.receive.commitment import (
+    MAX_INSTANCES,
+    PROCESSING_FAILURE,
+    SUCCESS,
+    Commitment,
+)
 from tests.cost import cost_of
 from tests.hostile import DICOM_BOMBS, SYNTAXES, Encoding
 

@@ -10,11 +10,11 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import ComputedRadiographyImageStorage
 
-from service.gateway.commitment import Commitment
-from service.gateway.commitment_reports import CommitmentReports
 from service.gateway.destinations import Peer
-from service.gateway.held_associations import HeldAssociations
-from service.gateway.inbox import Inbox
+from service.gateway.dimse.held import HeldAssociations
+from service.gateway.receive.commitment import Commitment
+from service.gateway.store.commitment_reports import CommitmentReports
+from service.gateway.store.inbox import Inbox
 from tests.gateway.conftest import Box
 from tests.gateway.objects import make_object
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.gateway.inbox import Result
-from service.gateway.related import build_related
+from service.gateway.store.inbox import Result
+from service.web.multipart_related import build_related
 from tests.gateway.conftest import Box, open_box
 from tests.gateway.crashes import ORTHANC_ABSENT, Plan, live_through_crashes
 from tests.gateway.fakes import FakeService

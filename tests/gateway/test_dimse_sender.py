@@ -9,11 +9,11 @@ from contextlib import closing
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian
 
-from service.gateway.analysis import TryAgain
+from service.gateway.deliver.dimse import DimseSender
 from service.gateway.destinations import Destination
-from service.gateway.dimse_sender import DimseSender
+from service.gateway.dimse.timed_socket import LONGEST_PDU_BYTES
 from service.gateway.silence import silence_libraries
-from service.gateway.timed_socket import LONGEST_PDU_BYTES
+from service.gateway.work.analysis import TryAgain
 from tests.gateway.fakes import Hanging
 from tests.gateway.objects import make_object
 from tests.gateway.raw_dimse import make_acceptance, make_p_data, make_pdu

@@ -11,8 +11,8 @@ from contextlib import closing
 
 import pytest
 
-from service.gateway.association_request import LONGEST_REQUEST_BYTES
-from service.gateway.door import Door
+from service.gateway.dimse.association_request import LONGEST_REQUEST_BYTES
+from service.gateway.dimse.door import Door
 from tests.access.certificate import make_certificate
 from tests.gateway.raw_dimse import A_ABORT, connect, make_pdu, make_request, read_pdu
 

@@ -11,18 +11,18 @@ import httpx
 import pytest
 from pydicom.dataset import Dataset
 
-from service.gateway.analysis import Analysis, GiveUp, TryAgain
+from service.gateway.deliver.dimse import _store
+from service.gateway.deliver.stow import StowSender
+from service.gateway.deliver.stow_answer import read_stow_answer
 from service.gateway.destinations import Destination
-from service.gateway.dimse_sender import _store
 from service.gateway.errors import SourceUnavailableError
-from service.gateway.intake import Intake
-from service.gateway.pull import pull_study
-from service.gateway.related import build_related, split_related
+from service.gateway.receive.intake import Intake
+from service.gateway.receive.pull import pull_study
 from service.gateway.signals import Signals
-from service.gateway.stow_answer import read_stow_answer
-from service.gateway.stow_sender import StowSender
-from service.gateway.workers import Analyst, Courier, endless_retry
+from service.gateway.work.analysis import Analysis, GiveUp, TryAgain
+from service.gateway.work.workers import Analyst, Courier, endless_retry
 from service.telemetry.gateway import GatewayMetrics
+from service.web.multipart_related import build_related, split_related
 from tests.gateway.conftest import Box
 from tests.gateway.objects import make_object, make_results
 from tests.hostile_answers import (

@@ -14,24 +14,24 @@ import pytest
 from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import P_DATA
 
-from service.gateway import dimse
-from service.gateway.bounded_messages import (
+from service.gateway.dimse.contexts import COMMITMENT_SYNTAXES
+from service.gateway.dimse.held import HeldAssociations
+from service.gateway.dimse.messages import (
     MAX_COMMAND_BYTES,
     MAX_DATA_SET_BYTES,
     MOST_WAITING,
     BoundedProvider,
 )
-from service.gateway.commitment import Commitment
-from service.gateway.commitment_reports import CommitmentReports
-from service.gateway.dimse import DimseServer
-from service.gateway.dimse_contexts import COMMITMENT_SYNTAXES
-from service.gateway.held_associations import HeldAssociations
-from service.gateway.intake import Intake
-from service.gateway.leases import Leasing
+from service.gateway.dimse.timed_socket import LONGEST_PDU_BYTES
+from service.gateway.receive import dimse
+from service.gateway.receive.commitment import Commitment
+from service.gateway.receive.dimse import DimseServer
+from service.gateway.receive.intake import Intake
 from service.gateway.settings import GatewaySettings
 from service.gateway.signals import Signals
 from service.gateway.silence import silence_libraries
-from service.gateway.timed_socket import LONGEST_PDU_BYTES
+from service.gateway.store.commitment_reports import CommitmentReports
+from service.gateway.store.leases import Leasing
 from service.telemetry.gateway import GatewayMetrics
 from tests.gateway.conftest import open_box
 from tests.gateway.process import until

@@ -19,10 +19,10 @@ from service.gateway.errors import (
     LeaseLostError,
     UnknownJobError,
 )
-from service.gateway.inbox import Job, Result
-from service.gateway.outbox import Delivery
-from service.gateway.schema import metadata
-from service.gateway.spool import Spool
+from service.gateway.store.inbox import Job, Result
+from service.gateway.store.outbox import Delivery
+from service.gateway.store.schema import metadata
+from service.gateway.store.spool import Spool
 from tests.gateway.conftest import Box, open_box
 from tests.gateway.objects import make_object
 

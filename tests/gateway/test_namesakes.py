@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.gateway.http.answers import job_answer
-from service.gateway.intake import Intake
+from service.gateway.receive.intake import Intake
 from service.gateway.signals import Signals
 from service.telemetry.gateway import GatewayMetrics
 from service.telemetry.logs import LOG

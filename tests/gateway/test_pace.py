@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from service.exchange import Retry
-from service.gateway import pace
-from service.gateway.analysis import UNREACHABLE, GiveUp, TryAgain
-from service.gateway.pace import Pace, PacedAnalysis
+from service.client.exchange import Retry
 from service.gateway.signals import Signals
+from service.gateway.work import pace
+from service.gateway.work.analysis import UNREACHABLE, GiveUp, TryAgain
+from service.gateway.work.pace import Pace, PacedAnalysis
 
 MADE = [b"report"]
 

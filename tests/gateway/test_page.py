@@ -6,8 +6,11 @@ import re
 
 import pytest
 
-from service.gateway import association_request, bounded_messages, dimse, dimse_receiving
-from service.gateway import timed_socket as sockets
+from service.gateway.dimse import association_request
+from service.gateway.dimse import messages as bounded_messages
+from service.gateway.dimse import timed_socket as sockets
+from service.gateway.receive import dimse
+from service.gateway.receive import to_disk as dimse_receiving
 from service.gateway.settings import GatewaySettings
 from tests.conftest import REPOSITORY
 

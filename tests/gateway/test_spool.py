@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from service.gateway.errors import InsufficientStorageError
-from service.gateway.spool import Spool
-from service.gateway.write_behind import WriteBehind
+from service.gateway.store.spool import Spool
+from service.gateway.store.write_behind import WriteBehind
 
 
 def fail(number: int) -> None:

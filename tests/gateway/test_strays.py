@@ -10,15 +10,15 @@ import httpx
 import pytest
 from sqlalchemy import delete, update
 
+from service.dicom.equipment import MANUFACTURER
 from service.errors import StartupError
-from service.gateway.database import Database
 from service.gateway.gateway import Gateway
-from service.gateway.inbox import Result
-from service.gateway.related import build_related
-from service.gateway.schema import deliveries, jobs, results
 from service.gateway.settings import DATABASE_FILE, GatewaySettings
-from service.gateway.strays import Strays
-from service.pacs.equipment import MANUFACTURER
+from service.gateway.store.database import Database
+from service.gateway.store.inbox import Result
+from service.gateway.store.schema import deliveries, jobs, results
+from service.gateway.store.strays import Strays
+from service.web.multipart_related import build_related
 from tests.gateway.conftest import Box, open_box
 from tests.gateway.fakes import FakeArchive, FakeService
 from tests.gateway.objects import COMPREHENSIVE_3D_SR, make_object

@@ -16,11 +16,11 @@ from pynetdicom import AE
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at run time
 
 from service.errors import StartupError
-from service.gateway.analysis import Analysis
 from service.gateway.gateway import Gateway
 from service.gateway.settings import GatewaySettings, load_gateway_settings
 from service.gateway.signals import Signals
-from service.gateway.workers import Analyst, endless_retry
+from service.gateway.work.analysis import Analysis
+from service.gateway.work.workers import Analyst, endless_retry
 from service.settings import load_settings
 from service.telemetry.gateway import GatewayMetrics
 from tests.gateway.conftest import Box

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from cxr.scope import FRONTAL_MODALITIES
-from service.gateway.analysis import TRANSIENT_STATUSES
+from cxr.verdict.scope import FRONTAL_MODALITIES
+from service.dicom.equipment import MANUFACTURER
 from service.gateway.own import ANALYSED_CLASSES
-from service.pacs.equipment import MANUFACTURER
+from service.gateway.work.analysis import TRANSIENT_STATUSES
 from tests.conftest import REPOSITORY
 from tests.dicom_tools import store
 from tests.examples import SERVICE, blocks

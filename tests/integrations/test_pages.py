@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
+from service.dicom.equipment import MANUFACTURER
 from service.gateway.destinations import parse_destinations
 from service.gateway.settings import GatewaySettings
-from service.pacs.equipment import MANUFACTURER
 from tests.conftest import REPOSITORY
 from tests.dicom_tools import SYSTEM_PATH, find_program, verify_valid
 from tests.examples import SERVICE, blocks, links, run_example

@@ -15,7 +15,7 @@ from service.app.server import CLOSE_CONNECTIONS_S
 from service.settings import Settings
 from tests.conftest import REPOSITORY
 
-COMPOSE: dict[str, Any] = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())
+COMPOSE: dict[str, Any] = yaml.safe_load((REPOSITORY / "deploy" / "compose.yaml").read_text())
 SCHEMA = json.loads((Path(__file__).parent / "schemas" / "compose.json").read_text())
 
 

@@ -22,9 +22,9 @@ from tests.conftest import REPOSITORY
 from tests.service.make_bundle import make_bundle
 
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
-LOCK = (REPOSITORY / "requirements.lock").read_text()
+LOCK = (REPOSITORY / "deploy" / "requirements.lock").read_text()
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-SCRIPT = runpy.run_path(str(REPOSITORY / "docker" / "requirements.py"))
+SCRIPT = runpy.run_path(str(REPOSITORY / "deploy" / "image" / "requirements.py"))
 TARGETS = ("cpu", "cpu-explain", "gpu", "bundles")
 SAME_WHEEL = {"onnxruntime": "onnxruntime-gpu"}  # what is installed here in its stead
 

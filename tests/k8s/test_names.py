@@ -14,17 +14,17 @@ from fastapi import FastAPI
 from starlette.routing import Mount, Route
 
 from service.app.application import build_app
+from service.engines.registry import build_engine
 from service.gateway.destinations import parse_destinations
 from service.gateway.http import health, jobs, stow, studies
 from service.gateway.settings import load_gateway_settings
-from service.gateway.states import STATES
+from service.gateway.store.states import STATES
 from service.http import pages
-from service.http.problems import ALL_PROBLEM_TYPES
-from service.inference.engines import build_engine
-from service.inference.runtime import Runtime
+from service.models.runtime import Runtime
 from service.settings import Settings, load_settings
 from service.telemetry.gateway import GATEWAY_METRICS
 from service.telemetry.metrics import METRICS
+from service.web.problems import ALL_PROBLEM_TYPES
 from tests.conftest import REPOSITORY
 from tests.k8s.manifests import (
     MANIFESTS,
@@ -36,7 +36,7 @@ from tests.k8s.manifests import (
     pod_specs,
 )
 
-COMPOSE = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())
+COMPOSE = yaml.safe_load((REPOSITORY / "deploy" / "compose.yaml").read_text())
 MONITORING = MANIFESTS / "components" / "monitoring"
 AUTOSCALE = MANIFESTS / "components" / "autoscale"
 SCRAPED = {"namespace", "pod", "job", "instance", "le"}  # labels that Prometheus adds
@@ -109,7 +109,7 @@ def test_compose_leads_to_its_own_services(monkeypatch: pytest.MonkeyPatch) -> N
     assert gateway["CXR_GATEWAY_SERVICE_URL"] == "http://service:8000"
     (archive,) = parse_destinations(gateway["CXR_GATEWAY_DESTINATIONS"])
     assert "//orthanc:8042/" in archive.url
-    scraped = yaml.safe_load((REPOSITORY / "compose" / "prometheus.yaml").read_text())
+    scraped = yaml.safe_load((REPOSITORY / "deploy" / "prometheus.yaml").read_text())
     for job in scraped["scrape_configs"]:
         name, _, port = job["static_configs"][0]["targets"][0].partition(":")
         assert any(one.endswith(f":{port}") for one in COMPOSE["services"][name]["ports"])
@@ -131,7 +131,7 @@ def test_paths_are_routes(objects: Built) -> None:
 
 def test_image_checks_its_health_at_a_route() -> None:
     """Of the service and of the gateway."""
-    text = (REPOSITORY / "docker" / "healthcheck.py").read_text()
+    text = (REPOSITORY / "deploy" / "image" / "healthcheck.py").read_text()
     (path,) = re.findall(r'"GET", "([^"]+)"', text)
     assert path in paths("service") & paths("gateway")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cxr.decoding import PIXEL_BYTES
+from cxr.images.decoding import PIXEL_BYTES
 from service.app.server import CLOSE_CONNECTIONS_S
 from service.gateway.server import CLOSE_CONNECTIONS_S as GATEWAY_CLOSE_CONNECTIONS_S
 from service.gateway.settings import GatewaySettings

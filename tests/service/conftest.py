@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from service.inference.engines import build_engine
+from service.engines.registry import build_engine
 from service.settings import Settings
 from tests.service.fake_engine import FakeEngine
 from tests.service.harness import Running, running

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.bundle import Bundle
-from service.inference.engine import EngineOutput
+from cxr.bundles.bundle import Bundle
+from service.engines.protocol import EngineOutput
 from service.settings import Settings
 from tests.service.make_bundle import SLOPE, logits_of, probabilities_of
 

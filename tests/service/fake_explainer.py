@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.bundle import Bundle
+from cxr.bundles.bundle import Bundle
 from cxr.explain.methods import METHODS, Method
-from service.inference.explaining import Explanation, Tolerance
+from service.explain.explaining import Explanation, Tolerance
 from service.settings import Settings
 from tests.service.fake_engine import POISON
 from tests.service.make_bundle import TWO, Columns, logits_of

@@ -11,11 +11,11 @@ import httpx
 from fastapi import FastAPI
 
 from service.app.application import build_app
-from service.inference.engine import EngineBuilder
-from service.inference.explaining import ExplainerBuilder
-from service.inference.lane import DeviceLane
-from service.inference.load import Load
-from service.inference.runtime import Runtime
+from service.engines.protocol import EngineBuilder
+from service.explain.explaining import ExplainerBuilder
+from service.models.runtime import Runtime
+from service.scheduling.in_flight import Load
+from service.scheduling.lane import DeviceLane
 from service.settings import Settings
 
 

@@ -7,14 +7,14 @@ from typing import cast
 
 import numpy as np
 
-from service.inference.core_pool import CorePool
-from service.inference.engine import Engine
-from service.inference.lane import CoreLane, DeviceLane, Lane
-from service.inference.load import Load
-from service.inference.loading import LoadedModel
-from service.inference.models import ServedModel
-from service.inference.preparation import PreparedImage
-from service.inference.tensor_preparation import prepare_tensor
+from service.engines.protocol import Engine
+from service.images.preparation import PreparedImage
+from service.images.tensors import prepare_tensor
+from service.models.loading import LoadedModel
+from service.models.models import ServedModel
+from service.scheduling.core_pool import CorePool
+from service.scheduling.in_flight import Load
+from service.scheduling.lane import CoreLane, DeviceLane, Lane
 from tests.service.make_bundle import SIZE_PX
 
 BLACK = prepare_tensor(np.zeros((1, SIZE_PX, SIZE_PX), dtype=np.uint8))

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
-from cxr.digest import sha256_of_file
-from cxr.layout import LAYOUT_SIZE
-from cxr.manifest import Manifest
-from cxr.reference import BIN_EDGES, Reference
-from cxr.scope_gate import ScopeGate
-from service.inference.preparation import prepare_image
+from cxr.bundles.digest import sha256_of_file
+from cxr.bundles.manifest import Manifest
+from cxr.bundles.reference import BIN_EDGES, Reference
+from cxr.images.layout import LAYOUT_SIZE
+from cxr.verdict.scope_gate import ScopeGate
+from service.images.preparation import prepare_image
 from tests.service.make_images import make_dicom, make_jpeg, make_png
 
 SIZE_PX = 32

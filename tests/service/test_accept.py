@@ -6,7 +6,7 @@ import pytest
 from starlette.requests import Request
 
 from service.errors import NotAcceptableError
-from service.http.accept import choose_media_type
+from service.http.formats.accept import choose_media_type
 
 JSON, PNG = "application/json", "image/png"
 

@@ -12,9 +12,9 @@ import pytest
 
 from service.deadline import Deadline
 from service.errors import QueueFullError
-from service.inference.admission import Admission
-from service.inference.load import Load
-from service.inference.moving_mean import MovingMean
+from service.scheduling.admission import Admission
+from service.scheduling.in_flight import Load
+from service.scheduling.moving_mean import MovingMean
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import FakeEngine
 from tests.service.harness import Running, load_of, running, until

@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cxr.image import ModelInput
+from cxr.pixels.image import ModelInput
 from service.deadline import Deadline
+from service.engines.buckets import bucket_sizes, stack_padded
 from service.errors import (
     DeadlineExceededError,
     InferenceFailedError,
     NotReadyError,
     QueueFullError,
 )
-from service.inference.batch_queue import BatchQueue, Item
-from service.inference.batcher import Batcher
-from service.inference.buckets import bucket_sizes, stack_padded
-from service.inference.engine import EngineRunner
+from service.scheduling.batch_queue import BatchQueue, Item
+from service.scheduling.batcher import Batcher
+from service.scheduling.engine_runner import EngineRunner
 from tests.service.fake_engine import POISON, FakeEngine
 from tests.service.harness import until
 from tests.service.make_bundle import probabilities_of

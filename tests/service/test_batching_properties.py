@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from service.deadline import Deadline
 from service.errors import DeadlineExceededError, InferenceFailedError, QueueFullError
-from service.inference.batcher import Batcher
+from service.scheduling.batcher import Batcher
 
 CAPACITY = 6
 FAILING = 13  # items of this number, modulo, fail alone

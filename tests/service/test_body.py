@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from service.errors import QueueFullError
-from service.http.body import BodyBudget
-from service.inference import prediction
+from service.models import predictor as prediction
+from service.web.body import BodyBudget
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import FakeEngine
 from tests.service.harness import Running, load_of, running, until

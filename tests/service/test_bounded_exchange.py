@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from service.bounded_exchange import (
+from service.client import AsyncClient, Client, Retry, ServiceError
+from service.client.bounded_exchange import (
     FREE_CHUNKS,
     AnswerRefusedError,
     Bounds,
@@ -19,8 +20,7 @@ from service.bounded_exchange import (
     exchange,
     exchange_async,
 )
-from service.client import AsyncClient, Client, Retry, ServiceError
-from service.exchange import retry_after_s
+from service.client.exchange import retry_after_s
 from tests.hostile_answers import (
     BROKEN,
     ENCODED,

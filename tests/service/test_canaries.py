@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from service.inference.engines import build_engine
+from service.engines.registry import build_engine
 from service.telemetry.logs import JsonFormatter
 from tests.canaries import PLAN, found_in, planted
 from tests.conftest import REPOSITORY

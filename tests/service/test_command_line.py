@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxr.preprocessing import Preprocessing
+from cxr.images.preprocessing import Preprocessing
 from service.__main__ import main
-from service.app.scoring import list_images
-from service.inference.preparation import prepare_image
+from service.commands.predict import list_images
+from service.images.preparation import prepare_image
 from tests.service.make_bundle import (
     MAX_PIXELS,
     MIN_SIDE_PX,

@@ -13,7 +13,7 @@ import pytest
 
 from service.deadline import Deadline
 from service.errors import DeadlineExceededError
-from service.inference.core_pool import CorePool
+from service.scheduling.core_pool import CorePool
 from tests.service.harness import until
 
 

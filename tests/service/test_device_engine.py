@@ -14,23 +14,23 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from cxr.bundle import Bundle, open_bundle
+from cxr.bundles.bundle import Bundle, open_bundle
+from cxr.bundles.manifest import FP32
 from cxr.engines.ort_options import CPU, CUDA
-from cxr.manifest import FP32
 from export.rounding import GOLDENS_FACTOR
+from service.engines import cuda as device_engine
+from service.engines.bound_session import BoundSession
+from service.engines.buckets import bucket_sizes
+from service.engines.cuda import DeviceEngine
+from service.engines.onnxruntime_session import nodes_by_provider, open_session, verify_nodes
+from service.engines.placement import ON_CPU, Placement, place_on_cuda
+from service.engines.provider import TENSORRT, has_cuda_device
+from service.engines.registry import build_engine
+from service.engines.selection import Choice
+from service.engines.tensorrt import has_tensorrt
 from service.errors import StartupError
-from service.inference import device_engine
-from service.inference.bound_session import BoundSession
-from service.inference.buckets import bucket_sizes
-from service.inference.device_engine import DeviceEngine
-from service.inference.engine import EngineRunner
-from service.inference.engines import build_engine
-from service.inference.loading import load_model
-from service.inference.ort_session import nodes_by_provider, open_session, verify_nodes
-from service.inference.placement import ON_CPU, Placement, place_on_cuda
-from service.inference.provider import TENSORRT, has_cuda_device
-from service.inference.selection import Choice
-from service.inference.tensorrt import has_tensorrt
+from service.models.loading import load_model
+from service.scheduling.engine_runner import EngineRunner
 from service.settings import Settings
 from tests.service.conftest import make_settings
 from tests.service.harness import running

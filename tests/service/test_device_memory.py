@@ -11,21 +11,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cxr.bundle import open_bundle
+from cxr.bundles.bundle import open_bundle
 from cxr.engines.ort_options import CUDA, cuda_options
-from service.errors import StartupError
-from service.inference import device_engine, ort_session, tensorrt
-from service.inference.device_engine import build_device_engine
-from service.inference.host_buffers import HostBuffers
-from service.inference.pinning import pin
-from service.inference.placement import (
+from service.engines import cuda as device_engine
+from service.engines import onnxruntime_session as ort_session
+from service.engines import tensorrt
+from service.engines.cuda import build_device_engine
+from service.engines.host_buffers import HostBuffers
+from service.engines.pinned_memory import pin
+from service.engines.placement import (
     place_on_cuda,
     place_on_tensorrt,
     tensorrt_cache,
 )
-from service.inference.provider import TENSORRT
-from service.inference.selection import Choice
-from service.inference.tensorrt import has_tensorrt
+from service.engines.provider import TENSORRT
+from service.engines.selection import Choice
+from service.engines.tensorrt import has_tensorrt
+from service.errors import StartupError
 from tests.service.conftest import make_settings
 
 SIZE_PX = 8

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from cxr.reference import BIN_EDGES, BINS, Reference, bin_of, count_bins
+from cxr.bundles.reference import BIN_EDGES, BINS, Reference, bin_of, count_bins
 from service.__main__ import main
-from service.app import drift as command
+from service.commands import drift as command
 from service.telemetry.drift import (
     DriftWatch,
     DriftWindow,

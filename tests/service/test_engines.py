@@ -14,17 +14,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cxr.bundle import open_bundle
+from cxr.bundles.bundle import open_bundle
 from cxr.networks.served import served_network
 from export.engine import TorchEngine
 from export.rounding import GOLDENS_FACTOR
+from service.engines import registry as engines
+from service.engines.machine import Machine, cpu_flags, look_at_machine
+from service.engines.protocol import Engine
+from service.engines.registry import build_engine
+from service.engines.selection import choose
 from service.errors import StartupError
-from service.inference import engines
-from service.inference.engine import Engine
-from service.inference.engines import build_engine
-from service.inference.loading import load_models
-from service.inference.machine import Machine, cpu_flags, look_at_machine
-from service.inference.selection import choose
+from service.models.loading import load_models
 from service.settings import Settings, load_settings
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import FakeEngine

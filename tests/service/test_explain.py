@@ -19,10 +19,10 @@ from cxr.explain.methods import METHODS
 from cxr.explain.overlay import EMPTY, FLAT
 from service.answers import ExplainAnswer
 from service.client import AsyncClient
+from service.engines.registry import build_engine
 from service.explain import pictures
-from service.http.forms import MULTIPART_DICOM
-from service.inference import prediction
-from service.inference.engines import build_engine
+from service.http.formats.forms import MULTIPART_DICOM
+from service.models import predictor as prediction
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import POISON, FakeEngine
 from tests.service.fake_explainer import CELLS, FakeExplainer

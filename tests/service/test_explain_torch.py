@@ -17,19 +17,19 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
-from cxr.bundle import Bundle, open_bundle
+from cxr.bundles.bundle import Bundle, open_bundle
 from cxr.engines.ort_options import CPU, CUDA
 from cxr.networks.precision import has_fast_bf16
 from export.phantom import draw_phantom, encode_jpeg
+from service.engines.machine import look_at_machine
+from service.engines.registry import build_engine
 from service.errors import ExplanationMismatchError, StartupError
-from service.explain.explanation import verify_same_answer
+from service.explain.explaining import Explanation, Tolerance, load_explainer
 from service.explain.torch_explainer import TOLERANCES, TorchExplainer, build_torch_explainer
-from service.inference.engines import build_engine
-from service.inference.explaining import Explanation, Tolerance, load_explainer
-from service.inference.machine import look_at_machine
-from service.inference.prediction import Reading
-from service.inference.preparation import PreparedImage, prepare_image
-from service.inference.priority import NICENESS
+from service.images.preparation import PreparedImage, prepare_image
+from service.models.explanation import verify_same_answer
+from service.models.predictor import Reading
+from service.scheduling.priority import NICENESS
 from service.settings import Settings
 from tests.conftest import REPOSITORY
 from tests.service.conftest import make_settings

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.inference import prediction
-from service.inference.core_pool import CorePool
-from service.inference.preparation import PreparedImage
+from service.images.preparation import PreparedImage
+from service.models import predictor as prediction
+from service.scheduling.core_pool import CorePool
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import FakeEngine
 from tests.service.harness import load_of, running, until

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from cxr.bundle import MAX_MANIFEST_BYTES, list_bundles, open_bundle
+from cxr.bundles.bundle import MAX_MANIFEST_BYTES, list_bundles, open_bundle
 from cxr.errors import BundleError, CxrError
 from cxr.regular_file import read_regular_file
-from service.inference.engines import build_engine
-from service.inference.runtime import Runtime
-from service.inference.shelf import look_at_shelf
+from service.engines.registry import build_engine
+from service.models.repository import look_at_shelf
+from service.models.runtime import Runtime
 from tests.service.conftest import make_settings
 from tests.service.harness import running
 from tests.service.make_bundle import make_bundle

@@ -13,15 +13,15 @@ import pytest
 
 from cxr.errors import UnreadableImageError
 from service.deadline import Deadline
+from service.engines.buckets import bucket_sizes
 from service.errors import DeadlineExceededError, InferenceFailedError
-from service.inference.batcher import Batcher
-from service.inference.buckets import bucket_sizes
-from service.inference.core_pool import CorePool
-from service.inference.engine import EngineRunner
-from service.inference.lane import DeviceLane, Passage
-from service.inference.load import Load
-from service.inference.prediction import read_images
-from service.inference.preparation import PreparedImage
+from service.images.preparation import PreparedImage
+from service.models.predictor import read_images
+from service.scheduling.batcher import Batcher
+from service.scheduling.core_pool import CorePool
+from service.scheduling.engine_runner import EngineRunner
+from service.scheduling.in_flight import Load
+from service.scheduling.lane import DeviceLane, Passage
 from service.telemetry.stopwatch import Stopwatch
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import POISON, FakeEngine

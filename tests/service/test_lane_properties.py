@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from cxr.errors import UnreadableImageError
 from service.deadline import Deadline
+from service.engines.protocol import EngineOutput
 from service.errors import DeadlineExceededError, InferenceFailedError, QueueFullError
-from service.inference.core_pool import CorePool
-from service.inference.engine import EngineOutput
-from service.inference.models import ServedModel
-from service.inference.prediction import ImageFailure, Reading, read_images
-from service.inference.preparation import PreparedImage
+from service.images.preparation import PreparedImage
+from service.models.models import ServedModel
+from service.models.predictor import ImageFailure, Reading, read_images
+from service.scheduling.core_pool import CorePool
 from service.telemetry.stopwatch import Stopwatch
 from tests.service.harness import until
 from tests.service.lane_work import make_core_lane, make_prepared, number_of, served_by

@@ -12,11 +12,11 @@ import pytest
 
 from service.access.access import Access
 from service.app.application import build_app
+from service.engines.registry import build_engine
 from service.gateway.gateway import Gateway
 from service.gateway.http.application import build_gateway_app
 from service.gateway.settings import GatewaySettings
-from service.inference.engines import build_engine
-from service.inference.runtime import Runtime
+from service.models.runtime import Runtime
 from service.settings import Settings
 
 OPERATIONS = {

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxr import dicom, raster
-from cxr.decoding import decode_image
+from cxr.dicom import decode as dicom
 from cxr.errors import ImageTooLargeError
+from cxr.images import raster
+from cxr.images.decoding import decode_image
 from export.phantom import encode_dicom, encode_jpeg, encode_png
-from service.inference import preparation, rendering
-from service.pacs import source
-from service.pacs.source import read_source
+from service.dicom import source
+from service.dicom.source import read_source
+from service.images import preparation, rendering
 from tests.conftest import REPOSITORY
 from tests.service.harness import Running
 from tests.service.make_images import make_dicom, make_jpeg, make_png
@@ -29,7 +30,7 @@ RENDER = "/v1/render"
 
 BOUNDED = """
 import ctypes, json, resource, sys
-from cxr.decoding import DecodeOptions, decode_image
+from cxr.images.decoding import DecodeOptions, decode_image
 from cxr.errors import CxrError
 
 left = int(sys.argv[1])

@@ -17,10 +17,10 @@ from highdicom.sr import Comprehensive3DSR
 from PIL import Image
 
 from service.client import AsyncClient, Client, ServiceError
-from service.exchange import split_dicom
-from service.http import forms
-from service.http.forms import DICOM, FHIR, MULTIPART_DICOM
-from service.pacs import results
+from service.client.exchange import split_dicom
+from service.dicom import results
+from service.http.formats import forms
+from service.http.formats.forms import DICOM, FHIR, MULTIPART_DICOM
 from service.telemetry.logs import configure_logging
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import POISON, FakeEngine

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from pydicom.charset import convert_encodings, encode_string
 from pydicom.datadict import dictionary_description
 
-from service.pacs.fhir import build_fhir
-from service.pacs.results import build_capture, build_not_analysed, build_report
-from service.pacs.source import IDENTIFYING, NOT_TAKEN_OVER, SourceHeader, read_source
+from service.dicom.fhir import build_fhir
+from service.dicom.results import build_capture, build_not_analysed, build_report
+from service.dicom.source import IDENTIFYING, NOT_TAKEN_OVER, SourceHeader, read_source
 from tests.dicom_tools import verify_valid
 from tests.service.make_results import CANARY, MODEL, make_result, make_source
 

@@ -16,12 +16,12 @@ from PIL import Image
 
 from cxr.errors import UnreadableImageError
 from service.answers import ScopeAnswer
+from service.dicom import results
+from service.dicom.results import build_capture, build_not_analysed, build_report
+from service.dicom.source import NO_DATE, read_source
+from service.dicom.structured_report import UNDATED
+from service.dicom.uids import derive_uid
 from service.errors import DicomResultError
-from service.pacs import results
-from service.pacs.results import build_capture, build_not_analysed, build_report
-from service.pacs.source import NO_DATE, read_source
-from service.pacs.structured_report import UNDATED
-from service.pacs.uids import derive_uid
 from service.telemetry.logs import JsonFormatter
 from tests.dicom_tools import run_tool, verify_valid
 from tests.service.make_images import make_dicom, make_png

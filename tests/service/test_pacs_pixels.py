@@ -18,10 +18,10 @@ from pydicom.uid import (
     JPEGBaseline8Bit,
 )
 
-from service.pacs.fhir import build_fhir
-from service.pacs.pixels import digest_pixels
-from service.pacs.results import build_not_analysed, build_report
-from service.pacs.source import read_source
+from service.dicom.fhir import build_fhir
+from service.dicom.pixels import digest_pixels
+from service.dicom.results import build_not_analysed, build_report
+from service.dicom.source import read_source
 from tests.cost import cost_of
 from tests.hostile import EXPLICIT, SYNTAXES, deflate_bomb, dicom_file, fragment_bomb
 from tests.service.make_results import MODEL, make_result, make_source

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from service.access.new_key import build_key
+from service.commands.keys import build_key
 from tests.browser import running_browser
 from tests.service.test_server import Process, start
 

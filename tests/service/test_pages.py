@@ -11,7 +11,7 @@ import pytest
 
 from service.answers import HealthAnswer, ModelsAnswer
 from service.http import pages
-from service.http.problems import ALL_PROBLEM_TYPES, MEDIA_TYPE
+from service.web.problems import ALL_PROBLEM_TYPES, MEDIA_TYPE
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import FakeEngine
 from tests.service.harness import Running, running, until

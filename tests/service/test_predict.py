@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cxr.preprocessing import Preprocessing
+from cxr.images.preprocessing import Preprocessing
 from service.answers import PredictAnswer
-from service.inference.preparation import prepare_image
+from service.images.preparation import prepare_image
 from tests.service.fake_engine import FakeEngine
 from tests.service.harness import Running, load_of, until, waiting_for_run
 from tests.service.make_bundle import MAX_PIXELS, MIN_SIDE_PX, SIZE_PX, THRESHOLD, probabilities_of

@@ -15,9 +15,9 @@ import pytest
 
 from service.gateway.http.problems import GATEWAY_PROBLEM_TYPES, answer_error
 from service.gateway.settings import GatewaySettings
-from service.http.problems import ALL_PROBLEM_TYPES, MEDIA_TYPE, PROBLEM_TYPES, problem_type_of
-from service.inference import preparation
+from service.images import preparation
 from service.settings import Settings
+from service.web.problems import ALL_PROBLEM_TYPES, MEDIA_TYPE, PROBLEM_TYPES, problem_type_of
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import POISON, FakeEngine
 from tests.service.harness import Running, load_of, running, until
@@ -337,7 +337,7 @@ MEMORY_ENDS_IN = {
     "json": ("service.http.images.parse_json_images", PREDICT, make_json(ENCODED)),
     "a body": ("service.http.images._read_raw", PREDICT, {"content": make_png()}),
     "v2": ("service.http.v2.receive.parse_call", INFER, {"content": b"{}"}),
-    "one image": ("service.inference.prediction.prepare_image", PREDICT, {"content": make_png()}),
+    "one image": ("service.models.predictor.prepare_image", PREDICT, {"content": make_png()}),
 }
 
 

@@ -17,8 +17,8 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from service.app import protocol
-from service.open_files import MOST
+from service.web import protocol
+from service.web.open_files import MOST
 from tests.service.harness import until
 from tests.service.test_server import PATIENCE_S, Process, start
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxr.bundle import Bundle
-from cxr.decision import OperatingPoint
+from cxr.bundles.bundle import Bundle
+from cxr.bundles.manifest import Manifest
 from cxr.errors import ImageTooLargeError
-from cxr.manifest import Manifest
-from cxr.preprocessing import Preprocessing
-from service.inference.engine import OutputRow
-from service.inference.loading import LoadedModel
-from service.inference.preparation import prepare_image
-from service.inference.result import build_result
+from cxr.images.preprocessing import Preprocessing
+from cxr.verdict.decision import OperatingPoint
+from service.engines.protocol import OutputRow
+from service.images.preparation import prepare_image
+from service.models.loading import LoadedModel
+from service.models.result import build_result
 from tests.service.fake_engine import FakeEngine
 from tests.service.make_bundle import MAX_PIXELS, MIN_SIDE_PX, SIZE_PX, make_gate
 from tests.service.make_images import make_jpeg, make_png

@@ -14,13 +14,13 @@ import pytest
 from highdicom.sr import Comprehensive3DSR
 from PIL import Image
 
+from cxr.data.labels import TASKS
 from cxr.explain import overlay
 from cxr.explain.overlay import WITHHELD
-from cxr.labels import TASKS
-from service.app.scoring import COLUMNS, score_files
-from service.exchange import split_dicom
-from service.http.forms import DICOM, FHIR, MULTIPART_DICOM
-from service.inference.engines import build_engine
+from service.client.exchange import split_dicom
+from service.commands.predict import COLUMNS, score_files
+from service.engines.registry import build_engine
+from service.http.formats.forms import DICOM, FHIR, MULTIPART_DICOM
 from tests.service.conftest import make_settings
 from tests.service.fake_explainer import FakeExplainer
 from tests.service.harness import Running, running
@@ -204,7 +204,7 @@ async def test_pictures_out_of_scope_are_grey(service: Running) -> None:
 @ROWS
 def test_table_of_files(task: str, decision: str, folders: dict[str, Path], tmp_path: Path) -> None:
     """A row names the finding; a file that is referred has no label."""
-    from service.inference.loading import load_models
+    from service.models.loading import load_models
 
     (tmp_path / "a.dcm").write_bytes(picture(decision))
     settings = make_settings(folders[task])

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxr import scope_gate as texts
 from cxr.errors import BundleError
-from service.app.scoring import score_files
-from service.inference.engines import build_engine
-from service.inference.loading import load_models
+from cxr.verdict import scope_gate as texts
+from service.commands.predict import score_files
+from service.engines.registry import build_engine
+from service.models.loading import load_models
 from service.settings import Settings
 from tests.service.conftest import make_settings
 from tests.service.fake_explainer import FakeExplainer

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from cxr.bundle import Bundle
+from cxr.bundles.bundle import Bundle
 from service.__main__ import main
-from service.app.shadow_report import read_reports
-from service.inference.engine import Engine
-from service.inference.engines import build_engine
+from service.commands.shadow import read_reports
+from service.engines.protocol import Engine
+from service.engines.registry import build_engine
 from service.settings import Settings, load_settings
 from tests.service.fake_engine import FakeEngine
 from tests.service.fake_explainer import FakeExplainer

@@ -12,8 +12,8 @@ from starlette.requests import Request
 
 from service.deadline import Deadline
 from service.errors import BodyTooSlowError, DeadlineExceededError
-from service.http.body import receive_body
-from service.http.body_rate import BodyRate
+from service.web.body import receive_body
+from service.web.body_rate import BodyRate
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import FakeEngine
 from tests.service.harness import Running, running, until

@@ -12,18 +12,19 @@ import pytest
 
 from cxr.engines.ort_options import CPU, CUDA
 from cxr.errors import BundleError, CxrError
-from service.errors import StartupError
-from service.inference import device_engine, ort_session
-from service.inference.cores import usable_cores
-from service.inference.engines import build_engine
-from service.inference.loading import load_models
-from service.inference.models import default_name
-from service.inference.provider import (
+from service.engines import cuda as device_engine
+from service.engines import onnxruntime_session as ort_session
+from service.engines.cores import usable_cores
+from service.engines.provider import (
     TENSORRT,
     choose_provider,
     has_cuda_device,
     verify_provider,
 )
+from service.engines.registry import build_engine
+from service.errors import StartupError
+from service.models.loading import load_models
+from service.models.models import default_name
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import FakeEngine
 from tests.service.make_bundle import make_bundle, make_graph, write_manifest

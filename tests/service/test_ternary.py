@@ -10,10 +10,10 @@ from typing import Any
 import pydicom
 import pytest
 
-from cxr.labels import ETIOLOGY, TERNARY, Task
-from cxr.manifest import task_section
-from service.http.forms import DICOM, FHIR
-from service.inference.engines import build_engine
+from cxr.bundles.manifest import task_section
+from cxr.data.labels import ETIOLOGY, TERNARY, Task
+from service.engines.registry import build_engine
+from service.http.formats.forms import DICOM, FHIR
 from tests.service.conftest import make_settings
 from tests.service.fake_explainer import FakeExplainer
 from tests.service.harness import Running, running

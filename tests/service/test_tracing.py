@@ -28,9 +28,9 @@ from starlette.applications import Starlette
 from service.app.application import build_app
 from service.client import Client, ServiceError
 from service.errors import StartupError
-from service.gateway.analysis import Analysis
 from service.gateway.http.middleware import GatewayMiddleware
-from service.inference.runtime import Runtime
+from service.gateway.work.analysis import Analysis
+from service.models.runtime import Runtime
 from service.telemetry import tracing
 from service.telemetry.gateway import GatewayMetrics
 from service.telemetry.otlp import OtelTracer

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from cxr.bundle import Bundle
+from cxr.bundles.bundle import Bundle
 from cxr.errors import BundleError
+from service.engines.protocol import Engine
+from service.engines.registry import build_engine
 from service.errors import StartupError
-from service.inference.engine import Engine
-from service.inference.engines import build_engine
-from service.inference.loading import Loader
-from service.inference.memory import free_memory_bytes
+from service.models.loading import Loader
+from service.models.memory import free_memory_bytes
 from service.settings import Settings
 from tests.service.fake_engine import FakeEngine
 from tests.service.harness import load_of, running, until

@@ -19,11 +19,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cxr.bundle import Bundle
+from cxr.bundles.bundle import Bundle
 from export.phantom import draw_phantom, encode_jpeg
 from service.client import Client, Retry
-from service.inference.engine import Engine
-from service.inference.engines import build_engine
+from service.engines.protocol import Engine
+from service.engines.registry import build_engine
 from service.settings import Settings
 from tests.live import LiveServer, running_server
 from tests.service.fake_engine import FakeEngine

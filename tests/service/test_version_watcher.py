@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from service.inference.engines import build_engine
-from service.inference.watcher import Watcher
+from service.engines.registry import build_engine
+from service.models.watcher import Watcher
 from tests.service.harness import Running, running, until
 from tests.service.make_bundle import make_bundle, make_version
 from tests.service.version_tools import (

@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from service.inference.versions import Version, Versions
+from service.models.versions import Version, Versions
 
 KEYS = st.sampled_from(["1.0.0", "1.1.0", "2.0.0", "3.0.0"])
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from supply.audit import FOUND, NOT_AUDITED, OK, judge, run_audit
-from supply.licences import READ, Row, is_copyleft, licence_of, read_rows, run_licences
-from supply.lock import read_lock
-from supply.sbom import differences
+from tools.supply.audit import FOUND, NOT_AUDITED, OK, judge, run_audit
+from tools.supply.licences import READ, Row, is_copyleft, licence_of, read_rows, run_licences
+from tools.supply.lock import read_lock
+from tools.supply.sbom import differences
 
 LOCKED = {"a": "1.0", "b-c": "2.0"}
 CLEAN = {"name": "a", "version": "1.0", "vulns": []}

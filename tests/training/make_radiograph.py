@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from cxr.image import GrayImage
+from cxr.pixels.image import GrayImage
 from export.phantom import draw_phantom
 
 GRAIN_PX = 4.0

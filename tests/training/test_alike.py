@@ -11,13 +11,13 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 from sklearn.metrics import roc_auc_score
 
-from cxr.dataset import patient_of
-from cxr.preprocessing import Preprocessing, to_model_input
+from cxr.data.dataset import patient_of
+from cxr.images.preprocessing import Preprocessing, to_model_input
 from export.phantom import draw_phantom
 from tests.training.make_radiograph import make_radiograph
-from training.bootstrap import estimate_auroc
 from training.explore.alike import exact_groups, near_pairs
 from training.explore.edges import find_edges
+from training.report.bootstrap import estimate_auroc
 
 
 def thumbnail(picture: Image.Image) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from training.augment import Augmenter
+from training.fit.augment import Augmenter
 from training.recipe import Augmentation, load_recipe
 
 IMAGES = torch.rand(6, 1, 64, 64, generator=torch.Generator().manual_seed(1))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.calibrate import (
+from training.recipe import PointTargets
+from training.reliability.calibrate import (
     Scored,
     choose_operating_points,
     fit_temperature,
     probabilities_of,
 )
-from training.recipe import PointTargets
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 2, 4000)

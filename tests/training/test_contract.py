@@ -16,26 +16,27 @@ import pytest
 import torch
 from torch import nn
 
-from cxr.class_metrics import measure_task
-from cxr.labels import task_named
-from cxr.manifest import WEIGHTS_NAME
+from cxr.bundles.manifest import WEIGHTS_NAME
+from cxr.bundles.run import open_run
+from cxr.data.labels import task_named
+from cxr.metrics.classes import measure_task
 from cxr.networks import build_network
 from cxr.networks.network import Network
 from cxr.networks.served import served_network
-from cxr.run import open_run
 from export.build import build_bundle
 from export.phantom import draw_phantom, encode_jpeg
+from service.engines.registry import build_engine
 from service.explain.torch_explainer import build_torch_explainer
-from service.inference.engines import build_engine
 from tests.service.conftest import make_settings
 from tests.service.harness import running
-from training import finish, limits, scope_fit
 from training.device import choose_compute
 from training.distributed import World
-from training.job import TrainingJob
-from training.phases import let_learn
+from training.fit.phases import let_learn
 from training.recipe import Phase, Recipe, load_recipe, recipe_names
-from training.train import run_training
+from training.reliability import limits, scope_fit
+from training.runs import finish
+from training.runs.job import TrainingJob
+from training.runs.train import run_training
 
 SIZE_PX = 64
 IMAGES = 4

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from cxr.labels import PNEUMONIA
-from cxr.manifest import Normalisation
+from cxr.bundles.manifest import Normalisation
+from cxr.data.labels import PNEUMONIA
 from cxr.networks import build_network
+from training.data.samples import Samples
 from training.device import choose_compute
-from training.dummy_class import drop_dummy, margins_of, mark_ambiguous
+from training.fit.dummy_class import drop_dummy, margins_of, mark_ambiguous
 from training.recipe import load_recipe
-from training.samples import Samples
 
 
 class ByMean(torch.nn.Module):

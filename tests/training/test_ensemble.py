@@ -12,24 +12,24 @@ import numpy as np
 import pytest
 import torch
 
-from cxr.digest import sha256_of_file
-from cxr.manifest import Calibration, Normalisation
+from cxr.bundles.digest import sha256_of_file
+from cxr.bundles.manifest import Calibration, Normalisation
+from cxr.bundles.run import open_run
+from cxr.data.split import read_split_file, write_split_file
 from cxr.networks import build_network
 from cxr.networks.served import ServedNetwork, served_network
 from cxr.networks.weights import save_weights
-from cxr.run import open_run
-from cxr.split import read_split_file, write_split_file
 from export.__main__ import main as export_main
 from export.build import build_bundle
 from export.goldens import golden_inputs
 from export.phantom import draw_phantom, encode_jpeg
+from service.engines.registry import build_engine
 from service.explain.torch_explainer import build_torch_explainer
-from service.inference.engines import build_engine
 from tests.service.conftest import make_settings
 from tests.service.harness import running
-from training import limits, scope_fit
 from training.__main__ import main
-from training.randomisation import cascade
+from training.heatmaps.randomisation import cascade
+from training.reliability import limits, scope_fit
 
 WEIGHTS = "weights.safetensors"
 

@@ -11,19 +11,19 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from cxr.bundles.run import open_run
 from cxr.errors import RunError
 from cxr.explain.evidence import EVIDENCE_NAME, ExplanationEvidence, read_evidence
 from cxr.explain.grad_cam import GradCam
 from cxr.networks.served import served_network
-from cxr.run import open_run
 from export.phantom import HEIGHT, WIDTH, draw_phantom
 from training.__main__ import main
-from training.bootstrap import estimate_mean
-from training.deletion import STEPS, area, blurred, curves_of
-from training.likeness import spearman, ssim
-from training.lung_field import GRID, lung_field
-from training.randomisation import cascade
-from training.subject import choose_evenly, heatmaps_of
+from training.heatmaps.deletion import STEPS, area, blurred, curves_of
+from training.heatmaps.likeness import spearman, ssim
+from training.heatmaps.lung_field import GRID, lung_field
+from training.heatmaps.randomisation import cascade
+from training.heatmaps.subject import choose_evenly, heatmaps_of
+from training.report.bootstrap import estimate_mean
 
 SIDE = 56
 CORNER = SIDE // 2
@@ -235,8 +235,8 @@ def test_bad_arguments_end_with_one_line(
 
 def test_choice_is_even_and_the_same_again(toy_data: Path, smoke_run: Path) -> None:
     """As many of each class; another seed chooses others."""
-    from cxr.labels import PNEUMONIA
-    from cxr.split import select_images
+    from cxr.data.labels import PNEUMONIA
+    from cxr.data.split import select_images
 
     listed = select_images(toy_data, "train", PNEUMONIA, None)
     chosen = choose_evenly(listed, 10, seed=0)

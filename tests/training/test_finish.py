@@ -7,10 +7,10 @@ import copy
 import numpy as np
 import torch
 
-from cxr.labels import PNEUMONIA
+from cxr.data.labels import PNEUMONIA
 from cxr.networks import build_network
-from training.finish import restore_prior
-from training.samples import Samples
+from training.data.samples import Samples
+from training.runs.finish import restore_prior
 
 
 def test_prior_moves_the_odds_by_the_share_of_the_classes() -> None:

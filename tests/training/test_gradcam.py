@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from training.__main__ import main
-from training.gradcam import Shown, draw_sheet
+from training.heatmaps.sheet import Shown, draw_sheet
 
 
 def make_arguments(run: Path, data: Path, out: Path) -> list[str]:

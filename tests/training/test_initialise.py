@@ -17,7 +17,7 @@ from torch import nn
 from cxr.errors import RunError
 from cxr.networks import build_network
 from cxr.networks.weights import save_weights
-from training.initialise import PIXEL_RANGE, initialise
+from training.fit.initialise import PIXEL_RANGE, initialise
 
 
 def test_partial_colour_file_is_taken_and_reported(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cxr.decision import OperatingPoint
+from cxr.data.labels import PNEUMONIA
 from cxr.errors import DataError
-from cxr.labels import PNEUMONIA
-from cxr.preprocessing import Preprocessing, to_model_input
+from cxr.images.preprocessing import Preprocessing, to_model_input
+from cxr.verdict.decision import OperatingPoint
 from export.phantom import draw_phantom
-from training.outliers import FAMILIES, make_outliers
-from training.referral import fit_least_probabilities, fit_referral
+from training.reliability.outliers import FAMILIES, make_outliers
+from training.reliability.referral import fit_least_probabilities, fit_referral
 
 SPEC = Preprocessing(size_px=112, min_side_px=32)
 RADIOGRAPHS = np.stack([to_model_input(draw_phantom(i), SPEC) for i in range(4)])

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from cxr.data.labels import task_named
 from cxr.errors import RunError
-from cxr.labels import task_named
 from cxr.networks import build_network
-from training.phases import let_learn
+from training.fit.phases import let_learn
 from training.recipe import Phase, Recipe, load_recipe, recipe_names
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from cxr.dataset import list_split
+from cxr.data.dataset import list_split
+from cxr.data.labels import PNEUMONIA
 from cxr.errors import DataError
-from cxr.labels import PNEUMONIA
-from cxr.preprocessing import Preprocessing
+from cxr.images.preprocessing import Preprocessing
 from tests.conftest import make_kaggle_layout
-from training.samples import load_samples
+from training.data.samples import load_samples
 
 SPEC = Preprocessing(size_px=32, min_side_px=16)
 

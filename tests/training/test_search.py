@@ -12,18 +12,18 @@ import optuna
 import pytest
 import torch
 
+from cxr.bundles.run import EpochRecord
 from cxr.errors import RunError
-from cxr.run import EpochRecord
 from training.__main__ import main
 from training.device import choose_compute
 from training.distributed import World
-from training.job import TrainingJob
+from training.experiments.search.learn import open_learner
+from training.experiments.search.report import LEAST_FOR_IMPORTANCE, write_results
+from training.experiments.search.search import RETRY_OF, SearchPlan, search
+from training.experiments.search.space import load_space, recipe_toml, vary
+from training.fit.trainer import AfterEpoch
 from training.recipe import Recipe, load_recipe, recipe_names
-from training.search import RETRY_OF, SearchPlan, search
-from training.search_learn import open_learner
-from training.search_report import LEAST_FOR_IMPORTANCE, write_results
-from training.search_space import load_space, recipe_toml, vary
-from training.trainer import AfterEpoch
+from training.runs.job import TrainingJob
 
 SPACE = """
 [weight_decay]
@@ -280,7 +280,7 @@ def test_command_searches(toy_data: Path, tmp_path: Path, monkeypatch: pytest.Mo
     """With the options a user would give; the learning itself is made up."""
     fake = FakeLearner()
     monkeypatch.setattr(
-        "training.search_learn.Learner.learn", lambda _, *arguments: fake(*arguments)
+        "training.experiments.search.learn.Learner.learn", lambda _, *arguments: fake(*arguments)
     )
     arguments = ["search", "--recipe", "smoke", "--space", str(space_file(tmp_path))]
     arguments += ["--data", str(toy_data), "--out", str(tmp_path / "out"), "--trials", "2"]

@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
-from cxr.run import open_run
-from cxr.split import read_split_file
+from cxr.bundles.run import open_run
+from cxr.data.split import read_split_file
 from tests.conftest import make_kaggle_layout
-from training import finish
 from training.__main__ import main
-from training.commands_series import SMALL_RECIPE
-from training.cross_validation import CrossValidation
-from training.dummy_experiment import DummyExperiment
-from training.limits import Limits, find_limits
+from training.commands.series import SMALL_RECIPE
+from training.experiments.dummy_experiment import DummyExperiment
+from training.fit.trainer import Trainer
 from training.recipe import RECIPES_DIR, load_recipe
-from training.series import figure_of, format_figure
-from training.trainer import Trainer
+from training.reliability.limits import Limits, find_limits
+from training.runs import finish
+from training.runs.cross_validation import CrossValidation
+from training.runs.series import figure_of, format_figure
 
 
 @pytest.fixture(scope="module", autouse=True)

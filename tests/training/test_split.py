@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cxr.data.labels import PNEUMONIA
+from cxr.data.split import list_pool
 from cxr.errors import DataError
-from cxr.labels import PNEUMONIA
-from cxr.preprocessing import Preprocessing
-from cxr.split import list_pool
+from cxr.images.preprocessing import Preprocessing
+from training.data.samples import Samples, load_samples
+from training.data.split import group_samples, samples_of, split_by_patient
 from training.recipe import SplitSpec
-from training.samples import Samples, load_samples
-from training.split import group_samples, samples_of, split_by_patient
 
 
 def make_samples(patients: list[str], labels: list[int], pixels: list[int]) -> Samples:

@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxr.dataset import list_split, named_sets
+from cxr.data.dataset import list_split, named_sets
+from cxr.data.labels import PNEUMONIA
+from cxr.data.split import SplitRow, list_divided, list_pool, select_images, write_split_file
 from cxr.errors import DataError, RunError
-from cxr.labels import PNEUMONIA
-from cxr.preprocessing import Preprocessing
-from cxr.split import SplitRow, list_divided, list_pool, select_images, write_split_file
+from cxr.images.preprocessing import Preprocessing
 from export.phantom import encode_png
 from tests.training.make_radiograph import make_radiograph
+from training.data.samples import Samples, load_samples
+from training.data.split import samples_of, split_by_patient
+from training.data.split_kinds import folders_of, make_split
 from training.recipe import SplitSpec, load_recipe
-from training.samples import Samples, load_samples
-from training.split import samples_of, split_by_patient
-from training.split_kinds import folders_of, make_split
 
 NORMAL, PNEUMONIA_NAME = PNEUMONIA.classes
 

@@ -11,20 +11,20 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from cxr.bundle import open_bundle
+from cxr.bundles.bundle import open_bundle
+from cxr.bundles.run import open_run
 from cxr.explain.grad_cam import GradCam
 from cxr.networks import build_network
 from cxr.networks.served import served_network
 from cxr.networks.svm import Svm
 from cxr.networks.weights import load_weights, save_weights
-from cxr.run import open_run
 from export.build import build_bundle
 from export.engine import OrtEngine, TorchEngine
 from export.goldens import golden_inputs
-from training import limits, scope_fit
 from training.__main__ import main
-from training.samples import Samples
-from training.svm import Kernel, fit_svm, machines_of
+from training.data.samples import Samples
+from training.reliability import limits, scope_fit
+from training.runs.svm import Kernel, fit_svm, machines_of
 
 WEIGHTS = "weights.safetensors"
 DIMENSIONS = 128  # of small_cnn's embedding

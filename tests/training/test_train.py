@@ -11,17 +11,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from cxr.bundles.run import open_run
+from cxr.data.split import read_split_file
 from cxr.errors import OutputError, RunError
-from cxr.run import open_run
-from cxr.split import read_split_file
 from tests.conftest import REPOSITORY
 from training.__main__ import main
 from training.device import choose_compute
 from training.distributed import World
-from training.job import TrainingJob
+from training.fit.trainer import Trainer
 from training.recipe import load_recipe
-from training.train import run_training
-from training.trainer import Trainer
+from training.runs.job import TrainingJob
+from training.runs.train import run_training
 
 
 def make_job(data: Path, out: Path, **changes: object) -> TrainingJob:
@@ -79,7 +79,7 @@ def test_checkpoint_of_another_training_is_refused(
     """A changed recipe does not go on from the old one's checkpoint, unless told to restart."""
     with monkeypatch.context() as patch:
         patch.setattr(
-            "training.train.write_run", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+            "training.runs.train.write_run", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
         )
         with pytest.raises(KeyboardInterrupt):
             run_training(make_job(toy_data, tmp_path / "run"))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cxr.image import GrayImage
+from cxr.pixels.image import GrayImage
 
 WEAK, STRONG = 0.08, 0.2  # of the steepest place: scikit-image's habit, for eight bits
 NEIGHBOURS = np.ones((3, 3), dtype=int)

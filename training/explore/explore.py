@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from cxr.digest import new_directory, verify_replaceable
+from cxr.bundles.digest import new_directory, verify_replaceable
 from training.explore.alike import NEAR, exact_groups, near_pairs
 from training.explore.facts import CLUES
 from training.explore.figures import draw_all
@@ -27,7 +27,7 @@ from training.explore.summary import (
 )
 from training.explore.typical import choose_examples, find_lookalikes, layouts_of
 from training.explore.words import conclude
-from training.report import render_page, write_figures
+from training.report.page import render_page, write_figures
 
 log = logging.getLogger(__name__)
 

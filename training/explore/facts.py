@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from cxr.decoding import DecodeOptions, decode_image
-from cxr.image import GrayImage
+from cxr.images.decoding import DecodeOptions, decode_image
+from cxr.pixels.image import GrayImage
 
 THUMBNAIL_PX = 64
 HISTOGRAM_BINS = 64

@@ -18,7 +18,7 @@ from training.explore.pictures import (
 )
 from training.explore.reading import Collection
 from training.explore.words import is_one_size
-from training.figures import NEGATIVE_COLOUR, POSITIVE_COLOUR
+from training.report.figures import NEGATIVE_COLOUR, POSITIVE_COLOUR
 
 COLOURS = (NEGATIVE_COLOUR, POSITIVE_COLOUR, "#c98a1b", "#3c8d6b", "#7a5ca8", "#5f6b7a")
 ETIOLOGY_COLOURS = (("bacterial", "#a93226"), ("viral", "#e59866"))

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from cxr.estimate import Estimate
+from cxr.metrics.estimate import Estimate
 
 
 class _Section(BaseModel):

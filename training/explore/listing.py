@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxr.dataset import (
+from cxr.data.dataset import (
     IMAGE_SUFFIXES,
     SPLIT_FOLDERS,
     LabelledImage,
@@ -15,8 +15,8 @@ from cxr.dataset import (
     named_sets,
     patient_of,
 )
+from cxr.data.labels import TASKS
 from cxr.errors import DataError
-from cxr.labels import TASKS
 
 ALL_FOLDER = "all"
 """How the one folder is called of a data set that is not divided."""

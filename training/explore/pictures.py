@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from cxr.decoding import decode_image
-from cxr.image import GrayImage
+from cxr.images.decoding import decode_image
+from cxr.pixels.image import GrayImage
 from training.explore.edges import find_edges
 from training.explore.facts import small_copy
 from training.explore.findings import Exploration

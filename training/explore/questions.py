@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.labels import TASKS
+from cxr.data.labels import TASKS
 from training.explore.listing import BACTERIAL, VIRAL, ordered_classes
 from training.explore.reading import Collection
 

@@ -9,12 +9,12 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from training.bootstrap import estimate_auroc
+from training.data.split import group_samples
 from training.explore.facts import CLUES
 from training.explore.findings import Shortcut, Shortcuts
 from training.explore.questions import Question, questions_of
 from training.explore.reading import Collection
-from training.split import group_samples
+from training.report.bootstrap import estimate_auroc
 
 FOLDS = 5
 SKEWED = ("file_bytes", "bytes_per_pixel", "width", "height", "aspect")

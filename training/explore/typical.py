@@ -1,6 +1,6 @@
 """Images that stand for their class, those that do not, and those that could be of another.
 
-Alike is what has its bright and dark places alike: :func:`cxr.layout.describe_layout`.
+Alike is what has its bright and dark places alike: :func:`cxr.images.layout.describe_layout`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.layout import describe_layout
+from cxr.images.layout import describe_layout
 from training.explore.findings import Examples, Lookalike
 from training.explore.reading import Collection
 

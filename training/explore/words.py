@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from cxr.estimate import format_estimate
+from cxr.metrics.estimate import format_estimate
 from training.explore.findings import Exploration, Shortcuts
 
 WEAK, STRONG = 0.6, 0.75

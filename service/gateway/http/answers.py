@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel, Field
 
-from service.gateway.ledger import JobEntry
-from service.gateway.states import State
+from service.gateway.store.ledger import JobEntry
+from service.gateway.store.states import State
 
 
 class DeliveryAnswer(BaseModel):

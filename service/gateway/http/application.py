@@ -25,9 +25,10 @@ from service.gateway.http import health, jobs, stow, studies
 from service.gateway.http.middleware import SCOPE_KEY, GatewayMiddleware, request_id_of
 from service.gateway.http.problems import answer_error, gateway_responses
 from service.gateway.http.threads import STORING, Outlook, Pulls, Threads
-from service.http.access import AccessMiddleware
-from service.http.documented import DocumentedApplication
-from service.http.problems import (
+from service.telemetry.request_log import note
+from service.web.access import AccessMiddleware
+from service.web.documented import DocumentedApplication
+from service.web.problems import (
     CLIENT_CLOSED_REQUEST,
     INVALID_REQUEST,
     METHOD_NOT_ALLOWED,
@@ -35,8 +36,7 @@ from service.http.problems import (
     build_problem,
     problem_response,
 )
-from service.http.security_headers import SecurityHeadersMiddleware
-from service.telemetry.request_log import note
+from service.web.security_headers import SecurityHeadersMiddleware
 
 TITLE = "Chest radiograph gateway"
 _BY_STATUS = {

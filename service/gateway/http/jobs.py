@@ -11,7 +11,7 @@ from service.errors import InvalidRequestError
 from service.gateway.http.answers import JobAnswer, JobsAnswer, job_answer
 from service.gateway.http.context import gateway_of
 from service.gateway.http.problems import gateway_responses
-from service.gateway.states import State
+from service.gateway.store.states import State
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 

@@ -10,14 +10,14 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.gateway.http.problems import answer_error
-from service.http.metered import Exchange, known_method
-from service.http.problems import CLIENT_CLOSED_REQUEST
-from service.http.request_id import choose_request_id
 from service.telemetry.gateway import GatewayMetrics
 from service.telemetry.logs import log_event
 from service.telemetry.request_log import RequestNotes, noting
 from service.telemetry.stopwatch import MS_PER_S, RECV, Stopwatch
 from service.telemetry.tracing import NOTHING, server_span
+from service.web.metered import Exchange, known_method
+from service.web.problems import CLIENT_CLOSED_REQUEST
+from service.web.request_id import choose_request_id
 
 SCOPE_KEY = "cxr_gateway.request_id"
 QUIET_PATHS = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})

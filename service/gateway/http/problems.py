@@ -8,8 +8,9 @@ from typing import Any
 from starlette.responses import Response
 
 from service.gateway import errors
-from service.http.documented import problem_responses
-from service.http.problems import (
+from service.telemetry.request_log import note
+from service.web.documented import problem_responses
+from service.web.problems import (
     ALL_PROBLEM_TYPES,
     ProblemType,
     build_problem,
@@ -18,7 +19,6 @@ from service.http.problems import (
     problem_response,
     problem_type_of,
 )
-from service.telemetry.request_log import note
 
 GATEWAY_PROBLEM_TYPES: Mapping[type[Exception], ProblemType] = {
     errors.InsufficientStorageError: ProblemType(

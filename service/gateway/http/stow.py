@@ -7,25 +7,25 @@ from typing import Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from service.errors import InvalidRequestError
-from service.gateway import stow_answer
+from service.gateway.deliver import stow_answer
+from service.gateway.deliver.stow_answer import Failed, Stored
 from service.gateway.errors import InsufficientStorageError, UnreadableObjectError
 from service.gateway.gateway import Gateway
 from service.gateway.header import read_header
 from service.gateway.http.context import gateway_of, storing_of
 from service.gateway.http.problems import gateway_responses
 from service.gateway.http.threads import Threads
-from service.gateway.receiving import ReceivedParts
-from service.gateway.spool import RETRY_FULL_S, Staged
-from service.gateway.stow_answer import Failed, Stored
-from service.http.body import receive_body
-from service.http.body_rate import BodyRate
-from service.http.schemas import schema_of
+from service.gateway.receive.multipart import ReceivedParts
+from service.gateway.store.database import DatabaseError
+from service.gateway.store.spool import RETRY_FULL_S, Staged
 from service.telemetry.request_log import note
+from service.web.body import receive_body
+from service.web.body_rate import BodyRate
+from service.web.schemas import schema_of
 
 router = APIRouter(prefix="/dicomweb", tags=["DICOMweb"])
 
@@ -136,7 +136,7 @@ def _take(gateway: Gateway, staged: Staged, study: str | None) -> Stored | Faile
         return Failed(stow_answer.CANNOT_UNDERSTAND)
     except InsufficientStorageError:
         return Failed(stow_answer.OUT_OF_RESOURCES)
-    except (OSError, SQLAlchemyError) as error:  # logged where it happened
+    except (OSError, DatabaseError) as error:  # logged where it happened
         is_full = isinstance(error, OSError) and error.errno in FULL
         return Failed(stow_answer.OUT_OF_RESOURCES if is_full else stow_answer.PROCESSING_FAILURE)
     return Stored(taken.header.sop_class_uid, taken.header.sop_instance_uid)

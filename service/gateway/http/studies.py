@@ -14,7 +14,7 @@ from service.gateway.header import UID_FORM
 from service.gateway.http.answers import PulledAnswer
 from service.gateway.http.context import gateway_of, pulls_of
 from service.gateway.http.problems import gateway_responses
-from service.gateway.pull import pull_study
+from service.gateway.receive.pull import pull_study
 
 router = APIRouter(prefix="/v1/studies", tags=["studies"])
 

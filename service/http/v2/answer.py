@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from starlette.responses import Response
 
 from service.answers import ImageResult
+from service.engines.protocol import OutputRow
 from service.http.v2.binary import join_elements
 from service.http.v2.call import Call
 from service.http.v2.wire import (
@@ -19,8 +20,7 @@ from service.http.v2.wire import (
     OutputAnswer,
     OutputAnswerParameters,
 )
-from service.inference.engine import OutputRow
-from service.inference.models import ServedModel
+from service.models.models import ServedModel
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 

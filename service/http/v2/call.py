@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cxr.manifest import Manifest
+from cxr.bundles.manifest import Manifest
 from service.errors import InvalidRequestError
 from service.http.v2.binary import split_body
 from service.http.v2.body import Limits, parse_body

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from cxr.errors import UnsupportedMediaError
 from service.errors import InvalidRequestError
-from service.http.body import Lease, too_large
+from service.web.body import Lease, too_large
 
 WBITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 """zlib's names for the two formats (RFC 9110, section 8.4.1)."""

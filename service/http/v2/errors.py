@@ -1,6 +1,6 @@
 """Problems in this protocol's form, ``{"error": "..."}``.
 
-The table of :mod:`service.http.problems` decides status and words here as everywhere.
+The table of :mod:`service.web.problems` decides status and words here as everywhere.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Scope
 
 from service.answers import Problem
-from service.http.problems import (
+from service.http.v2.wire import ErrorAnswer
+from service.web.problems import (
     ALL_PROBLEM_TYPES,
     build_problem,
     error_headers,
@@ -20,7 +21,6 @@ from service.http.problems import (
     problem_response,
     problem_type_of,
 )
-from service.http.v2.wire import ErrorAnswer
 
 PREFIX = "/v2"
 

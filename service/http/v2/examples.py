@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from service.http.examples import EXAMPLE_BASE64
-from service.http.schemas import schema_of
 from service.http.v2.tensors import IMAGE_BYTES
 from service.http.v2.wire import InferRequest
+from service.web.schemas import schema_of
 
 _INPUT = {"name": IMAGE_BYTES, "shape": [1], "datatype": "BYTES", "data": [EXAMPLE_BASE64]}
 

@@ -10,15 +10,15 @@ from starlette.responses import Response
 
 from service.http.context import context_of, runtime_of
 from service.http.metrics import record_result
-from service.http.problems import problem_type_of
 from service.http.v2.answer import Answered, render_answer
 from service.http.v2.errors import PREFIX, answer_image_failure, error_responses
 from service.http.v2.examples import INFER_EXTRA
 from service.http.v2.lookup import verify_no_query
 from service.http.v2.receive import read_call
 from service.http.v2.wire import InferAnswer
-from service.inference.models import ServedModel
-from service.inference.prediction import ImageFailure, result_of
+from service.models.models import ServedModel
+from service.models.predictor import ImageFailure, result_of
+from service.web.problems import problem_type_of
 
 router = APIRouter(prefix=PREFIX, tags=["open inference protocol"])
 

@@ -6,7 +6,7 @@ from starlette.requests import Request
 
 from service.errors import InvalidRequestError
 from service.http.context import runtime_of
-from service.inference.models import ServedModel
+from service.models.models import ServedModel
 
 
 def find_model(request: Request, name: str, version: str | None) -> ServedModel:

@@ -19,7 +19,7 @@ from service.http.v2.wire import (
     ServerMetadata,
     ServerReady,
 )
-from service.inference.models import ServedModel
+from service.models.models import ServedModel
 
 SERVER_NAME = "cxr-inference"
 EXTENSIONS = ("binary_tensor_data",)

@@ -10,17 +10,17 @@ import numpy as np
 from starlette.requests import Request
 
 from service.errors import InvalidRequestError
-from service.http.body import BodyBudget, Lease, read_chunks
-from service.http.body_rate import BodyRate
-from service.http.connection import while_connected
 from service.http.context import context_of, runtime_of
 from service.http.v2.answer import HEADER_LENGTH
 from service.http.v2.call import Call, parse_call
 from service.http.v2.compression import content_encoding, decompress_chunks
-from service.inference.lane import Prepare
-from service.inference.models import ServedModel
-from service.inference.prediction import EncodedImage, ImageFailure, Reading, read_images
-from service.inference.tensor_preparation import prepare_tensor
+from service.images.tensors import prepare_tensor
+from service.models.models import ServedModel
+from service.models.predictor import EncodedImage, ImageFailure, Reading, read_images
+from service.scheduling.lane import Prepare
+from service.web.body import BodyBudget, Lease, read_chunks
+from service.web.body_rate import BodyRate
+from service.web.connection import while_connected
 
 
 async def read_call(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cxr.manifest import Manifest
+from cxr.bundles.manifest import Manifest
 from service.http.v2.wire import TensorMetadata
 
 IMAGE_BYTES = "image_bytes"

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 
 from training.device import Compute
-from training.gan.features import FeatureNetwork, FeatureSpace
-from training.gan.job import GanJob
-from training.gan.recipe import GanRecipe, load_gan_recipe
-from training.gan.train import run_gan_training
+from training.experiments.gan.features import FeatureNetwork, FeatureSpace
+from training.experiments.gan.job import GanJob
+from training.experiments.gan.recipe import GanRecipe, load_gan_recipe
+from training.experiments.gan.train import run_gan_training
 
 PATIENTS = 14
 CPU = Compute(torch.device("cpu"), torch.float32)
@@ -63,5 +63,5 @@ def tiny_gan(
     """The directory of a finished training."""
     out = tmp_path_factory.mktemp("gans") / "tiny"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("training.gan.train.FeatureSpace", Means)
+        patch.setattr("training.experiments.gan.train.FeatureSpace", Means)
         return run_gan_training(make_job(tiny_recipe, tiny_data, out))

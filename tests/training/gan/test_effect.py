@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cxr.data.labels import TERNARY
 from cxr.errors import DataError, RunError
-from cxr.labels import TERNARY
 from tests.training.gan.conftest import CPU
-from training.gan.arms import additions, choose
-from training.gan.effect import EffectJob, figures_of, measure_effect, shortened
-from training.gan.effect_report import effect_markdown
-from training.gan.effect_result import ArmResult, summarise
-from training.gan.synthesize import synthesize
+from training.data.samples import Samples
+from training.experiments.gan.arms import additions, choose
+from training.experiments.gan.effect import EffectJob, figures_of, measure_effect, shortened
+from training.experiments.gan.effect_report import effect_markdown
+from training.experiments.gan.effect_result import ArmResult, summarise
+from training.experiments.gan.synthesize import synthesize
+from training.fit.trainer import Trainer
 from training.recipe import Recipe, load_recipe
-from training.samples import Samples
-from training.trainer import Trainer
 
 
 def make_samples(*counts: int) -> Samples:

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 
 from cxr.errors import RunError
 from tests.training.gan.conftest import CPU
-from training.gan.discriminator import Discriminator
-from training.gan.generator import Generator, widths
-from training.gan.recipe import load_gan_recipe
-from training.gan.sampling import balanced_order, generate, to_unit
+from training.experiments.gan.discriminator import Discriminator
+from training.experiments.gan.generator import Generator, widths
+from training.experiments.gan.recipe import load_gan_recipe
+from training.experiments.gan.sampling import balanced_order, generate, to_unit
 
 
 @pytest.mark.parametrize(("size", "classes"), [(32, 2), (64, 3)])

@@ -7,24 +7,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxr.dataset import etiology_of, patient_of
+from cxr.bundles.manifest import Provenance
+from cxr.data.dataset import etiology_of, patient_of
+from cxr.data.labels import PNEUMONIA, TERNARY
+from cxr.data.split import SPLIT_NAME, SplitRow, list_pool, read_split_file
 from cxr.errors import OutputError, RunError
-from cxr.labels import PNEUMONIA, TERNARY
-from cxr.manifest import Provenance
+from cxr.images.preprocessing import Preprocessing
 from cxr.networks import build_network
-from cxr.preprocessing import Preprocessing
-from cxr.split import SPLIT_NAME, SplitRow, list_pool, read_split_file
 from tests.training.gan.conftest import CPU
+from training.data.samples import Samples
+from training.data.synthetic import load_synthetic, verify_unseen
 from training.distributed import World
-from training.finish import restore_prior
-from training.gan.synthesize import synthesize
-from training.job import TrainingJob
+from training.experiments.gan.synthesize import synthesize
+from training.fit.statistics import normalisation_of
+from training.fit.trainer import Trainer
 from training.recipe import load_recipe
-from training.samples import Samples
-from training.statistics import normalisation_of
-from training.synthetic import load_synthetic, verify_unseen
-from training.train import run_training
-from training.trainer import Trainer
+from training.runs.finish import restore_prior
+from training.runs.job import TrainingJob
+from training.runs.train import run_training
 
 EACH = 5
 
@@ -107,8 +107,8 @@ def test_made_images_join_the_train_part_alone(
     def note(job: object, task: object, spec: object, trainer: object, *rest: object) -> None:
         seen["parts"], seen["rows"], seen["provenance"] = rest
 
-    monkeypatch.setattr("training.train.Trainer", Idle)
-    monkeypatch.setattr("training.train.write_run", note)
+    monkeypatch.setattr("training.runs.train.Trainer", Idle)
+    monkeypatch.setattr("training.runs.train.write_run", note)
     recipe = load_recipe("smoke").model_copy(
         update={"task": "ternary", "size_px": 32, "min_side_px": 16}
     )

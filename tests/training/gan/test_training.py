@@ -11,20 +11,20 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from cxr.bundles.manifest import WEIGHTS_NAME
+from cxr.data.split import SPLIT_NAME, read_split_file
 from cxr.errors import RunError
-from cxr.manifest import WEIGHTS_NAME
-from cxr.split import SPLIT_NAME, read_split_file
 from tests.training.gan.conftest import Means, make_job
-from training.gan.recipe import GanRecipe
-from training.gan.record import open_gan
-from training.gan.train import run_gan_training
-from training.gan.trainer import GanTrainer
+from training.experiments.gan.recipe import GanRecipe
+from training.experiments.gan.record import open_gan
+from training.experiments.gan.train import run_gan_training
+from training.experiments.gan.trainer import GanTrainer
 
 
 @pytest.fixture(autouse=True)
 def _cheap_features(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.gan.train.FeatureSpace", Means)
-    monkeypatch.setattr("training.gan.finish.write_report", lambda *_: None)
+    monkeypatch.setattr("training.experiments.gan.train.FeatureSpace", Means)
+    monkeypatch.setattr("training.experiments.gan.finish.write_report", lambda *_: None)
 
 
 def test_directory_is_complete_and_read_back(tiny_gan: Path) -> None:

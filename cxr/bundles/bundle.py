@@ -1,0 +1,202 @@
+"""A bundle on disk: a directory that is served."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from cxr.bundles import manifest as names
+from cxr.bundles.digest import sha256_of_file
+from cxr.bundles.manifest import Manifest
+from cxr.errors import BundleError
+from cxr.regular_file import read_regular_file
+from cxr.section import first_complaint
+from cxr.verdict.scope_gate import ScopeGate, load_scope_gate
+from cxr.verdict.verdict import Rules
+
+MAX_MANIFEST_BYTES = 4 * 1024 * 1024
+"""A hundred times what those have that ship."""
+
+
+@dataclass(frozen=True)
+class GoldenTensors:
+    """Stored model inputs and the answers PyTorch gave for them.
+
+    Attributes:
+        images: Shape (N, 1, S, S), uint8.
+        logits: Shape (N, K), float32.
+        probabilities: Shape (N, K), float32.
+    """
+
+    images: NDArray[np.uint8]
+    logits: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle: every file was there with the digest its manifest states.
+
+    Attributes:
+        path: The directory.
+        manifest: Its description.
+        sha256: Digest of manifest.json, which lists the digests of all other files: the
+            identity of the whole bundle.
+    """
+
+    path: Path
+    manifest: Manifest
+    sha256: str
+
+    @property
+    def model_path(self) -> Path:
+        """The ONNX file in float32."""
+        return self.path / names.MODEL_NAME
+
+    def model_path_of(self, precision: str) -> Path:
+        """Give the ONNX file an engine loads to compute in a precision.
+
+        Raises:
+            BundleError: There is none.
+        """
+        try:
+            return self.path / self.manifest.model_file(precision)
+        except KeyError:
+            raise BundleError(
+                f"The bundle {self.path} has no {precision} graph; it has "
+                f"{', '.join((names.FP32, *self.manifest.precisions))}."
+            ) from None
+
+    @property
+    def weights_path(self) -> Path:
+        """The same weights for PyTorch."""
+        return self.path / names.WEIGHTS_NAME
+
+    def scope_gate(self) -> ScopeGate:
+        """Read the scope gate's numbers.
+
+        Raises:
+            BundleError: They are another network's.
+        """
+        size = self.manifest.tensors.embedding_size
+        return load_scope_gate(self.path / names.SCOPE_NAME, size)
+
+    def rules(self) -> Rules:
+        """Read what its images are judged by.
+
+        Raises:
+            BundleError: The scope gate's numbers are another network's.
+        """
+        manifest = self.manifest
+        return Rules(
+            task=manifest.task.as_task(),
+            referral=manifest.referral,
+            gate=self.scope_gate(),
+            thresholds=manifest.scope.thresholds,
+            ages_years=manifest.scope.ages_years,
+        )
+
+    def golden_tensors(self) -> GoldenTensors:
+        """Read the golden tensors."""
+        with np.load(self.path / names.GOLDEN_TENSORS_NAME, allow_pickle=False) as arrays:
+            return GoldenTensors(arrays["images"], arrays["logits"], arrays["probabilities"])
+
+    def golden_files(self) -> dict[Path, float]:
+        """Give the encoded golden images with the finding's probability of each."""
+        expected = json.loads((self.path / names.GOLDEN_EXPECTED_NAME).read_text())
+        return {self.path / names.GOLDEN_FILES_DIR / name: float(p) for name, p in expected.items()}
+
+
+def open_bundle(path: Path) -> Bundle:
+    """Open a bundle and verify that every file is what the manifest says.
+
+    Args:
+        path: The bundle's directory.
+
+    Raises:
+        BundleError: Missing, incomplete, tampered with, or of another schema version.
+    """
+    content = read_manifest(path)
+    try:
+        manifest = Manifest.model_validate_json(content)
+        _verify_files(path, manifest)
+    except ValidationError as error:
+        raise BundleError(
+            f"The manifest of {path} is not valid at {first_complaint(error)}."
+        ) from None
+    except (OSError, ValueError) as error:  # of names no file system has
+        raise BundleError(
+            f"The files of {path} cannot be looked at ({type(error).__name__})."
+        ) from None
+    return Bundle(path, manifest, hashlib.sha256(content).hexdigest())
+
+
+def read_manifest(path: Path) -> bytes:
+    """Read the manifest of a bundle, whatever lies there.
+
+    Raises:
+        BundleError: There is none, or nothing that could be one.
+    """
+    try:
+        return read_regular_file(path / names.MANIFEST_NAME, MAX_MANIFEST_BYTES)
+    except FileNotFoundError:
+        raise BundleError(f"No bundle at {path}: {names.MANIFEST_NAME} is missing.") from None
+    except OSError as error:
+        raise BundleError(
+            f"The {names.MANIFEST_NAME} of {path} cannot be read: {error.strerror}."
+        ) from None
+
+
+def _verify_files(path: Path, manifest: Manifest) -> None:
+    found = {p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file()}
+    # Kubernetes keeps what a volume's entries point to beside them, in folders such as ..data.
+    found = {name for name in found if not name.startswith("..")}
+    if unlisted := sorted(found - set(manifest.files) - {names.MANIFEST_NAME}):
+        raise BundleError(f"The bundle {path} was changed: {unlisted[0]} is not in its manifest.")
+    root = Path(os.path.realpath(path))  # which takes a loop of links for a name, as it is one
+    for name, expected in manifest.files.items():
+        file = path / name
+        if not Path(os.path.realpath(file)).is_relative_to(root):
+            raise BundleError(f"The manifest of {path} names a file outside the bundle.")
+        if not file.is_file():
+            raise BundleError(f"The bundle {path} is incomplete: {name} is missing.")
+        if sha256_of_file(file) != expected:
+            raise BundleError(
+                f"The bundle {path} was changed: {name} does not have the digest of the manifest."
+            )
+
+
+def list_bundles(root: Path) -> list[Path]:
+    """List the bundle directories in a folder, sorted by name. A bundle itself lists itself.
+
+    A bundle lies flat, ``root/<any>/``, or among other versions, ``root/<any>/<any>/``; what it is
+    called and which version it is says its manifest. Names that begin with a dot are passed over:
+    copies under way, and what Kubernetes keeps in volumes.
+    """
+    if _has_manifest(root):
+        return [root]
+    found: list[Path] = []
+    for folder in _folders(root):
+        inside = [folder] if _has_manifest(folder) else _folders(folder)
+        found += [path for path in inside if _has_manifest(path)]
+    return found
+
+
+def _has_manifest(path: Path) -> bool:
+    """Whether something is called as a manifest is. Opening it says what is wrong with it."""
+    return os.path.lexists(path / names.MANIFEST_NAME)
+
+
+def _folders(path: Path) -> list[Path]:
+    try:
+        # Not Path.is_dir, which raises for some links: one of them would hide all the others.
+        return sorted(p for p in path.iterdir() if os.path.isdir(p) and not p.name.startswith("."))
+    except OSError:  # not there, or gone since it was listed
+        return []

@@ -1,0 +1,87 @@
+"""A training run on disk: what training leaves and export takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from cxr.bundles.digest import sha256_of_file
+from cxr.bundles.manifest import (
+    SCOPE_NAME,
+    WEIGHTS_NAME,
+    Calibration,
+    Normalisation,
+    Provenance,
+    ScopeSection,
+    TaskSection,
+)
+from cxr.errors import RunError
+from cxr.images.preprocessing import Preprocessing
+from cxr.metrics.estimate import Estimate
+from cxr.section import Section, first_complaint
+from cxr.verdict.decision import OperatingPoint
+from cxr.verdict.referral import Referral
+
+RUN_NAME = "run.json"
+
+
+class EpochRecord(Section):
+    """One row of the training curves."""
+
+    phase: str
+    epoch: int
+    learning_rate: float
+    train_loss: float
+    val_loss: float
+    val_auroc: float | None
+    val_accuracy: float | None = None
+    images_per_second: float
+    seconds: float
+
+
+class Run(Section):
+    """The content of ``run.json``."""
+
+    schema_version: Literal[2] = 2
+    name: str
+    version: str
+    architecture: str
+    task: TaskSection
+    preprocessing: Preprocessing
+    normalisation: Normalisation
+    calibration: Calibration
+    operating_points: tuple[OperatingPoint, ...] = Field(min_length=1)
+    default_operating_point: str
+    referral: Referral
+    scope: ScopeSection
+    recipe: dict[str, Any]
+    notes: tuple[str, ...]
+    provenance: Provenance
+    versions: dict[str, str]
+    curves: tuple[EpochRecord, ...]
+    metrics: dict[str, dict[str, dict[str, Estimate]]]
+    weights_sha256: str
+    scope_sha256: str
+
+
+def open_run(path: Path) -> Run:
+    """Open a run directory and verify its weights and scope gate.
+
+    Raises:
+        RunError: Missing, incomplete, changed, or not a run.
+    """
+    file = path / RUN_NAME
+    if not file.is_file():
+        raise RunError(f"No run at {path}: {RUN_NAME} is missing. Was the training finished?")
+    try:
+        run = Run.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        raise RunError(f"{file} is not valid at {first_complaint(error)}.") from None
+    for name, digest in ((WEIGHTS_NAME, run.weights_sha256), (SCOPE_NAME, run.scope_sha256)):
+        if not (path / name).is_file():
+            raise RunError(f"The run {path} is incomplete: {name} is missing.")
+        if sha256_of_file(path / name) != digest:
+            raise RunError(f"The run {path} was changed: {name} is not what {RUN_NAME} states.")
+    return run

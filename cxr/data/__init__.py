@@ -1,0 +1,1 @@
+"""Labelled images on disk: layouts, labels, the split by patient."""

@@ -1,0 +1,216 @@
+"""Labelled images on disk, in the layout of Kaggle's "Chest X-Ray Images (Pneumonia)".
+
+::
+
+    DIR/train/NORMAL/*.jpeg   DIR/train/PNEUMONIA/*.jpeg   (val/ and test/ alike)
+
+Where a task tells bacterial from viral pneumonia, the names of the files do, as in that data set;
+or each class has a folder of its own. Several data sets can be used as one.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeAlias
+
+from cxr.data.labels import Task
+from cxr.errors import DataError
+
+log = logging.getLogger(__name__)
+
+DataSets: TypeAlias = Path | Sequence[Path]
+"""The folder of one data set, or those of several."""
+
+SPLIT_FOLDERS = ("train", "val", "test")
+
+IMAGE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".dcm"})
+
+# person<N>_bacteria_<M>.jpeg, person<N>_virus_<M>.jpeg; IM-<N>-<M>.jpeg, NORMAL2-IM-<N>-<M>.jpeg;
+# synthetic<N>_bacteria_<M>.jpeg and so on, of python -m training synthesize
+_PNEUMONIA_NAME = re.compile(r"^((?:person|synthetic)\d+)_(bacteria|virus)_")
+_NORMAL_NAME = re.compile(r"^(?:NORMAL2-)?(IM-\d+)-")
+_SYNTHETIC_NAME = re.compile(r"^(synthetic\d+)_")
+
+_ETIOLOGIES = {"BACTERIAL": "bacteria", "VIRAL": "virus"}
+_UNDIVIDED = "PNEUMONIA"  # the folder whose file names tell the etiology
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """One image file with its class and patient.
+
+    Attributes:
+        path: The file.
+        name: Path relative to the data set's folder, with forward slashes.
+        label: Class name: the name of the folder it lies in, or the etiology its name tells.
+        patient: Pseudonym from the file name; the file's stem if the name follows no known
+            pattern, so that each such image counts as a patient of its own.
+    """
+
+    path: Path
+    name: str
+    label: str
+    patient: str
+
+
+def patient_of(file_name: str) -> str:
+    """Give the patient's pseudonym a file name of the data set carries.
+
+    ``IM-<N>`` and ``NORMAL2-IM-<N>`` are taken for one patient: should they be two, nothing
+    is lost but a little freedom of the split.
+    """
+    for pattern in (_PNEUMONIA_NAME, _NORMAL_NAME, _SYNTHETIC_NAME):
+        if match := pattern.match(file_name):
+            return match[1]
+    return Path(file_name).stem
+
+
+def named_sets(data: DataSets) -> dict[str, Path]:
+    """Give the folders by what goes before the names of their images and patients.
+
+    That is nothing for one data set, and ``NAME/`` for several, so that patients of different
+    sets are different patients. NAME is the folder's, with as many of those above as it takes.
+
+    Raises:
+        DataError: The same folder is given twice, or none.
+    """
+    folders = [data] if isinstance(data, Path) else list(data)
+    parts = [path.resolve().parts[1:] for path in folders]
+    if not folders or len(set(parts)) < len(parts):
+        raise DataError("Give each data set's folder, and each of them once.")
+    if len(folders) == 1:
+        return {"": folders[0]}
+    for depth in range(1, max(map(len, parts)) + 1):
+        names = ["-".join(path[-depth:]) for path in parts]
+        if len(set(names)) == len(names) and not set(names) & set(SPLIT_FOLDERS):
+            break
+    return {f"{name}/": path for name, path in zip(names, folders, strict=True)}
+
+
+def data_root(data: Path) -> Path:
+    """Find the folder that holds the splits: ``data``, or the one folder its archive nests.
+
+    Raises:
+        DataError: Neither exists.
+    """
+    if not data.is_dir():
+        raise DataError(f"No folder {data}. Give the folder that holds train/, val/ and test/.")
+    nested = data / "chest_xray"
+    return nested if not (data / "train").is_dir() and nested.is_dir() else data
+
+
+def list_split(data: DataSets, split: str, task: Task) -> list[LabelledImage]:
+    """List the images of one split folder, sorted by name, or those of several data sets.
+
+    Args:
+        data: Folder that holds the split folders, or several such.
+        split: Name of a split folder: ``train``, ``val`` or ``test``.
+        task: Its classes are the class folders.
+
+    Raises:
+        DataError: The folder or a class folder is missing or holds no image. That the names of
+            all its files tell the same etiology is no error.
+    """
+    return list_splits(data, (split,), task)
+
+
+def list_splits(
+    data: DataSets, splits: Sequence[str], task: Task, optional: Sequence[str] = ()
+) -> list[LabelledImage]:
+    """List the images of several split folders, each set's one after the other.
+
+    Args:
+        data: Folder that holds the split folders, or several such.
+        splits: Names of split folders.
+        task: Its classes are the class folders.
+        optional: Those of ``splits`` that a data set may lack.
+
+    Raises:
+        DataError: A folder or a class folder is missing or holds no image.
+    """
+    return [
+        replace(image, name=prefix + image.name, patient=prefix + image.patient)
+        for prefix, path in named_sets(data).items()
+        for split in splits
+        if split not in optional or (data_root(path) / split).is_dir()
+        for image in _list_folder(path, split, task)
+    ]
+
+
+def _list_folder(data: Path, split: str, task: Task) -> list[LabelledImage]:
+    root = data_root(data)
+    folder = root / split
+    if not folder.is_dir():
+        found = ", ".join(sorted(p.name for p in root.iterdir() if p.is_dir())) or "no folder"
+        raise DataError(
+            f"No folder {split}/ in {data} (found: {found}). "
+            "The layout is train/, val/, test/, each with one folder per class."
+        )
+    return [image for label in task.classes for image in list_label(root, folder, label)]
+
+
+def list_label(root: Path, folder: Path, label: str) -> list[LabelledImage]:
+    """List the images of one class, from its folder or, of an etiology, by their names.
+
+    Args:
+        root: What names are relative to.
+        folder: Holds the class folders.
+        label: Class name.
+
+    Raises:
+        DataError: There is none.
+    """
+    if label in _ETIOLOGIES and not (folder / label).is_dir():
+        return _list_etiology(root, folder / _UNDIVIDED, label)
+    return list_class(root, folder / label, label)
+
+
+def etiology_of(file_name: str) -> str | None:
+    """Give the class, ``BACTERIAL`` or ``VIRAL``, a file name of the data set tells."""
+    match = _PNEUMONIA_NAME.match(file_name)
+    return next((name for name, word in _ETIOLOGIES.items() if match and match[2] == word), None)
+
+
+def etiology_word(label: str) -> str | None:
+    """Give the word in a file's name that tells a class, or None for other classes."""
+    return _ETIOLOGIES.get(label)
+
+
+def _list_etiology(root: Path, folder: Path, label: str) -> list[LabelledImage]:
+    found = list_class(root, folder, label)
+    told = {image.name: etiology_of(image.path.name) for image in found}
+    if untold := [name for name, etiology in told.items() if etiology is None]:
+        log.warning(
+            "%d of %d images of %s/ are left out: their names do not tell bacteria from virus, "
+            "the first is %s",
+            *(len(untold), len(found), folder.name, untold[0]),
+        )
+    if not any(told.values()):
+        raise DataError(
+            f"No file in {folder} is called person<N>_bacteria_<M> or person<N>_virus_<M>, and "
+            f"there is no folder {label} beside it."
+        )
+    return [image for image in found if told[image.name] == label]
+
+
+def list_class(root: Path, folder: Path, label: str) -> list[LabelledImage]:
+    """List the images in a folder and those below it, all of one class.
+
+    Raises:
+        DataError: There is none.
+    """
+    if not folder.is_dir():
+        raise DataError(f"The class folder {folder} is missing.")
+    images = [
+        LabelledImage(path, path.relative_to(root).as_posix(), label, patient_of(path.name))
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    ]
+    if not images:
+        suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise DataError(f"The class folder {folder} holds no image ({suffixes}).")
+    return images

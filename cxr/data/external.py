@@ -1,0 +1,116 @@
+"""Labelled images in another layout than the training data's: for external validation.
+
+::
+
+    DIR/NORMAL/*  DIR/PNEUMONIA/*          class folders alone, one of them at least
+    FILE.csv: path,label[,patient]         paths relative to the file
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+
+from cxr.data.dataset import (
+    SPLIT_FOLDERS,
+    LabelledImage,
+    data_root,
+    list_class,
+    list_label,
+    patient_of,
+)
+from cxr.data.labels import Task
+from cxr.errors import DataError
+
+REQUIRED_COLUMNS = ("path", "label")
+
+
+def read_label_map(text: str) -> dict[str, str]:
+    """Read ``HEALTHY=NORMAL,OTHER=``: labels of the data with our classes.
+
+    A label without a class is left out.
+
+    Raises:
+        DataError: It is not of that form.
+    """
+    pairs = [one.partition("=") for one in text.split(",") if one.strip()]
+    if any(not name.strip() or not equals for name, equals, _ in pairs):
+        raise DataError(f"{text!r} is not a label map: LABEL=CLASS, with commas between.")
+    return {name.strip(): label.strip() for name, _, label in pairs}
+
+
+def has_split_folders(data: Path) -> bool:
+    """Tell whether a data set is divided into train/, val/ or test/."""
+    root = data_root(data)
+    return any((root / folder).is_dir() for folder in SPLIT_FOLDERS)
+
+
+def list_class_folders(
+    data: Path, task: Task, label_map: Mapping[str, str] | None = None
+) -> list[LabelledImage]:
+    """List the images of a folder that holds class folders, one of them at least.
+
+    Args:
+        data: The folder.
+        task: Its classes.
+        label_map: Classes of the folders that are not called as one; empty for those left out.
+
+    Raises:
+        DataError: There is no class folder, or one that is none and not mapped.
+    """
+    root, mapped = data_root(data), dict(label_map or {})
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
+    images: list[LabelledImage] = []
+    if not mapped and not {path.name for path in folders} & set(task.classes):
+        return [one for label in task.classes for one in list_label(root, root, label)]
+    for folder in folders:
+        if label := _class_of(folder.name, str(data), task, mapped):
+            images += list_class(root, folder, label)
+    if not images:
+        raise DataError(f"{data} holds no folder of {', '.join(task.classes)}.")
+    return images
+
+
+def list_csv(
+    file: Path, task: Task, label_map: Mapping[str, str] | None = None
+) -> list[LabelledImage]:
+    """List the images a CSV file names.
+
+    Args:
+        file: With columns ``path``, ``label`` and, if known, ``patient``; others are ignored.
+            Without a patient the file's name is taken, as in a folder.
+        task: Its classes.
+        label_map: As for :func:`list_class_folders`.
+
+    Raises:
+        DataError: A column is missing, a label is unknown, or a file does not exist.
+    """
+    if not file.is_file():
+        raise DataError(f"No file {file}.")
+    with file.open(newline="", encoding="utf-8-sig") as handle:
+        reader = csv.DictReader(handle)
+        if missing := set(REQUIRED_COLUMNS) - set(reader.fieldnames or ()):
+            raise DataError(f"{file} has no column {', '.join(sorted(missing))}.")
+        rows = list(reader)
+    images = []
+    for row in rows:
+        path = file.parent / row["path"]
+        if label := _class_of(row["label"], str(file), task, dict(label_map or {})):
+            if not path.is_file():
+                raise DataError(f"{file} names {row['path']}, and there is no such file.")
+            patient = row.get("patient") or patient_of(path.name)
+            images.append(LabelledImage(path, row["path"], label, patient))
+    if not images:
+        raise DataError(f"{file} names no image of {', '.join(task.classes)}.")
+    return images
+
+
+def _class_of(label: str, where: str, task: Task, label_map: Mapping[str, str]) -> str:
+    found = label_map.get(label, label)
+    if found and found not in task.classes:
+        raise DataError(
+            f"{where} has the label {label!r}, which is none of {', '.join(task.classes)}. "
+            f"Say what it is (--label-map {label}=CLASS), or leave it out ({label}=)."
+        )
+    return found

@@ -1,0 +1,103 @@
+"""DICOM Part 10 files to grey images, through pydicom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from pydicom.dataset import FileDataset
+
+from cxr.dicom.attributes import PALETTE, verify_header
+from cxr.dicom.codestream import CUT
+from cxr.dicom.colour import render_colour, render_palette
+from cxr.dicom.grayscale import render_gray
+from cxr.dicom.header import facts_of, header_warnings
+from cxr.dicom.part10 import DicomFile, cells_bytes
+from cxr.dicom.pixel_data import stored_values
+from cxr.errors import InputError, UnreadableImageError
+from cxr.pixels.image import DecodedImage, Window
+
+PIXEL_DATA_TAG = b"\xe0\x7f\x10\x00"  # as it stands in little endian files
+IN_COLOUR = "The DICOM object is in colour; it was converted to grey."
+
+
+def decode_dicom(
+    data: bytes,
+    sha256: str,
+    verify_pixels: Callable[..., None],
+    window: Window | None = None,
+) -> DecodedImage:
+    """Decode one single-frame radiograph.
+
+    Args:
+        data: The whole Part 10 file.
+        sha256: Digest of ``data``, copied to the result.
+        verify_pixels: Called with columns, rows and frames before anything is allocated for
+            them, then with the bytes a pixel takes; raises to refuse.
+        window: Shown through instead of the object's own VOI, if it is monochrome.
+
+    Raises:
+        UnreadableImageError: Truncated or corrupt.
+        ImageTooLargeError: More than is read here, of pixels or of anything else.
+        UnsupportedDicomError: No pixels, several frames, or a pixel format no radiograph has.
+        UnsupportedMediaError: A transfer syntax that no decoder here reads.
+    """
+    try:
+        return _decode(data, sha256, verify_pixels, window)
+    except (InputError, MemoryError):
+        raise
+    except Exception:  # elements are parsed when touched, and raise in a hundred ways
+        raise UnreadableImageError(
+            "A DICOM attribute of the image is malformed. Send the object as it was stored first."
+        ) from None
+
+
+def _decode(
+    data: bytes,
+    sha256: str,
+    verify_pixels: Callable[..., None],
+    window: Window | None,
+) -> DecodedImage:
+    file = DicomFile(data)
+    if file.pixels_at is None and PIXEL_DATA_TAG in data:
+        raise UnreadableImageError(CUT)
+    ds = _header_of(file)
+    rows, columns, notes = verify_header(ds, file.pixels_at is not None, verify_pixels)
+    facts = facts_of(ds)
+    is_encapsulated = ds.file_meta.TransferSyntaxUID.is_encapsulated
+    pixels = file.pixel_data(len(data) if is_encapsulated else cells_bytes(ds))
+    stored = stored_values(ds, pixels)
+    display, chroma = None, 0.0
+    if stored.values.ndim == 3 or ds.PhotometricInterpretation == PALETTE:
+        colour = (
+            render_palette(ds, stored.values) if stored.values.ndim == 2 else render_colour(stored)
+        )
+        shown, chroma = colour.pixels, colour.chroma
+        notes = (*notes, IN_COLOUR)
+    else:
+        with np.errstate(all="ignore"):  # absurd slopes and windows overflow, and are clipped
+            gray = render_gray(ds, stored, window)
+        shown, display = gray.pixels, gray.display
+        notes = (*notes, *gray.notes)
+    return DecodedImage(
+        pixels=shown,
+        format="dicom",
+        width=columns,
+        height=rows,
+        sha256=sha256,
+        chroma=chroma,
+        warnings=(*notes, *header_warnings(facts)),
+        dicom=facts,
+        display=display,
+    )
+
+
+def _header_of(file: DicomFile) -> FileDataset:
+    try:
+        return file.header()
+    except MemoryError:
+        raise
+    except Exception:  # a parser's, whichever the bytes led it to
+        raise UnreadableImageError(
+            "The DICOM header cannot be parsed. Send the complete Part 10 file."
+        ) from None

@@ -1,0 +1,1 @@
+"""Bytes of a file to a radiograph, and a radiograph to the model input."""

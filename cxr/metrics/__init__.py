@@ -1,0 +1,1 @@
+"""Figures of a classifier, with confidence intervals."""

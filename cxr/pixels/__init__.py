@@ -1,0 +1,1 @@
+"""Decoded images and what every format shares about pixels."""

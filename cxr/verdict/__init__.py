@@ -1,0 +1,1 @@
+"""From probabilities to a decision, and the decision in words."""

@@ -1,0 +1,211 @@
+"""The header of the image a result is about, made fit to be written into other objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from pydicom.datadict import dictionary_description
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.uid import SecondaryCaptureImageStorage
+
+from cxr.dicom.part10 import DicomFile
+from cxr.errors import InputError, UnreadableImageError
+from cxr.images.exhaustion import told_as_too_large
+from cxr.silence import silence
+from service.dicom import values
+from service.dicom.pixels import digest_pixels
+from service.dicom.uids import derive_uid
+
+# highdicom logs UIDs and, where it doubts them, names; its warnings count as its callers'.
+silence("pydicom", "highdicom", "service.dicom")
+
+TEXTS = {
+    "PatientName": "PN",
+    "PatientID": "LO",
+    "IssuerOfPatientID": "LO",
+    "AccessionNumber": "SH",
+    "StudyID": "SH",
+    "StudyDescription": "LO",
+    "ReferringPhysicianName": "PN",
+    "BodyPartExamined": "CS",
+}
+OPTIONAL = ("IssuerOfPatientID", "StudyDescription", "PatientAge", "BodyPartExamined")
+"""Type 3: left out when empty. The others are type 2: present, perhaps without a value."""
+
+IDENTIFYING = (
+    "PatientName",
+    "PatientID",
+    "IssuerOfPatientID",
+    "AccessionNumber",
+    "StudyID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+)
+"""Of these it is told where a value that is there was not taken over."""
+
+OF_THE_IMAGE = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "BodyPartExamined")
+"""Not part of what another object of the study has in common with the image."""
+
+MOMENTS = ("Content", "Acquisition", "Series", "Study")
+"""Where the time of results is taken from: the first date the source has."""
+
+READ = (
+    *TEXTS,
+    *OF_THE_IMAGE,
+    "StudyInstanceUID",
+    "PatientBirthDate",
+    "PatientSex",
+    "PatientAge",
+    "PatientOrientation",
+    *(f"{moment}{part}" for moment in MOMENTS for part in ("Date", "Time")),
+)
+NO_DATE, NO_TIME = "19000101", "000000"
+"""Of reports whose source has no date at all: one is required, and a repeat must give the same."""
+
+UNICODE = "ISO_IR 192"
+NOT_TAKEN_OVER = (
+    "Not taken over, because the image's values are several or cannot be read for sure:"
+)
+
+
+@dataclass(frozen=True)
+class SourceHeader:
+    """What results take over from the image they are about.
+
+    Attributes:
+        ds: Patient, study and references, sanitised: whatever is in it may be written. All of
+            type 1 and 2 that results need is present. Never logged, shown or kept.
+        orientation: PatientOrientation, row and column; empty if unknown.
+        date: Of the image, YYYYMMDD, see ``MOMENTS``.
+        time: Of the image, HHMMSS.FFFFFF or shorter.
+        left_out: Keywords of identifiers whose values cannot be taken over for sure.
+        pixels: Digest of the image's pixels.
+    """
+
+    ds: Dataset = field(repr=False)
+    orientation: tuple[str, ...] = field(repr=False)
+    date: str = field(repr=False)
+    time: str = field(repr=False)
+    left_out: tuple[str, ...] = ()
+    pixels: str = ""
+
+    @property
+    def sop_instance_uid(self) -> str:
+        """UID of the image."""
+        return str(self.ds.SOPInstanceUID)
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """What results derive their UIDs from: some send other pixels under one UID."""
+        return self.sop_instance_uid, self.pixels
+
+    @property
+    def sop_class_uid(self) -> str:
+        """UID of its SOP class."""
+        return str(self.ds.SOPClassUID)
+
+    @property
+    def study_instance_uid(self) -> str:
+        """UID of its study."""
+        return str(self.ds.StudyInstanceUID)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What results say of identifiers that they lack, by name and without a value."""
+        if not self.left_out:
+            return ()
+        names = ", ".join(dictionary_description(keyword) for keyword in self.left_out)
+        return (f"{NOT_TAKEN_OVER} {names}.",)
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether the image has a date at all."""
+        return self.date != NO_DATE
+
+    def shared(self) -> Dataset:
+        """Give what every object of the study has in common: patient and study."""
+        ds = Dataset()
+        for element in self.ds:
+            if element.keyword not in OF_THE_IMAGE:
+                ds.add(element)
+        return ds
+
+
+def read_source(data: bytes) -> SourceHeader:
+    """Read the header of a DICOM Part 10 file; its pixels are not decoded. Any thread.
+
+    Missing UIDs of study and series are derived from the image's, malformed values become empty.
+
+    Args:
+        data: The whole file.
+
+    Raises:
+        UnreadableImageError: It is no DICOM file, its header is truncated or corrupt, or it has
+            no SOP Instance UID by which results could refer to it.
+        ImageTooLargeError: Its header holds more than :mod:`cxr.dicom.bounds` allows.
+    """
+    try:
+        with told_as_too_large():
+            file = DicomFile(data)
+            return replace(_sanitise(file.header(READ)), pixels=digest_pixels(data))
+    except InputError:
+        raise
+    except Exception:  # elements are parsed when touched, and raise in a hundred ways
+        raise UnreadableImageError(
+            "The header of the DICOM file is truncated or corrupt. Send the complete Part 10 file."
+        ) from None
+
+
+def _sanitise(received: FileDataset) -> SourceHeader:
+    ds = Dataset()
+    ds.SpecificCharacterSet = UNICODE  # holds whatever was decoded
+    sets = values.character_sets_of(received)
+    for keyword, vr in TEXTS.items():
+        setattr(ds, keyword, values.text_of(received, keyword, vr, sets))
+    if not ds.IssuerOfPatientID and values.is_given(received, "IssuerOfPatientID"):
+        ds.PatientID = ""  # of two issuers' patients with one number it would make one
+    ds.PatientSex = values.sex_of(received)
+    ds.PatientAge = values.age_of(received)
+    ds.PatientBirthDate = values.date_of(received, "PatientBirthDate")
+    ds.StudyDate = values.date_of(received, "StudyDate")
+    ds.StudyTime = values.time_of(received, "StudyTime")
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID"):
+        setattr(ds, keyword, values.uid_of(received, keyword))
+    left_out = _left_out(received, ds)
+    for keyword in OPTIONAL:
+        if not ds.get(keyword):
+            delattr(ds, keyword)
+    meta = received.file_meta
+    ds.SOPInstanceUID = values.uid_of(received, "SOPInstanceUID") or values.uid_of(
+        meta, "MediaStorageSOPInstanceUID"
+    )
+    if not ds.SOPInstanceUID:
+        raise UnreadableImageError(
+            "The DICOM file has no SOP Instance UID, so no result can refer to it. Send the "
+            "complete Part 10 file."
+        )
+    ds.SOPClassUID = (
+        values.uid_of(received, "SOPClassUID")
+        or values.uid_of(meta, "MediaStorageSOPClassUID")
+        or SecondaryCaptureImageStorage
+    )
+    ds.StudyInstanceUID = ds.StudyInstanceUID or derive_uid("study", ds.SOPInstanceUID)
+    ds.SeriesInstanceUID = ds.SeriesInstanceUID or derive_uid("series", ds.SOPInstanceUID)
+    date, time = _moment_of(received)
+    return SourceHeader(ds, tuple(values.orientation_of(received)), date, time, left_out)
+
+
+def _left_out(received: Dataset, taken: Dataset) -> tuple[str, ...]:
+    """Name the identifiers that are given, and were not taken over."""
+    return tuple(
+        keyword
+        for keyword in IDENTIFYING
+        if not taken.get(keyword) and values.is_given(received, keyword)
+    )
+
+
+def _moment_of(received: Dataset) -> tuple[str, str]:
+    for moment in MOMENTS:
+        if date := values.date_of(received, f"{moment}Date"):
+            return date, values.time_of(received, f"{moment}Time") or NO_TIME
+    return NO_DATE, NO_TIME

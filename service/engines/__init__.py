@@ -1,0 +1,1 @@
+"""What runs a model: the protocol, the registry, one module an engine."""

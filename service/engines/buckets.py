@@ -1,0 +1,63 @@
+"""The few batch sizes that are ever run.
+
+A new size costs an engine planning and memory at its first run; a handful of sizes can all
+be warmed at start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr.pixels.image import ModelInput
+
+CPU_BATCH = 1
+"""Largest batch worth running on a CPU: on one core, two images take twice as long as one."""
+
+
+def bucket_sizes(max_batch: int) -> tuple[int, ...]:
+    """Give 1, 2, 4, ... below ``max_batch``, and ``max_batch`` itself."""
+    sizes = [1]
+    while sizes[-1] * 2 < max_batch:
+        sizes.append(sizes[-1] * 2)
+    return tuple(sizes) if max_batch == 1 else (*sizes, max_batch)
+
+
+def bucket_of(count: int, buckets: Sequence[int]) -> int:
+    """Give the smallest bucket that holds so many images.
+
+    Args:
+        count: Number of images.
+        buckets: Sizes in ascending order.
+
+    Raises:
+        ValueError: None does.
+    """
+    for bucket in buckets:
+        if bucket >= count:
+            return bucket
+    raise ValueError(f"{count} images are more than the largest batch, {buckets[-1]}")
+
+
+def stack_padded(
+    inputs: Sequence[ModelInput],
+    buckets: Sequence[int],
+    new_batch: Callable[[int], NDArray[np.uint8]] | None = None,
+) -> NDArray[np.uint8]:
+    """Stack model inputs and fill up with black to the next bucket.
+
+    Args:
+        inputs: One to ``max(buckets)`` arrays of shape (1, S, S), uint8.
+        buckets: Sizes in ascending order.
+        new_batch: Gives an array of so many images to stack in; None for new memory.
+
+    Returns:
+        Shape (B, 1, S, S), uint8, B the smallest bucket that holds all.
+    """
+    size = bucket_of(len(inputs), buckets)
+    batch = new_batch(size) if new_batch else np.empty((size, *inputs[0].shape), dtype=np.uint8)
+    np.stack(inputs, out=batch[: len(inputs)])
+    batch[len(inputs) :] = 0
+    return batch

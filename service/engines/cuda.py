@@ -1,0 +1,130 @@
+"""The engine on a CUDA device, through ONNX Runtime."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr.bundles.bundle import Bundle
+from service.engines.bound_session import BoundSession
+from service.engines.buckets import bucket_sizes
+from service.engines.host_buffers import HostBuffers
+from service.engines.onnxruntime_session import compiled_providers, open_session
+from service.engines.pinned_memory import pin
+from service.engines.placement import (
+    Placement,
+    place_on_cuda,
+    place_on_tensorrt,
+    tensorrt_cache,
+)
+from service.engines.protocol import EngineOutput
+from service.engines.provider import choose_provider, has_cuda_device
+from service.engines.selection import Choice
+from service.errors import StartupError
+from service.settings import Settings
+from service.telemetry.logs import log_event
+
+
+class DeviceEngine:
+    """Runs one batch at a time on buffers that stay where they are, on a thread of its own.
+
+    The thread is what CUDA graphs belong to; any thread may call :meth:`run`.
+
+    Args:
+        bundle: Whose graph to run.
+        precision: Number format.
+        placement: Where.
+        max_batch: Largest batch.
+
+    Attributes:
+        graphs: Whether runs are replayed CUDA graphs.
+
+    Raises:
+        StartupError: The session cannot be opened.
+    """
+
+    name = "onnxruntime"
+    concurrency = 1
+    runs_on_cores = False
+
+    def __init__(
+        self, bundle: Bundle, precision: str, placement: Placement, max_batch: int
+    ) -> None:
+        self.provider = placement.provider
+        self.precision = precision
+        self.max_batch = max_batch
+        self.graphs = placement.graphs
+        size = bundle.manifest.preprocessing.size_px
+        self._host = HostBuffers(max_batch, size)
+        if placement.memory == "cuda" and not pin(self._host.block, placement.device_id):
+            log_event(logging.WARNING, "memory for batches is not pinned", model=bundle.path.name)
+        session = open_session(bundle, precision, placement)
+        buckets = bucket_sizes(max_batch)
+        self._bound = BoundSession(session, bundle.manifest, buckets, placement)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="device")
+        for bucket in buckets:  # the first run of each captures its graph
+            self.run(np.zeros((bucket, 1, size, size), dtype=np.uint8))
+
+    def new_batch(self, size: int) -> NDArray[np.uint8]:
+        """Give pinned memory to stack a batch in, shape (size, 1, S, S), uint8."""
+        return self._host.take(size)
+
+    def run(self, images: NDArray[np.uint8]) -> EngineOutput:
+        """Answer for model inputs, shape (N, 1, S, S), uint8."""
+        return EngineOutput(*self._thread.submit(self._bound.run, images).result())
+
+
+def build_device_engine(bundle: Bundle, settings: Settings, choice: Choice) -> DeviceEngine:
+    """Make the engine of a bundle on the CUDA device of the settings, every bucket warmed.
+
+    Raises:
+        StartupError: The provider or CUDA graphs cannot be had, or the graph is not what the
+            manifest says.
+    """
+    assert choice.device != "cpu"
+    choose_provider(choice.device, compiled_providers(), has_cuda_device())
+    if choice.device == "tensorrt":
+        return _engine(bundle, settings, choice, _on_tensorrt(bundle, settings, choice))
+    if settings.cuda_graphs != "off":
+        try:
+            return _engine(bundle, settings, choice, place_on_cuda(settings.device_id, graphs=True))
+        except Exception as error:
+            if settings.cuda_graphs == "on":
+                raise
+            log_event(logging.WARNING, "goes on without CUDA graphs", error, model=bundle.path.name)
+    return _engine(bundle, settings, choice, place_on_cuda(settings.device_id, graphs=False))
+
+
+def _engine(
+    bundle: Bundle, settings: Settings, choice: Choice, placement: Placement
+) -> DeviceEngine:
+    try:
+        engine = DeviceEngine(bundle, choice.precision, placement, settings.max_batch)
+    except StartupError:
+        raise
+    except Exception as error:  # ONNX Runtime's exceptions share no other base
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        graphs = " with CUDA graphs; CXR_CUDA_GRAPHS=off runs without" if placement.graphs else ""
+        raise StartupError(
+            f"Model {bundle.manifest.name} cannot be run on {placement.provider}{graphs}: {reason}"
+        ) from error
+    return engine
+
+
+def _on_tensorrt(bundle: Bundle, settings: Settings, choice: Choice) -> Placement:
+    if settings.cuda_graphs == "on":
+        raise StartupError("CXR_CUDA_GRAPHS=on is for CXR_PROVIDER=cuda, not for tensorrt.")
+    cache = tensorrt_cache(settings.tensorrt_cache_dir, bundle.sha256, choice.precision)
+    try:
+        if cache is not None:
+            cache.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        raise StartupError(
+            f"CXR_TENSORRT_CACHE_DIR={settings.tensorrt_cache_dir} cannot be written."
+        ) from None
+    return place_on_tensorrt(
+        settings.device_id, choice.precision, bundle.manifest, settings.max_batch, cache
+    )

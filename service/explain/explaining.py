@@ -1,0 +1,169 @@
+"""What explains answers, in batches behind a queue of its own. Loads no PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr.bundles.bundle import Bundle
+from cxr.bundles.manifest import Rounding
+from cxr.explain.methods import Method
+from cxr.pixels.image import ModelInput
+from service.errors import InferenceFailedError, StartupError
+from service.scheduling.batcher import NOT_FINITE, Batcher, Run
+from service.settings import Settings
+
+
+@dataclass(frozen=True)
+class ExplainTask:
+    """What one item of a batch asks: which class, and how.
+
+    Attributes:
+        model_input: Shape (1, S, S), uint8.
+        target: Column of the explained class.
+        method: How the heatmap is computed.
+    """
+
+    model_input: ModelInput
+    target: int
+    method: Method
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What one answer rests on.
+
+    Attributes:
+        heatmap: Shape (h, w), float32, in [0, 1], at the layer's own resolution.
+        logits: Shape (K,), float32, before calibration: those that were explained.
+        embedding: Shape (D,), float32, from which they came.
+    """
+
+    heatmap: NDArray[np.float32]
+    logits: NDArray[np.float32]
+    embedding: NDArray[np.float32]
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every number is one."""
+        parts = (self.heatmap, self.logits, self.embedding)
+        return all(bool(np.isfinite(part).all()) for part in parts)
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far an explained answer may lie from the engine's to be the same one.
+
+    Attributes:
+        logits: Largest absolute difference.
+        embedding: Distance over length.
+    """
+
+    logits: float
+    embedding: float
+
+    def widened(self, rounding: Rounding) -> Tolerance:
+        """Give the tolerance beside an engine that rounds as well."""
+        return Tolerance(self.logits + rounding.logits, self.embedding + rounding.embedding)
+
+
+class Explainer(Protocol):
+    """Explains one model's answers. Called from one thread at a time."""
+
+    @property
+    def layer(self) -> str:
+        """Name of the layer whose feature maps are weighed."""
+
+    @property
+    def precision(self) -> str:
+        """Number format of the feature maps: ``fp32`` or ``bf16``."""
+
+    @property
+    def tolerance(self) -> Tolerance:
+        """How far its answer may lie from that of an engine in float32."""
+
+    def prepare_thread(self) -> None:
+        """Bound what the calling thread may take. Called once, before the first batch."""
+
+    def explain(
+        self, images: NDArray[np.uint8], targets: Sequence[int], methods: Sequence[Method]
+    ) -> list[Explanation]:
+        """Explain a batch of model inputs, shape (N, 1, S, S), uint8."""
+
+
+ExplainerBuilder: TypeAlias = Callable[[Bundle, str, Settings], Explainer]
+"""Makes the explainer of a bundle beside an engine on that provider. Raises StartupError."""
+
+
+@dataclass(frozen=True)
+class ExplainRunner:
+    """Lets a batcher run an explainer; what is not finite fails alone."""
+
+    explainer: Explainer
+
+    def form(self, payloads: Sequence[ExplainTask]) -> Run[Explanation]:
+        """Stack the model inputs."""
+        return partial(
+            self._run,
+            np.stack([task.model_input for task in payloads]),
+            [task.target for task in payloads],
+            [task.method for task in payloads],
+        )
+
+    def prepare_thread(self) -> None:
+        """Bound what the batcher's thread may take."""
+        self.explainer.prepare_thread()
+
+    def _run(
+        self, images: NDArray[np.uint8], targets: Sequence[int], methods: Sequence[Method]
+    ) -> list[Explanation | InferenceFailedError]:
+        found = self.explainer.explain(images, targets, methods)
+        return [one if one.is_finite else InferenceFailedError(NOT_FINITE) for one in found]
+
+
+@dataclass(frozen=True)
+class Explaining:
+    """An explainer with the batcher in front of it.
+
+    Attributes:
+        explainer: The explainer.
+        batcher: In front of it.
+        tolerance: How far its answer may lie from the engine's, both precisions considered.
+    """
+
+    explainer: Explainer
+    batcher: Batcher[ExplainTask, Explanation]
+    tolerance: Tolerance
+
+
+def load_explainer(
+    bundle: Bundle, provider: str, settings: Settings, build_explainer: ExplainerBuilder
+) -> Explainer:
+    """Make the explainer of an opened bundle and verify that it answers as its goldens.
+
+    Raises:
+        StartupError: It cannot be made, or explains another answer than the bundle's.
+    """
+    explainer = build_explainer(bundle, provider, settings)
+    goldens = bundle.golden_tensors()
+    [target, *_] = bundle.manifest.task.as_task().positive_columns
+    step = settings.explain_max_batch
+    for start in range(0, len(goldens.images), step):
+        images = goldens.images[start : start + step]
+        methods: list[Method] = ["gradcam"] * len(images)
+        found = explainer.explain(images, [target] * len(images), methods)
+        expected = goldens.logits[start : start + step]
+        gap = float(np.abs(np.stack([one.logits for one in found]) - expected).max())
+        allowed = explainer.tolerance.logits
+        if not gap <= allowed:  # also when it is not a number
+            raise StartupError(
+                f"The weights of model {bundle.manifest.name} do not reproduce its golden "
+                f"tensors: the logits differ by {gap:.2g}, allowed are {allowed:.2g}. "
+                "Export the bundle again, or set CXR_EXPLAIN=off."
+            )
+    return explainer

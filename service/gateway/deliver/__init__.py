@@ -1,0 +1,1 @@
+"""Results and commitment reports on their way to archives."""

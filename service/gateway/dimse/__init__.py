@@ -1,0 +1,1 @@
+"""DIMSE associations in bounds of size and time, for both directions."""

@@ -1,0 +1,1 @@
+"""The ways in: C-STORE, STOW-RS, studies pulled from an archive."""

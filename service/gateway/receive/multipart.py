@@ -1,0 +1,92 @@
+"""A multipart body of objects, each to a file of its own as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+from service.gateway.store.spool import Spool, Staged
+from service.web.multipart_related import RelatedParser, read_boundary
+
+FEW_PARTS, PIECE_BYTES = 16, 2048
+"""A chunk with more parts is taken in such pieces: each part is an open file until it is taken."""
+
+
+class ReceivedParts:
+    """Parts of one body. What is not taken over is removed at the end.
+
+    Args:
+        spool: Where they are staged.
+        content_type: The body's.
+        max_part_bytes: Largest object.
+
+    Raises:
+        InvalidRequestError: The body is no multipart/related of application/dicom.
+    """
+
+    def __init__(self, spool: Spool, content_type: str, max_part_bytes: int) -> None:
+        self._spool = spool
+        self._open: Staged | None = None
+        self._whole: list[Staged] = []
+        self._delimiter = b"--" + read_boundary(content_type)
+        self._parser = RelatedParser(
+            content_type,
+            on_begin=self._begin,
+            on_data=self._data,
+            on_end=self._end,
+            max_part_bytes=max_part_bytes,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for staged in self._whole:
+            staged.discard()
+        if self._open is not None:
+            self._open.discard()
+
+    def write(self, chunk: bytes) -> Iterator[Staged]:
+        """Take the next piece of the body and give the parts it completes, for the caller to end.
+
+        Each has to be ended before the next is asked for.
+
+        Raises:
+            InvalidRequestError: It is malformed.
+            PayloadTooLargeError: A part is too large.
+            InsufficientStorageError: The disk is as full as it may be.
+            OSError: The disk does not take it.
+        """
+        is_one = chunk.count(self._delimiter) <= FEW_PARTS
+        step = max(1, len(chunk)) if is_one else PIECE_BYTES
+        for begin in range(0, len(chunk), step):
+            self._parser.write(chunk[begin : begin + step])
+            while self._whole:
+                yield self._whole.pop(0)
+
+    def finish(self) -> None:
+        """End the body.
+
+        Raises:
+            InvalidRequestError: It ended before its last boundary.
+        """
+        self._parser.finish()
+
+    def _begin(self) -> None:
+        self._spool.verify_room()
+        self._open = self._spool.stage()
+
+    def _data(self, data: bytes) -> None:
+        assert self._open is not None
+        self._open.write(data)
+
+    def _end(self) -> None:
+        assert self._open is not None
+        self._whole.append(self._open)
+        self._open = None

@@ -1,0 +1,15 @@
+"""Alembic's environment: migrates over the connection it is given."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from service.gateway.store.schema import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    transaction_per_migration=False,
+)
+with context.begin_transaction():
+    context.run_migrations()

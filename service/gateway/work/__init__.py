@@ -1,0 +1,1 @@
+"""The worker threads and what they do with a job."""

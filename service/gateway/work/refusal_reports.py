@@ -1,0 +1,67 @@
+"""Reports of images that the service refuses for good."""
+
+from __future__ import annotations
+
+import httpx
+
+from service.answers import ModelAnswer
+from service.client import Client
+from service.dicom.results import build_not_analysed, can_build_reports
+from service.errors import StartupError
+
+
+class RefusalReports:
+    """Says in a structured report that an image was not analysed, and why. Any thread.
+
+    Args:
+        service_url: Where the service is that refused it.
+        timeout_s: Longest wait for what it says of its models.
+        model: Name of the model that was asked; empty for the service's default.
+        auth: Shows the service who asks.
+
+    Raises:
+        StartupError: The library that builds them is not installed.
+    """
+
+    def __init__(
+        self,
+        service_url: str,
+        timeout_s: float,
+        model: str = "",
+        auth: httpx.Auth | None = None,
+    ) -> None:
+        if not can_build_reports():
+            raise StartupError(
+                "CXR_GATEWAY_NOT_ANALYSED=report needs highdicom: "
+                "pip install 'cxr-inference[pacs]', or use dead."
+            )
+        self._service_url = service_url
+        self._timeout_s = timeout_s
+        self._model = model
+        self._auth = auth
+
+    def __call__(self, data: bytes, reason: str) -> bytes:
+        """Build the report of one object.
+
+        Args:
+            data: Its file.
+            reason: The end of the problem's type.
+
+        Raises:
+            httpx.TransportError: The service cannot be reached.
+            ServiceError: It does not tell of its models.
+            UnreadableImageError: The object's header cannot be read.
+            DicomResultError: No report can be made of it.
+        """
+        words = reason.removeprefix("service-").replace("-", " ")
+        asked = self._model_asked()
+        return build_not_analysed(
+            data, f"The image was refused: {words}.", asked, asked.positive_class
+        )
+
+    def _model_asked(self) -> ModelAnswer:
+        with Client(self._service_url, api_key=self._auth, timeout_s=self._timeout_s) as client:
+            models = client.models()
+        return next(
+            one for one in models if (one.name == self._model if self._model else one.default)
+        )

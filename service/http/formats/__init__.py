@@ -1,0 +1,1 @@
+"""Response formats, one object a media type."""

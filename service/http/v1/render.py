@@ -1,0 +1,122 @@
+"""POST /v1/render: one radiograph as a picture, for pages and viewers."""
+
+from __future__ import annotations
+
+import base64
+import math
+from functools import partial
+from typing import Annotated, cast
+
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from cxr.pixels.image import Display, Window
+from service.answers import RangeAnswer, RenderAnswer, WindowAnswer
+from service.errors import InvalidRequestError
+from service.http.context import context_of, runtime_of
+from service.http.formats.accept import choose_media_type
+from service.http.images import read_images
+from service.http.openapi import EXPLAIN_BODY, RENDER_CONTENT
+from service.images.rendering import Picture, render_picture
+from service.web.body import BodyBudget
+from service.web.connection import while_connected
+from service.web.documented import problem_responses
+from service.web.query import verify_query
+
+router = APIRouter(prefix="/v1", tags=["inference"])
+
+JSON, PNG = "application/json", "image/png"
+MIN_SIDE_PX, MAX_SIDE_PX, DEFAULT_SIDE_PX = 64, 2048, 1024
+
+CenterQuery = Annotated[
+    float | None,
+    Query(description="Window centre, in units after the modality LUT.", allow_inf_nan=False),
+]
+WidthQuery = Annotated[
+    float | None, Query(description="Window width, in the same units.", gt=0, allow_inf_nan=False)
+]
+SideQuery = Annotated[
+    int, Query(description="Longest side of the picture.", ge=MIN_SIDE_PX, le=MAX_SIDE_PX)
+]
+
+
+@router.post(
+    "/render",
+    summary="Show one radiograph as a picture",
+    response_model=RenderAnswer,
+    responses=RENDER_CONTENT | problem_responses(400, 406, 408, 413, 415, 422, 429, 500, 503, 504),
+    openapi_extra={"requestBody": EXPLAIN_BODY},
+)
+async def render(
+    request: Request,
+    window_center: CenterQuery = None,
+    window_width: WidthQuery = None,
+    max_side: SideQuery = DEFAULT_SIDE_PX,
+) -> Response:
+    """One image as a grey PNG, made as the model's input is; for DICOM through a chosen window.
+
+    `window_center` and `window_width` go together, for monochrome DICOM. `Accept: image/png`
+    gives the picture itself. Nothing of the patient is in the answer, unless it is burned
+    into the pixels.
+    """
+    verify_query(request, "window_center", "window_width", "max_side")
+    window = _window_of(window_center, window_width)
+    media_type = choose_media_type(request, (JSON, PNG))
+    with runtime_of(request).lifecycle.accepted_request():
+        picture = await _render(request, max_side, window)
+    if media_type == PNG:
+        return Response(picture.png, media_type=PNG, headers={"Vary": "Accept"})
+    answer = RenderAnswer(
+        request_id=context_of(request).request_id,
+        width=picture.width,
+        height=picture.height,
+        png=base64.b64encode(picture.png).decode("ascii"),
+        window=_window_answer(picture.display),
+        range=_range_answer(picture.display),
+    )
+    return JSONResponse(answer.model_dump(), headers={"Vary": "Accept"})
+
+
+def _window_of(center: float | None, width: float | None) -> Window | None:
+    if center is None and width is None:
+        return None
+    if center is None or width is None:
+        raise InvalidRequestError(
+            "window_center and window_width go together. Give both, or neither."
+        )
+    return Window(center, width)
+
+
+async def _render(request: Request, max_side: int, window: Window | None) -> Picture:
+    """Read and render the one image; its encoded bytes are let go at the end."""
+    context, runtime = context_of(request), runtime_of(request)
+    budget = cast("BodyBudget", request.app.state.body_budget)
+    with budget.lease() as lease:
+        images = await read_images(request, lease)
+        if len(images) != 1:
+            raise InvalidRequestError(
+                f"The request holds {len(images)} images. Send one at a time."
+            )
+        (image,) = images
+        if image.error is not None:
+            raise image.error
+        work = partial(
+            render_picture, image.data, max_side, window, runtime.settings.max_image_pixels
+        )
+        with context.stopwatch.stage("decode"):
+            return await while_connected(request, runtime.pool.run(work, context.deadline))
+
+
+def _window_answer(display: Display | None) -> WindowAnswer | None:
+    if display is None or display.window is None:
+        return None
+    window = display.window
+    return WindowAnswer(center=window.center, width=window.width, function=window.function)
+
+
+def _range_answer(display: Display | None) -> RangeAnswer | None:
+    # A rescale slope may be out of all range, and JSON has no word for that.
+    if display is None or not math.isfinite(display.high - display.low):
+        return None
+    return RangeAnswer(low=display.low, high=display.high)

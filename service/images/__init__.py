@@ -1,0 +1,1 @@
+"""Bytes of an image to model input, facts and pictures."""

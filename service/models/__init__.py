@@ -1,0 +1,1 @@
+"""Loaded versions of models, and the predictor that reads images with them."""

@@ -1,0 +1,304 @@
+"""Bundles to engines that have proved themselves: verified, warmed, goldens matched."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr.bundles.bundle import Bundle, open_bundle
+from cxr.errors import BundleError, CxrError, InputError
+from cxr.verdict.verdict import Rules
+from service.engines.buckets import bucket_sizes, stack_padded
+from service.engines.protocol import Engine, EngineBuilder, EngineOutput
+from service.errors import StartupError
+from service.explain.explaining import Explainer, ExplainerBuilder, load_explainer
+from service.images.preparation import prepare_image
+from service.models.repository import Found, look_at_shelf, newest_first
+from service.settings import Settings
+from service.telemetry.logs import log_event
+from service.telemetry.stopwatch import Stopwatch
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A bundle with its engine.
+
+    Attributes:
+        bundle: The bundle.
+        engine: Runs its graph.
+        rules: What its images are judged by.
+        refuses: Whether these are refused instead of referred.
+    """
+
+    bundle: Bundle
+    engine: Engine
+    rules: Rules
+    refuses: bool = False
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A version that has proved itself and could be served.
+
+    Attributes:
+        found: Where it was loaded from.
+        model: The model.
+        explainer: Explains its answers, None where that is not served.
+    """
+
+    found: Found
+    model: LoadedModel
+    explainer: Explainer | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A version that cannot be served.
+
+    Attributes:
+        found: Where it lies.
+        reason: Why, for its operator; shown to clients, too.
+        error: What was raised.
+    """
+
+    found: Found
+    reason: str
+    error: Exception
+
+
+class Loader:
+    """Makes versions from what lies on disk. Its methods block for seconds.
+
+    Args:
+        settings: How to run them.
+        build_engine: Makes the engine of a bundle.
+        build_explainer: Makes what explains its answers; None serves no explanations.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        build_engine: EngineBuilder,
+        build_explainer: ExplainerBuilder | None = None,
+    ) -> None:
+        self._settings = settings
+        self._build_engine = build_engine
+        self._build_explainer = build_explainer
+
+    def look(self) -> list[Found]:
+        """List what lies on disk now of the models that are wanted."""
+        settings = self._settings
+        return look_at_shelf(Path(settings.bundles_dir), settings.model_names, settings.model_pins)
+
+    def load(self, found: Found) -> Candidate:
+        """Verify a bundle, warm its engine and replay its goldens.
+
+        Raises:
+            StartupError: The engine or explainer cannot be made or does not give the goldens.
+            BundleError: It is incomplete or was tampered with.
+        """
+        bundle = open_bundle(found.path)
+        if (bundle.manifest.name, bundle.manifest.version) != (found.name, found.version):
+            raise BundleError(f"The bundle {found.path} was changed while it was read.")
+        model = load_model(bundle, self._settings, self._build_engine)
+        if self._build_explainer is None:
+            return Candidate(found, model)
+        provider, build = model.engine.provider, self._build_explainer
+        return Candidate(found, model, load_explainer(bundle, provider, self._settings, build))
+
+    def try_to_load(self, found: Found) -> Candidate | Failure:
+        """Do the same, and give the reason where that fails: whatever lies there, life goes on."""
+        try:
+            return self.load(found)
+        except CxrError as error:
+            return Failure(found, str(error).replace(str(found.path), found.folder), error)
+        except Exception as error:  # files vanish, memory ends, a library raises its own
+            log_event(logging.ERROR, "bundle cannot be loaded", error, folder=found.folder)
+            return Failure(found, f"It cannot be loaded ({type(error).__name__}).", error)
+
+    def load_newest(self, names: tuple[str, ...] = ()) -> list[Candidate | Failure]:
+        """Load of every model the newest version that proves itself.
+
+        Args:
+            names: Models; empty for those of the settings.
+
+        Returns:
+            The versions tried, models in the order of their folders.
+
+        Raises:
+            StartupError: There is no bundle, a name is missing, or a version is there twice.
+            CxrError: No version can be used of any model, or of one that was asked for: the
+                newest one's error. Another model that cannot be used is among the failures.
+        """
+        settings = self._settings
+        wanted = names or settings.model_names
+        root = Path(settings.bundles_dir)
+        shelf = look_at_shelf(root, wanted, settings.model_pins)
+        tried: list[Candidate | Failure] = []
+        for name in dict.fromkeys(found.name for found in shelf):
+            versions = newest_first(found for found in shelf if found.name == name)
+            _verify_distinct(root, versions)
+            tried += self._load_first(versions)
+        loaded = {one.found.name for one in tried if isinstance(one, Candidate)}
+        failures = [one for one in tried if isinstance(one, Failure)]
+        for one in failures:
+            if not loaded or one.found.name in set(wanted) - loaded:
+                raise one.error
+        if not loaded and not wanted:
+            raise StartupError(
+                f"No bundle in {root}. Export one, or set CXR_BUNDLES_DIR to the folder of bundles."
+            )
+        if missing := sorted(set(wanted) - loaded):
+            raise StartupError(
+                f"No bundle in {root} is named {', '.join(map(self._pinned, missing))}."
+            )
+        return tried
+
+    def _load_first(self, versions: list[Found]) -> list[Candidate | Failure]:
+        outcomes: list[Candidate | Failure] = []
+        for found in versions:
+            outcomes.append(self.try_to_load(found))
+            if isinstance(outcomes[-1], Candidate):
+                break
+        return outcomes
+
+    def _pinned(self, name: str) -> str:
+        pin = self._settings.model_pins.get(name)
+        return f"{name} in version {pin}" if pin else name
+
+
+def load_models(
+    settings: Settings, build_engine: EngineBuilder, names: tuple[str, ...] = ()
+) -> dict[str, LoadedModel]:
+    """Load the newest bundles of the settings, without explainers. Blocks for seconds.
+
+    Args:
+        settings: Where the bundles are and how to run them.
+        build_engine: Makes the engine of a bundle.
+        names: Names of the models to load; empty for those of the settings.
+
+    Returns:
+        Models by name, in the order of their folders.
+
+    Raises:
+        CxrError: As :meth:`Loader.load_newest`.
+    """
+    tried = Loader(settings, build_engine).load_newest(names)
+    return {one.found.name: one.model for one in tried if isinstance(one, Candidate)}
+
+
+def _verify_distinct(root: Path, versions: list[Found]) -> None:
+    for older, newer in pairwise(versions):
+        if older.version is not None and older.version == newer.version:
+            raise StartupError(
+                f"Two bundles in {root} are named {older.name} in version {older.version}. "
+                "Remove one."
+            )
+
+
+def load_model(bundle: Bundle, settings: Settings, build_engine: EngineBuilder) -> LoadedModel:
+    """Make the engine of an opened bundle, warm every bucket, and replay the goldens.
+
+    Raises:
+        StartupError: The engine cannot be made or does not reproduce the goldens.
+    """
+    watch = Stopwatch()
+    engine = build_engine(bundle, settings)
+    size = bundle.manifest.preprocessing.size_px
+    buckets = bucket_sizes(engine.max_batch)
+    try:
+        for bucket in buckets:
+            engine.run(np.zeros((bucket, 1, size, size), dtype=np.uint8))
+        verify_golden_tensors(bundle, engine, buckets)
+        verify_golden_files(bundle, engine, settings.max_image_pixels)
+    except StartupError:
+        raise
+    except Exception as error:  # an engine's own, or a golden that is no array
+        log_event(logging.ERROR, "model failed at start", error, model=bundle.manifest.name)
+        raise StartupError(
+            f"Model {bundle.manifest.name} failed while it was warmed up or its goldens were "
+            f"replayed ({type(error).__name__}). Export the bundle again."
+        ) from error
+    log_event(
+        logging.INFO,
+        "model loaded",
+        model=bundle.manifest.name,
+        version=bundle.manifest.version,
+        sha256=bundle.sha256,
+        engine=engine.name,
+        provider=engine.provider,
+        precision=engine.precision,
+        duration_ms=round(watch.total_ms, 1),
+    )
+    return LoadedModel(bundle, engine, bundle.rules(), settings.scope == "refuse")
+
+
+def verify_golden_tensors(bundle: Bundle, engine: Engine, buckets: tuple[int, ...]) -> None:
+    """Replay the golden tensors.
+
+    Raises:
+        StartupError: A probability is farther off than the manifest allows.
+    """
+    goldens = bundle.golden_tensors()
+    for start in range(0, len(goldens.images), buckets[-1]):
+        images = goldens.images[start : start + buckets[-1]]
+        output = engine.run(stack_padded(list(images), buckets))
+        expected = goldens.probabilities[start : start + len(images)]
+        _verify_close(
+            bundle,
+            output.probabilities[: len(images)],
+            expected,
+            bundle.manifest.golden_tolerance_of(engine.precision).tensors,
+            "golden tensors",
+        )
+
+
+def verify_golden_files(bundle: Bundle, engine: Engine, max_pixels: int) -> None:
+    """Decode and run the golden files.
+
+    Raises:
+        StartupError: One cannot be decoded, or its probability is farther off than the
+            manifest allows.
+    """
+    manifest = bundle.manifest
+    task = manifest.task.as_task()
+    for path, expected, output in _run_golden_files(bundle, engine, max_pixels):
+        _verify_close(
+            bundle,
+            task.probabilities(output.probabilities[:1]).astype(np.float32),
+            np.array([expected], dtype=np.float32),
+            manifest.golden_tolerance_of(engine.precision).files,
+            f"golden file {path.name}",
+        )
+
+
+def _run_golden_files(
+    bundle: Bundle, engine: Engine, max_pixels: int
+) -> Iterator[tuple[Path, float, EngineOutput]]:
+    for path, expected in bundle.golden_files().items():
+        try:
+            image = prepare_image(path.read_bytes(), bundle.manifest.preprocessing, max_pixels)
+        except InputError as error:
+            raise StartupError(f"The golden file {path.name} cannot be used: {error}") from None
+        yield path, expected, engine.run(image.model_input[np.newaxis])
+
+
+def _verify_close(
+    bundle: Bundle,
+    actual: NDArray[np.float32],
+    expected: NDArray[np.float32],
+    tolerance: float,
+    what: str,
+) -> None:
+    difference = float(np.abs(actual - expected).max(initial=0.0))
+    if not difference <= tolerance:  # also when it is not a number
+        raise StartupError(
+            f"Model {bundle.manifest.name} does not reproduce its {what}: the probabilities "
+            f"differ by {difference:.2g}, allowed are {tolerance:.2g}."
+        )

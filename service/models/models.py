@@ -1,0 +1,238 @@
+"""The models that are being served, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from cxr.bundles.manifest import Manifest
+from cxr.explain.methods import METHODS
+from cxr.verdict.decision import OperatingPoint
+from service.answers import ExplainOffer, ModelAnswer, ModelRef
+from service.errors import (
+    ExplainDisabledError,
+    InvalidRequestError,
+    StartupError,
+    UnknownModelError,
+)
+from service.explain.explaining import Explaining
+from service.models.loading import LoadedModel
+from service.models.versions import Version, Versions
+from service.scheduling.admission import retry_after_s
+from service.scheduling.lane import Lane
+from service.settings import Settings
+
+PREFERRED_MODEL = "resnet18"
+"""Default when the operator names none: the more accurate of the two that ship."""
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A loaded model with the lane that leads to its engine.
+
+    Attributes:
+        loaded: The model.
+        lane: Decodes and runs its images.
+        explaining: Explains its answers, None where that is not served.
+    """
+
+    loaded: LoadedModel
+    lane: Lane
+    explaining: Explaining | None = None
+
+    @property
+    def manifest(self) -> Manifest:
+        """The bundle's manifest."""
+        return self.loaded.bundle.manifest
+
+    def operating_point(self, name: str | None) -> OperatingPoint:
+        """Give an operating point by name, the default one for None.
+
+        Raises:
+            InvalidRequestError: The manifest has none of that name.
+        """
+        try:
+            return self.manifest.operating_point(name)
+        except KeyError:
+            valid = ", ".join(point.name for point in self.manifest.operating_points)
+            raise InvalidRequestError(
+                f"Unknown operating point. Those of model {self.manifest.name} are: {valid}."
+            ) from None
+
+    def verify_explains(self) -> Explaining:
+        """Give what explains the model's answers.
+
+        Raises:
+            ExplainDisabledError: Nothing does.
+        """
+        if self.explaining is None:
+            raise ExplainDisabledError("Explanations are not served here. Use /v1/predict.")
+        return self.explaining
+
+    def verify_room(self, count: int) -> None:
+        """Refuse more images than may be under way.
+
+        Raises:
+            QueueFullError: Fewer than ``count`` places are free.
+        """
+        load = self.lane.load
+        load.verify_room(count, retry_after_s(load.core_s + load.device_s))
+
+    def log_fields(self) -> dict[str, str]:
+        """Give what a request's log line says of it."""
+        return {"model": self.manifest.name, "model_version": self.manifest.version}
+
+    def reference(self) -> ModelRef:
+        """Say which model this is and on what it runs."""
+        engine = self.loaded.engine
+        return ModelRef(
+            name=self.manifest.name,
+            version=self.manifest.version,
+            sha256=self.loaded.bundle.sha256,
+            engine=engine.name,
+            provider=engine.provider,
+            precision=engine.precision,
+        )
+
+    def describe(self, *, default: bool) -> ModelAnswer:
+        """Give all that may be known about the model."""
+        manifest = self.manifest
+        return ModelAnswer(
+            **self.reference().model_dump(),
+            default=default,
+            architecture=manifest.architecture,
+            task=manifest.task.name,
+            classes=manifest.task.classes,
+            positive_class=manifest.task.positive,
+            finding_classes=manifest.task.as_task().positive_classes,
+            input_size_px=manifest.preprocessing.size_px,
+            min_side_px=manifest.preprocessing.min_side_px,
+            operating_points=manifest.operating_points,
+            default_operating_point=manifest.default_operating_point,
+            metrics=manifest.metrics,
+            intended_use=manifest.intended_use,
+            limitations=manifest.limitations,
+            explain=self._describe_explaining(),
+        )
+
+    def _describe_explaining(self) -> ExplainOffer | None:
+        if self.explaining is None:
+            return None
+        explainer = self.explaining.explainer
+        return ExplainOffer(layer=explainer.layer, methods=METHODS, precision=explainer.precision)
+
+
+class Models:
+    """Models by name, each in its versions. Belongs to the event loop.
+
+    The one place that knows which version answers: whoever asks within one turn of the loop gets
+    one answer, and a request asks once.
+
+    Attributes:
+        default: Name of the model used when a request names none.
+    """
+
+    def __init__(self) -> None:
+        self._versions: dict[str, Versions[ServedModel]] = {}
+        self.default = ""
+
+    def __iter__(self) -> Iterator[ServedModel]:
+        """Give the active version of every model."""
+        for versions in self._versions.values():
+            if versions.active is not None and versions.active.payload is not None:
+                yield versions.active.payload
+
+    @property
+    def every(self) -> tuple[Versions[ServedModel], ...]:
+        """All models with all their versions, loaded or not."""
+        return tuple(self._versions.values())
+
+    @property
+    def held(self) -> tuple[ServedModel, ...]:
+        """Everything that is in memory, also what is being unloaded."""
+        versions = (version for versions in self.every for version in versions)
+        return tuple(version.payload for version in versions if version.payload is not None)
+
+    def versions_of(self, name: str) -> Versions[ServedModel]:
+        """Give the versions of a model, none yet for a new name."""
+        return self._versions.setdefault(name, Versions(name))
+
+    def knows(self, name: str) -> bool:
+        """Whether there is any version of a model, loaded or not."""
+        return any(True for _ in self._versions.get(name, ()))
+
+    def find(self, name: str | None, number: str | None = None) -> Version[ServedModel]:
+        """Give a loaded version.
+
+        Args:
+            name: Of the model; the default one for None.
+            number: The version; the active one for None.
+
+        Raises:
+            UnknownModelError: It is not loaded.
+        """
+        name = name or self.default
+        versions = self._versions.get(name)
+        if versions is None or not versions.loaded:
+            loaded = ", ".join(one.model for one in self.every if one.loaded)
+            raise UnknownModelError(f"Unknown model. Loaded are: {loaded}.")
+        version = versions.active if number is None else versions.get(number)
+        if version is None or not version.is_loaded:
+            loaded = ", ".join(one.key for one in versions.loaded)
+            raise UnknownModelError(f"Model {name} is loaded in version {loaded} only.")
+        return version
+
+    def get(self, wanted: str | None) -> ServedModel:
+        """Give a model as a request names it; see :meth:`using`, which also keeps it.
+
+        Raises:
+            UnknownModelError: It is not loaded.
+        """
+        return self.find(*split_name(wanted)).model
+
+    def using(self, wanted: str | None) -> AbstractContextManager[ServedModel]:
+        """Hold a model for the length of a request: it answers to the end, whatever is switched.
+
+        Args:
+            wanted: ``name``, ``name@version``, or None for the default model.
+
+        Raises:
+            UnknownModelError: It is not loaded.
+        """
+        return self.find(*split_name(wanted)).used()
+
+
+def split_name(wanted: str | None) -> tuple[str | None, str | None]:
+    """Split ``name@version`` into both; what is not given is None."""
+    name, at, number = (wanted or "").partition("@")
+    return name or None, number if at else None
+
+
+def default_name(names: list[str], settings: Settings, broken: Collection[str] = ()) -> str:
+    """Choose the default among the loaded models' names.
+
+    Args:
+        names: Of the models that are loaded.
+        settings: The operator's choice.
+        broken: Names of models that could not be loaded.
+
+    Raises:
+        StartupError: The operator's choice is not loaded, or there is none and the model that
+            would be the default is broken: another one would answer for it without a word.
+    """
+    if settings.default_model:
+        if settings.default_model not in names:
+            raise StartupError(
+                f"CXR_DEFAULT_MODEL is {settings.default_model}, but only {', '.join(names)} "
+                "is loaded."
+            )
+        return settings.default_model
+    if PREFERRED_MODEL in names:
+        return PREFERRED_MODEL
+    if PREFERRED_MODEL in broken:
+        raise StartupError(
+            f"Model {PREFERRED_MODEL} cannot be used, and would answer requests that name none. "
+            "Mend its bundle, or set CXR_DEFAULT_MODEL to another model."
+        )
+    return names[0]

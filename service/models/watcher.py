@@ -1,0 +1,102 @@
+"""New versions in the folder of bundles, found by looking again and again.
+
+Notifications of the kernel do not come over network file systems, nor where a volume's links are
+changed beneath a path; a look at some manifests and the times of files is cheap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from service.errors import BrokenBundleError, UnknownModelError
+from service.models.deployment import VersionControl
+from service.models.models import Models
+from service.models.repository import Found, newest_first
+from service.models.versions import version_order
+from service.telemetry.logs import log_event
+
+
+class Watcher:
+    """Loads versions that appear and lets the newest answer. Belongs to the event loop.
+
+    A folder counts when its manifest and all digests agree: what is half copied is tried again
+    when a file of it has changed, and told as broken when nothing changes any more. What answered
+    once is never switched in by itself: a rollback holds.
+
+    Args:
+        control: Changes the versions.
+        models: What is served.
+        every_s: Time between looks.
+    """
+
+    def __init__(self, control: VersionControl, models: Models, every_s: float) -> None:
+        self._control = control
+        self._models = models
+        self._every_s = every_s
+        self._tried: dict[str, str] = {}
+        self._untold: dict[str, str] = {}
+
+    async def watch(self) -> None:
+        """Look for ever."""
+        look = self.begin
+        while True:
+            try:
+                await look()
+                look = self.look
+            except Exception as error:  # whatever happens to a disk, the next look may do
+                log_event(logging.ERROR, "looking for bundles failed", error)
+            await asyncio.sleep(self._every_s)
+
+    async def begin(self) -> None:
+        """Note what there was at the start: it had its chance then."""
+        for found in await self._control.look():
+            self._tried[found.folder] = found.fingerprint
+
+    async def look(self) -> None:
+        """Look once."""
+        shelf = await self._control.look()
+        for name in dict.fromkeys(found.name for found in shelf):
+            for found in newest_first(found for found in shelf if found.name == name):
+                await self._consider(found)
+        self._control.tidy()
+
+    async def _consider(self, found: Found) -> None:
+        if self._tried.get(found.folder) == found.fingerprint:
+            self._tell_once(found)
+            return
+        self._tried[found.folder] = found.fingerprint
+        self._untold.pop(found.folder, None)
+        if not self._is_wanted(found):
+            return
+        try:
+            await self._control.load(
+                found.name, found.key, activate=not self._control.is_shadow(found.name, found.key)
+            )
+        except (BrokenBundleError, UnknownModelError):
+            self._untold[found.folder] = found.fingerprint
+
+    def _tell_once(self, found: Found) -> None:
+        """Log a broken bundle when it has stopped changing."""
+        if self._untold.pop(found.folder, None) is None:
+            return
+        version = self._models.versions_of(found.name).get(found.key)
+        if version is not None and version.state == "failed":
+            self._control.log_failure(version, found.name)
+
+    def _is_wanted(self, found: Found) -> bool:
+        versions = self._models.versions_of(found.name)
+        version = versions.get(found.key)
+        if version is None or version.state not in ("available", "failed"):
+            return False
+        if self._control.is_shadow(found.name, found.key):
+            return True
+        if (found.name, found.sha256) in self._control.were_active:
+            return False
+        active = versions.active
+        # One that cannot be read is opened for the reason.
+        return (
+            active is None
+            or found.version is None
+            or version_order(found.version) > version_order(active.number)
+        )

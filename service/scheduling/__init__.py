@@ -1,0 +1,1 @@
+"""Admission, queues, batches and the pool of cores."""

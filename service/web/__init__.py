@@ -1,0 +1,1 @@
+"""What service and gateway share over HTTP."""

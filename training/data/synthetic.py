@@ -1,0 +1,118 @@
+"""Made radiographs that a training takes in beside the real ones of its train part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from pydantic import ValidationError
+
+from cxr.data.dataset import list_split
+from cxr.data.labels import Task
+from cxr.data.split import SPLIT_NAME, SplitRow, folder_of, read_split_file
+from cxr.errors import RunError
+from cxr.images.preprocessing import Preprocessing
+from cxr.section import Section, first_complaint
+from training.data.samples import Samples, load_samples
+
+SYNTHETIC_NAME = "synthetic.json"
+FOLDER = "train"
+
+
+class SyntheticSet(Section):
+    """Where made images come from: the content of ``synthetic.json``.
+
+    Attributes:
+        generator: Name and version.
+        generator_sha256: Digest of its weights.
+        seed: Of the noise.
+        images: By class.
+    """
+
+    generator: str
+    generator_sha256: str
+    seed: int
+    images: dict[str, int]
+
+
+def open_synthetic(path: Path) -> SyntheticSet:
+    """Read what is known of a folder of made images.
+
+    Raises:
+        RunError: It is no such folder.
+    """
+    file = path / SYNTHETIC_NAME
+    if not file.is_file():
+        raise RunError(
+            f"{path} has no {SYNTHETIC_NAME}: python -m training synthesize makes such folders."
+        )
+    try:
+        return SyntheticSet.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        raise RunError(f"{file} is not valid at {first_complaint(error)}.") from None
+
+
+def load_synthetic(
+    path: Path, spec: Preprocessing, task: Task, rows: Sequence[SplitRow], quiet: bool = False
+) -> Samples:
+    """Load made images for the train part of a split.
+
+    Args:
+        path: Folder that ``python -m training synthesize`` made.
+        spec: Size of the model input.
+        task: Gives the class indices.
+        rows: The split of the real images.
+        quiet: Show no progress bar.
+
+    Raises:
+        RunError: It is no such folder, or their generator has learnt from patients that this
+            split validates or tests on.
+    """
+    open_synthetic(path)
+    verify_unseen(read_split_file(path / SPLIT_NAME), rows)
+    images = list_split(path, FOLDER, task)
+    return load_samples(
+        [replace(image, name=f"synthetic/{image.name}") for image in images],
+        spec,
+        task,
+        quiet=quiet,
+    )
+
+
+def verify_unseen(learnt: Sequence[SplitRow], rows: Sequence[SplitRow]) -> None:
+    """Check that a generator has not learnt from what a split holds out.
+
+    Args:
+        learnt: The split of the generator's training.
+        rows: The split of the training that takes its images in.
+
+    Raises:
+        RunError: It has, by image or by patient.
+    """
+    learnt_from = [row for row in learnt if row.part == "train"]
+    held_out = [row for row in rows if row.part != "train"]
+    names = {row.name for row in learnt_from} & {row.name for row in held_out}
+    patients = set(map(_patient, learnt_from)) & set(map(_patient, held_out))
+    if names or patients:
+        raise RunError(
+            f"The generator of the synthetic images has learnt from {len(names)} images and "
+            f"{len(patients)} patients that this split holds out. Give the split.csv beside "
+            "synthetic.json as --split-file."
+        )
+
+
+def _patient(row: SplitRow) -> tuple[bool, str]:
+    # The official data set numbers the patients of its test folder anew.
+    return folder_of(row.name) == "test", row.patient
+
+
+def combine(real: Samples, made: Samples) -> Samples:
+    """Give real samples followed by made ones."""
+    return Samples(
+        np.concatenate([real.pixels, made.pixels]),
+        np.concatenate([real.labels, made.labels]),
+        np.concatenate([real.names, made.names]),
+        np.concatenate([real.patients, made.patients]),
+    )

@@ -1,0 +1,75 @@
+"""The discriminator: real or made, and of which class."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from training.experiments.gan.generator import SEED_PX, widths
+
+LEAK = 0.2
+SPREAD_GROUP = 8
+"""Images over which the spread is taken that tells the discriminator of a lack of variety."""
+
+
+class Verdict(NamedTuple):
+    """What the discriminator says of N images.
+
+    Attributes:
+        realness: Shape (N,), high for real ones.
+        logits: Shape (N, K), the auxiliary classifier's.
+    """
+
+    realness: torch.Tensor
+    logits: torch.Tensor
+
+
+def _spread(maps: torch.Tensor) -> torch.Tensor:
+    """Mean standard deviation over groups of neighbours in the batch, one more channel.
+
+    Source: Karras, Aila, Laine, Lehtinen, "Progressive Growing of GANs", ICLR 2018, section 3.
+    """
+    n, _, height, width = maps.shape
+    group = SPREAD_GROUP if n % SPREAD_GROUP == 0 else n
+    grouped = maps.float().reshape(n // group, group, -1)
+    deviation = (grouped.var(dim=1, unbiased=False) + 1e-8).sqrt().mean(dim=1)
+    deviation = deviation.repeat_interleave(group).view(n, 1, 1, 1)
+    return torch.cat([maps, deviation.to(maps.dtype).expand(n, 1, height, width)], dim=1)
+
+
+class Discriminator(nn.Module):
+    """Strided convolutions under spectral normalisation, and two heads.
+
+    Sources: Odena, Olah, Shlens (ICML 2017) for the auxiliary classifier; Miyato, Kataoka,
+    Koyama, Yoshida, "Spectral Normalization for Generative Adversarial Networks", ICLR 2018.
+
+    Args:
+        size_px: Side S of the images, 4 times a power of two.
+        num_classes: K.
+        width: Channels of the first convolution; up to eight times as many further in.
+    """
+
+    def __init__(self, size_px: int, num_classes: int, width: int) -> None:
+        super().__init__()
+        channels = [1, *reversed(widths(size_px, width))]
+        self.convolutions = nn.ModuleList(
+            spectral_norm(nn.Conv2d(before, after, 4, 2, 1)) for before, after in pairwise(channels)
+        )
+        last = channels[-1]
+        self.mix = spectral_norm(nn.Conv2d(last + 1, last, 3, padding=1))
+        flat = last * SEED_PX * SEED_PX
+        self.real = spectral_norm(nn.Linear(flat, 1))
+        self.auxiliary = nn.Linear(flat, num_classes)
+
+    def forward(self, images: torch.Tensor) -> Verdict:
+        """Judge images (N, 1, S, S) in [-1, 1]."""
+        maps = images
+        for convolution in self.convolutions:
+            maps = F.leaky_relu(convolution(maps), LEAK)
+        flat = F.leaky_relu(self.mix(_spread(maps)), LEAK).flatten(1)
+        return Verdict(self.real(flat).float().squeeze(1), self.auxiliary(flat).float())

@@ -1,0 +1,97 @@
+"""What a training of the AC-GAN leaves: the content of ``gan.json``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from cxr.bundles.digest import sha256_of_file
+from cxr.bundles.manifest import WEIGHTS_NAME, Provenance, TaskSection
+from cxr.errors import RunError
+from cxr.images.preprocessing import Preprocessing
+from cxr.section import Section, first_complaint
+from training.experiments.gan.features import FeatureNetwork
+from training.experiments.gan.judge import Memorisation
+from training.experiments.gan.kid import Kid
+
+GAN_NAME = "gan.json"
+DISCRIMINATOR_NAME = "discriminator.safetensors"
+
+
+class GanEpoch(Section):
+    """One row of the training curves.
+
+    Attributes:
+        epoch: From 0.
+        discriminator_loss: Hinge loss and cross-entropy of the classes of real images, mean.
+        generator_loss: Its adversarial loss and cross-entropy of the classes asked for, mean.
+        auxiliary_real: Share of the real images whose class the auxiliary classifier gives.
+        auxiliary_generated: Share of the generated images it gives the class of that was asked.
+        kid: By class, where it was measured.
+        images_per_second: Real images.
+        seconds: Without the measurement.
+    """
+
+    epoch: int
+    discriminator_loss: float
+    generator_loss: float
+    auxiliary_real: float
+    auxiliary_generated: float
+    kid: dict[str, Kid] | None
+    images_per_second: float
+    seconds: float
+
+
+class Worth(Section):
+    """What the finished generator's images are worth, by class.
+
+    Attributes:
+        kid: Against images of held-out patients.
+        reference: KID of the real training images against the same: what a perfect generator
+            would have.
+        memorisation: Distances to the nearest training image.
+    """
+
+    kid: dict[str, Kid]
+    reference: dict[str, Kid]
+    memorisation: dict[str, Memorisation]
+
+
+class GanRun(Section):
+    """The content of ``gan.json``."""
+
+    schema_version: Literal[1] = 1
+    name: str
+    version: str
+    task: TaskSection
+    preprocessing: Preprocessing
+    recipe: dict[str, Any]
+    notes: tuple[str, ...]
+    provenance: Provenance
+    versions: dict[str, str]
+    features: FeatureNetwork
+    curves: tuple[GanEpoch, ...]
+    worth: Worth
+    weights_sha256: str
+    discriminator_sha256: str
+
+
+def open_gan(path: Path) -> GanRun:
+    """Open the directory of a finished training and verify its weights.
+
+    Raises:
+        RunError: Missing, incomplete, changed, or not such a directory.
+    """
+    file = path / GAN_NAME
+    if not file.is_file():
+        raise RunError(f"No generator at {path}: {GAN_NAME} is missing. Was the training finished?")
+    try:
+        run = GanRun.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        raise RunError(f"{file} is not valid at {first_complaint(error)}.") from None
+    weights = path / WEIGHTS_NAME
+    if not weights.is_file() or sha256_of_file(weights) != run.weights_sha256:
+        raise RunError(f"{path}: {WEIGHTS_NAME} is missing, or not what {GAN_NAME} states.")
+    return run

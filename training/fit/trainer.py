@@ -1,0 +1,309 @@
+"""The training loop: phases, epochs, steps; resumable after every epoch."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
+from tqdm import tqdm
+
+from cxr.bundles.run import EpochRecord
+from cxr.data.labels import Task
+from cxr.errors import RunError
+from cxr.networks.network import Network
+from training.data.samples import Samples
+from training.data.synthetic import combine
+from training.device import Compute
+from training.distributed import World
+from training.fit.augment import Augmenter
+from training.fit.phases import let_learn
+from training.fit.plan import Plan, plan_epochs
+from training.fit.scoring import score
+from training.fit.statistics import class_weights, normalisation_of, positive_auroc
+from training.recipe import Phase, Recipe
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT_NAME = "checkpoint.pt"
+MAX_GRADIENT_NORM = 1.0
+
+AfterEpoch: TypeAlias = Callable[[Sequence[EpochRecord]], None]
+"""Told the curves so far when an epoch is saved; what it raises ends the training."""
+
+
+class Validated(NamedTuple):
+    """What an epoch gave on the validation samples; the accuracy is that of the largest logit."""
+
+    loss: float
+    auroc: float | None
+    accuracy: float
+
+
+class Trainer:
+    """Trains one network on the samples of one split.
+
+    The random numbers of an epoch depend on seed, epoch and rank alone, so a training that
+    is resumed gives the same network as one that was never interrupted.
+
+    Args:
+        network: Initialised network, on the CPU.
+        recipe: How to train.
+        task: What the classes are.
+        train: Samples to learn from.
+        val: Samples to watch.
+        compute: Device and precision.
+        world: This process among its peers.
+        work_dir: Where the checkpoint is kept.
+        fingerprint: Digest of data and split; a checkpoint of others is refused.
+        quiet: Show no progress bars.
+        after_epoch: Watches the training.
+        made: Made samples to learn from as well; the normalisation stays that of the real ones.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        recipe: Recipe,
+        task: Task,
+        train: Samples,
+        val: Samples,
+        compute: Compute,
+        world: World,
+        work_dir: Path,
+        fingerprint: str,
+        quiet: bool = False,
+        after_epoch: AfterEpoch | None = None,
+        made: Samples | None = None,
+    ) -> None:
+        self.recipe, self.task, self.compute, self.world = recipe, task, compute, world
+        self.train = train if made is None else combine(train, made)
+        self.val, self.quiet = val, quiet
+        self.after_epoch = after_epoch
+        self.checkpoint = work_dir / CHECKPOINT_NAME
+        self.identity = hashlib.sha256(
+            f"{recipe.model_dump_json(exclude={'notes'})} {fingerprint} {world.size}".encode()
+        ).hexdigest()
+        self.normalisation = normalisation_of(train)
+        self.loss_weights = class_weights(self.train, task, recipe.class_weights).to(compute.device)
+        self.network: Network = compute.place(network)
+        self.average = AveragedModel(self.network, avg_fn=self._averaging, use_buffers=True)
+        self.curves: list[EpochRecord] = []
+        self.local_batch = recipe.batch_size // world.size
+        if self.local_batch < 2 or len(self.train) < recipe.batch_size:
+            raise RunError(
+                f"Batches of {recipe.batch_size} over {world.size} processes do not go with "
+                f"{len(self.train)} training images. Lower batch_size in the recipe."
+            )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in an epoch; the rest is left to the next shuffle."""
+        return len(self.train) // self.recipe.batch_size
+
+    @property
+    def result(self) -> Network:
+        """The averaged network, which is what a run ships."""
+        averaged = self.average.module
+        assert isinstance(averaged, Network)
+        return averaged
+
+    def run(self) -> None:
+        """Train to the end of the recipe, from the checkpoint if there is one."""
+        plans = plan_epochs(self.recipe)
+        state = self._load()
+        optimizer: torch.optim.Optimizer | None = None
+        for plan in plans[len(self.curves) :]:
+            if optimizer is None or plan.epoch == 0:
+                optimizer = self._optimizer(plan.phase)
+                schedule = self._schedule(optimizer, plan.phase)
+                scaler = torch.amp.GradScaler(
+                    self.compute.device.type, enabled=self.compute.dtype == torch.float16
+                )
+                if state is not None and plan.epoch > 0:
+                    optimizer.load_state_dict(state["optimizer"])
+                    schedule.load_state_dict(state["schedule"])
+                    scaler.load_state_dict(state["scaler"])
+                wrapped = self._wrapped()
+            self.curves.append(self._epoch(plan, wrapped, optimizer, schedule, scaler))
+            self._save(optimizer, schedule, scaler)
+            if self.after_epoch is not None:
+                self.after_epoch(self.curves)
+
+    def _averaging(self, averaged: torch.Tensor, current: torch.Tensor, count: Any) -> torch.Tensor:
+        # A young average forgets its start sooner than the recipe's decay would.
+        decay = min(self.recipe.weight_average, (1.0 + float(count)) / (10.0 + float(count)))
+        return averaged * decay + current.to(averaged.dtype) * (1.0 - decay)
+
+    def _optimizer(self, phase: Phase) -> torch.optim.Optimizer:
+        let_learn(self.network, phase)
+        learning = [p for p in self.network.parameters() if p.requires_grad]
+        groups = [
+            {
+                "params": [p for p in learning if p.ndim > 1],
+                "weight_decay": self.recipe.weight_decay,
+            },
+            {"params": [p for p in learning if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(groups, lr=phase.learning_rate)
+
+    def _schedule(
+        self, optimizer: torch.optim.Optimizer, phase: Phase
+    ) -> torch.optim.lr_scheduler.LambdaLR:
+        total = phase.epochs * self.steps_per_epoch
+        warmup = max(1, int(total * phase.warmup))
+
+        def factor(step: int) -> float:
+            cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, step / total)))
+            return min(1.0, (step + 1) / warmup) * cosine
+
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+    def _wrapped(self) -> nn.Module:
+        if self.world.size == 1:
+            return self.network
+        devices = [self.compute.device] if self.compute.device.type == "cuda" else None
+        return DistributedDataParallel(self.network, device_ids=devices)
+
+    def _batches(self, plan: Plan) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        order = np.random.default_rng((self.recipe.seed, plan.index)).permutation(len(self.train))
+        seed = int.from_bytes(
+            hashlib.sha256(f"{self.recipe.seed} {plan.index} {self.world.rank}".encode()).digest()[
+                :4
+            ]
+        )
+        torch.manual_seed(seed)  # dropout
+        augmenter = Augmenter(self.recipe.augmentation, torch.Generator().manual_seed(seed))
+        size = plan.phase.size_px or self.recipe.size_px
+        for step in range(self.steps_per_epoch):
+            start = step * self.recipe.batch_size + self.world.rank * self.local_batch
+            chosen = order[start : start + self.local_batch]
+            images = torch.from_numpy(self.train.pixels[chosen]).to(self.compute.device)
+            images = images.float().div_(255.0)
+            if size != images.shape[-1]:
+                images = F.interpolate(
+                    images, (size, size), mode="bilinear", antialias=True, align_corners=False
+                )
+            images = (augmenter(images) - self.normalisation.mean) / self.normalisation.std
+            labels = torch.from_numpy(self.train.labels[chosen]).to(self.compute.device)
+            yield self.compute.put(images), labels
+
+    def _epoch(
+        self,
+        plan: Plan,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LambdaLR,
+        scaler: torch.amp.GradScaler,
+    ) -> EpochRecord:
+        let_learn(self.network, plan.phase)
+        started, losses = time.perf_counter(), torch.zeros(())
+        learning_rate = optimizer.param_groups[0]["lr"]
+        bar = tqdm(
+            total=self.steps_per_epoch * self.recipe.batch_size,
+            desc=f"{plan.phase.name} {plan.epoch + 1}/{plan.phase.epochs}",
+            unit="image",
+            disable=self.quiet or not self.world.is_main,
+            dynamic_ncols=True,
+        )
+        with bar:
+            for step, (images, labels) in enumerate(self._batches(plan)):
+                with self.compute.autocast():
+                    logits = network(images)
+                loss = F.cross_entropy(
+                    logits.float(),
+                    labels,
+                    weight=self.loss_weights,
+                    label_smoothing=self.recipe.label_smoothing,
+                )
+                optimizer.zero_grad()
+                scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+                scaler.unscale_(optimizer)
+                nn.utils.clip_grad_norm_(self.network.parameters(), MAX_GRADIENT_NORM)
+                scaler.step(optimizer)
+                scaler.update()
+                schedule.step()
+                self.average.update_parameters(self.network)
+                losses += loss.detach().cpu()
+                bar.update(self.recipe.batch_size)
+                bar.set_postfix(loss=f"{float(losses) / (step + 1):.4f}", refresh=False)
+            seconds = time.perf_counter() - started
+            train_loss = self.world.mean(float(losses) / self.steps_per_epoch)
+            validated = self._validate() if self.world.is_main else Validated(0.0, None, 0.0)
+            self.world.wait()
+            auroc = validated.auroc
+            shown = "none" if auroc is None else f"{auroc:.4f}"
+            bar.set_postfix(loss=f"{train_loss:.4f}", val_auroc=shown)
+        log.info(
+            "%s %d/%d: loss %.4f, validation loss %.4f, AUROC %s, accuracy %.3f, %.0f images/s",
+            plan.phase.name,
+            plan.epoch + 1,
+            plan.phase.epochs,
+            train_loss,
+            validated.loss,
+            shown,
+            validated.accuracy,
+            self.steps_per_epoch * self.recipe.batch_size / seconds,
+        )
+        return EpochRecord(
+            phase=plan.phase.name,
+            epoch=plan.epoch,
+            learning_rate=learning_rate,
+            train_loss=train_loss,
+            val_loss=validated.loss,
+            val_auroc=auroc,
+            val_accuracy=validated.accuracy,
+            images_per_second=self.steps_per_epoch * self.recipe.batch_size / seconds,
+            seconds=seconds,
+        )
+
+    def _validate(self) -> Validated:
+        logits = score(self.result, self.val.pixels, self.normalisation, self.compute)
+        logits = logits[:, : len(self.task.classes)]  # without a dummy class
+        loss = F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(self.val.labels))
+        auroc = positive_auroc(logits, self.val.labels, self.task)
+        accuracy = float((logits.argmax(axis=1) == self.val.labels).mean())
+        return Validated(float(loss), auroc, accuracy)
+
+    def _save(self, optimizer: torch.optim.Optimizer, schedule: Any, scaler: Any) -> None:
+        if self.world.is_main:
+            state = {
+                "identity": self.identity,
+                "curves": [record.model_dump() for record in self.curves],
+                "network": self.network.state_dict(),
+                "average": self.average.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "schedule": schedule.state_dict(),
+                "scaler": scaler.state_dict(),
+            }
+            staging = self.checkpoint.with_suffix(".tmp")
+            torch.save(state, staging)
+            staging.replace(self.checkpoint)
+        self.world.wait()
+
+    def _load(self) -> dict[str, Any] | None:
+        if not self.checkpoint.is_file():
+            return None
+        state: dict[str, Any] = torch.load(
+            self.checkpoint, map_location=self.compute.device, weights_only=True
+        )
+        if state["identity"] != self.identity:
+            raise RunError(
+                f"{self.checkpoint} belongs to another recipe, data set or number of processes. "
+                "Give another --out, or --restart to begin anew."
+            )
+        self.curves = [EpochRecord(**record) for record in state["curves"]]
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        log.info("resuming after %d finished epochs", len(self.curves))
+        return state

@@ -1,0 +1,1 @@
+"""Heatmap sheets, and whether heatmaps are faithful."""

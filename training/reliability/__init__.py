@@ -1,0 +1,1 @@
+"""Calibration, scope and referral, fitted and measured."""

@@ -1,0 +1,119 @@
+"""Fit the conformal prediction sets on validation patients, and measure them on others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr.data.labels import Task
+from cxr.errors import DataError
+from cxr.verdict.decision import OperatingPoint, decide
+from cxr.verdict.referral import Referral, ReferralFigure
+from training.report.bootstrap import estimate_mean
+
+TARGETS = (0.90, 0.95, 0.98, 0.99)
+
+
+def fit_least_probabilities(
+    probabilities: NDArray[np.float64], labels: NDArray[np.int64], coverage: float, task: Task
+) -> dict[str, float]:
+    """Give for each class the probability that at least ``coverage`` of its images reach.
+
+    With n images of a class it is their floor((n + 1) (1 - coverage)) smallest probability,
+    which a new image reaches with at least that chance (split conformal prediction). A class
+    with too few images for the coverage is never ruled out.
+
+    Args:
+        probabilities: Shape (N, K), calibrated, of validation images.
+        labels: Shape (N,), class indices.
+        coverage: In (0, 1).
+        task: Names of the classes.
+
+    Raises:
+        DataError: A class has no image.
+    """
+    least = {}
+    for index, name in enumerate(task.classes):
+        own = np.sort(probabilities[labels == index, index])
+        if not len(own):
+            raise DataError(f"No validation image of class {name}: abstaining cannot be fitted.")
+        rank = math.floor((len(own) + 1) * (1.0 - coverage) + 1e-9)
+        least[name] = float(own[rank - 1]) if rank >= 1 else 0.0
+    return least
+
+
+def measure_referral(
+    rules: Sequence[Referral],
+    probabilities: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    patients: NDArray[np.str_],
+    point: OperatingPoint,
+    task: Task,
+) -> tuple[ReferralFigure, ...]:
+    """Measure rules of several coverages on images that were used for nothing.
+
+    Args:
+        rules: One for each coverage.
+        probabilities: Shape (N, K), calibrated.
+        labels: Shape (N,), class indices.
+        patients: Shape (N,), resampled as wholes.
+        point: The operating point at which is decided.
+        task: Names of the classes.
+    """
+    figures = []
+    for rule in rules:
+        covered, referred, right = [], [], []
+        for row, label in zip(probabilities, labels, strict=True):
+            by_class = dict(zip(task.classes, map(float, row), strict=True))
+            chosen = rule.prediction_set(by_class)
+            decision = decide(
+                task.probability(by_class),
+                point,
+                positives=task.positive_classes,
+                prediction_set=chosen,
+                in_scope=True,
+            )
+            truth = "positive" if label in task.positive_columns else "negative"
+            covered.append(task.classes[label] in chosen)
+            referred.append(decision == "refer")
+            right.append(math.nan if decision == "refer" else float(decision == truth))
+        figures.append(
+            ReferralFigure(
+                target=rule.coverage,
+                coverage=estimate_mean(covered, patients, seed=0),
+                referred=estimate_mean(referred, patients, seed=0),
+                accuracy=estimate_mean(right, patients, seed=0),
+            )
+        )
+    return tuple(figures)
+
+
+def fit_referral(
+    val: tuple[NDArray[np.float64], NDArray[np.int64]],
+    test: tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.str_]] | None,
+    coverage: float,
+    point: OperatingPoint,
+    task: Task,
+) -> Referral:
+    """Fit the rule of one coverage, and measure it beside rules of others.
+
+    Args:
+        val: Probabilities (N, K) and labels (N,) of validation images.
+        test: The same of test images with their patients; None leaves it unmeasured.
+        coverage: Of the rule that will be used.
+        point: The default operating point.
+        task: Names of the classes.
+    """
+
+    def rule(target: float) -> Referral:
+        least = fit_least_probabilities(*val, target, task)
+        return Referral(coverage=target, least_probability=least, figures=())
+
+    figures: tuple[ReferralFigure, ...] = ()
+    if test is not None:
+        rules = [rule(target) for target in sorted({*TARGETS, coverage})]
+        figures = measure_referral(rules, *test, point, task)
+    return rule(coverage).model_copy(update={"figures": figures})

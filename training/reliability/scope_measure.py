@@ -1,0 +1,170 @@
+"""How often the scope gate is wrong, on pictures it was not fitted on."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr.errors import DataError, InputError
+from cxr.images.decoding import SNIFF_BYTES, decode_image, sniff_format
+from cxr.images.preprocessing import Preprocessing, decode_options, to_model_input
+from cxr.pixels.image import DecodedImage
+from cxr.verdict.scope import assess_scope
+from cxr.verdict.scope_gate import Judgement, ScopeFigure, ScopeGate, ScopeThresholds
+from training.reliability.layouts import layouts_of
+from training.reliability.scope_fit import Embed, Pixels
+from training.report.bootstrap import estimate_mean
+
+LABELS_NAME = "labels.csv"
+"""May lie in a folder of pictures: columns ``file`` (relative) and ``patient``."""
+
+
+@dataclass(frozen=True)
+class PictureSet:
+    """Pictures of one kind, as the gate sees them.
+
+    Attributes:
+        name: For the report.
+        frontal: Whether they are frontal chest radiographs.
+        pixels: Model inputs, (N, 1, S, S).
+        layouts: Shape (N, LAYOUT_SIZE).
+        embeddings: Shape (N, D).
+        groups: Shape (N,): what is resampled as a whole, patients or files.
+        plain_reasons: What the plain checks of pixels and tags say of each.
+        refused: Files that could not be read at all.
+    """
+
+    name: str
+    frontal: bool
+    pixels: Pixels
+    layouts: NDArray[np.float32]
+    embeddings: NDArray[np.float32]
+    groups: NDArray[np.str_]
+    plain_reasons: tuple[tuple[str, ...], ...]
+    refused: int = 0
+
+    def take(self, chosen: NDArray[np.bool_]) -> PictureSet:
+        """Give some of the pictures."""
+        plain = tuple(r for r, keep in zip(self.plain_reasons, chosen, strict=True) if keep)
+        return replace(
+            self,
+            pixels=self.pixels[chosen],
+            layouts=self.layouts[chosen],
+            embeddings=self.embeddings[chosen],
+            groups=self.groups[chosen],
+            plain_reasons=plain,
+        )
+
+
+def picture_set(
+    name: str,
+    pixels: Pixels,
+    embeddings: NDArray[np.float32],
+    *,
+    frontal: bool,
+    groups: Sequence[str] = (),
+) -> PictureSet:
+    """Give a set of pictures that are in memory; the plain checks see the model inputs."""
+    reasons = [
+        assess_scope(DecodedImage(p[0], "png", p.shape[2], p.shape[1], "")).reasons for p in pixels
+    ]
+    named = np.array(groups or [str(i) for i in range(len(pixels))])
+    return PictureSet(name, frontal, pixels, layouts_of(pixels), embeddings, named, tuple(reasons))
+
+
+def read_pictures(
+    name: str, folder: Path, spec: Preprocessing, embed: Embed, *, frontal: bool
+) -> PictureSet:
+    """Read every image file of a folder as the service would.
+
+    Raises:
+        DataError: The folder holds no image.
+    """
+    patients = _read_patients(folder)
+    pixels, names, reasons, refused = [], [], [], 0
+    for path in list_pictures(folder):
+        data = path.read_bytes()
+        try:
+            image = decode_image(data, decode_options(spec))
+            pixels.append(to_model_input(image.pixels, spec))
+        except InputError:
+            refused += 1
+            continue
+        relative = path.relative_to(folder).as_posix()
+        names.append(patients.get(relative, relative))
+        reasons.append(assess_scope(image).reasons)
+    if not pixels:
+        raise DataError(f"{folder} holds no JPEG, PNG or DICOM file that can be read.")
+    stacked = np.stack(pixels)
+    return PictureSet(
+        name,
+        frontal,
+        stacked,
+        layouts_of(stacked),
+        embed(stacked),
+        np.array(names),
+        tuple(reasons),
+        refused,
+    )
+
+
+def list_pictures(folder: Path) -> list[Path]:
+    """List the image files of a folder, by content, sorted.
+
+    Raises:
+        DataError: There is none.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder.")
+    found = []
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        with path.open("rb") as file:
+            if sniff_format(file.read(SNIFF_BYTES)) is not None:
+                found.append(path)
+    if not found:
+        raise DataError(f"{folder} holds no JPEG, PNG or DICOM file.")
+    return found
+
+
+def _read_patients(folder: Path) -> dict[str, str]:
+    """Read which patient a file is of, from ``labels.csv`` in the folder if there is one."""
+    path = folder / LABELS_NAME
+    if not path.is_file():
+        return {}
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {row["file"]: row["patient"] for row in rows if {"file", "patient"} <= row.keys()}
+
+
+def judge_all(
+    pictures: PictureSet, gate: ScopeGate, thresholds: ScopeThresholds
+) -> list[Judgement]:
+    """Judge pictures as the service does: plain checks and gate together."""
+    judged = []
+    for layout, vector, plain in zip(
+        pictures.layouts, pictures.embeddings, pictures.plain_reasons, strict=True
+    ):
+        found = gate.judge(layout, vector, thresholds)
+        judged.append(Judgement((*plain, *found.reasons), found.warnings))
+    return judged
+
+
+def measure_scope(pictures: PictureSet, judged: Sequence[Judgement]) -> ScopeFigure:
+    """Sum up how a set was judged; files that could not be read count as flagged."""
+    total = len(judged) + pictures.refused
+    flagged = [bool(j.reasons) for j in judged] + [True] * pictures.refused
+    unusual = [bool(j.warnings) and not j.reasons for j in judged]
+    unread = [f"unread {i}" for i in range(pictures.refused)]
+    return ScopeFigure(
+        name=pictures.name,
+        frontal=pictures.frontal,
+        images=total,
+        flagged=estimate_mean(flagged, np.array([*pictures.groups, *unread]), seed=0),
+        refused=pictures.refused / total,
+        unusual=sum(unusual) / total,
+    )

@@ -1,0 +1,1 @@
+"""One whole training, and run directories made, evaluated and combined."""

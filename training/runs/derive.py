@@ -1,0 +1,160 @@
+"""Runs made out of finished runs: what all ways of making them share."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from cxr.bundles.digest import verify_replaceable
+from cxr.bundles.manifest import Normalisation, Provenance
+from cxr.bundles.run import RUN_NAME, EpochRecord, Run, open_run
+from cxr.data.dataset import DataSets
+from cxr.data.labels import Task
+from cxr.data.split import PARTS, SPLIT_NAME, Part, SplitRow, list_divided, read_split_file
+from cxr.errors import DataError, RunError
+from cxr.images.preprocessing import Preprocessing
+from cxr.networks.network import Network
+from training.data.samples import Samples, load_samples
+from training.data.split import samples_of
+from training.device import Compute
+from training.distributed import World
+from training.recipe import Recipe
+from training.runs.finish import write_run
+from training.runs.job import TrainingJob
+from training.runs.provenance import code_revision
+
+DIGEST_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class Member:
+    """A finished run that becomes part of another."""
+
+    path: Path
+    run: Run
+    rows: tuple[SplitRow, ...]
+
+    @property
+    def title(self) -> str:
+        """What it is called in the run: name, version and the digest of its weights."""
+        return f"{self.run.name} {self.run.version} ({self.run.weights_sha256[:DIGEST_DIGITS]})"
+
+    def patients(self, part: str) -> set[str]:
+        """Patients of a part."""
+        return {row.patient for row in self.rows if row.part == part}
+
+
+def open_member(path: Path) -> Member:
+    """Open a run with its split.
+
+    Raises:
+        RunError: It is missing or damaged.
+        DataError: Its split is.
+    """
+    return Member(path, open_run(path), tuple(read_split_file(path / SPLIT_NAME)))
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A network made out of trained ones, as :class:`training.runs.finish.Trained` asks for."""
+
+    result: Network
+    normalisation: Normalisation
+    curves: tuple[EpochRecord, ...]
+
+
+@dataclass(frozen=True)
+class DerivingJob:
+    """What to make.
+
+    Attributes:
+        name: Of the new run.
+        version: Of the new run.
+        data: The data set the runs were trained on, or several.
+        out: The run directory to make.
+        compute: Device.
+        quiet: Show no progress bars.
+    """
+
+    name: str
+    version: str
+    data: DataSets
+    out: Path
+    compute: Compute
+    quiet: bool = False
+
+    def verify_out(self) -> None:
+        """Find out before the long work whether the run can be written.
+
+        Raises:
+            RunError: A run stands there.
+            OutputError: Something else does.
+        """
+        if (self.out / RUN_NAME).exists():
+            raise RunError(f"{self.out} holds a finished run. Give another --out, or delete it.")
+        verify_replaceable(self.out, RUN_NAME)
+
+
+@dataclass(frozen=True)
+class Divided:
+    """The images of a run's split, loaded."""
+
+    task: Task
+    spec: Preprocessing
+    samples: Samples
+    rows: tuple[SplitRow, ...]
+    parts: dict[Part, Samples]
+
+
+def load_divided(member: Member, recipe: Recipe, job: DerivingJob) -> Divided:
+    """Load the images a run was trained, validated and tested on.
+
+    Raises:
+        DataError: Some are not there.
+    """
+    task, rows = member.run.task.as_task(), member.rows
+    spec = Preprocessing(size_px=recipe.size_px, min_side_px=recipe.min_side_px)
+    wanted = {row.name for row in rows}
+    images = [image for image in list_divided(job.data, task, wanted) if image.name in wanted]
+    if len(images) < len(wanted):
+        missing = len(wanted) - len(images)
+        raise DataError(f"{missing} of {len(wanted)} images of the run's split are not there.")
+    samples = load_samples(images, spec, task, os.cpu_count() or 1, job.quiet)
+    parts = {part: samples_of(samples, rows, part) for part in PARTS}
+    return Divided(task, spec, samples, rows, parts)
+
+
+def derived_recipe(member: Member, job: DerivingJob, **changes: Any) -> Recipe:
+    """Give a run's recipe, changed to how what is made of it is finished.
+
+    Its phases stay, as those of the run: what is derived is not trained by them again.
+    """
+    return Recipe.model_validate(member.run.recipe).changed(
+        name=job.name,
+        version=job.version,
+        class_weights="none",  # the run's probabilities are those of the data already
+        dummy_class=None,
+        **changes,
+    )
+
+
+def finish_derived(job: DerivingJob, recipe: Recipe, derived: Derived, divided: Divided) -> Path:
+    """Calibrate, limit, measure and write what was made, as any run."""
+    parts = divided.parts
+    provenance = Provenance(
+        recipe=recipe.name,
+        seed=recipe.seed,
+        init=recipe.init,
+        code_revision=code_revision(),
+        data_digest=divided.samples.data_digest(),
+        trained_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        images={part: len(parts[part]) for part in PARTS},
+        patients={part: len(set(parts[part].patients)) for part in PARTS},
+    )
+    finishing = TrainingJob(recipe, job.data, job.out, recipe.init, job.compute, World())
+    rows = list(divided.rows)
+    write_run(finishing, divided.task, divided.spec, derived, parts, rows, provenance)
+    return job.out

@@ -1,0 +1,43 @@
+"""What a training needs to know beside its recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cxr.data.dataset import DataSets
+from training.device import Compute
+from training.distributed import World
+from training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """What a training needs to know beside the recipe.
+
+    Attributes:
+        recipe: How to train.
+        data: The data set's folder, or several.
+        out: The run directory to make.
+        init: Starting weights, see :func:`training.fit.initialise.initialise`.
+        compute: Device and precision.
+        world: This process among its peers.
+        split_file: A split made before, of the same data; None divides the patients anew.
+        synthetic: Made images that join the train part; they validate, calibrate, test nothing.
+        quiet: Show no progress bars.
+    """
+
+    recipe: Recipe
+    data: DataSets
+    out: Path
+    init: str
+    compute: Compute
+    world: World
+    split_file: Path | None = None
+    synthetic: Path | None = None
+    quiet: bool = False
+
+    @property
+    def work_dir(self) -> Path:
+        """Where the checkpoint lies until the run is complete."""
+        return self.out.with_name(f".{self.out.name}.training")

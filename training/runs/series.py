@@ -1,0 +1,98 @@
+"""Several runs of one recipe, and their figures with mean and standard deviation."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from cxr.bundles.run import RUN_NAME, Run, open_run
+from cxr.errors import RunError
+from training.runs.job import TrainingJob
+from training.runs.train import run_training
+
+
+class Figure(BaseModel):
+    """One figure over several runs; the deviation is that of a sample (n - 1)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    mean: float | None
+    deviation: float | None
+    values: tuple[float | None, ...]
+
+
+Figures = dict[str, Figure]
+
+
+def train_series(jobs: Sequence[TrainingJob]) -> list[Run]:
+    """Train what is not trained yet. Stopped and called again, it goes on where it was.
+
+    Raises:
+        RunError: A run stands there that another recipe made.
+        DataError: The data set is not as it must be.
+    """
+    for job in jobs:
+        if not (job.out / RUN_NAME).is_file():
+            run_training(job)
+        elif open_run(job.out).recipe != job.recipe.model_dump(mode="json"):
+            raise RunError(f"{job.out} was trained by another recipe. Give another --out.")
+    return [open_run(job.out) for job in jobs]
+
+
+def summarise(runs: Sequence[Run], part: str, point: str) -> Figures:
+    """Give each figure's mean and standard deviation over runs.
+
+    Args:
+        runs: With figures of that part.
+        part: ``val`` or ``test``.
+        point: Operating point.
+    """
+    tables = [run.metrics[part][point] for run in runs]
+    return {name: figure_of([table[name].value for table in tables]) for name in tables[0]}
+
+
+def figure_of(values: Sequence[float | None]) -> Figure:
+    """Give mean and deviation of the values that are defined."""
+    known = [value for value in values if value is not None]
+    return Figure(
+        mean=statistics.fmean(known) if known else None,
+        deviation=statistics.stdev(known) if len(known) > 1 else None,
+        values=tuple(values),
+    )
+
+
+def format_figure(figure: Figure) -> str:
+    """Give ``0.973 ± 0.004`` for people, or a dash."""
+    if figure.mean is None:
+        return "-"
+    deviation = "" if figure.deviation is None else f" ± {figure.deviation:.3f}"
+    return f"{figure.mean:.3f}{deviation}"
+
+
+def markdown_table(columns: Mapping[str, Figures], each: Sequence[str] = ()) -> str:
+    """Give a Markdown table: a row for each figure, a column for each title.
+
+    Args:
+        columns: Figures by title.
+        each: Titles of the single values of the first column; none leaves them out.
+    """
+    first = next(iter(columns.values()))
+    lines = ["| " + " | ".join(("figure", *columns, *each)) + " |"]
+    lines.append("|" + " --- |" * (1 + len(columns) + len(each)))
+    for name, figure in first.items():
+        cells = [format_figure(column[name]) for column in columns.values()]
+        cells += ["-" if v is None else f"{v:.3f}" for v in figure.values] if each else []
+        lines.append("| " + " | ".join((name, *cells)) + " |")
+    return "\n".join(lines)
+
+
+def write_result(result: BaseModel, markdown: str, out: Path, name: str) -> None:
+    """Write ``NAME.json`` and ``NAME.md`` into a folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    content = json.loads(result.model_dump_json())
+    (out / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
+    (out / f"{name}.md").write_text(markdown + "\n")

@@ -1,0 +1,159 @@
+"""One whole training: data to run directory."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from cxr.bundles.digest import verify_replaceable
+from cxr.bundles.manifest import Provenance, SyntheticImages
+from cxr.bundles.run import RUN_NAME
+from cxr.data.labels import Task, task_named
+from cxr.data.split import PARTS, list_divided, list_pool, read_split_file
+from cxr.errors import RunError
+from cxr.images.preprocessing import Preprocessing
+from cxr.networks import build_network
+from training.data.samples import Samples, load_samples
+from training.data.split import samples_of, split_as_before
+from training.data.split_kinds import folders_of, make_split
+from training.data.synthetic import load_synthetic, open_synthetic
+from training.fit.dummy_class import drop_dummy, mark_ambiguous
+from training.fit.initialise import InitReport, initialise
+from training.fit.trainer import Trainer
+from training.runs.finish import write_run
+from training.runs.job import TrainingJob
+from training.runs.provenance import code_revision
+
+log = logging.getLogger(__name__)
+
+
+def run_training(job: TrainingJob, restart: bool = False) -> Path:
+    """Train, calibrate, choose operating points, measure, and write the run directory.
+
+    Args:
+        job: What to do.
+        restart: Throw a checkpoint of an unfinished training away.
+
+    Returns:
+        The run directory. In a world of several processes only rank 0 writes it.
+
+    Raises:
+        RunError: The run exists already, or a checkpoint belongs to another training.
+        OutputError: Something else stands where the run shall be.
+        DataError: The data set is not as it must be.
+    """
+    if (job.out / RUN_NAME).exists():
+        raise RunError(f"{job.out} holds a finished run. Give another --out, or delete it.")
+    verify_replaceable(job.out, RUN_NAME)
+    if restart and job.world.is_main:
+        shutil.rmtree(job.work_dir, ignore_errors=True)
+    job.world.wait()
+    job.work_dir.mkdir(parents=True, exist_ok=True)
+    make_deterministic(job.recipe.seed)
+
+    recipe, task = job.recipe, task_named(job.recipe.task)
+    spec = Preprocessing(size_px=recipe.size_px, min_side_px=recipe.min_side_px)
+    before = None if job.split_file is None else read_split_file(job.split_file)
+    samples = load_samples(
+        list_pool(job.data, task, folders_of(recipe.split))
+        if before is None
+        else list_divided(job.data, task, [row.name for row in before]),
+        spec,
+        task,
+        workers=os.cpu_count() or 1,
+        quiet=job.quiet or not job.world.is_main,
+    )
+    rows = (
+        make_split(samples, recipe.split, recipe.seed, task)
+        if before is None
+        else split_as_before(samples, before, task)
+    )
+    parts = {part: samples_of(samples, rows, part) for part in PARTS}
+    log.info("images: %s", ", ".join(f"{part} {len(parts[part])}" for part in PARTS))
+
+    made, origin = None, None
+    if job.synthetic is not None:
+        made = load_synthetic(job.synthetic, spec, task, rows, quiet=job.quiet)
+        origin = _origin(job.synthetic, made, task)
+        log.info("made images in the train part: %d", len(made))
+
+    digest, inits = samples.data_digest(), list[str]()
+
+    def make_trainer(learnt: Samples, outputs: int, work_name: str = "") -> Trainer:
+        torch.manual_seed(recipe.seed)  # whatever was trained before
+        network = build_network(recipe.architecture, outputs)
+        init = initialise(network, job.init)
+        inits.append(_init_text(init))
+        work_dir = job.work_dir / work_name
+        work_dir.mkdir(exist_ok=True)
+        return Trainer(
+            network,
+            recipe,
+            task,
+            learnt,
+            parts["val"],
+            job.compute,
+            job.world,
+            work_dir,
+            fingerprint=f"{digest} {init.source} {init.loaded}{origin or ''}",
+            quiet=job.quiet,
+            made=made,
+        )
+
+    count = len(task.classes)
+    if recipe.dummy_class is None:
+        trainer = make_trainer(parts["train"], count)
+        trainer.run()
+    else:
+        first_pass = partial(make_trainer, outputs=count)
+        marked = mark_ambiguous(parts["train"], recipe, task, first_pass)
+        trainer = make_trainer(marked, count + 1)
+        trainer.run()
+        drop_dummy(trainer.result, count)
+    if job.world.is_main:
+        provenance = Provenance(
+            recipe=recipe.name,
+            seed=recipe.seed,
+            init=inits[-1],
+            code_revision=code_revision(),
+            data_digest=digest,
+            trained_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            images={part: len(parts[part]) for part in PARTS},
+            patients={part: len(set(parts[part].patients)) for part in PARTS},
+            synthetic=origin,
+        )
+        write_run(job, task, spec, trainer, parts, rows, provenance)
+        shutil.rmtree(job.work_dir)
+    job.world.wait()
+    return job.out
+
+
+def make_deterministic(seed: int) -> None:
+    """Make torch give the same numbers for the same seed, device and number of threads."""
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # we read none, and it costs
+    torch.backends.cudnn.benchmark = False
+
+
+def _origin(directory: Path, made: Samples, task: Task) -> SyntheticImages:
+    about = open_synthetic(directory)
+    return SyntheticImages(
+        generator=about.generator,
+        generator_sha256=about.generator_sha256,
+        images={name: int((made.labels == i).sum()) for i, name in enumerate(task.classes)},
+        data_digest=made.data_digest(),
+    )
+
+
+def _init_text(init: InitReport) -> str:
+    if init.source == "none":
+        return "none (from scratch)"
+    missing = f", {len(init.missing)} not found" if init.missing else ""
+    return f"{init.source} ({init.loaded} tensors{missing})"
