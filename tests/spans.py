@@ -25,10 +25,10 @@ def recorded_spans() -> Iterator[list[str]]:
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-    from service.telemetry.otlp import OtelTracer
+    from service.telemetry.otlp import build_provider
 
     exporter = InMemorySpanExporter()
-    before = tracing.install(OtelTracer(SimpleSpanProcessor(exporter), "cxr-test"))
+    before = tracing.install(build_provider(SimpleSpanProcessor(exporter), "cxr-test"))
     try:
         yield told
     finally:

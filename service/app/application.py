@@ -16,10 +16,9 @@ from service.dicom.results import warm_up
 from service.errors import StartupError
 from service.explain.pictures import Renderer
 from service.http import health, metrics, pages
-from service.http.context import context_in
-from service.http.error_handlers import install_error_handlers, refuse_at_the_door
+from service.http.error_handlers import answer_uncaught, install_error_handlers, refuse_at_the_door
 from service.http.formats.forms import offers_dicom
-from service.http.middleware import HeadMiddleware, RequestMiddleware
+from service.http.middleware import QUIET_PATHS, HeadMiddleware
 from service.http.openapi import BODIES, DESCRIPTION, TAGS, TITLE
 from service.http.v1 import catalogue, control, explain, predict, render
 from service.http.v2 import errors as v2_errors
@@ -32,6 +31,7 @@ from service.web.access import AccessMiddleware
 from service.web.body import BodyBudget
 from service.web.documented import DocumentedApplication
 from service.web.draining import DrainingMiddleware
+from service.web.requests import RequestMiddleware, RequestRules, context_of
 from service.web.security_headers import SecurityHeadersMiddleware
 
 
@@ -74,7 +74,7 @@ def build_app(
     access = access or build_access(settings)
     renderer = Renderer(settings.explain_threads, settings.explain_queue_capacity)
     recorded = Metrics(metrics.StateReader(runtime).read)
-    runtime.tell(recorded)
+    runtime.record_to(recorded)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -108,6 +108,7 @@ def build_app(
     app.state.runtime = runtime
     app.state.body_budget = BodyBudget(settings.max_buffered_bytes)
     app.state.renderer = renderer
+    app.state.metrics = recorded
     install_error_handlers(app)
     routed = (
         predict,
@@ -132,10 +133,13 @@ def build_app(
         access=access,
         routes=SERVICE_ROUTES,
         refuse=refuse_at_the_door,
-        request_id_of=lambda scope: context_in(scope).request_id,
+        request_id_of=lambda scope: context_of(scope).request_id,
     )
     app.add_middleware(DrainingMiddleware, lifecycle=runtime.lifecycle)
     app.add_middleware(HeadMiddleware)
-    app.add_middleware(RequestMiddleware, deadline_ms=settings.deadline_ms, metrics=recorded)
+    rules = RequestRules(
+        recorded, answer_uncaught, quiet_paths=QUIET_PATHS, deadline_ms=settings.deadline_ms
+    )
+    app.add_middleware(RequestMiddleware, rules=rules)
     app.add_middleware(SecurityHeadersMiddleware)
     return app

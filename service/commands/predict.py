@@ -22,7 +22,7 @@ from service.engines.protocol import OutputRow
 from service.errors import InferenceFailedError
 from service.images.preparation import PreparedImage, prepare_image
 from service.models.loading import LoadedModel
-from service.models.result import build_result
+from service.models.predictor import build_result
 from service.scheduling.batcher import NOT_FINITE
 from service.settings import Settings
 

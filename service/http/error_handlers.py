@@ -13,8 +13,6 @@ from starlette.types import Scope
 
 from cxr.errors import CxrError
 from service.errors import ClientDisconnectedError
-from service.http.context import context_in, context_of
-from service.http.metrics import record_decode_failure
 from service.http.v2.errors import answer_error, answer_problem
 from service.web.problems import (
     CLIENT_CLOSED_REQUEST,
@@ -24,8 +22,9 @@ from service.web.problems import (
     PAYLOAD_TOO_LARGE,
     ProblemType,
     build_problem,
-    problem_type_of,
+    slug_of,
 )
+from service.web.requests import context_of
 
 _BY_STATUS = {
     404: (NOT_FOUND, "There is nothing at this path. /docs lists what there is."),
@@ -44,8 +43,7 @@ def install_error_handlers(app: FastAPI) -> None:
 
 async def _on_domain_error(request: Request, error: Exception) -> Response:
     context = context_of(request)
-    context.fail(problem_type_of(error).slug)
-    record_decode_failure(error, context)
+    context.timeline.fail(slug_of(error), error)
     return answer_error(request.scope, error, context.request_id)
 
 
@@ -74,10 +72,15 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     return _answer(request, kind, detail, headers)
 
 
+def answer_uncaught(scope: Scope, error: Exception) -> Response:
+    """Return the answer to a request whose exception no handler took."""
+    return answer_error(scope, error, context_of(scope).request_id)
+
+
 def refuse_at_the_door(scope: Scope, error: CxrError) -> Response:
     """Give the answer to a request that no route has seen, and count it."""
-    context = context_in(scope)
-    context.fail(problem_type_of(error).slug)
+    context = context_of(scope)
+    context.timeline.fail(slug_of(error), error)
     return answer_error(scope, error, context.request_id)
 
 
@@ -85,7 +88,7 @@ def _answer(
     request: Request, kind: ProblemType, detail: str, headers: dict[str, str] | None = None
 ) -> Response:
     context = context_of(request)
-    context.fail(kind.slug)
+    context.timeline.fail(kind.slug)
     problem = build_problem(kind, detail, context.request_id)
     return answer_problem(request.scope, problem, headers)
 

@@ -27,8 +27,8 @@ async def health(request: Request) -> HealthAnswer:
                 name=model.manifest.name,
                 version=model.manifest.version,
                 provider=model.loaded.engine.provider,
-                queue_depth=model.lane.load.under_way,
-                queue_capacity=model.lane.load.capacity,
+                queue_depth=model.lane.in_flight.images,
+                queue_capacity=model.lane.in_flight.capacity,
                 explain_queue_depth=model.explaining and model.explaining.batcher.depth,
             )
             for model in runtime.loaded_models
@@ -43,7 +43,7 @@ async def live(request: Request) -> StatusAnswer:
     503 only if nothing has come back from the cores, a device or an explanation for so long
     (`CXR_STALL_RESTART_S`) that the process should be replaced.
     """
-    runtime_of(request).stall.verify_live()
+    runtime_of(request).verify_live()
     return StatusAnswer(status="live")
 
 

@@ -10,12 +10,13 @@ from starlette.requests import Request
 from cxr.errors import UnsupportedMediaError
 from cxr.images.decoding import SNIFF_BYTES, sniff_format
 from service.errors import InvalidRequestError
-from service.http.context import context_of, runtime_of
+from service.http.context import runtime_of
 from service.http.json_body import parse_json_images
 from service.http.multipart import choose_ids, read_parts
 from service.models.predictor import EncodedImage
 from service.web.body import Lease, read_chunks
 from service.web.body_rate import BodyRate
+from service.web.requests import context_of
 
 
 async def read_images(request: Request, lease: Lease) -> list[EncodedImage]:
@@ -49,7 +50,7 @@ async def read_images(request: Request, lease: Lease) -> list[EncodedImage]:
         images = [EncodedImage("0", await _read_raw(chunks))]
     if not images:
         raise InvalidRequestError("The request holds no image. Send at least one.")
-    context_of(request).log_fields["images"] = len(images)
+    context_of(request).timeline.fields["images"] = len(images)
     return images
 
 

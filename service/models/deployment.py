@@ -195,7 +195,7 @@ class VersionControl:
             newest = max(on_disk, key=lambda one: version_order(one.number), default=None)
             version = newest or versions.active
         else:
-            version = versions.get(number)
+            version = versions.by_key.get(number)
         if version is None:
             known = ", ".join(one.key for one in versions)
             raise UnknownModelError(
@@ -273,7 +273,7 @@ class VersionControl:
         served = version.payload
         assert served is not None, "an active version has its model"
         if before is not None and before.payload is not None:
-            served.lane.load.expect_like(before.payload.lane.load)
+            served.lane.in_flight.expect_like(before.payload.lane.in_flight)
         self.were_active.add((versions.model, served.loaded.bundle.sha256))
         log_event(
             logging.INFO,
@@ -320,7 +320,7 @@ class VersionControl:
             await asyncio.shield(task)
 
     def _is_loaded_from(self, found: Found) -> bool:
-        version = self._models.versions_of(found.name).get(found.key)
+        version = self._models.versions_of(found.name).by_key.get(found.key)
         return version is not None and version.is_loaded and version.folder == found.folder
 
     def _note(self, found: Found) -> One:

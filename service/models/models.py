@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 
 from cxr.bundles.manifest import Manifest
 from cxr.explain.methods import METHODS
@@ -19,7 +20,6 @@ from service.errors import (
 from service.explain.explaining import Explaining
 from service.models.loading import LoadedModel
 from service.models.versions import Version, Versions
-from service.scheduling.admission import retry_after_s
 from service.scheduling.lane import Lane
 from service.settings import Settings
 
@@ -41,27 +41,49 @@ class ServedModel:
     lane: Lane
     explaining: Explaining | None = None
 
-    @property
+    @cached_property
     def manifest(self) -> Manifest:
         """The bundle's manifest."""
         return self.loaded.bundle.manifest
 
+    @cached_property
+    def name(self) -> str:
+        """The model's name."""
+        return self.manifest.name
+
+    @cached_property
+    def reference(self) -> ModelRef:
+        """Which model this is and what it runs on."""
+        engine = self.loaded.engine
+        return ModelRef(
+            name=self.name,
+            version=self.manifest.version,
+            sha256=self.loaded.bundle.sha256,
+            engine=engine.name,
+            provider=engine.provider,
+            precision=engine.precision,
+        )
+
+    @cached_property
+    def _points(self) -> dict[str, OperatingPoint]:
+        return {point.name: point for point in self.manifest.operating_points}
+
     def operating_point(self, name: str | None) -> OperatingPoint:
-        """Give an operating point by name, the default one for None.
+        """Return an operating point by name, the default one for None.
 
         Raises:
             InvalidRequestError: The manifest has none of that name.
         """
-        try:
-            return self.manifest.operating_point(name)
-        except KeyError:
-            valid = ", ".join(point.name for point in self.manifest.operating_points)
+        point = self._points.get(name or self.manifest.default_operating_point)
+        if point is None:
             raise InvalidRequestError(
-                f"Unknown operating point. Those of model {self.manifest.name} are: {valid}."
-            ) from None
+                f"Unknown operating point. Those of model {self.name} are: "
+                f"{', '.join(self._points)}."
+            )
+        return point
 
     def verify_explains(self) -> Explaining:
-        """Give what explains the model's answers.
+        """Return what explains the model's answers.
 
         Raises:
             ExplainDisabledError: Nothing does.
@@ -70,36 +92,16 @@ class ServedModel:
             raise ExplainDisabledError("Explanations are not served here. Use /v1/predict.")
         return self.explaining
 
-    def verify_room(self, count: int) -> None:
-        """Refuse more images than may be under way.
-
-        Raises:
-            QueueFullError: Fewer than ``count`` places are free.
-        """
-        load = self.lane.load
-        load.verify_room(count, retry_after_s(load.core_s + load.device_s))
-
-    def log_fields(self) -> dict[str, str]:
-        """Give what a request's log line says of it."""
-        return {"model": self.manifest.name, "model_version": self.manifest.version}
-
-    def reference(self) -> ModelRef:
-        """Say which model this is and on what it runs."""
-        engine = self.loaded.engine
-        return ModelRef(
-            name=self.manifest.name,
-            version=self.manifest.version,
-            sha256=self.loaded.bundle.sha256,
-            engine=engine.name,
-            provider=engine.provider,
-            precision=engine.precision,
-        )
-
     def describe(self, *, default: bool) -> ModelAnswer:
-        """Give all that may be known about the model."""
-        manifest = self.manifest
+        """Return all that may be known about the model."""
+        manifest, offer = self.manifest, None
+        if self.explaining is not None:
+            explainer = self.explaining.explainer
+            offer = ExplainOffer(
+                layer=explainer.layer, methods=METHODS, precision=explainer.precision
+            )
         return ModelAnswer(
-            **self.reference().model_dump(),
+            **self.reference.model_dump(),
             default=default,
             architecture=manifest.architecture,
             task=manifest.task.name,
@@ -113,14 +115,8 @@ class ServedModel:
             metrics=manifest.metrics,
             intended_use=manifest.intended_use,
             limitations=manifest.limitations,
-            explain=self._describe_explaining(),
+            explain=offer,
         )
-
-    def _describe_explaining(self) -> ExplainOffer | None:
-        if self.explaining is None:
-            return None
-        explainer = self.explaining.explainer
-        return ExplainOffer(layer=explainer.layer, methods=METHODS, precision=explainer.precision)
 
 
 class Models:
@@ -138,7 +134,7 @@ class Models:
         self.default = ""
 
     def __iter__(self) -> Iterator[ServedModel]:
-        """Give the active version of every model."""
+        """Iterate over the active version of every model."""
         for versions in self._versions.values():
             if versions.active is not None and versions.active.payload is not None:
                 yield versions.active.payload
@@ -149,13 +145,26 @@ class Models:
         return tuple(self._versions.values())
 
     @property
-    def held(self) -> tuple[ServedModel, ...]:
-        """Everything that is in memory, also what is being unloaded."""
-        versions = (version for versions in self.every for version in versions)
-        return tuple(version.payload for version in versions if version.payload is not None)
+    def held(self) -> list[ServedModel]:
+        """Everything in memory, also what is being unloaded."""
+        return [
+            version.payload
+            for versions in self._versions.values()
+            for version in versions.by_key.values()
+            if version.payload is not None
+        ]
+
+    @property
+    def stalled_s(self) -> float:
+        """Seconds for which some model has answered no prediction though it was at work.
+
+        What runs is looked at, not what waits: nobody waits any more after the deadline, nor once
+        the load balancer has been told.
+        """
+        return max((model.lane.stalled_s for model in self.held), default=0.0)
 
     def versions_of(self, name: str) -> Versions[ServedModel]:
-        """Give the versions of a model, none yet for a new name."""
+        """Return the versions of a model, none yet for a new name."""
         return self._versions.setdefault(name, Versions(name))
 
     def knows(self, name: str) -> bool:
@@ -163,10 +172,10 @@ class Models:
         return any(True for _ in self._versions.get(name, ()))
 
     def find(self, name: str | None, number: str | None = None) -> Version[ServedModel]:
-        """Give a loaded version.
+        """Return a loaded version.
 
         Args:
-            name: Of the model; the default one for None.
+            name: Name of the model; the default one for None.
             number: The version; the active one for None.
 
         Raises:
@@ -177,34 +186,39 @@ class Models:
         if versions is None or not versions.loaded:
             loaded = ", ".join(one.model for one in self.every if one.loaded)
             raise UnknownModelError(f"Unknown model. Loaded are: {loaded}.")
-        version = versions.active if number is None else versions.get(number)
+        version = versions.active if number is None else versions.by_key.get(number)
         if version is None or not version.is_loaded:
             loaded = ", ".join(one.key for one in versions.loaded)
             raise UnknownModelError(f"Model {name} is loaded in version {loaded} only.")
         return version
 
     def get(self, wanted: str | None) -> ServedModel:
-        """Give a model as a request names it; see :meth:`using`, which also keeps it.
+        """Return a model as a request names it; see :meth:`using`, which also holds it.
 
         Raises:
             UnknownModelError: It is not loaded.
         """
         return self.find(*split_name(wanted)).model
 
-    def using(self, wanted: str | None) -> AbstractContextManager[ServedModel]:
+    def using(
+        self, wanted: str | None, number: str | None = None
+    ) -> AbstractContextManager[ServedModel]:
         """Hold a model for the length of a request: it answers to the end, whatever is switched.
 
         Args:
             wanted: ``name``, ``name@version``, or None for the default model.
+            number: The version, where it is not part of the name.
 
         Raises:
             UnknownModelError: It is not loaded.
         """
-        return self.find(*split_name(wanted)).used()
+        if number is None:
+            wanted, number = split_name(wanted)
+        return self.find(wanted, number).used()
 
 
 def split_name(wanted: str | None) -> tuple[str | None, str | None]:
-    """Split ``name@version`` into both; what is not given is None."""
+    """Split ``name@version`` into both; what is absent is None."""
     name, at, number = (wanted or "").partition("@")
     return name or None, number if at else None
 

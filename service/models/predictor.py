@@ -1,31 +1,41 @@
-"""One request's images to results."""
+"""The one way from a request for predictions to its results.
+
+Every route reads images in these steps: hold a version of the model, admit the request, receive its
+images, read them, answer. The command line and shadows share the last of them,
+:func:`build_result`.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass
 from functools import partial
+from typing import TypeAlias
+
+import numpy as np
 
 from cxr.errors import CxrError, ImageOutOfScopeError
+from cxr.explain.methods import Method
+from cxr.verdict.conclusion import conclude
 from cxr.verdict.decision import OperatingPoint
-from service.answers import ImageResult
+from cxr.verdict.verdict import Evidence, reach_verdict
+from service.answers import ConclusionAnswer, ImageResult, ScopeAnswer, Uncertainty
 from service.deadline import Deadline
 from service.engines.protocol import OutputRow
+from service.errors import ExplanationMismatchError
+from service.explain.explaining import ExplainTask, Explanation, Tolerance
 from service.images.preparation import PreparedImage, prepare_image
-from service.models.models import ServedModel
-from service.models.result import build_result
-from service.scheduling.lane import Passage, Prepare
-from service.telemetry.course import Course
+from service.lifecycle import Lifecycle
+from service.models.loading import LoadedModel
+from service.models.models import Models, ServedModel
+from service.scheduling.admission import Admission
+from service.scheduling.lane import Prepare, read_all
 from service.telemetry.logs import log_event
-from service.telemetry.request_log import note
-from service.telemetry.stopwatch import INFER, MS_PER_S, Stopwatch
-from service.telemetry.tracing import record_span
+from service.telemetry.timeline import Timeline
 
-FAILED = "image-failed"
-"""What ended a stage of one image; the request's span has the problem."""
+SHORTEST = 1e-6  # an embedding this short is as good as zero: no direction to compare
 
 
 @dataclass(frozen=True)
@@ -42,22 +52,6 @@ class EncodedImage:
     data: bytes
     error: Exception | None = None
 
-    def preparing(self, model: ServedModel, max_pixels: int, *, keep_picture: bool) -> Prepare:
-        """Give what decodes it for a model, see :func:`prepare_image`."""
-        if self.error is not None:
-            return partial(_fail, self.error)
-        return partial(
-            prepare_image,
-            self.data,
-            model.manifest.preprocessing,
-            max_pixels,
-            keep_picture=keep_picture,
-        )
-
-
-def _fail(error: Exception) -> PreparedImage:
-    raise error
-
 
 @dataclass(frozen=True)
 class ImageFailure:
@@ -68,92 +62,250 @@ class ImageFailure:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """One image with what the engine answered for it.
+class Prediction:
+    """One image with its answer.
 
     Attributes:
-        id: Its name within the request.
-        image: What was prepared of it.
-        row: The engine's answer.
+        result: The answer.
+        image: What was prepared of the image.
+        row: What the engine answered.
     """
 
-    id: str
+    result: ImageResult
     image: PreparedImage
     row: OutputRow
 
 
-async def read_images(
-    images: Sequence[tuple[str, Prepare]],
-    model: ServedModel,
-    deadline: Deadline,
-    stopwatch: Stopwatch,
-) -> list[Reading | ImageFailure]:
-    """Decode and run the images of a request and give one outcome for each, in their order.
+Outcome: TypeAlias = Prediction | ImageFailure
 
-    If the caller is cancelled, what has not begun is dropped.
+
+class Predictor:
+    """Reads the images of requests. Belongs to the event loop.
 
     Args:
-        images: Ids with what decodes them.
-        model: Reads them.
-        deadline: Of the request.
-        stopwatch: Gets the stages of the image that took longest in each.
+        models: The served models.
+        lifecycle: Says whether requests are accepted.
+        admission: Says whether one would be answered in time.
+        max_pixels: Most pixels an image may have.
+        offer: Takes every answer for comparison by shadows; None without shadows.
+    """
+
+    def __init__(
+        self,
+        models: Models,
+        lifecycle: Lifecycle,
+        admission: Admission,
+        max_pixels: int,
+        offer: Callable[[ServedModel, PreparedImage, ImageResult], None] | None = None,
+    ) -> None:
+        self.models = models
+        self.lifecycle = lifecycle
+        self.admission = admission
+        self.max_pixels = max_pixels
+        self.offer = offer
+
+    @contextmanager
+    def accept(
+        self,
+        deadline: Deadline,
+        timeline: Timeline,
+        model: str | None,
+        operating_point: str | None = None,
+        *,
+        version: str | None = None,
+    ) -> Iterator[PredictionRequest]:
+        """Accept a request: it is answered to the end, whatever is stopped or switched meanwhile.
+
+        Args:
+            deadline: Of the request.
+            timeline: Of the request.
+            model: ``name``, ``name@version``, or None for the default model.
+            operating_point: Its name; None for the model's default.
+            version: Number of the version, where it is not part of the model's name.
+
+        Raises:
+            NotReadyError: No requests are accepted.
+            UnknownModelError: The model is not loaded.
+            InvalidRequestError: The model has no such operating point.
+        """
+        with self.lifecycle.accepted_request(), self.models.using(model, version) as served:
+            bundle = served.loaded.bundle
+            timeline.model, timeline.reference = (
+                (served.name, bundle.sha256),
+                served.manifest.reference,
+            )
+            timeline.fields |= {"model": served.name, "model_version": served.manifest.version}
+            point = served.operating_point(operating_point)
+            yield PredictionRequest(self, served, point, deadline, timeline)
+
+
+@dataclass
+class PredictionRequest:
+    """A request that was accepted.
+
+    Attributes:
+        predictor: Accepted it.
+        served: The model that reads its images.
+        point: The operating point in force.
+        deadline: An image whose run has not begun by then is dropped.
+        timeline: Receives what happens.
+    """
+
+    predictor: Predictor
+    served: ServedModel
+    point: OperatingPoint
+    deadline: Deadline
+    timeline: Timeline
+
+    def admit(self) -> AbstractContextManager[None]:
+        """Admit the request and count it among the work ahead while its body is received.
+
+        Raises:
+            QueueFullError: There is no room, or it would be answered too late.
+        """
+        in_flight, admission = self.served.lane.in_flight, self.predictor.admission
+        everything = (model.lane.in_flight for model in self.predictor.models.held)
+        admission.verify(in_flight, everything, self.deadline)
+        return in_flight.receiving(admission.max_wait_s)
+
+    async def read(
+        self, images: Sequence[EncodedImage], *, keep_picture: bool = False
+    ) -> list[Outcome]:
+        """Decode, run and judge images; returns one outcome for each, in their order.
+
+        If the caller is cancelled, work that has not begun is dropped.
+
+        Args:
+            images: As they were received.
+            keep_picture: Keep what an explanation is drawn on.
+
+        Raises:
+            QueueFullError: There is no room for all of them; nothing was queued.
+            NotReadyError: The service is stopping.
+        """
+        spec, max_pixels = self.served.manifest.preprocessing, self.predictor.max_pixels
+        return await self.read_prepared(
+            [
+                (
+                    image.id,
+                    partial(prepare_image, image.data, spec, max_pixels, keep_picture=keep_picture)
+                    if image.error is None
+                    else partial(_fail, image.error),
+                )
+                for image in images
+            ]
+        )
+
+    async def read_prepared(self, images: Sequence[tuple[str, Prepare]]) -> list[Outcome]:
+        """Do the same with what prepares each image, under its id."""
+        timelines = self.timeline.add_images(len(images))
+        prepare = [one for _, one in images]
+        read = await read_all(self.served.lane, prepare, self.deadline, timelines)
+        outcomes: list[Outcome] = []
+        for (image_id, _), timeline, one in zip(images, timelines, read, strict=True):
+            try:
+                if isinstance(one, Exception):
+                    raise one
+                result = build_result(image_id, one.image, one.row, self.served.loaded, self.point)
+            except Exception as error:
+                if not isinstance(error, CxrError):
+                    log_event(logging.ERROR, "unexpected error", error)
+                timeline.error = error
+                outcomes.append(ImageFailure(image_id, error))
+                continue
+            timeline.result = result
+            outcomes.append(Prediction(result, one.image, one.row))
+            if self.predictor.offer is not None:
+                self.predictor.offer(self.served, one.image, result)
+        return outcomes
+
+    async def explain(self, prediction: Prediction, target: int, method: Method) -> Explanation:
+        """Explain what was answered for an image.
+
+        If the caller is cancelled, its image is taken out of the queue.
+
+        Args:
+            prediction: The answer.
+            target: Column of the class to explain.
+            method: How to weigh feature maps.
+
+        Raises:
+            QueueFullError: There is no room; nothing was queued.
+            DeadlineExceededError: Its run had not begun before the deadline.
+            InferenceFailedError: There is no finite heatmap of it.
+            ExplanationMismatchError: What was explained is not what was answered.
+        """
+        explaining = self.served.verify_explains()
+        task = ExplainTask(prediction.image.model_input, target, method)
+        [future] = explaining.batcher.submit([task], self.deadline)
+        explanation = (await future).row
+        verify_same_answer(prediction.row, explanation, explaining.tolerance)
+        return explanation
+
+
+def _fail(error: Exception) -> PreparedImage:
+    raise error
+
+
+def build_result(
+    image_id: str,
+    image: PreparedImage,
+    row: OutputRow,
+    model: LoadedModel,
+    point: OperatingPoint,
+) -> ImageResult:
+    """Judge what an engine answered for one image.
+
+    Args:
+        image_id: Name of the image within its request.
+        image: What was prepared of it.
+        row: What the engine answered.
+        model: Whose engine it was.
+        point: The operating point in force.
 
     Raises:
-        QueueFullError: There is no room for all of them; nothing was queued.
-        NotReadyError: The service is stopping.
+        ImageOutOfScopeError: The model was not made for the picture, and refuses such.
     """
-    model.verify_room(len(images))
-    courses = [Course() for _ in images]
-    with model.lane.load.hold(len(images)):
-        try:
-            passages = await asyncio.gather(
-                *(
-                    model.lane.read(prepare, deadline, course)
-                    for (_, prepare), course in zip(images, courses, strict=True)
-                ),
-                return_exceptions=True,
-            )
-        finally:
-            _tell(courses, stopwatch)
-    outcomes: list[Reading | ImageFailure] = []
-    for (image_id, _), passage in zip(images, passages, strict=True):
-        if isinstance(passage, Passage):
-            outcomes.append(Reading(image_id, passage.image, passage.row))
-        else:
-            outcomes.append(ImageFailure(image_id, _checked(passage)))
-    return outcomes
+    rules = model.rules
+    by_class = dict(zip(rules.task.classes, map(float, row.probabilities), strict=True))
+    evidence = Evidence(by_class, row.embedding, image.layout, image.scope, image.dicom)
+    verdict = reach_verdict(evidence, rules, point)
+    if verdict.reasons and model.refuses:
+        raise ImageOutOfScopeError(" ".join(verdict.reasons))
+    words = conclude(verdict, rules.task, by_class, point, rules.referral)
+    return ImageResult(
+        id=image_id,
+        finding=rules.task.positive,
+        label=verdict.label,
+        decision=verdict.decision,
+        conclusion=ConclusionAnswer(**asdict(words)),
+        probability=verdict.probability,
+        probabilities=by_class,
+        operating_point=point,
+        uncertainty=Uncertainty(
+            prediction_set=verdict.prediction_set,
+            coverage=rules.referral.coverage,
+            refer_band=rules.referral.band(point, rules.task.positive),
+        ),
+        scope=ScopeAnswer(in_scope=not verdict.reasons, reasons=verdict.reasons),
+        warnings=(*image.warnings, *verdict.warnings),
+        image=image.facts,
+    )
 
 
-def result_of(
-    outcome: Reading | ImageFailure, model: ServedModel, point: OperatingPoint
-) -> ImageResult | ImageFailure:
-    """Give the answer for an image that was run; a failure stays one."""
-    if isinstance(outcome, ImageFailure):
-        return outcome
-    try:
-        return build_result(outcome.id, outcome.image, outcome.row, model.loaded, point)
-    except ImageOutOfScopeError as error:
-        return ImageFailure(outcome.id, error)
+def verify_same_answer(row: OutputRow, explanation: Explanation, tolerance: Tolerance) -> None:
+    """Check that the answer explained is the one given: a picture of another one misleads.
 
-
-def _checked(error: BaseException) -> Exception:
-    """Pass an error on; one nobody foresaw is logged, a cancellation raised."""
-    if not isinstance(error, Exception):
-        raise error
-    if not isinstance(error, CxrError):
-        log_event(logging.ERROR, "unexpected error", error)
-    return error
-
-
-def _tell(courses: Sequence[Course], stopwatch: Stopwatch) -> None:
-    """Tell the stages to stopwatch, trace and log line, also those of images that failed."""
-    for course in courses:
-        spent_ms: defaultdict[str, float] = defaultdict(float)
-        for stage in course.stages:
-            spent_ms[stage.name] += (stage.ended_s - stage.started_s) * MS_PER_S
-            problem = None if stage.is_done else FAILED
-            attributes = {"cxr__batch_size": course.batch_size} if stage.name == INFER else {}
-            record_span(stage.name, stage.started_s, stage.ended_s, problem, **attributes)
-        for name, duration_ms in spent_ms.items():
-            stopwatch.record_longest(name, duration_ms)
-    note(batch_size=max((course.batch_size for course in courses), default=0))
+    Raises:
+        ExplanationMismatchError: Logits or embedding are farther apart than the tolerance.
+    """
+    logits = float(np.abs(explanation.logits - row.logits).max())
+    length = max(float(np.linalg.norm(row.embedding)), SHORTEST)
+    embedding = float(np.linalg.norm(explanation.embedding - row.embedding)) / length
+    # Negated, so that NaN is a mismatch.
+    if not (logits <= tolerance.logits and embedding <= tolerance.embedding):
+        log_event(logging.ERROR, "explanation mismatch", logits=logits, embedding=embedding)
+        raise ExplanationMismatchError(
+            "The explanation was computed for another answer than the model's and is withheld. "
+            "The prediction itself can be had from /v1/predict. Report the request id."
+        )

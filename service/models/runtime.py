@@ -6,29 +6,29 @@ import asyncio
 import gc
 import logging
 from collections.abc import Coroutine, Iterator
-from contextlib import AbstractContextManager
 from typing import Any
 
-from service.deadline import Deadline
 from service.engines.cores import usable_cores
 from service.engines.protocol import EngineBuilder
 from service.errors import BrokenBundleError, NotReadyError, UnknownModelError
 from service.explain.explaining import ExplainerBuilder
-from service.lifecycle import RETRY_STARTING_S, Lifecycle
+from service.lifecycle import RETRY_DRAINING_S, RETRY_STARTING_S, Lifecycle
 from service.models.deployment import VersionControl
 from service.models.loading import Candidate, Loader
 from service.models.models import Models, ServedModel, default_name
+from service.models.predictor import Predictor
 from service.models.serving import Serving
 from service.models.shadow import Shadowing
-from service.models.stall import StallWatch
 from service.models.versions import Versions
 from service.models.watcher import Watcher
 from service.scheduling.admission import Admission
 from service.scheduling.core_pool import CorePool
 from service.settings import Settings
 from service.telemetry.logs import log_event
-from service.telemetry.observer import Observer
-from service.telemetry.stopwatch import MS_PER_S
+from service.telemetry.recorder import Recorder
+from service.telemetry.timeline import MS_PER_S
+
+HUNG = "Nothing has come back from the cores or an engine for long. Restart the process."
 
 
 class Runtime:
@@ -47,19 +47,22 @@ class Runtime:
         build_explainer: ExplainerBuilder | None = None,
     ) -> None:
         self.settings = settings
-        self.stall = StallWatch(
-            lambda: self.loaded_models, settings.stall_s, settings.stall_restart_s
-        )
-        self.lifecycle = Lifecycle(is_stalled=self.stall.is_stalled)
+        self._models = Models()
+        self.lifecycle = Lifecycle(is_stalled=lambda: self._models.stalled_s > settings.stall_s)
         self.pool = CorePool(settings.workers or usable_cores())
-        self.admission = Admission(settings.max_wait_ms / MS_PER_S, self.pool.threads)
         self._serving = Serving(settings, self.pool)
         self._loader = Loader(settings, build_engine, build_explainer)
-        self._models = Models()
         self._is_loaded = False
         self._background: list[asyncio.Task[None]] = []
         self.control = VersionControl(settings, self._models, self._loader, self._serving)
         self.shadowing = Shadowing(settings, self._models, self.pool)
+        self.predictor = Predictor(
+            self._models,
+            self.lifecycle,
+            Admission(settings.max_wait_ms / MS_PER_S, self.pool.threads),
+            settings.max_image_pixels,
+            self.shadowing.offer if settings.shadows else None,
+        )
 
     @property
     def models(self) -> Models:
@@ -74,8 +77,8 @@ class Runtime:
         return self._models
 
     @property
-    def loaded_models(self) -> tuple[ServedModel, ...]:
-        """All that is loaded, other versions than the active ones, too; none at the start."""
+    def loaded_models(self) -> list[ServedModel]:
+        """Everything that is loaded, versions that are not active included; none at the start."""
         return self._models.held
 
     @property
@@ -83,10 +86,10 @@ class Runtime:
         """All models with all their versions, loaded or not; none at the start."""
         return self._models.every
 
-    def tell(self, observer: Observer) -> None:
-        """Tell somebody what happens from now on. To be called before the start."""
-        self._serving.observer = observer
-        self.shadowing.observer = observer
+    def record_to(self, recorder: Recorder) -> None:
+        """Record what happens from now on. To be called before the start."""
+        self._serving.recorder = recorder
+        self.shadowing.recorder = recorder
 
     async def start(self) -> None:
         """Load the models and become ready. The loop goes on meanwhile.
@@ -132,25 +135,19 @@ class Runtime:
                     reason=str(error),
                 )
 
-    def verify_admits(self, served: ServedModel, deadline: Deadline, images: int = 1) -> None:
-        """Refuse a request that has no room or would be answered too late.
+    def verify_live(self) -> None:
+        """Refuse when only another process can help.
 
-        Args:
-            served: The model it asks for.
-            deadline: Of the request.
-            images: How many it has, as far as is known.
+        A thread cannot be stopped: one that never comes back from a library, or from a device that
+        hangs, is lost, and with the last one the service. A stuck explainer counts, too.
 
         Raises:
-            QueueFullError: There is no room, the wait would be too long, or the deadline would
-                be missed.
+            NotReadyError: The process has to be replaced.
         """
-        served.verify_room(images)
-        others = [model.lane.load for model in self.loaded_models if model is not served]
-        self.admission.verify(served.lane.load, others, deadline, images)
-
-    def arriving(self, served: ServedModel) -> AbstractContextManager[None]:
-        """Count a request among the work ahead while its body is read."""
-        return served.lane.load.expect(self.admission.max_wait_s)
+        explaining = (model.explaining for model in self._models.held if model.explaining)
+        explaining_s = max((one.batcher.running_s for one in explaining), default=0.0)
+        if max(self._models.stalled_s, explaining_s) > self.settings.stall_restart_s:
+            raise NotReadyError(HUNG, RETRY_DRAINING_S)
 
     async def stop(self) -> None:
         """Accept nothing more, finish what was accepted, and end all threads."""

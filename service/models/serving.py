@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from service.engines.buckets import bucket_sizes
 from service.explain.explaining import Explaining, ExplainRunner
 from service.models.loading import Candidate, LoadedModel
 from service.models.models import ServedModel
+from service.scheduling.admission import InFlight
 from service.scheduling.batcher import Batcher
 from service.scheduling.core_pool import CorePool
 from service.scheduling.engine_runner import EngineRunner
-from service.scheduling.in_flight import Load
 from service.scheduling.lane import CoreLane, DeviceLane, Lane
 from service.settings import Settings
-from service.telemetry.observer import EXPLAIN, PREDICT, UNOBSERVED, Observer
-from service.telemetry.stopwatch import MS_PER_S
+from service.telemetry.recorder import EXPLAIN, NULL_RECORDER, PREDICT, Recorder
+from service.telemetry.timeline import MS_PER_S
 
 
 class Serving:
-    """Lays lanes to engines and queues in front of explainers. Belongs to the event loop.
+    """Builds lanes to engines and queues in front of explainers. Belongs to the event loop.
 
     Args:
         settings: The operator's settings.
         pool: The cores.
 
     Attributes:
-        observer: Is told what happens on every lane laid from now on.
+        recorder: Told what happens on every lane built from now on.
     """
 
     def __init__(self, settings: Settings, pool: CorePool) -> None:
         self._settings = settings
         self._pool = pool
-        self.observer: Observer = UNOBSERVED
+        self.recorder: Recorder = NULL_RECORDER
 
     def begin(self, candidate: Candidate) -> ServedModel:
-        """Lay what leads to a version; nothing goes along it yet."""
+        """Build what leads to a version; nothing uses it yet."""
         settings, model, explainer = self._settings, candidate.model, candidate.explainer
-        lane = self._lay(model)
+        lane = self._build_lane(model)
         if explainer is None:
             return ServedModel(model, lane)
         # A run takes tens of milliseconds: company gathers meanwhile, nobody need wait for it.
@@ -45,28 +47,28 @@ class Serving:
             batch_window_s=0.0,
             queue_capacity=settings.explain_queue_capacity,
             longest_run_s=settings.stall_s,
-            observer=self.observer.batches_of(model.bundle.manifest.name, EXPLAIN),
+            on_run=partial(self.recorder.batch_ran, model.bundle.manifest.name, EXPLAIN),
         )
         explaining.start()
         rounding = model.bundle.manifest.rounding_of(model.engine.precision)
         tolerance = explainer.tolerance.widened(rounding)
         return ServedModel(model, lane, Explaining(explainer, explaining, tolerance))
 
-    def _lay(self, model: LoadedModel) -> Lane:
+    def _build_lane(self, model: LoadedModel) -> Lane:
         settings, engine, name = self._settings, model.engine, model.bundle.manifest.name
-        load = Load(settings.queue_capacity + engine.concurrency * engine.max_batch)
+        in_flight = InFlight(settings.queue_capacity + engine.concurrency * engine.max_batch)
         if engine.runs_on_cores:
-            return CoreLane(engine, name, self._pool, load, self.observer)
+            return CoreLane(engine, name, self._pool, in_flight, self.recorder)
         batcher = Batcher(
             EngineRunner(engine, bucket_sizes(engine.max_batch)),
             max_batch=engine.max_batch,
             batch_window_s=settings.batch_window_ms / MS_PER_S,
-            queue_capacity=load.capacity,
+            queue_capacity=in_flight.capacity,
             longest_run_s=settings.stall_s,
-            observer=self.observer.batches_of(name, PREDICT),
+            on_run=partial(self.recorder.batch_ran, name, PREDICT),
         )
         batcher.start()
-        return DeviceLane(name, self._pool, batcher, load, self.observer)
+        return DeviceLane(name, self._pool, batcher, in_flight)
 
     async def end(self, served: ServedModel) -> None:
         """Finish what was accepted and end its threads."""

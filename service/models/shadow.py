@@ -20,15 +20,14 @@ from service.engines.protocol import OutputRow
 from service.errors import InferenceFailedError, QueueFullError
 from service.images.preparation import PreparedImage
 from service.models.models import Models, ServedModel
-from service.models.predictor import ImageFailure, Reading
-from service.models.result import build_result
+from service.models.predictor import build_result
 from service.scheduling.core_pool import CorePool
 from service.scheduling.engine_runner import EngineRunner
 from service.scheduling.lane import DeviceLane
 from service.scheduling.priority import lower_priority
 from service.settings import Settings
 from service.telemetry.logs import log_event
-from service.telemetry.observer import UNOBSERVED, Observer
+from service.telemetry.recorder import NULL_RECORDER, Recorder
 
 T = TypeVar("T")
 
@@ -78,7 +77,7 @@ class Shadowing:
         clock: Gives seconds.
 
     Attributes:
-        observer: Is told of every comparison.
+        recorder: Told of every comparison.
     """
 
     def __init__(
@@ -96,26 +95,16 @@ class Shadowing:
             1, thread_name_prefix="shadow", initializer=lower_priority
         )
         self._complained: set[tuple[str, str]] = set()
-        self.observer: Observer = UNOBSERVED
+        self.recorder: Recorder = NULL_RECORDER
 
     @property
     def depth(self) -> int:
         """Images that wait."""
         return len(self._waiting)
 
-    def offer(self, served: ServedModel, outcome: Reading | ImageFailure, result: object) -> None:
-        """Take an answer for comparison, if it is the active version's and there is room.
-
-        Args:
-            served: What answered.
-            outcome: What it read.
-            result: What was answered; a failure is not compared.
-        """
-        if not self._shadows or not isinstance(outcome, Reading):
-            return
-        if not isinstance(result, ImageResult):
-            return
-        name = served.manifest.name
+    def offer(self, served: ServedModel, image: PreparedImage, result: ImageResult) -> None:
+        """Take an answer for comparison, if it is the active version's and there is room."""
+        name = served.name
         active = self._models.versions_of(name).active
         if active is None or active.payload is not served:
             return
@@ -123,11 +112,11 @@ class Shadowing:
             if shadowed != name or number == active.key:
                 continue
             if len(self._waiting) >= self._capacity:
-                self.observer.shadow_dropped(name, number, BUSY)
+                self.recorder.shadow_dropped(name, number, BUSY)
                 continue
-            image = replace(outcome.image, picture=None)
             spec, now_s = served.manifest.preprocessing, self._clock()
-            self._waiting.append(_Item(name, number, active.key, spec, image, result, now_s))
+            kept = replace(image, picture=None)
+            self._waiting.append(_Item(name, number, active.key, spec, kept, result, now_s))
             self._arrived.set()
 
     async def answer(self) -> None:
@@ -141,7 +130,7 @@ class Shadowing:
                     reason = FAILED
                     self._complain(item, error)
                 if reason is not None:
-                    self.observer.shadow_dropped(item.name, item.shadow, reason)
+                    self.recorder.shadow_dropped(item.name, item.shadow, reason)
             self._arrived.clear()
             await self._arrived.wait()
 
@@ -152,7 +141,7 @@ class Shadowing:
 
     async def _compare(self, item: _Item) -> str | None:
         """Compare one image, or give the reason why not."""
-        version = self._models.versions_of(item.name).get(item.shadow)
+        version = self._models.versions_of(item.name).by_key.get(item.shadow)
         if version is None or not version.is_loaded:
             return FAILED
         with version.used() as shadow:
@@ -165,7 +154,7 @@ class Shadowing:
             except QueueFullError:
                 return BUSY
             result = await self._on_thread(partial(_result_of, item, row, shadow))
-        self.observer.shadow_compared(
+        self.recorder.shadow_compared(
             item.name,
             (item.active, item.shadow),
             (item.result.decision, result.decision),

@@ -100,37 +100,30 @@ class Versions(Generic[P]):
 
     Attributes:
         former: Keys of versions that were active before, the last one last.
+        by_key: All of them.
+        active: The version that answers requests that name none.
     """
 
     def __init__(self, model: str) -> None:
         self.model = model
         self.former: list[str] = []
-        self._by_key: dict[str, Version[P]] = {}
-        self._active: Version[P] | None = None
+        self.by_key: dict[str, Version[P]] = {}
+        self.active: Version[P] | None = None
 
     def __iter__(self) -> Iterator[Version[P]]:
         """Give them in ascending order; those that cannot be read come first."""
-        return iter(sorted(self._by_key.values(), key=lambda one: version_order(one.number)))
-
-    @property
-    def active(self) -> Version[P] | None:
-        """The version that answers requests that name none."""
-        return self._active
+        return iter(sorted(self.by_key.values(), key=lambda one: version_order(one.number)))
 
     @property
     def loaded(self) -> list[Version[P]]:
         """Versions that requests may begin on."""
         return [version for version in self if version.is_loaded]
 
-    def get(self, key: str) -> Version[P] | None:
-        """Give a version, None if it is not known."""
-        return self._by_key.get(key)
-
     def note(self, key: str, number: str | None, folder: str, fingerprint: str) -> Version[P]:
         """Give a version that lies on disk, known from now on."""
-        version = self._by_key.get(key)
+        version = self.by_key.get(key)
         if version is None:
-            version = self._by_key[key] = Version(key, number, folder, fingerprint)
+            version = self.by_key[key] = Version(key, number, folder, fingerprint)
         return version
 
     def begin_loading(self, version: Version[P]) -> None:
@@ -151,7 +144,7 @@ class Versions(Generic[P]):
     def activate(self, version: Version[P]) -> Version[P] | None:
         """Let a loaded version answer from now on, and give the one that did."""
         _expect(version, "standby", "active")
-        before = self._active
+        before = self.active
         if version is before:
             return before
         if before is not None:
@@ -159,14 +152,14 @@ class Versions(Generic[P]):
             self._remember(before.key)
         self._forget(version.key)
         version.state, version.was_active = "active", True
-        self._active = version
+        self.active = version
         return before
 
     def roll_back(self, version: Version[P]) -> Version[P] | None:
         """Activate a former version; what came after it is no way back any more."""
         if version.key in self.former:
             del self.former[self.former.index(version.key) :]
-        came_from = self._active
+        came_from = self.active
         before = self.activate(version)
         if came_from is not None and came_from is not version:
             self._forget(came_from.key)
@@ -175,8 +168,8 @@ class Versions(Generic[P]):
     def begin_unloading(self, version: Version[P]) -> None:
         """Let no more requests begin on a version."""
         _expect(version, "standby", "active")
-        if version is self._active:
-            self._active = None
+        if version is self.active:
+            self.active = None
             self._remember(version.key)
         version.state = "unloading"
 
@@ -190,7 +183,7 @@ class Versions(Generic[P]):
     def drop(self, version: Version[P]) -> None:
         """Forget a version that is neither loaded nor on disk."""
         _expect(version, "available", "failed")
-        del self._by_key[version.key]
+        del self.by_key[version.key]
         self._forget(version.key)
 
     def _remember(self, key: str) -> None:

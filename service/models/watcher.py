@@ -80,13 +80,13 @@ class Watcher:
         """Log a broken bundle when it has stopped changing."""
         if self._untold.pop(found.folder, None) is None:
             return
-        version = self._models.versions_of(found.name).get(found.key)
+        version = self._models.versions_of(found.name).by_key.get(found.key)
         if version is not None and version.state == "failed":
             self._control.log_failure(version, found.name)
 
     def _is_wanted(self, found: Found) -> bool:
         versions = self._models.versions_of(found.name)
-        version = versions.get(found.key)
+        version = versions.by_key.get(found.key)
         if version is None or version.state not in ("available", "failed"):
             return False
         if self._control.is_shadow(found.name, found.key):

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from service.deadline import Deadline
 from service.errors import DeadlineExceededError, QueueFullError
-from service.telemetry.request_log import identity
+from service.telemetry.timeline import identity
 
 P = TypeVar("P")
 """What an item asks: a model input, say."""

@@ -14,11 +14,10 @@ from typing import Generic, Protocol, TypeAlias, TypeVar
 from service.deadline import Clock, Deadline
 from service.errors import DeadlineExceededError, InferenceFailedError, NotReadyError
 from service.lifecycle import RETRY_DRAINING_S
+from service.scheduling.admission import MovingMean
 from service.scheduling.batch_queue import BatchQueue, Item, ItemOutput, P, R
-from service.scheduling.moving_mean import MovingMean
 from service.telemetry.logs import log_event
-from service.telemetry.observer import UNOBSERVED, BatchObserver
-from service.telemetry.stopwatch import MS_PER_S
+from service.telemetry.timeline import MS_PER_S
 
 SMOOTHING = 0.2  # weight of the newest run in the mean duration: about the last ten count
 MAX_RETRY_AFTER_S = 60
@@ -58,7 +57,7 @@ class Batcher(Generic[P, R]):
         batch_window_s: Longest wait of the oldest item once the engine is free.
         queue_capacity: Most items that may wait.
         longest_run_s: After that long a run's items are told that it does not come back.
-        observer: Is told of every run.
+        on_run: Called with the waits of its items and the duration of every run, in seconds.
         clock: Gives seconds.
     """
 
@@ -70,14 +69,14 @@ class Batcher(Generic[P, R]):
         batch_window_s: float,
         queue_capacity: int,
         longest_run_s: float | None = None,
-        observer: BatchObserver = UNOBSERVED,
+        on_run: Callable[[Sequence[float], float], None] | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
         self._runner = runner
         self._queue: BatchQueue[P, R] = BatchQueue(max_batch, batch_window_s, queue_capacity)
         self._longest_run_s = longest_run_s
         self._clock = clock
-        self._observer = observer
+        self._on_run = on_run
         self._thread = ThreadPoolExecutor(
             1, thread_name_prefix="engine", initializer=runner.prepare_thread
         )
@@ -245,7 +244,8 @@ class Batcher(Generic[P, R]):
             run_s = ended_s - started_s
             item_s = run_s / len(items)
             self._item_s.add(item_s)
-            self._observer.batch_ran([started_s - item.accepted_s for item in items], run_s)
+            if self._on_run is not None:
+                self._on_run([started_s - item.accepted_s for item in items], run_s)
             self._settle(items, outcomes, started_s, run_s)
         except Exception as error:  # whatever a runner raises, nobody is left waiting
             self._fail(items, error)

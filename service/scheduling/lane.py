@@ -1,81 +1,103 @@
-"""The way of one model's images from their bytes to the engine's answer."""
+"""From the bytes of one model's images to the engine's answers."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 import numpy as np
 
 from cxr.pixels.image import ModelInput
-from service.deadline import Clock, Deadline
+from service.deadline import Deadline
 from service.engines.protocol import Engine, OutputRow
 from service.errors import DeadlineExceededError, InferenceFailedError
 from service.images.preparation import PreparedImage
+from service.scheduling.admission import InFlight
 from service.scheduling.batch_queue import NOT_RUN
 from service.scheduling.batcher import ENGINE_FAILED, NOT_FINITE, Batcher
 from service.scheduling.core_pool import CorePool
-from service.scheduling.in_flight import Load
-from service.telemetry.course import Course
 from service.telemetry.logs import log_event
-from service.telemetry.observer import PREDICT, UNOBSERVED, Observer
-from service.telemetry.stopwatch import DECODE, INFER, MS_PER_S, QUEUE
+from service.telemetry.recorder import NULL_RECORDER, PREDICT, Recorder
+from service.telemetry.timeline import DECODE, INFER, MS_PER_S, QUEUE, ImageTimeline, Stage
 
 Prepare: TypeAlias = Callable[[], PreparedImage]
 """Decodes one image, on any thread."""
 
 
-@dataclass(frozen=True)
-class Passage:
-    """What one image got on its way.
-
-    Attributes:
-        image: What was prepared of it.
-        row: The engine's answer.
-        queue_ms: How long it waited, for a core and for the engine.
-        decode_ms: How long it was decoded.
-        inference_ms: How long the run took that had it in its batch.
-    """
+@dataclass(frozen=True, slots=True)
+class ReadImage:
+    """One image with what the engine answered for it."""
 
     image: PreparedImage
     row: OutputRow
-    queue_ms: float
-    decode_ms: float
-    inference_ms: float
 
 
 class Lane(Protocol):
     """Decodes and runs images. Belongs to the event loop."""
 
     @property
-    def load(self) -> Load:
-        """What is under way on it."""
+    def in_flight(self) -> InFlight:
+        """The work that is under way."""
 
     @property
     def stalled_s(self) -> float:
-        """Seconds for which nothing could get through it: all that runs was begun before."""
+        """Seconds for which nothing could get through: all that runs began before."""
 
     async def read(
-        self, prepare: Prepare, deadline: Deadline, course: Course | None = None
-    ) -> Passage:
+        self, prepare: Prepare, deadline: Deadline, timeline: ImageTimeline
+    ) -> ReadImage:
         """Decode and run one image; cancelled, it is dropped unless its work has begun.
 
         Args:
             prepare: Decodes it.
             deadline: Of its request.
-            course: Is told how it goes, by the same clock as the lane's.
+            timeline: Receives its stages; runs on the lane's clock.
 
         Raises:
             InputError: It cannot be used.
             DeadlineExceededError: Its run had not begun before the deadline.
-            InferenceFailedError: The engine failed, or gave no finite numbers.
+            InferenceFailedError: The engine failed, or returned numbers that are not finite.
         """
 
     async def stop(self) -> None:
         """Accept nothing more and finish what was accepted."""
+
+
+async def read_all(
+    lane: Lane,
+    prepare: Sequence[Prepare],
+    deadline: Deadline,
+    timelines: Sequence[ImageTimeline],
+) -> list[ReadImage | Exception]:
+    """Read the images of a request side by side; each fails on its own.
+
+    If the caller is cancelled, work that has not begun is dropped.
+
+    Raises:
+        QueueFullError: There is no room for all of them; nothing was queued.
+        CancelledError: One of them was cancelled.
+    """
+    lane.in_flight.verify_room(len(prepare))
+    lane.in_flight.images += len(prepare)
+    try:
+        read = await asyncio.gather(
+            *(
+                lane.read(one, deadline, timeline)
+                for one, timeline in zip(prepare, timelines, strict=True)
+            ),
+            return_exceptions=True,
+        )
+    finally:
+        lane.in_flight.images -= len(prepare)
+    outcomes: list[ReadImage | Exception] = []
+    for outcome in read:
+        if isinstance(outcome, BaseException) and not isinstance(outcome, Exception):
+            raise outcome
+        outcomes.append(outcome)
+    return outcomes
 
 
 class CoreLane:
@@ -86,11 +108,10 @@ class CoreLane:
 
     Args:
         engine: Runs on one core, on several at a time.
-        name: Of the model: its share of the pool.
+        name: Name of the model: its share of the pool.
         pool: The cores.
-        load: Counts what is under way.
-        observer: Is told of every image and run.
-        clock: Gives seconds.
+        in_flight: Counts the work under way.
+        recorder: Told of every run.
     """
 
     def __init__(
@@ -98,61 +119,48 @@ class CoreLane:
         engine: Engine,
         name: str,
         pool: CorePool,
-        load: Load,
-        observer: Observer = UNOBSERVED,
-        clock: Clock = time.perf_counter,
+        in_flight: InFlight,
+        recorder: Recorder = NULL_RECORDER,
     ) -> None:
-        self.load = load
-        self._observer = observer
-        self._runs = observer.batches_of(name, PREDICT)
+        self.in_flight = in_flight
+        self._recorder = recorder
         self._engine = engine
         self._name = name
         self._pool = pool
-        self._clock = clock
 
     @property
     def stalled_s(self) -> float:
-        """Seconds for which no core has come back, see :class:`Lane`."""
+        """Seconds for which no core has come back."""
         return self._pool.stalled_s
 
     async def read(
-        self, prepare: Prepare, deadline: Deadline, course: Course | None = None
-    ) -> Passage:
+        self, prepare: Prepare, deadline: Deadline, timeline: ImageTimeline
+    ) -> ReadImage:
         """Decode and run one image, see :class:`Lane`."""
-        accepted_s, is_waited_for = self._clock(), True
-        course = course or Course(self._clock)
+        clock, is_waited_for = timeline.clock, True
+        accepted_s = clock()
 
-        def work() -> tuple[Passage, float]:
-            begun_s = self._clock()
-            course.add(QUEUE, accepted_s, begun_s)
-            with course.stage(DECODE):
+        def work() -> ReadImage:
+            timeline.stages.append(Stage(QUEUE, accepted_s, clock()))
+            with timeline.stage(DECODE):
                 image = prepare()
-            decoded_s = self._clock()
             if deadline.is_over or not is_waited_for:
                 raise DeadlineExceededError(NOT_RUN)
-            course.batch_size = 1
-            with course.stage(INFER):
-                row = self._run(image.model_input)
-            done_s = self._clock()
-            passage = Passage(
-                image,
-                row,
-                queue_ms=(begun_s - accepted_s) * MS_PER_S,
-                decode_ms=(decoded_s - begun_s) * MS_PER_S,
-                inference_ms=(done_s - decoded_s) * MS_PER_S,
-            )
-            return passage, done_s - begun_s
+            timeline.batch_size = 1
+            with timeline.stage(INFER):
+                return ReadImage(image, self._run(image.model_input))
 
         try:
-            passage, spent_s = await self._pool.run(
-                work, deadline, flow=self._name, cost_s=self.load.charged_s
+            read = await self._pool.run(
+                work, deadline, flow=self._name, cost_s=self.in_flight.charged_s
             )
         finally:
             is_waited_for = False
-        self.load.core_item.add(spent_s)
-        self._observer.image_decoded(passage.decode_ms / MS_PER_S)
-        self._runs.batch_ran([passage.queue_ms / MS_PER_S], passage.inference_ms / MS_PER_S)
-        return passage
+        queued, _, ran = timeline.stages
+        self.in_flight.core_item.add(ran.ended_s - queued.ended_s)
+        waited_s, run_s = queued.ended_s - queued.started_s, ran.ended_s - ran.started_s
+        self._recorder.batch_ran(self._name, PREDICT, (waited_s,), run_s)
+        return read
 
     def _run(self, model_input: ModelInput) -> OutputRow:
         try:
@@ -165,19 +173,17 @@ class CoreLane:
         return row
 
     async def stop(self) -> None:
-        """Nothing to do: requests that are being answered are waited for elsewhere."""
+        """Do nothing: requests that are being answered are waited for elsewhere."""
 
 
 class DeviceLane:
     """For an engine with a device of its own: the cores decode, and batches collect meanwhile.
 
     Args:
-        name: Of the model: its share of the pool.
+        name: Name of the model: its share of the pool.
         pool: The cores.
         batcher: In front of the engine.
-        load: Counts what is under way.
-        observer: Is told of every image.
-        clock: Gives seconds.
+        in_flight: Counts the work under way.
     """
 
     def __init__(
@@ -185,55 +191,45 @@ class DeviceLane:
         name: str,
         pool: CorePool,
         batcher: Batcher[ModelInput, OutputRow],
-        load: Load,
-        observer: Observer = UNOBSERVED,
-        clock: Clock = time.perf_counter,
+        in_flight: InFlight,
     ) -> None:
-        self.load = load
+        self.in_flight = in_flight
         self.batcher = batcher
-        self._observer = observer
         self._name = name
         self._pool = pool
-        self._clock = clock
 
     @property
     def stalled_s(self) -> float:
-        """Seconds for which no core, or the device, has not come back, see :class:`Lane`."""
+        """Seconds for which no core, or the device, has not come back."""
         return max(self._pool.stalled_s, self.batcher.running_s)
 
     async def read(
-        self, prepare: Prepare, deadline: Deadline, course: Course | None = None
-    ) -> Passage:
+        self, prepare: Prepare, deadline: Deadline, timeline: ImageTimeline
+    ) -> ReadImage:
         """Decode and run one image, see :class:`Lane`."""
-        accepted_s = self._clock()
-        course = course or Course(self._clock)
+        accepted_s = timeline.clock()
 
-        def work() -> tuple[PreparedImage, float, float]:
-            begun_s = self._clock()
-            course.add(QUEUE, accepted_s, begun_s)
-            with course.stage(DECODE):
-                image = prepare()
-            return image, begun_s, self._clock()
+        def decode() -> PreparedImage:
+            timeline.stages.append(Stage(QUEUE, accepted_s, timeline.clock()))
+            with timeline.stage(DECODE):
+                return prepare()
 
-        image, begun_s, decoded_s = await self._pool.run(
-            work, deadline, flow=self._name, cost_s=self.load.charged_s
+        image = await self._pool.run(
+            decode, deadline, flow=self._name, cost_s=self.in_flight.charged_s
         )
-        self.load.core_item.add(decoded_s - begun_s)
-        self._observer.image_decoded(decoded_s - begun_s)
+        decoded = timeline.stages[-1]
+        self.in_flight.core_item.add(decoded.ended_s - decoded.started_s)
         [answer] = self.batcher.submit([image.model_input], deadline)
         output = await answer
-        run_s = decoded_s + output.queue_ms / MS_PER_S  # the batcher has a clock of its own
-        course.add(QUEUE, decoded_s, run_s)
-        course.add(INFER, run_s, run_s + output.inference_ms / MS_PER_S)
-        course.batch_size = output.batch_size
-        self.load.device_item.add(self.batcher.mean_item_s)
-        return Passage(
-            image,
-            output.row,
-            queue_ms=(begun_s - accepted_s) * MS_PER_S + output.queue_ms,
-            decode_ms=(decoded_s - begun_s) * MS_PER_S,
-            inference_ms=output.inference_ms,
-        )
+        # The batcher has a clock of its own.
+        run_s = decoded.ended_s + output.queue_ms / MS_PER_S
+        timeline.stages += [
+            Stage(QUEUE, decoded.ended_s, run_s),
+            Stage(INFER, run_s, run_s + output.inference_ms / MS_PER_S),
+        ]
+        timeline.batch_size = output.batch_size
+        self.in_flight.device_item.add(self.batcher.mean_item_s)
+        return ReadImage(image, output.row)
 
     async def stop(self) -> None:
         """Run what waits, and end the engine's thread."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from service.telemetry.metrics import Metric
 from service.telemetry.prometheus import GaugeValues, MetricsPage
+from service.telemetry.timeline import Timeline
 
 _HTTP_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _JOB_S = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0)
@@ -166,14 +167,14 @@ class GatewayMetrics(MetricsPage):
         self._job_s = self._histogram(JOB_SECONDS)
         self._strays = self._counter(STRAYS)
 
-    def request_ended(self, route: str, status: int, duration_s: float) -> None:
-        """Record one HTTP request, by the template of its route."""
+    def request_ended(
+        self, route: str, status: int, timeline: Timeline, slug_of: Callable[[Exception], str]
+    ) -> None:
+        """Record an HTTP request, by the template of its route."""
         self._requests.labels(route, str(status)).inc()
-        self._request_s.labels(route).observe(duration_s)
-
-    def request_failed(self, problem: str) -> None:
-        """Record that a request was refused or failed, by the problem's slug."""
-        self._problems.labels(problem).inc()
+        self._request_s.labels(route).observe(timeline.total_s)
+        if timeline.problem is not None:
+            self._problems.labels(timeline.problem).inc()
 
     def connection_judged(self, outcome: str) -> None:
         """Record what became of one connection to the DIMSE port."""

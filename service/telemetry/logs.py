@@ -13,7 +13,7 @@ import traceback
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from service.telemetry.request_log import identity
+from service.telemetry.timeline import identity
 
 LOG = logging.getLogger("cxr_service")
 

@@ -19,15 +19,19 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from service.answers import ModelRef
+from cxr.errors import ImageOutOfScopeError, InputError
+from service.answers import ImageResult, ModelRef
 from service.telemetry import metrics as declared
 from service.telemetry import versions as version_metrics
 from service.telemetry.drift import Drift, DriftWatch
 from service.telemetry.gpu import GpuMemory
 from service.telemetry.metrics import Metric
+from service.telemetry.timeline import DECODE, EXPLAIN, STAGES, Timeline
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 """Text format every scraper reads."""
+
+MEASURED_STAGES = frozenset({*STAGES, EXPLAIN})
 
 # A second series for every counter and histogram, read by nobody.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -67,20 +71,6 @@ class ServiceState:
     bundles: tuple[ModelRef, ...] = ()
     gpu: GpuMemory | None = None
     versions: tuple[tuple[str, str, str], ...] = ()
-
-
-class BatchMetrics:
-    """Records the runs of one queue, at a few microseconds each."""
-
-    def __init__(self, waits: Histogram, sizes: Histogram, runs: Histogram) -> None:
-        self._waits, self._sizes, self._runs = waits, sizes, runs
-
-    def batch_ran(self, waits_s: Sequence[float], run_s: float) -> None:
-        """Record one run and the waits of its images."""
-        self._sizes.observe(len(waits_s))
-        self._runs.observe(run_s)
-        for wait_s in waits_s:
-            self._waits.observe(wait_s)
 
 
 GaugeValues: TypeAlias = tuple[Metric, Sequence[tuple[Sequence[str], float]]]
@@ -154,58 +144,67 @@ class Metrics(MetricsPage):
         self._shadow_difference = self._histogram(version_metrics.SHADOW_DIFFERENCE)
         self._shadow_dropped = self._counter(version_metrics.SHADOW_DROPPED)
 
-    def request_ended(self, route: str, status: int, duration_s: float) -> None:
-        """Record one request.
+    def request_ended(
+        self, route: str, status: int, timeline: Timeline, slug_of: Callable[[Exception], str]
+    ) -> None:
+        """Record a request and its images.
 
         Args:
             route: Template of its route, never its path.
-            status: HTTP status of its answer.
-            duration_s: From its head to the end of its answer.
+            status: HTTP status of its answer; answers of images count if it is no error.
+            timeline: What happened.
+            slug_of: Returns the slug of the problem of an error.
         """
         self._requests.labels(route, str(status)).inc()
-        self._request_s.labels(route).observe(duration_s)
+        self._request_s.labels(route).observe(timeline.total_s)
+        if timeline.problem is not None and not timeline.is_image_problem:
+            self._problems.labels(timeline.problem).inc()
+            if timeline.error is not None:
+                self._decode_failed(timeline.error, timeline.problem)
+        for name, spent_s in timeline.spent_s().items():
+            if name in MEASURED_STAGES:
+                self._stage_s.labels(name).observe(spent_s)
+        for image in timeline.images:
+            for stage in image.stages:
+                if stage.name == DECODE and stage.error is None:
+                    self._decode_s.observe(stage.ended_s - stage.started_s)
+            if image.error is not None:
+                self._image_failed(timeline.model[0], image.error, slug_of(image.error))
+            elif image.result is not None and status < 400:
+                self._image_answered(timeline, image.result)
 
-    def stage_ended(self, stage: str, duration_s: float) -> None:
-        """Record one stage of one request."""
-        self._stage_s.labels(stage).observe(duration_s)
+    def _image_answered(self, timeline: Timeline, result: ImageResult) -> None:
+        model, in_scope = timeline.model[0], result.scope.in_scope
+        self._images.labels(model, result.decision).inc()
+        self._probabilities.labels(model).observe(result.probability)
+        if not in_scope:
+            self._out_of_scope.labels(model).inc()
+        self.drift.answered(
+            timeline.model,
+            timeline.reference,
+            result.probability,
+            result.decision,
+            in_scope=in_scope,
+        )
 
-    def request_failed(self, problem: str) -> None:
-        """Record that a request was refused or failed as a whole, by the problem's slug."""
-        self._problems.labels(problem).inc()
+    def _image_failed(self, model: str, error: Exception, slug: str) -> None:
+        self._failures.labels(model, slug).inc()
+        if isinstance(error, ImageOutOfScopeError):
+            self._out_of_scope.labels(model).inc()
+        else:
+            self._decode_failed(error, slug)
 
-    def image_answered(self, model: str, decision: str) -> None:
-        """Record one answered image."""
-        self._images.labels(model, decision).inc()
+    def _decode_failed(self, error: Exception, slug: str) -> None:
+        if isinstance(error, InputError) and not isinstance(error, ImageOutOfScopeError):
+            self._decode_failures.labels(slug).inc()
 
-    def probability_answered(self, model: str, probability: float) -> None:
-        """Record the probability of an answered image, in [0, 1]."""
-        self._probabilities.labels(model).observe(probability)
-
-    def image_out_of_scope(self, model: str) -> None:
-        """Record one image out of scope, answered or refused."""
-        self._out_of_scope.labels(model).inc()
-
-    def decode_failed(self, problem: str) -> None:
-        """Record one image that could not be decoded, by the problem's slug."""
-        self._decode_failures.labels(problem).inc()
-
-    def image_failed(self, model: str, problem: str) -> None:
-        """Record one image that failed alone, by the problem's slug."""
-        self._failures.labels(model, problem).inc()
-
-    def image_decoded(self, spent_s: float) -> None:
-        """Record the decoding of one image."""
-        self._decode_s.observe(spent_s)
-
-    def batches_of(self, model: str, work: str) -> BatchMetrics:
-        """Give what records the runs of one queue.
-
-        Args:
-            model: Whose.
-            work: ``predict`` or ``explain``.
-        """
-        histograms = (self._waits_s, self._batch_sizes, self._run_s)
-        return BatchMetrics(*(histogram.labels(model, work) for histogram in histograms))
+    def batch_ran(self, model: str, work: str, waits_s: Sequence[float], run_s: float) -> None:
+        """Record one run and the waits of its images."""
+        self._batch_sizes.labels(model, work).observe(len(waits_s))
+        self._run_s.labels(model, work).observe(run_s)
+        wait_s = self._waits_s.labels(model, work)
+        for one_s in waits_s:
+            wait_s.observe(one_s)
 
     def shadow_compared(
         self, model: str, versions: tuple[str, str], decisions: tuple[str, str], difference: float

@@ -1,164 +1,144 @@
-"""Traces, behind a port: nothing happens and nothing is loaded until tracing is turned on.
+"""Traces by the API of OpenTelemetry, which does nothing until a provider is installed.
 
 Spans carry names, numbers and types of problems, never anything of a patient, a path or a query.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, TypeAlias
 
+from opentelemetry import trace
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, TracerProvider
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from cxr import __version__
 from service.errors import StartupError
 
 Mode: TypeAlias = Literal["off", "otlp"]
-Attribute: TypeAlias = str | int | float | bool
+ServerSpan: TypeAlias = Span
 
 TRACEPARENT = "traceparent"
 """W3C Trace Context, section 3.2. Its companion, tracestate, is left out: it may hold any text, and
-would be told by every span (section 6.1)."""
+every span would repeat it (section 6.1)."""
+
+NS_PER_S = 1_000_000_000
+_PROPAGATOR = TraceContextTextMapPropagator()
+_provider: TracerProvider | None = None
 
 
-class Span(Protocol):
-    """Some work of a trace."""
-
-    @property
-    def trace_id(self) -> str | None:
-        """32 hexadecimal digits; None if nothing is traced."""
-
-    def name(self, name: str) -> None:
-        """Name it anew."""
-
-    def set(self, **attributes: Attribute) -> None:
-        """Add attributes; ``__`` in a name stands for a full stop."""
-
-    def fail(self, problem: str) -> None:
-        """Mark it as failed, by the problem's slug."""
-
-
-class Tracer(Protocol):
-    """Records spans. Any thread."""
-
-    def server(self, name: str, headers: Mapping[str, str]) -> AbstractContextManager[Span]:
-        """Record the answering of a request, as part of the trace its headers name."""
-
-    def span(self, name: str) -> AbstractContextManager[Span]:
-        """Record what is done inside, as part of what is being recorded."""
-
-    def record(
-        self,
-        name: str,
-        started_s: float,
-        ended_s: float,
-        problem: str | None,
-        attributes: Mapping[str, Attribute],
-    ) -> None:
-        """Record what was done before, in seconds of ``time.perf_counter``."""
-
-    def headers(self) -> dict[str, str]:
-        """Give the headers that make a request part of the present trace."""
-
-    def close(self) -> None:
-        """Send what was recorded."""
-
-
-class _Nothing:
-    """Traces nothing, as its own span."""
-
-    trace_id = None
-
-    def name(self, name: str) -> None:
-        pass
-
-    def set(self, **attributes: Attribute) -> None:
-        pass
-
-    def fail(self, problem: str) -> None:
-        pass
-
-    @contextmanager
-    def server(self, name: str, headers: Mapping[str, str]) -> Iterator[Span]:
-        yield self
-
-    @contextmanager
-    def span(self, name: str) -> Iterator[Span]:
-        yield self
-
-    def record(
-        self,
-        name: str,
-        started_s: float,
-        ended_s: float,
-        problem: str | None,
-        attributes: Mapping[str, Attribute],
-    ) -> None:
-        pass
-
-    def headers(self) -> dict[str, str]:
-        return {}
-
-    def close(self) -> None:
-        pass
-
-
-NOTHING = _Nothing()
-_tracer: Tracer = NOTHING
-
-
-def install(tracer: Tracer) -> Tracer:
-    """Trace with this from now on; gives what was used before."""
-    global _tracer
-    before, _tracer = _tracer, tracer
+def install(provider: TracerProvider | None) -> TracerProvider | None:
+    """Record spans with this provider from now on, with none for None; return the former one."""
+    global _provider
+    before, _provider = _provider, provider
     return before
 
 
 def start_tracing(mode: Mode, service_name: str) -> None:
-    """Turn tracing on, if it is asked for.
+    """Turn tracing on if it is asked for.
 
     Args:
         mode: ``otlp`` sends spans by OTLP over HTTP; ``OTEL_*`` variables say where and how many.
-        service_name: Of the spans, unless ``OTEL_SERVICE_NAME`` gives another.
+        service_name: Of the spans, unless ``OTEL_SERVICE_NAME`` says otherwise.
 
     Raises:
         StartupError: The libraries are not installed.
     """
     if mode == "off":
         return
-    if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
-        raise StartupError("Tracing is asked for, but not installed. Install the extra tracing.")
-    from service.telemetry.otlp import build_otlp_tracer
+    if find_spec("opentelemetry.sdk") is None:
+        raise StartupError("Tracing is on, but not installed. Install the extra tracing.")
+    from service.telemetry.otlp import build_otlp_provider
 
-    install(build_otlp_tracer(service_name))
+    install(build_otlp_provider(service_name))
 
 
 def stop_tracing() -> None:
-    """Send what was recorded and trace nothing any more."""
-    install(NOTHING).close()
+    """Send what was recorded, and record nothing from now on."""
+    provider = install(None)
+    if provider is not None:
+        from service.telemetry.otlp import close
+
+        close(provider)
 
 
-def server_span(name: str, headers: Mapping[str, str]) -> AbstractContextManager[Span]:
-    """Record the answering of a request; see :class:`Tracer`."""
-    return _tracer.server(name, headers)
+def _tracer() -> trace.Tracer:
+    return trace.NoOpTracer() if _provider is None else _provider.get_tracer("cxr", __version__)
 
 
-def span(name: str) -> AbstractContextManager[Span]:
-    """Record what is done inside; see :class:`Tracer`."""
-    return _tracer.span(name)
+@contextmanager
+def server_span(
+    name: str, headers: Mapping[str, str], *, traced: bool = True
+) -> Iterator[ServerSpan]:
+    """Record a request as part of the trace that its headers name, if tracing is on."""
+    if _provider is None or not traced:
+        yield trace.INVALID_SPAN
+        return
+    context = _PROPAGATOR.extract({TRACEPARENT: headers.get(TRACEPARENT, "")})
+    with _tracer().start_as_current_span(
+        name, context, SpanKind.SERVER, record_exception=False, set_status_on_exception=False
+    ) as span:
+        yield span
+
+
+@contextmanager
+def span(name: str) -> Iterator[Span]:
+    """Record the enclosed work as part of the current trace; of an exception only its type."""
+    with _tracer().start_as_current_span(
+        name, record_exception=False, set_status_on_exception=False
+    ) as current:
+        try:
+            yield current
+        except Exception as error:
+            fail(current, type(error).__name__)
+            raise
 
 
 def record_span(
     name: str,
     started_s: float,
     ended_s: float,
-    problem: str | None = None,
-    **attributes: Attribute,
+    error: str | None = None,
+    attributes: Mapping[str, Any] | None = None,
 ) -> None:
-    """Record what was done before; see :class:`Tracer`."""
-    if _tracer is not NOTHING:
-        _tracer.record(name, started_s, ended_s, problem, attributes)
+    """Record work that is done, in seconds of ``time.perf_counter``."""
+    if _provider is None:
+        return
+    offset_ns = time.time_ns() - time.perf_counter_ns()
+    done = _tracer().start_span(
+        name, attributes=attributes, start_time=offset_ns + int(started_s * NS_PER_S)
+    )
+    if error is not None:
+        fail(done, error)
+    done.end(offset_ns + int(ended_s * NS_PER_S))
+
+
+def finish(span: ServerSpan, name: str, attributes: Mapping[str, Any], problem: str | None) -> None:
+    """Complete what a request's span says, with the slug of its problem if it failed."""
+    span.update_name(name)
+    span.set_attributes(attributes)
+    if problem is not None:
+        fail(span, problem)
+
+
+def fail(failed: Span, problem: str) -> None:
+    """Mark a span as failed, by the type of the problem."""
+    failed.set_status(Status(StatusCode.ERROR))
+    failed.set_attribute("error.type", problem)
+
+
+def trace_id_of(traced: Span) -> str | None:
+    """Return a trace's 32 hexadecimal digits; None if nothing is recorded."""
+    context = traced.get_span_context()
+    return trace.format_trace_id(context.trace_id) if context.is_valid else None
 
 
 def trace_headers() -> dict[str, str]:
-    """Give the headers that make a request part of the present trace, none if there is none."""
-    return _tracer.headers()
+    """Return the headers that make a request part of the current trace, none outside one."""
+    carrier: dict[str, str] = {}
+    _PROPAGATOR.inject(carrier)
+    carrier.pop("tracestate", None)
+    return carrier

@@ -108,6 +108,11 @@ def problem_type_of(error: Exception) -> ProblemType:
     return INTERNAL
 
 
+def slug_of(error: Exception) -> str:
+    """Return the slug of the problem of an error."""
+    return problem_type_of(error).slug
+
+
 def outcome_of(status: int, problem: str | None) -> str:
     """Give how a request ended: ``ok``, the slug of its problem, or ``client-closed``.
 

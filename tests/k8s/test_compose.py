@@ -56,7 +56,7 @@ def test_volumes_and_files_are_there() -> None:
         for volume in service.get("volumes", ()):
             source = volume.partition(":")[0]
             there = (
-                (REPOSITORY / source).is_file()
+                (REPOSITORY / "deploy" / source).is_file()
                 if source.startswith("./")
                 else source in COMPOSE["volumes"]
             )

@@ -14,7 +14,7 @@ from service.app.application import build_app
 from service.engines.protocol import EngineBuilder
 from service.explain.explaining import ExplainerBuilder
 from service.models.runtime import Runtime
-from service.scheduling.in_flight import Load
+from service.scheduling.admission import InFlight
 from service.scheduling.lane import DeviceLane
 from service.settings import Settings
 
@@ -51,9 +51,9 @@ async def running(
         yield Running(client, app, runtime)
 
 
-def load_of(service: Running, model: str | None = None) -> Load:
+def load_of(service: Running, model: str | None = None) -> InFlight:
     """Give what a model has under way, of the default one for None."""
-    return service.runtime.models.get(model).lane.load
+    return service.runtime.models.get(model).lane.in_flight
 
 
 def waiting_for_run(service: Running) -> int:

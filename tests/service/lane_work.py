@@ -10,11 +10,9 @@ import numpy as np
 from service.engines.protocol import Engine
 from service.images.preparation import PreparedImage
 from service.images.tensors import prepare_tensor
-from service.models.loading import LoadedModel
-from service.models.models import ServedModel
+from service.scheduling.admission import InFlight
 from service.scheduling.core_pool import CorePool
-from service.scheduling.in_flight import Load
-from service.scheduling.lane import CoreLane, DeviceLane, Lane
+from service.scheduling.lane import CoreLane
 from tests.service.make_bundle import SIZE_PX
 
 BLACK = prepare_tensor(np.zeros((1, SIZE_PX, SIZE_PX), dtype=np.uint8))
@@ -36,9 +34,4 @@ def make_core_lane(
     engine: object, pool: CorePool, name: str = "model", capacity: int = 100
 ) -> CoreLane:
     """Make a lane to an engine that runs on the cores."""
-    return CoreLane(cast("Engine", engine), name, pool, Load(capacity))
-
-
-def served_by(lane: CoreLane | DeviceLane) -> ServedModel:
-    """Give a model that is nothing but its lane."""
-    return ServedModel(cast("LoadedModel", None), cast("Lane", lane))
+    return CoreLane(cast("Engine", engine), name, pool, InFlight(capacity))

@@ -120,9 +120,9 @@ async def test_full_queue_refuses_before_reading(service: Running) -> None:
     """What cannot be queued is not received first."""
     load = load_of(service)
     messages: asyncio.Queue[Any] = asyncio.Queue()  # a read would wait forever
-    with load.hold(load.capacity):
-        async with asyncio.timeout(5):
-            assert await call(service.app, make_scope(), messages) == 429
+    load.images = load.capacity
+    async with asyncio.timeout(5):
+        assert await call(service.app, make_scope(), messages) == 429
 
 
 async def test_what_is_no_image_is_refused_early(service: Running) -> None:

@@ -8,6 +8,8 @@ import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from pydantic import ValidationError
 
 from cxr.bundles.reference import BIN_EDGES, BINS, Reference, bin_of, count_bins
 from service.__main__ import main
+from service.answers import ImageResult
 from service.commands import drift as command
 from service.telemetry.drift import (
     DriftWatch,
@@ -27,6 +30,7 @@ from service.telemetry.drift import (
 )
 from service.telemetry.drift_sources import difference, parse_since, tally_log, tally_metrics
 from service.telemetry.prometheus import Metrics
+from service.telemetry.timeline import Timeline
 from tests.service.harness import Running
 from tests.service.make_bundle import REFERENCE
 from tests.service.make_images import make_png
@@ -102,12 +106,24 @@ def test_images_needed_are_just_enough() -> None:
     assert images_needed(0.1, 100, 10) is None
 
 
+def record_answer(metrics: Metrics, probability: float) -> None:
+    """Record a request for one image."""
+    timeline = Timeline()
+    timeline.model = ("resnet18", "0" * 64)
+    [image] = timeline.add_images(1)
+    scope = SimpleNamespace(in_scope=True)
+    image.result = cast(
+        "ImageResult", SimpleNamespace(decision="refer", probability=probability, scope=scope)
+    )
+    metrics.request_ended("/v1/predict", 200, timeline, str)
+
+
 def test_bins_are_those_of_the_histogram() -> None:
     """A probability on an edge lies below it, as Prometheus counts."""
     metrics = Metrics()
     probabilities = [0.0, *BIN_EDGES, 0.015, 0.995]
     for probability in probabilities:
-        metrics.probability_answered("resnet18", probability)
+        record_answer(metrics, probability)
     told = tally_metrics(metrics.render().decode())["resnet18"]
     assert told.bins == list(count_bins(probabilities))
     assert (bin_of(0.01), bin_of(0.0101), bin_of(1.0)) == (0, 1, BINS - 1)
@@ -262,7 +278,7 @@ def test_command_reads_pages_of_replicas(
         metrics = Metrics()
         for at, count in enumerate(sample(1000, number)):
             for _ in range(count):
-                metrics.probability_answered("resnet18", BIN_EDGES[at])
+                record_answer(metrics, BIN_EDGES[at])
         page = info % "1.0.0" + metrics.render().decode()
         (tmp_path / f"page{number}").write_text(page)
     pages = [str(tmp_path / f"page{number}") for number in (1, 2)]
@@ -281,7 +297,7 @@ def test_two_scrapes_tell_what_came_between(tmp_path: Path) -> None:
     path, metrics = tmp_path / "page", Metrics()
 
     def answer(probability: float) -> None:
-        metrics.probability_answered("resnet18", probability)
+        record_answer(metrics, probability)
         path.write_bytes(metrics.render())
 
     answer(0.5)

@@ -22,13 +22,13 @@ from cxr.engines.ort_options import CPU, CUDA
 from cxr.networks.precision import has_fast_bf16
 from export.phantom import draw_phantom, encode_jpeg
 from service.engines.machine import look_at_machine
+from service.engines.protocol import OutputRow
 from service.engines.registry import build_engine
 from service.errors import ExplanationMismatchError, StartupError
 from service.explain.explaining import Explanation, Tolerance, load_explainer
 from service.explain.torch_explainer import TOLERANCES, TorchExplainer, build_torch_explainer
 from service.images.preparation import PreparedImage, prepare_image
-from service.models.explanation import verify_same_answer
-from service.models.predictor import Reading
+from service.models.predictor import verify_same_answer
 from service.scheduling.priority import NICENESS
 from service.settings import Settings
 from tests.conftest import REPOSITORY
@@ -161,14 +161,14 @@ def read_radiographs(shared_data: Path, bundle: Bundle) -> list[PreparedImage]:
 
 def run_both_paths(
     bundle: Bundle, images: list[PreparedImage], explained: str, **engine: str
-) -> tuple[list[Reading], list[Explanation]]:
+) -> tuple[list[OutputRow], list[Explanation]]:
     """Run both paths on the same images."""
     settings = settings_for(bundle.path, explain_precision=explained, **engine)
     inputs: NDArray[np.uint8] = np.stack([image.model_input for image in images])
     output = build_engine(bundle, settings).run(inputs)
     explainer = build_torch_explainer(bundle, CPU, settings)
     found = explainer.explain(inputs, [1] * len(inputs), ["gradcam"] * len(inputs))
-    return [Reading("0", image, output.row(i)) for i, image in enumerate(images)], found
+    return [output.row(i) for i in range(len(images))], found
 
 
 @pytest.mark.parametrize(
@@ -196,20 +196,20 @@ def test_tolerance_is_wide_for_rounding_and_tight_for_mistakes(
         pytest.skip(f"the CPU has no instructions for {precision}")
     bundle = open_bundle(shipped_bundles / name)
     images = read_radiographs(shared_data, bundle)
-    readings, found = run_both_paths(bundle, images, explained, engine=engine, precision=precision)
+    rows, found = run_both_paths(bundle, images, explained, engine=engine, precision=precision)
     tolerance = TOLERANCES[explained].widened(bundle.manifest.rounding_of(precision))
-    for reading, explanation in zip(readings, found, strict=True):
+    for row, explanation in zip(rows, found, strict=True):
         half = Tolerance(*(value / 2 for value in astuple(tolerance)))
-        verify_same_answer(reading, explanation, half)
+        verify_same_answer(row, explanation, half)
     pairs = [(i, j) for i in range(len(images)) for j in range(len(images)) if i != j]
-    caught = sum(is_mismatch(readings[i], found[j], tolerance) for i, j in pairs)
+    caught = sum(is_mismatch(rows[i], found[j], tolerance) for i, j in pairs)
     assert caught / len(pairs) > (0.97 if precision == "fp32" else 0.9)
 
 
-def is_mismatch(reading: Reading, explanation: Explanation, tolerance: Tolerance) -> bool:
+def is_mismatch(row: OutputRow, explanation: Explanation, tolerance: Tolerance) -> bool:
     """Ask whether an explanation is refused."""
     try:
-        verify_same_answer(reading, explanation, tolerance)
+        verify_same_answer(row, explanation, tolerance)
     except ExplanationMismatchError:
         return True
     return False

@@ -16,17 +16,16 @@ from service.deadline import Deadline
 from service.engines.buckets import bucket_sizes
 from service.errors import DeadlineExceededError, InferenceFailedError
 from service.images.preparation import PreparedImage
-from service.models.predictor import read_images
+from service.scheduling.admission import InFlight
 from service.scheduling.batcher import Batcher
 from service.scheduling.core_pool import CorePool
 from service.scheduling.engine_runner import EngineRunner
-from service.scheduling.in_flight import Load
-from service.scheduling.lane import DeviceLane, Passage
-from service.telemetry.stopwatch import Stopwatch
+from service.scheduling.lane import DeviceLane, ReadImage, read_all
+from service.telemetry.timeline import ImageTimeline, Timeline
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import POISON, FakeEngine
 from tests.service.harness import load_of, running, until
-from tests.service.lane_work import make_core_lane, make_prepared, number_of, served_by
+from tests.service.lane_work import make_core_lane, make_prepared, number_of
 from tests.service.make_bundle import probabilities_of
 from tests.service.make_images import make_png
 
@@ -62,21 +61,23 @@ def soon() -> Deadline:
     return Deadline.after_ms(20_000)
 
 
-def verify_own_answer(passage: Passage, number: int) -> None:
+def verify_own_answer(read: ReadImage, number: int) -> None:
     """See that an image got the answer its pixels have."""
-    assert number_of(passage.image) == number
-    [expected] = probabilities_of(passage.image.model_input[np.newaxis])
-    np.testing.assert_allclose(passage.row.probabilities, expected, atol=1e-6)
+    assert number_of(read.image) == number
+    [expected] = probabilities_of(read.image.model_input[np.newaxis])
+    np.testing.assert_allclose(read.row.probabilities, expected, atol=1e-6)
 
 
 async def test_image_is_decoded_and_run(engine: FakeEngine, pool: CorePool) -> None:
     """In one job, and its durations are told and remembered."""
     lane = make_core_lane(engine, pool)
-    passage = await lane.read(lambda: make_prepared(300), soon())
-    verify_own_answer(passage, 300)
-    assert min(passage.queue_ms, passage.decode_ms, passage.inference_ms) > 0
-    spent_s = (passage.decode_ms + passage.inference_ms) / 1000
-    assert lane.load.core_item.value == pytest.approx(spent_s)
+    timeline = ImageTimeline()
+    verify_own_answer(await lane.read(lambda: make_prepared(300), soon(), timeline), 300)
+    assert [stage.name for stage in timeline.stages] == ["queue", "decode", "infer"]
+    assert timeline.batch_size == 1
+    queued, _, ran = timeline.stages
+    spent_s = ran.ended_s - queued.ended_s
+    assert lane.in_flight.core_item.value == pytest.approx(spent_s)
     assert engine.batches == [1]
 
 
@@ -96,7 +97,7 @@ async def test_image_is_answered_before_the_next_is_begun(
         return make_prepared(1)
 
     engine.run = noted  # type: ignore[method-assign]
-    await asyncio.gather(*(lane.read(decode, soon()) for _ in range(3)))
+    await asyncio.gather(*(lane.read(decode, soon(), ImageTimeline()) for _ in range(3)))
     assert events == ["decode", "run"] * 3
 
 
@@ -110,12 +111,12 @@ async def test_failing_engine_says_nothing_of_itself(
         caplog.at_level(logging.ERROR),
         pytest.raises(InferenceFailedError) as caught,
     ):
-        await lane.read(lambda: make_prepared(1), soon())
+        await lane.read(lambda: make_prepared(1), soon(), ImageTimeline())
     assert "secret" not in str(caught.value)
     assert caught.value.__cause__ is None
     assert [record.getMessage() for record in caplog.records] == ["run failed"]
     engine.fails = False
-    verify_own_answer(await lane.read(lambda: make_prepared(2), soon()), 2)
+    verify_own_answer(await lane.read(lambda: make_prepared(2), soon(), ImageTimeline()), 2)
 
 
 async def test_bad_and_not_finite_images_fail_alone(engine: FakeEngine, pool: CorePool) -> None:
@@ -128,10 +129,10 @@ async def test_bad_and_not_finite_images_fail_alone(engine: FakeEngine, pool: Co
 
     decoding = [lambda: make_prepared(1), lambda: make_prepared(POISONED), cut]
     outcomes = await asyncio.gather(
-        *(lane.read(one, soon()) for one in [*decoding, lambda: make_prepared(2)]),
+        *(lane.read(one, soon(), ImageTimeline()) for one in [*decoding, lambda: make_prepared(2)]),
         return_exceptions=True,
     )
-    kinds = [Passage, InferenceFailedError, UnreadableImageError, Passage]
+    kinds = [ReadImage, InferenceFailedError, UnreadableImageError, ReadImage]
     assert [type(outcome) for outcome in outcomes] == kinds
     assert len(engine.batches) == 3
 
@@ -139,13 +140,13 @@ async def test_bad_and_not_finite_images_fail_alone(engine: FakeEngine, pool: Co
 async def test_client_gone_during_decoding_is_not_run(engine: FakeEngine, pool: CorePool) -> None:
     """Decoding cannot be stopped, but no run follows it."""
     lane, decoding = make_core_lane(engine, pool), Decoding(1)
-    reading = asyncio.create_task(lane.read(decoding, soon()))
+    reading = asyncio.create_task(lane.read(decoding, soon(), ImageTimeline()))
     await until(decoding.began.is_set)
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
     decoding.gate.set()
-    await lane.read(lambda: make_prepared(2), soon())
+    await lane.read(lambda: make_prepared(2), soon(), ImageTimeline())
     assert engine.batches == [1]
 
 
@@ -154,10 +155,10 @@ async def test_deadline_during_decoding_is_not_run(engine: FakeEngine, pool: Cor
     lane, decoding = make_core_lane(engine, pool), Decoding(1)
     async with asyncio.timeout(10):
         with pytest.raises(DeadlineExceededError):
-            await lane.read(decoding, Deadline.after_ms(30))
+            await lane.read(decoding, Deadline.after_ms(30), ImageTimeline())
     assert decoding.began.is_set()
     decoding.gate.set()
-    await lane.read(lambda: make_prepared(2), soon())
+    await lane.read(lambda: make_prepared(2), soon(), ImageTimeline())
     assert engine.batches == [1]
 
 
@@ -166,17 +167,16 @@ async def test_request_holds_its_places_until_it_is_done(
 ) -> None:
     """All its images count from the beginning; cancelled, none does."""
     lane, decoding = make_core_lane(engine, pool), Decoding(1)
-    images = [("a", decoding), ("b", lambda: make_prepared(2))]
-    stopwatch = Stopwatch()
-    reading = asyncio.create_task(read_images(images, served_by(lane), soon(), stopwatch))
+    images = [decoding, lambda: make_prepared(2)]
+    reading = asyncio.create_task(read_all(lane, images, soon(), Timeline().add_images(2)))
     await until(decoding.began.is_set)
-    assert lane.load.under_way == 2
+    assert lane.in_flight.images == 2
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
-    assert lane.load.under_way == 0
+    assert lane.in_flight.images == 0
     decoding.gate.set()
-    await lane.read(lambda: make_prepared(3), soon())
+    await lane.read(lambda: make_prepared(3), soon(), ImageTimeline())
     assert engine.batches == [1]
 
 
@@ -185,16 +185,15 @@ async def test_stages_told_are_those_of_the_longest_image(
 ) -> None:
     """Decoding on its thread, and the wait of the image that waited longest."""
     lane, slow = make_core_lane(engine, pool), Decoding(1)
-    stopwatch = Stopwatch()
-    images = [("a", slow), ("b", lambda: make_prepared(2))]
-    reading = asyncio.create_task(read_images(images, served_by(lane), soon(), stopwatch))
+    now_s = [0.0]
+    timeline = Timeline(clock=lambda: now_s[0])
+    images = [slow, lambda: make_prepared(2)]
+    reading = asyncio.create_task(read_all(lane, images, soon(), timeline.add_images(2)))
     await until(slow.began.is_set)
-    await asyncio.sleep(0.05)
+    now_s[0] = 0.25
     slow.gate.set()
     await reading
-    assert stopwatch.stages_ms["decode"] >= 50
-    assert stopwatch.stages_ms["queue"] >= 50
-    assert stopwatch.stages_ms["infer"] < 50
+    assert timeline.spent_s() == {"queue": 0.25, "decode": 0.25, "infer": 0.0}
 
 
 async def test_device_gets_batches_of_what_was_decoded_meanwhile(
@@ -205,21 +204,23 @@ async def test_device_gets_batches_of_what_was_decoded_meanwhile(
         EngineRunner(engine, bucket_sizes(4)), max_batch=4, batch_window_s=0.0, queue_capacity=8
     )
     batcher.start()
-    lane = DeviceLane("model", pool, batcher, Load(12))
+    lane = DeviceLane("model", pool, batcher, InFlight(12))
     engine.gate.clear()
 
-    def reading(number: int) -> asyncio.Task[Passage]:
-        return asyncio.create_task(lane.read(lambda: make_prepared(number), soon()))
+    def reading(number: int) -> asyncio.Task[ReadImage]:
+        return asyncio.create_task(
+            lane.read(lambda: make_prepared(number), soon(), ImageTimeline())
+        )
 
     readings = [reading(1)]
     await until(lambda: engine.entered.acquire(blocking=False))
     readings += [reading(number) for number in (300, 40, 500)]
     await until(lambda: batcher.depth == 3)
     engine.gate.set()
-    for passage, number in zip(await asyncio.gather(*readings), (1, 300, 40, 500), strict=True):
-        verify_own_answer(passage, number)
+    for read, number in zip(await asyncio.gather(*readings), (1, 300, 40, 500), strict=True):
+        verify_own_answer(read, number)
     assert engine.batches == [1, 4]
-    assert lane.load.device_item.value > 0
+    assert lane.in_flight.device_item.value > 0
     await lane.stop()
 
 
@@ -234,11 +235,11 @@ async def test_image_of_a_gone_client_leaves_the_core(engine: FakeEngine, bundle
         await until(lambda: engine.entered.acquire(blocking=False))
         gone = asyncio.create_task(service.client.post("/v1/predict", content=make_png()))
         await until(lambda: pool.waiting == 1)
-        assert load.under_way == 2
+        assert load.images == 2
         gone.cancel()
-        await until(lambda: load.under_way == 1)
+        await until(lambda: load.images == 1)
         engine.gate.set()
         assert (await first).status_code == 200
         assert (await service.client.post("/v1/predict", content=make_png())).status_code == 200
-        assert load.under_way == 0
+        assert load.images == 0
     assert engine.batches == [1, 1]

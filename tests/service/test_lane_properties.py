@@ -16,12 +16,11 @@ from service.deadline import Deadline
 from service.engines.protocol import EngineOutput
 from service.errors import DeadlineExceededError, InferenceFailedError, QueueFullError
 from service.images.preparation import PreparedImage
-from service.models.models import ServedModel
-from service.models.predictor import ImageFailure, Reading, read_images
 from service.scheduling.core_pool import CorePool
-from service.telemetry.stopwatch import Stopwatch
+from service.scheduling.lane import ReadImage, read_all
+from service.telemetry.timeline import Timeline
 from tests.service.harness import until
-from tests.service.lane_work import make_core_lane, make_prepared, number_of, served_by
+from tests.service.lane_work import make_core_lane, make_prepared, number_of
 
 CAPACITY = 6
 UNREADABLE, FAILING, NOT_FINITE = 5, 7, 11  # images of these numbers, modulo, fail alone
@@ -40,15 +39,13 @@ class Theatre:
     def __init__(self, cores: int) -> None:
         self.cores, self.now_s = cores, 0.0
         self.pool = CorePool(cores)
-        self.models: dict[str, ServedModel] = {
-            name: served_by(make_core_lane(self, self.pool, name, CAPACITY)) for name in "ab"
-        }
+        self.lanes = {name: make_core_lane(self, self.pool, name, CAPACITY) for name in "ab"}
         self.allowed, self.let = threading.Semaphore(0), 0
         self.lock = threading.Lock()
         self.begun: list[int] = []
         self.decoded: list[int] = []
         self.ran: list[int] = []
-        self.numbers: dict[asyncio.Task[list[Reading | ImageFailure]], list[int]] = {}
+        self.numbers: dict[asyncio.Task[list[ReadImage | Exception]], list[int]] = {}
         self.flow_of: dict[int, str] = {}
         self.hurried: set[int] = set()
         self.unwanted: set[int] = set()  # are not to begin
@@ -79,12 +76,13 @@ class Theatre:
 
     async def read(self, model: str, count: int, life_s: float) -> None:
         """Send a request, which is refused if and only if there is no room."""
-        under_way = self.models[model].lane.load.under_way
+        under_way = self.lanes[model].in_flight.images
         first = len(self.flow_of) + 1
         numbers = list(range(first, first + count))
-        images = [(str(number), partial(self.prepare, number)) for number in numbers]
+        images = [partial(self.prepare, number) for number in numbers]
         deadline = Deadline(self.now_s + life_s, lambda: self.now_s)
-        task = asyncio.create_task(read_images(images, self.models[model], deadline, Stopwatch()))
+        timelines = Timeline().add_images(count)
+        task = asyncio.create_task(read_all(self.lanes[model], images, deadline, timelines))
         self.numbers[task] = numbers
         self.flow_of |= dict.fromkeys(numbers, model)
         await asyncio.sleep(0)
@@ -141,21 +139,20 @@ class Theatre:
         return self.let <= len(self.decoded) or len(self.begun) == len(self.decoded)
 
 
-def verify_outcome(theatre: Theatre, number: int, outcome: Reading | ImageFailure) -> None:
+def verify_outcome(theatre: Theatre, number: int, outcome: ReadImage | Exception) -> None:
     """See that an image got its own answer, or the failure that is its own."""
-    assert outcome.id == str(number)
-    if isinstance(outcome, Reading):
+    if isinstance(outcome, ReadImage):
         assert number_of(outcome.image) == number
         assert outcome.row.logits.tolist() == [2 * number], "an answer was swapped"
         assert all(number % failing for failing in (UNREADABLE, FAILING, NOT_FINITE))
-    elif isinstance(outcome.error, UnreadableImageError):
-        assert str(outcome.error) == f"{number} is cut."
+    elif isinstance(outcome, UnreadableImageError):
+        assert str(outcome) == f"{number} is cut."
         assert number % UNREADABLE == 0
-    elif isinstance(outcome.error, InferenceFailedError):
+    elif isinstance(outcome, InferenceFailedError):
         assert number in theatre.ran
         assert not number % FAILING or not number % NOT_FINITE
     else:
-        assert isinstance(outcome.error, DeadlineExceededError)
+        assert isinstance(outcome, DeadlineExceededError)
         assert number not in theatre.ran
         assert number in theatre.unwanted | theatre.pointless
 
@@ -181,7 +178,7 @@ async def play(script: list[tuple[str, int]], cores: int) -> None:
         await until(lambda: len(theatre.begun) == len(theatre.decoded))
     theatre.pool.submit(lambda: None).result(timeout=10)
     theatre.pool.close()
-    assert all(model.lane.load.under_way == 0 for model in theatre.models.values())
+    assert all(lane.in_flight.images == 0 for lane in theatre.lanes.values())
     assert len(theatre.begun) == len(set(theatre.begun)), "something was decoded twice"
     assert len(theatre.ran) == len(set(theatre.ran)), "something was run twice"
     assert not theatre.unwanted & set(theatre.begun), "decoded though nobody waited"

@@ -15,10 +15,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.gateway.errors import UnknownJobError
-from service.gateway.http.middleware import GatewayMiddleware
+from service.gateway.http.application import gateway_rules
 from service.gateway.http.problems import answer_error
 from service.telemetry.gateway import GatewayMetrics
 from service.telemetry.log_fields import LOG_FIELDS, log_fields_table
+from service.web.requests import RequestMiddleware, context_of
 from tests.conftest import REPOSITORY
 from tests.service.fake_engine import FakeEngine
 from tests.service.harness import Running
@@ -129,7 +130,7 @@ async def test_gateway_writes_the_same_kind_of_line(log: io.StringIO) -> None:
         return Response()
 
     async def missing(request: Request) -> Response:
-        return answer_error(UnknownJobError("No such job."), request.headers["x-request-id"])
+        return answer_error(UnknownJobError("No such job."), context_of(request))
 
     async def broken(request: Request) -> Response:
         raise RuntimeError("Jane")
@@ -143,7 +144,7 @@ async def test_gateway_writes_the_same_kind_of_line(log: io.StringIO) -> None:
         ]
     )
     inner.router.redirect_slashes = False
-    app = GatewayMiddleware(inner.router, metrics)
+    app = RequestMiddleware(inner.router, gateway_rules(metrics))
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://test", headers={"X-Request-ID": "abc"}
     ) as client:

@@ -104,7 +104,7 @@ async def test_refusals_are_counted(service: Running, engine: FakeEngine) -> Non
         asyncio.create_task(service.client.post("/v1/predict", content=make_png()))
         for _ in range(12)
     ]
-    await until(lambda: load.under_way == load.capacity)
+    await until(lambda: load.images == load.capacity)
     assert (await scrape(service))["cxr_queue_depth", "resnet18", "predict"] == load.capacity
     refused = await service.client.post("/v1/predict", content=make_png())
     engine.gate.set()
@@ -251,6 +251,6 @@ async def test_memory_of_the_device_is_told(failing: str) -> None:
 async def test_applications_count_for_themselves() -> None:
     """Many in one process, as in these tests, share nothing."""
     one, other = Metrics(), Metrics()
-    one.image_answered("resnet18", "positive")
-    assert b'cxr_images_total{decision="positive"' in one.render()
-    assert b"cxr_images_total{" not in other.render()
+    one.shadow_dropped("resnet18", "2.0.0", "busy")
+    assert b"cxr_shadow_dropped_total{" in one.render()
+    assert b"cxr_shadow_dropped_total{" not in other.render()

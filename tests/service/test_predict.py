@@ -257,7 +257,7 @@ async def test_disconnected_client_is_not_run(service: Running, engine: FakeEngi
     engine.gate.set()
     assert (await first).status_code == 200
     assert engine.batches == [1]
-    assert load.under_way == 0
+    assert load.images == 0
     assert service.runtime.lifecycle.active_requests == 0
 
 

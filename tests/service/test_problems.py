@@ -13,11 +13,14 @@ from typing import Any
 import httpx
 import pytest
 
+from service.deadline import Deadline
 from service.gateway.http.problems import GATEWAY_PROBLEM_TYPES, answer_error
 from service.gateway.settings import GatewaySettings
 from service.images import preparation
 from service.settings import Settings
+from service.telemetry.timeline import Timeline
 from service.web.problems import ALL_PROBLEM_TYPES, MEDIA_TYPE, PROBLEM_TYPES, problem_type_of
+from service.web.requests import RequestContext
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import POISON, FakeEngine
 from tests.service.harness import Running, load_of, running, until
@@ -191,9 +194,9 @@ async def test_full_queue_refuses_the_whole_request(service: Running, engine: Fa
     first = asyncio.create_task(client.post(PREDICT, content=make_png()))
     await until(lambda: engine.entered.acquire(blocking=False))
     waiting = asyncio.create_task(client.post(PREDICT, files=[("files", make_png())] * 6))
-    await until(lambda: load.under_way == 7)
+    await until(lambda: load.images == 7)
     refused = await client.post(PREDICT, files=[("files", make_png())] * 6)
-    assert load.under_way == 7
+    assert load.images == 7
     verify_problem(refused, 429, "queue-full")
     assert int(refused.headers["retry-after"]) >= 1
     engine.gate.set()
@@ -361,6 +364,8 @@ async def test_memory_that_ends_is_told_as_load(
 
 def test_gateway_tells_it_alike() -> None:
     """The table is the service's."""
-    response = answer_error(MemoryError("secret"), "id")
+    response = answer_error(
+        MemoryError("secret"), RequestContext(Timeline("id"), Deadline.after_ms(1))
+    )
     assert (response.status_code, response.headers["retry-after"]) == (429, "1")
     assert b"not enough memory" in response.body

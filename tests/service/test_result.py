@@ -16,9 +16,9 @@ from cxr.verdict.decision import OperatingPoint
 from service.engines.protocol import OutputRow
 from service.images.preparation import prepare_image
 from service.models.loading import LoadedModel
-from service.models.result import build_result
+from service.models.predictor import build_result
 from tests.service.fake_engine import FakeEngine
-from tests.service.make_bundle import MAX_PIXELS, MIN_SIDE_PX, SIZE_PX, make_gate
+from tests.service.make_bundle import MAX_PIXELS, MIN_SIDE_PX, SIZE_PX
 from tests.service.make_images import make_jpeg, make_png
 
 SPEC = Preprocessing(size_px=SIZE_PX, min_side_px=MIN_SIDE_PX)
@@ -31,7 +31,7 @@ def model(bundles: Path) -> LoadedModel:
     content["task"]["classes"] = ["NORMAL", "PNEUMONIA", "OTHER"]
     content["referral"]["least_probability"] = {"NORMAL": 0.3, "PNEUMONIA": 0.45, "OTHER": 0.3}
     bundle = Bundle(bundles / "cnn", Manifest.model_validate(content), "0" * 64)
-    return LoadedModel(bundle, FakeEngine(), make_gate())
+    return LoadedModel(bundle, FakeEngine(), bundle.rules())
 
 
 @pytest.mark.parametrize(

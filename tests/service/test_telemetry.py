@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from service.telemetry.logs import LOG, configure_logging, log_event
-from service.telemetry.stopwatch import Stopwatch
+from service.telemetry.timeline import Timeline
 from tests.service.fake_engine import FakeEngine
 from tests.service.harness import Running
 from tests.service.make_images import make_dicom, make_png
@@ -101,14 +101,15 @@ def test_exceptions_are_told_by_place_not_by_text(log: io.StringIO) -> None:
     assert "Jane" not in log.getvalue()
 
 
-def test_stopwatch_adds_up_stages() -> None:
+def test_timeline_adds_up_stages() -> None:
     """Stages not reached are zero, repeated ones are added, the total goes on."""
     now_s = [0.0]
-    watch = Stopwatch(lambda: now_s[0])
+    timeline = Timeline(clock=lambda: now_s[0])
     for _ in range(2):
-        with watch.stage("decode"):
+        with timeline.stage("decode"):
             now_s[0] += 0.25
-    assert watch.as_ms() == {"decode": 500.0, "queue": 0.0, "inference": 0.0, "total": 500.0}
-    assert watch.server_timing() == (
-        "recv;dur=0.0, decode;dur=500.0, queue;dur=0.0, infer;dur=0.0, total;dur=500.0"
-    )
+    timings_ms = {"decode": 500.0, "queue": 0.0, "inference": 0.0, "total": 500.0}
+    assert timeline.answer_timings_ms() == timings_ms
+    assert timeline.timings_ms() == {
+        "recv": 0.0, "decode": 500.0, "queue": 0.0, "infer": 0.0, "total": 500.0
+    }  # fmt: skip

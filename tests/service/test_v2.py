@@ -440,11 +440,11 @@ async def test_full_queue(service: Running, engine: FakeEngine) -> None:
     await until(lambda: engine.entered.acquire(blocking=False))
     waiting = make_request(*[make_png()] * 6)
     second = asyncio.create_task(service.client.post(INFER, json=waiting))
-    await until(lambda: load.under_way == 7)
+    await until(lambda: load.images == 7)
     refused = await service.client.post(INFER, json=make_request(*[make_png()] * 6))
     verify_error(refused, 429, "Queue full")
     assert int(refused.headers["retry-after"]) >= 1
-    assert load.under_way == 7
+    assert load.images == 7
     engine.gate.set()
     assert [(await one).status_code for one in (first, second)] == [200, 200]
 
@@ -457,8 +457,8 @@ async def test_full_queue_refuses_before_the_body_is_read(service: Running) -> N
         yield b""
 
     load = load_of(service)
-    with load.hold(load.capacity):
-        verify_error(await service.client.post(INFER, content=never()), 429)
+    load.images = load.capacity
+    verify_error(await service.client.post(INFER, content=never()), 429)
 
 
 @pytest.mark.parametrize(
@@ -478,7 +478,7 @@ async def test_one_bad_image_fails_the_request(
     response = await service.client.post(INFER, json=make_request(*images))
     verify_error(response, status, says)
     assert response.json().keys() == {"error"}
-    assert load_of(service).under_way == 0
+    assert load_of(service).images == 0
 
 
 async def test_not_finite_answer_fails_the_request(service: Running, engine: FakeEngine) -> None:
@@ -568,7 +568,7 @@ async def test_disconnected_client_is_not_run(service: Running, engine: FakeEngi
     engine.gate.set()
     assert (await first).status_code == 200
     assert engine.batches == [1]
-    assert load_of(service).under_way == 0
+    assert load_of(service).images == 0
 
 
 async def test_log_line(service: Running, caplog: pytest.LogCaptureFixture) -> None:

@@ -141,7 +141,7 @@ async def test_requests_finish_on_the_version_they_began_on(tmp_path: Path) -> N
     async with running(settings, workshop.build) as service:
         held.gate.clear()
         begun = asyncio.create_task(answer_of(service))
-        await until(lambda: load_of(service).under_way == 1)
+        await until(lambda: load_of(service).images == 1)
         make_shelf(tmp_path, "2.0.0")
         await change(service, "load", "2.0.0")
         assert await answer_of(service) == ("2.0.0", pytest.approx(probability_in("2.0.0")))
@@ -165,7 +165,7 @@ async def test_unload_waits_for_requests(tmp_path: Path) -> None:
         await change(service, "load", "1.0.0", activate=False)
         held.gate.clear()
         begun = asyncio.create_task(answer_of(service, "resnet18@1.0.0"))
-        await until(lambda: load_of(service, "resnet18@1.0.0").under_way == 1)
+        await until(lambda: load_of(service, "resnet18@1.0.0").images == 1)
         unloading = asyncio.create_task(change(service, "unload", "1.0.0"))
         await asyncio.sleep(0.05)
         assert not unloading.done()

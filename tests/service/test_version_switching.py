@@ -229,7 +229,7 @@ async def test_explanation_is_of_the_version_that_read(tmp_path: Path) -> None:
     async with running(settings, build, build_explainer) as service:
         held.gate.clear()
         begun = asyncio.create_task(service.client.post("/v1/explain", content=IMAGE))
-        await until(lambda: load_of(service).under_way == 1)
+        await until(lambda: load_of(service).images == 1)
         make_shelf(tmp_path, "2.0.0")
         await change(service, "load", "2.0.0")
         held.gate.set()

@@ -69,7 +69,7 @@ class TableMachine(RuleBasedStateMachine):
 
     def change(self, method: str, key: str, *more: str) -> None:
         """Do something, or be refused without a trace."""
-        version = self.table.get(key)
+        version = self.table.by_key.get(key)
         if version is None:
             return
         before = self.describe()
@@ -113,7 +113,7 @@ class TableMachine(RuleBasedStateMachine):
     @rule(key=st.none() | KEYS)
     def begin_request(self, key: str | None) -> None:
         """A request takes what is named, or what is active."""
-        version = self.table.active if key is None else self.table.get(key)
+        version = self.table.active if key is None else self.table.by_key.get(key)
         if version is not None and version.is_loaded:
             stack = ExitStack()
             self.requests.append((version, stack.enter_context(version.used()), stack))
@@ -148,7 +148,7 @@ class TableMachine(RuleBasedStateMachine):
     def the_way_back_exists(self) -> None:
         """Every former version is known, once."""
         assert len(set(self.table.former)) == len(self.table.former)
-        assert all(self.table.get(key) is not None for key in self.table.former)
+        assert all(self.table.by_key.get(key) is not None for key in self.table.former)
 
 
 TestTable = TableMachine.TestCase

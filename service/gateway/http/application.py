@@ -22,10 +22,10 @@ from service.answers import Problem
 from service.errors import ClientDisconnectedError
 from service.gateway.gateway import Gateway
 from service.gateway.http import health, jobs, stow, studies
-from service.gateway.http.middleware import SCOPE_KEY, GatewayMiddleware, request_id_of
-from service.gateway.http.problems import answer_error, gateway_responses
+from service.gateway.http.problems import answer_error, gateway_responses, gateway_slug_of
 from service.gateway.http.threads import STORING, Outlook, Pulls, Threads
-from service.telemetry.request_log import note
+from service.telemetry.gateway import GatewayMetrics
+from service.telemetry.timeline import RECV
 from service.web.access import AccessMiddleware
 from service.web.documented import DocumentedApplication
 from service.web.problems import (
@@ -36,6 +36,7 @@ from service.web.problems import (
     build_problem,
     problem_response,
 )
+from service.web.requests import RequestMiddleware, RequestRules, context_of
 from service.web.security_headers import SecurityHeadersMiddleware
 
 TITLE = "Chest radiograph gateway"
@@ -96,21 +97,32 @@ def build_gateway_app(
         refuse=_refuse,
         request_id_of=_request_id,
     )
-    app.add_middleware(GatewayMiddleware, metrics=gateway.metrics)
+    app.add_middleware(RequestMiddleware, rules=gateway_rules(gateway.metrics))
     app.add_middleware(SecurityHeadersMiddleware)
     return app
 
 
+def gateway_rules(metrics: GatewayMetrics) -> RequestRules:
+    """Return what every request to a gateway is handled by."""
+    return RequestRules(
+        metrics,
+        _refuse,
+        gateway_slug_of,
+        quiet_paths=("/health", "/health/live", "/health/ready", "/metrics"),
+        stages=(RECV,),
+    )
+
+
 def _request_id(scope: Scope) -> str:
-    return str(scope[SCOPE_KEY])
+    return context_of(scope).request_id
 
 
-def _refuse(scope: Scope, error: CxrError) -> Response:
-    return answer_error(error, _request_id(scope))
+def _refuse(scope: Scope, error: Exception) -> Response:
+    return answer_error(error, context_of(scope))
 
 
 async def _on_domain_error(request: Request, error: Exception) -> Response:
-    return answer_error(error, request_id_of(request))
+    return answer_error(error, context_of(request))
 
 
 async def _on_disconnect(request: Request, error: Exception) -> Response:
@@ -121,8 +133,8 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
     first = cast("RequestValidationError", error).errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     detail = f"The request is not valid at {where}: {first['msg']}."
-    note(problem=INVALID_REQUEST.slug)
-    return problem_response(build_problem(INVALID_REQUEST, detail, request_id_of(request)))
+    context_of(request).timeline.fail(INVALID_REQUEST.slug)
+    return problem_response(build_problem(INVALID_REQUEST, detail, context_of(request).request_id))
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
@@ -130,7 +142,7 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     kind, detail = _BY_STATUS.get(
         given.status_code, (INVALID_REQUEST, "The request cannot be served.")
     )
-    note(problem=kind.slug)
+    context_of(request).timeline.fail(kind.slug)
     return problem_response(
-        build_problem(kind, detail, request_id_of(request)), dict(given.headers or {})
+        build_problem(kind, detail, context_of(request).request_id), dict(given.headers or {})
     )

@@ -8,7 +8,6 @@ from typing import Any
 from starlette.responses import Response
 
 from service.gateway import errors
-from service.telemetry.request_log import note
 from service.web.documented import problem_responses
 from service.web.problems import (
     ALL_PROBLEM_TYPES,
@@ -19,6 +18,7 @@ from service.web.problems import (
     problem_response,
     problem_type_of,
 )
+from service.web.requests import RequestContext
 
 GATEWAY_PROBLEM_TYPES: Mapping[type[Exception], ProblemType] = {
     errors.InsufficientStorageError: ProblemType(
@@ -37,10 +37,15 @@ def gateway_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return problem_responses(*statuses, kinds=kinds)
 
 
-def answer_error(error: Exception, request_id: str) -> Response:
-    """Give the response to a request that failed."""
-    ours = GATEWAY_PROBLEM_TYPES.get(type(error))
-    note(problem=(ours or problem_type_of(error)).slug)
+def gateway_slug_of(error: Exception) -> str:
+    """Return the slug of the problem of an error."""
+    return (GATEWAY_PROBLEM_TYPES.get(type(error)) or problem_type_of(error)).slug
+
+
+def answer_error(error: Exception, context: RequestContext) -> Response:
+    """Return the response to a request that failed."""
+    ours, request_id = GATEWAY_PROBLEM_TYPES.get(type(error)), context.request_id
+    context.timeline.fail(gateway_slug_of(error), error)
     if ours is not None:
         problem = build_problem(ours, str(error), request_id)
     else:

@@ -22,7 +22,7 @@ from service.gateway.http.threads import Threads
 from service.gateway.receive.multipart import ReceivedParts
 from service.gateway.store.database import DatabaseError
 from service.gateway.store.spool import RETRY_FULL_S, Staged
-from service.telemetry.request_log import note
+from service.telemetry.timeline import note
 from service.web.body import receive_body
 from service.web.body_rate import BodyRate
 from service.web.schemas import schema_of

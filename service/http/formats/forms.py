@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from functools import partial
-from typing import cast
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -23,12 +22,13 @@ from service.errors import (
     NotAcceptableError,
     SomeImagesFailedError,
 )
-from service.http.context import context_of, runtime_of
+from service.http.context import runtime_of
 from service.models.models import ServedModel
-from service.models.predictor import EncodedImage, ImageFailure
+from service.models.predictor import EncodedImage, ImageFailure, Outcome, Prediction
 from service.scheduling.core_pool import CorePool
 from service.settings import Settings
 from service.web.problems import SERVER_FAULT, error_response, problem_type_of
+from service.web.requests import context_of
 
 JSON = "application/json"
 DICOM = "application/dicom"
@@ -145,20 +145,20 @@ def offers_dicom(settings: Settings, *, reports: bool) -> bool:
 
 async def respond_in_form(
     request: Request,
-    results: Sequence[ImageResult | ImageFailure],
+    outcomes: Sequence[Outcome],
     sources: Sources,
     served: ServedModel,
 ) -> Response:
     """Answer with objects or resources, one for each image; with a problem if one failed."""
     context = context_of(request)
-    if (problem := _problem_in(results)) is not None:
-        context.outcome = problem_type_of(problem).slug
+    if (problem := _problem_in(outcomes)) is not None:
+        context.timeline.fail(problem_type_of(problem).slug, of_image=True)
         return error_response(problem, context.request_id)
-    answered = cast("Sequence[ImageResult]", results)
-    pairs = [(sources.header_of(result), result) for result in answered]
-    model = served.reference()
+    results = [one.result for one in outcomes if isinstance(one, Prediction)]
+    pairs = [(sources.header_of(result), result) for result in results]
+    model = served.reference
     run = partial(runtime_of(request).pool.run, deadline=context.deadline)
-    with context.stopwatch.stage("report"):
+    with context.timeline.stage("report"):
         if sources.form == FHIR:
             resource = await run(partial(build_fhir, pairs, model))
             body = json.dumps(resource, ensure_ascii=False, allow_nan=False).encode()
@@ -170,7 +170,7 @@ async def respond_in_form(
     return respond_with_objects([(report, REPORT_SYNTAX) for report in reports], sources.form)
 
 
-def _problem_in(results: Sequence[ImageResult | ImageFailure]) -> Exception | None:
+def _problem_in(results: Sequence[Outcome]) -> Exception | None:
     """Choose what a request is answered with of which an image failed.
 
     What may be tried again comes first: clients go by the status.

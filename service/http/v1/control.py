@@ -11,7 +11,7 @@ from starlette.requests import Request
 from cxr.section import first_complaint
 from service.answers import ModelVersionsAnswer
 from service.errors import InvalidRequestError, ModelControlDisabledError
-from service.http.context import context_of, runtime_of
+from service.http.context import runtime_of
 from service.http.json_body import BYTE_ORDER_MARK
 from service.http.v1.catalogue import describe_versions
 from service.models.runtime import Runtime
@@ -19,6 +19,7 @@ from service.web.body import BodyBudget, read_chunks
 from service.web.body_rate import BodyRate
 from service.web.documented import problem_responses
 from service.web.query import verify_query
+from service.web.requests import context_of
 from service.web.schemas import schema_of
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
@@ -66,7 +67,7 @@ async def load_model(request: Request, name: str) -> ModelVersionsAnswer:
     """
     runtime, wanted = _begin(request), await _read(request, LoadChoice)
     with runtime.lifecycle.accepted_request():
-        context_of(request).log_fields.update(model=name, model_version=wanted.version)
+        context_of(request).timeline.fields.update(model=name, model_version=wanted.version)
         await runtime.control.load(name, wanted.version, activate=wanted.activate is not False)
         return _answer(runtime, name)
 
@@ -84,7 +85,7 @@ async def unload_model(request: Request, name: str) -> ModelVersionsAnswer:
     """
     runtime, wanted = _begin(request), await _read(request, VersionChoice)
     with runtime.lifecycle.accepted_request():
-        context_of(request).log_fields.update(model=name, model_version=wanted.version)
+        context_of(request).timeline.fields.update(model=name, model_version=wanted.version)
         await runtime.control.unload(name, wanted.version)
         return _answer(runtime, name)
 
@@ -103,7 +104,7 @@ async def roll_back_model(request: Request, name: str) -> ModelVersionsAnswer:
     """
     runtime, wanted = _begin(request), await _read(request, VersionChoice)
     with runtime.lifecycle.accepted_request():
-        context_of(request).log_fields.update(model=name, model_version=wanted.version)
+        context_of(request).timeline.fields.update(model=name, model_version=wanted.version)
         await runtime.control.roll_back(name, wanted.version)
         return _answer(runtime, name)
 

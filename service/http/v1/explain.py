@@ -15,14 +15,12 @@ from starlette.responses import Response
 
 from cxr.explain.methods import Method, current_name
 from cxr.explain.overlay import DEFAULT_ALPHA, WITHHELD, Caption, heatmap_warnings
-from cxr.verdict.decision import OperatingPoint
 from service.answers import ExplainAnswer, ExplainedResult, ExplainTimingsMs, ImageResult
 from service.dicom.results import CAPTURE_SYNTAX, REPORT_SYNTAX, build_capture, build_report
 from service.dicom.source import SourceHeader
 from service.errors import InvalidRequestError
 from service.explain.explaining import Explaining
 from service.explain.pictures import PictureOrder, Renderer
-from service.http.context import RequestContext, context_of, runtime_of
 from service.http.formats.accept import choose_media_type
 from service.http.formats.forms import (
     DICOM,
@@ -33,16 +31,15 @@ from service.http.formats.forms import (
     choose_sources,
     respond_with_objects,
 )
-from service.http.metrics import record_result
 from service.http.openapi import EXPLAIN_BODY, EXPLAIN_CONTENT
-from service.http.receive import read_request
+from service.http.receive import accepted, read_request
 from service.http.v1.predict import ModelQuery, PointQuery, respond
-from service.models.explanation import explain_reading
 from service.models.models import ServedModel
-from service.models.predictor import ImageFailure, Reading, result_of
+from service.models.predictor import ImageFailure, Prediction, PredictionRequest
 from service.web.connection import while_connected
 from service.web.documented import problem_responses
 from service.web.query import verify_query
+from service.web.requests import RequestContext, context_of
 
 router = APIRouter(prefix="/v1", tags=["inference"])
 
@@ -80,9 +77,8 @@ class Wish:
     """What one request asks for.
 
     Attributes:
-        served: The model.
+        request: The accepted request.
         explaining: What explains its answers.
-        point: The operating point in force.
         target: The class to explain; None for the most probable one of the finding.
         method: How.
         method_asked: The same by the name the request has for it, which may be a former one.
@@ -91,9 +87,8 @@ class Wish:
         sources: For an answer in DICOM, gets the image's header.
     """
 
-    served: ServedModel
+    request: PredictionRequest
     explaining: Explaining
-    point: OperatingPoint
     target: str | None
     method: Method
     method_asked: str
@@ -127,13 +122,12 @@ async def explain(
     network looked at, not where a disease is. Research use only, not a medical device.
     """
     verify_query(request, "model", "operating_point", "target", "method", "alpha")
-    runtime, context = runtime_of(request), context_of(request)
-    with runtime.lifecycle.accepted_request(), runtime.models.using(model) as served:
+    with accepted(request, model, operating_point) as prediction:
+        served = prediction.served
         form = choose_media_type(request, (JSON, PNG, DICOM, MULTIPART_DICOM))
         wish = Wish(
-            served,
+            prediction,
             served.verify_explains(),
-            served.operating_point(operating_point),
             _known_class(served, target),
             method,
             _restore_plus(request.query_params.get("method", method)),
@@ -141,14 +135,15 @@ async def explain(
             form,
             _sources_of(request, form, served),
         )
-        context.log_fields.update(served.log_fields(), explained_by=method)
+        prediction.timeline.fields["explained_by"] = method
         renderer = cast("Renderer", request.app.state.renderer)
         wish.explaining.batcher.verify_room(1)  # refused at the door, before the body is read
         renderer.verify_room()
-        [outcome] = await read_request(request, served, to_explain=True, sources=wish.sources)
-        result = result_of(outcome, served, wish.point)
-        runtime.shadowing.offer(served, outcome, result)
-        return await while_connected(request, _answer(outcome, result, wish, renderer, context))
+        [outcome] = await read_request(request, prediction, to_explain=True, sources=wish.sources)
+        context = context_of(request)
+        if isinstance(outcome, ImageFailure):
+            return respond([outcome], served, context)
+        return await while_connected(request, _answer(outcome, wish, renderer, context))
 
 
 def _sources_of(request: Request, form: str, served: ServedModel) -> Sources | None:
@@ -170,28 +165,17 @@ def _known_class(served: ServedModel, target: str | None) -> str | None:
 
 
 async def _answer(
-    outcome: Reading | ImageFailure,
-    result: ImageResult | ImageFailure,
-    wish: Wish,
-    renderer: Renderer,
-    context: RequestContext,
+    prediction: Prediction, wish: Wish, renderer: Renderer, context: RequestContext
 ) -> Response:
-    served = wish.served
-    if isinstance(outcome, ImageFailure) or isinstance(result, ImageFailure):
-        return respond([result], served, context)
-    with context.stopwatch.stage("explain"):
+    served, result = wish.request.served, prediction.result
+    with context.timeline.stage("explain"):
         task = served.manifest.task.as_task()
         likely = max(task.positive_classes, key=result.probabilities.__getitem__)
         target = wish.target or likely
-        explanation = await explain_reading(
-            outcome,
-            wish.explaining,
-            task.classes.index(target),
-            wish.method,
-            context.deadline,
+        explanation = await wish.request.explain(
+            prediction, task.classes.index(target), wish.method
         )
-        record_result(result, served, context)
-        order = _order(outcome, result, explanation.heatmap, wish, target)
+        order = _order(prediction, explanation.heatmap, wish, target)
         if wish.media_type == PNG:
             overlay = await renderer.render(order.render_overlay_png, context.deadline)
             return Response(overlay, media_type=PNG, headers=VARY)
@@ -210,9 +194,9 @@ async def _answer(
     explained = result.model_dump() | {"warnings": warnings, "explanation": told}
     answer = ExplainAnswer(
         request_id=context.request_id,
-        model=served.reference(),
+        model=served.reference,
         results=(ExplainedResult.model_validate(explained),),
-        timings_ms=ExplainTimingsMs(**context.stopwatch.as_ms()),
+        timings_ms=ExplainTimingsMs(**context.timeline.answer_timings_ms()),
     )
     return Response(answer.model_dump_json(), media_type=JSON, headers=VARY)
 
@@ -221,7 +205,7 @@ def _render_objects(
     order: PictureOrder, wish: Wish, result: ImageResult, header: SourceHeader
 ) -> list[tuple[bytes, str]]:
     """Render the Secondary Capture of an overlay and, as a multipart, the report before it."""
-    model = wish.served.reference()
+    model = wish.request.served.reference
     capture = build_capture(
         header,
         result,
@@ -238,13 +222,10 @@ def _render_objects(
 
 
 def _order(
-    reading: Reading,
-    result: ImageResult,
-    heatmap: NDArray[np.float32],
-    wish: Wish,
-    target: str,
+    prediction: Prediction, heatmap: NDArray[np.float32], wish: Wish, target: str
 ) -> PictureOrder:
-    manifest, picture = wish.served.manifest, reading.image.picture
+    manifest, picture = wish.request.served.manifest, prediction.image.picture
+    result = prediction.result
     if picture is None:
         raise ValueError("the image was prepared without its picture")
     in_scope = result.scope.in_scope
@@ -257,5 +238,5 @@ def _order(
         headline=result.conclusion.headline,
         remarks=heatmap_warnings(heatmap) if in_scope else (*result.scope.reasons, WITHHELD),
     )
-    facts = reading.image.facts
+    facts = prediction.image.facts
     return PictureOrder(picture, facts, heatmap, caption, wish.alpha, shows_heatmap=in_scope)

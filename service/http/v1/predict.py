@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.answers import AnyResult, ImageError, ImageResult, PredictAnswer, TimingsMs
-from service.http.context import RequestContext, context_of, runtime_of
+from service.answers import ImageError, PredictAnswer, TimingsMs
 from service.http.formats.accept import choose_media_type
 from service.http.formats.forms import (
     DICOM,
@@ -19,15 +19,15 @@ from service.http.formats.forms import (
     choose_sources,
     respond_in_form,
 )
-from service.http.metrics import record_result
 from service.http.openapi import PREDICT_BODY, PREDICT_CONTENT
-from service.http.receive import read_request
+from service.http.receive import accepted, read_request
 from service.models.models import ServedModel
-from service.models.predictor import ImageFailure, result_of
+from service.models.predictor import ImageFailure, Outcome
 from service.web.connection import while_connected
 from service.web.documented import problem_responses
-from service.web.problems import SERVER_FAULT, error_response, problem_of, problem_type_of
+from service.web.problems import SERVER_FAULT, error_response, problem_of, problem_type_of, slug_of
 from service.web.query import verify_query
+from service.web.requests import RequestContext, context_of
 
 router = APIRouter(prefix="/v1", tags=["inference"])
 
@@ -64,49 +64,34 @@ async def predict(
     of them. No failure can stand in these: if one image of many fails, the request does.
     """
     verify_query(request, "model", "operating_point")
-    runtime = runtime_of(request)
-    with runtime.lifecycle.accepted_request(), runtime.models.using(model) as served:
-        point = served.operating_point(operating_point)
+    with accepted(request, model, operating_point) as prediction:
         form = choose_media_type(request, (JSON, DICOM, MULTIPART_DICOM, FHIR))
+        served = prediction.served
         sources = None if form == JSON else choose_sources(request, form, served)
-        context_of(request).log_fields |= served.log_fields()
-        outcomes = await read_request(request, served, sources=sources)
-        results = [result_of(outcome, served, point) for outcome in outcomes]
-        for outcome, result in zip(outcomes, results, strict=True):
-            runtime.shadowing.offer(served, outcome, result)
+        outcomes = await read_request(request, prediction, sources=sources)
         if sources is None:
-            return respond(results, served, context_of(request))
-        record_outcomes(results, served, context_of(request))
-        return await while_connected(request, respond_in_form(request, results, sources, served))
+            return respond(outcomes, served, context_of(request))
+        return await while_connected(request, respond_in_form(request, outcomes, sources, served))
 
 
-def respond(
-    results: list[ImageResult | ImageFailure], served: ServedModel, context: RequestContext
-) -> Response:
+def respond(outcomes: Sequence[Outcome], served: ServedModel, context: RequestContext) -> Response:
     """Answer with the results, or with the problem if nothing else is left to tell."""
-    failures = record_outcomes(results, served, context)
-    if len(failures) == len(results) and _is_common_fault(failures):
-        context.outcome = problem_type_of(failures[0].error).slug
+    failures = [one for one in outcomes if isinstance(one, ImageFailure)]
+    if len(failures) == len(outcomes) and _is_common_fault(failures):
+        context.timeline.fail(slug_of(failures[0].error), of_image=True)
         return error_response(failures[0].error, context.request_id)
     answer = PredictAnswer(
         request_id=context.request_id,
-        model=served.reference(),
-        results=tuple(_as_result(result, context.request_id) for result in results),
-        timings_ms=TimingsMs(**context.stopwatch.as_ms()),
+        model=served.reference,
+        results=tuple(
+            ImageError(id=one.id, problem=problem_of(one.error, context.request_id))
+            if isinstance(one, ImageFailure)
+            else one.result
+            for one in outcomes
+        ),
+        timings_ms=TimingsMs(**context.timeline.answer_timings_ms()),
     )
     return Response(answer.model_dump_json(), media_type=JSON, headers={"Vary": "Accept"})
-
-
-def record_outcomes(
-    results: list[ImageResult | ImageFailure], served: ServedModel, context: RequestContext
-) -> list[ImageFailure]:
-    """Count every image's outcome, note the problems for the log line and give the failures."""
-    for result in results:
-        record_result(result, served, context)
-    failures = [result for result in results if isinstance(result, ImageFailure)]
-    if failures:
-        context.log_fields["problems"] = sorted({problem_type_of(f.error).slug for f in failures})
-    return failures
 
 
 def _is_common_fault(failures: list[ImageFailure]) -> bool:
@@ -117,9 +102,3 @@ def _is_common_fault(failures: list[ImageFailure]) -> bool:
     """
     statuses = {problem_type_of(failure.error).status for failure in failures}
     return len(failures) == 1 or (len(statuses) == 1 and min(statuses) >= SERVER_FAULT)
-
-
-def _as_result(result: ImageResult | ImageFailure, request_id: str) -> AnyResult:
-    if isinstance(result, ImageFailure):
-        return ImageError(id=result.id, problem=problem_of(result.error, request_id))
-    return result

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from cxr.pixels.image import Display, Window
 from service.answers import RangeAnswer, RenderAnswer, WindowAnswer
 from service.errors import InvalidRequestError
-from service.http.context import context_of, runtime_of
+from service.http.context import runtime_of
 from service.http.formats.accept import choose_media_type
 from service.http.images import read_images
 from service.http.openapi import EXPLAIN_BODY, RENDER_CONTENT
@@ -23,6 +23,7 @@ from service.web.body import BodyBudget
 from service.web.connection import while_connected
 from service.web.documented import problem_responses
 from service.web.query import verify_query
+from service.web.requests import context_of
 
 router = APIRouter(prefix="/v1", tags=["inference"])
 
@@ -104,7 +105,7 @@ async def _render(request: Request, max_side: int, window: Window | None) -> Pic
         work = partial(
             render_picture, image.data, max_side, window, runtime.settings.max_image_pixels
         )
-        with context.stopwatch.stage("decode"):
+        with context.timeline.stage("decode"):
             return await while_connected(request, runtime.pool.run(work, context.deadline))
 
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from starlette.responses import Response
 
-from service.answers import ImageResult
-from service.engines.protocol import OutputRow
 from service.http.v2.binary import join_elements
 from service.http.v2.call import Call
 from service.http.v2.wire import (
@@ -21,6 +18,7 @@ from service.http.v2.wire import (
     OutputAnswerParameters,
 )
 from service.models.models import ServedModel
+from service.models.predictor import Prediction
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 
@@ -28,21 +26,8 @@ NUMBERS = {"FP32": np.dtype("<f4"), "BOOL": np.dtype("?")}
 """Datatypes with a fixed size, as they are sent."""
 
 
-@dataclass(frozen=True)
-class Answered:
-    """One image's answer.
-
-    Attributes:
-        row: The engine's numbers.
-        result: What they mean.
-    """
-
-    row: OutputRow
-    result: ImageResult
-
-
 def render_answer(
-    answered: Sequence[Answered], call: Call, served: ServedModel, point: str
+    answered: Sequence[Prediction], call: Call, served: ServedModel, point: str
 ) -> Response:
     """Give the response to a request all of whose images were run. Any thread may call it.
 
@@ -86,7 +71,7 @@ def render_answer(
     )
 
 
-def _values_of(name: str, answered: Sequence[Answered]) -> list[Any]:
+def _values_of(name: str, answered: Sequence[Prediction]) -> list[Any]:
     """Give an output's value for each image: a text, a number, or an array."""
     match name:
         case "decision" | "probability":

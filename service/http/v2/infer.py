@@ -8,17 +8,16 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.http.context import context_of, runtime_of
-from service.http.metrics import record_result
-from service.http.v2.answer import Answered, render_answer
+from service.http.receive import accepted
+from service.http.v2.answer import render_answer
 from service.http.v2.errors import PREFIX, answer_image_failure, error_responses
 from service.http.v2.examples import INFER_EXTRA
 from service.http.v2.lookup import verify_no_query
 from service.http.v2.receive import read_call
 from service.http.v2.wire import InferAnswer
-from service.models.models import ServedModel
-from service.models.predictor import ImageFailure, result_of
-from service.web.problems import problem_type_of
+from service.models.predictor import ImageFailure, Prediction
+from service.web.problems import slug_of
+from service.web.requests import context_of
 
 router = APIRouter(prefix=PREFIX, tags=["open inference protocol"])
 
@@ -56,32 +55,15 @@ async def infer_version(request: Request, name: str, version: str) -> Response:
 
 async def _infer(request: Request, name: str, version: str | None) -> Response:
     verify_no_query(request)
-    context = context_of(request)
-    runtime = runtime_of(request)
-    with (
-        runtime.lifecycle.accepted_request(),
-        runtime.models.find(name, version).used() as served,
-    ):
-        context.log_fields |= served.log_fields()
-        call, outcomes = await read_call(request, served)
-        point = served.operating_point(call.operating_point)
-        answered: list[Answered] = []
+    with accepted(request, name, None, version) as prediction:
+        call, outcomes = await read_call(request, prediction)
         for index, outcome in enumerate(outcomes):
-            result = result_of(outcome, served, point)
-            if isinstance(result, ImageFailure):
-                return _failed(request, index, result, served)
-            assert not isinstance(outcome, ImageFailure)
-            answered.append(Answered(outcome.row, result))
-            runtime.shadowing.offer(served, outcome, result)
-        for one in answered:
-            record_result(one.result, served, context)
+            if isinstance(outcome, ImageFailure):
+                context = context_of(request)
+                context.timeline.fail(slug_of(outcome.error), of_image=True)
+                return answer_image_failure(request.scope, index, outcome.error, context.request_id)
+        answered = [one for one in outcomes if isinstance(one, Prediction)]
         # Many embeddings as JSON take long: not on the event loop.
-        return await asyncio.to_thread(render_answer, answered, call, served, point.name)
-
-
-def _failed(request: Request, index: int, failure: ImageFailure, served: ServedModel) -> Response:
-    context = context_of(request)
-    record_result(failure, served, context)
-    context.outcome = problem_type_of(failure.error).slug
-    context.log_fields["problems"] = [context.outcome]
-    return answer_image_failure(request.scope, index, failure.error, context.request_id)
+        return await asyncio.to_thread(
+            render_answer, answered, call, prediction.served, prediction.point.name
+        )

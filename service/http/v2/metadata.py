@@ -37,7 +37,7 @@ async def server_metadata() -> ServerMetadata:
 @router.get("/health/live", summary="Is the process of any use?", responses=error_responses(503))
 async def server_live(request: Request) -> ServerLive:
     """200 from the first moment to the last; 503 if the process should be replaced."""
-    runtime_of(request).stall.verify_live()
+    runtime_of(request).verify_live()
     return ServerLive(live=True)
 
 

@@ -10,22 +10,19 @@ import numpy as np
 from starlette.requests import Request
 
 from service.errors import InvalidRequestError
-from service.http.context import context_of, runtime_of
+from service.http.context import runtime_of
 from service.http.v2.answer import HEADER_LENGTH
 from service.http.v2.call import Call, parse_call
 from service.http.v2.compression import content_encoding, decompress_chunks
 from service.images.tensors import prepare_tensor
-from service.models.models import ServedModel
-from service.models.predictor import EncodedImage, ImageFailure, Reading, read_images
-from service.scheduling.lane import Prepare
+from service.models.predictor import EncodedImage, Outcome, PredictionRequest
 from service.web.body import BodyBudget, Lease, read_chunks
 from service.web.body_rate import BodyRate
 from service.web.connection import while_connected
+from service.web.requests import context_of
 
 
-async def read_call(
-    request: Request, served: ServedModel
-) -> tuple[Call, list[Reading | ImageFailure]]:
+async def read_call(request: Request, prediction: PredictionRequest) -> tuple[Call, list[Outcome]]:
     """Receive a request and read its images; its body is let go at the end.
 
     Raises:
@@ -33,11 +30,11 @@ async def read_call(
         UnsupportedMediaError: Its body is compressed in a way not read here.
     """
     header_length = _header_length(request)
-    runtime, context = runtime_of(request), context_of(request)
-    runtime.verify_admits(served, context.deadline)  # refused before the body is read
+    runtime, served = runtime_of(request), prediction.served
+    receiving = prediction.admit()  # refused before the body is read
     budget = cast("BodyBudget", request.app.state.body_budget)
     with budget.lease() as lease:
-        with runtime.arriving(served):
+        with receiving:
             body = b"".join([chunk async for chunk in _read_body(request, lease)])
         work = partial(
             parse_call,
@@ -46,19 +43,17 @@ async def read_call(
             served.manifest,
             runtime.settings.max_images_per_request,
         )
-        call = await while_connected(request, runtime.pool.run(work, context.deadline))
-        context.log_fields["images"] = len(call.images)
-        served.operating_point(call.operating_point)  # refused before anything is decoded
-        preparing = _preparing(call, served, runtime.settings.max_image_pixels)
-        reading = read_images(preparing, served, context.deadline, context.stopwatch)
+        call = await while_connected(request, runtime.pool.run(work, prediction.deadline))
+        prediction.timeline.fields["images"] = len(call.images)
+        # Refused before anything is decoded.
+        prediction.point = served.operating_point(call.operating_point)
+        if isinstance(call.images, np.ndarray):
+            tensors = [(str(i), partial(prepare_tensor, one)) for i, one in enumerate(call.images)]
+            reading = prediction.read_prepared(tensors)
+        else:
+            files = [EncodedImage(str(i), data) for i, data in enumerate(call.images)]
+            reading = prediction.read(files)
         return call, await while_connected(request, reading)
-
-
-def _preparing(call: Call, served: ServedModel, max_pixels: int) -> list[tuple[str, Prepare]]:
-    if isinstance(call.images, np.ndarray):
-        return [(str(i), partial(prepare_tensor, image)) for i, image in enumerate(call.images)]
-    files = [EncodedImage(str(i), data) for i, data in enumerate(call.images)]
-    return [(file.id, file.preparing(served, max_pixels, keep_picture=False)) for file in files]
 
 
 def _header_length(request: Request) -> int | None:
