@@ -25,7 +25,7 @@ class Deadline:
 
     @classmethod
     def after_ms(cls, duration_ms: float, clock: Clock = time.monotonic) -> Deadline:
-        """Give the deadline that lies this far ahead."""
+        """Return the deadline that is this far ahead."""
         return cls(clock() + duration_ms / 1000.0, clock)
 
     @property

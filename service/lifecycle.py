@@ -20,7 +20,7 @@ STALLED = "Work begun long ago holds up everything else. Try another replica."
 
 
 def never() -> bool:
-    """Say no."""
+    """Return False."""
     return False
 
 
@@ -31,8 +31,8 @@ class Lifecycle:
     engine, and ready again by itself when something does.
 
     Args:
-        clock: Gives seconds, for the uptime.
-        is_stalled: Whether work begun long ago holds up all other work.
+        clock: Returns seconds, for the uptime.
+        is_stalled: Returns whether work begun long ago holds up all other work.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Lifecycle:
         return self.state == "ready"
 
     def become_ready(self) -> None:
-        """Accept predictions from now on, unless the service is already being stopped."""
+        """Accept predictions from now on, unless the service is being stopped."""
         if self._state == "starting":
             self._state = "ready"
 
@@ -109,11 +109,7 @@ class Lifecycle:
                 self._idle.set()
 
     async def finish_accepted(self, timeout_s: float) -> bool:
-        """Wait until nothing accepted is left.
-
-        Returns:
-            False if the time was over first.
-        """
+        """Wait until nothing accepted is left; return False if the time was over first."""
         try:
             await asyncio.wait_for(self._idle.wait(), timeout_s)
         except TimeoutError:

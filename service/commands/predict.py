@@ -16,14 +16,14 @@ from cxr.images.decoding import SNIFF_BYTES, sniff_format
 from cxr.pixels.image import ModelInput
 from cxr.verdict.decision import OperatingPoint
 from service.answers import ImageResult
-from service.engines.buckets import bucket_sizes, stack_padded
+from service.engines.buckets import bucket_sizes
 from service.engines.cores import usable_cores
 from service.engines.protocol import OutputRow
 from service.errors import InferenceFailedError
 from service.images.preparation import PreparedImage, prepare_image
 from service.models.loading import LoadedModel
 from service.models.predictor import build_result
-from service.scheduling.batcher import NOT_FINITE
+from service.scheduling.lane import EngineRunner
 from service.settings import Settings
 
 COLUMNS = (
@@ -146,9 +146,8 @@ def _run_group(
     size = model.engine.max_batch
     chunks = [inputs[start : start + size] for start in range(0, len(inputs), size)]
 
-    def run(chunk: Sequence[ModelInput]) -> list[OutputRow]:
-        output = model.engine.run(stack_padded(chunk, bucket_sizes(size)))
-        return list(map(output.row, range(len(chunk))))
+    def run(chunk: Sequence[ModelInput]) -> Sequence[OutputRow | InferenceFailedError]:
+        return EngineRunner(model.engine, bucket_sizes(size)).form(chunk)()
 
     rows = chain.from_iterable(pool.map(run, chunks))
     for path, image in zip(paths, prepared, strict=True):
@@ -156,8 +155,8 @@ def _run_group(
             yield ScoredFile(path, image)
             continue
         row = next(rows)
-        if not row.is_finite:
-            yield ScoredFile(path, InferenceFailedError(NOT_FINITE))
+        if isinstance(row, InferenceFailedError):
+            yield ScoredFile(path, row)
             continue
         try:
             yield ScoredFile(path, build_result("0", image, row, model, point))

@@ -27,12 +27,6 @@ class OutputRow:
     probabilities: NDArray[np.float32]
     embedding: NDArray[np.float32]
 
-    @property
-    def is_finite(self) -> bool:
-        """Whether every number is one."""
-        parts = (self.logits, self.probabilities, self.embedding)
-        return all(bool(np.isfinite(part).all()) for part in parts)
-
 
 @dataclass(frozen=True)
 class EngineOutput:
@@ -47,10 +41,6 @@ class EngineOutput:
     logits: NDArray[np.float32]
     probabilities: NDArray[np.float32]
     embedding: NDArray[np.float32]
-
-    def row(self, index: int) -> OutputRow:
-        """Give one image's part."""
-        return OutputRow(self.logits[index], self.probabilities[index], self.embedding[index])
 
 
 class Engine(Protocol):

@@ -1,4 +1,4 @@
-"""Versions loaded beside the one that answers, switched in, rolled back and let go."""
+"""Versions loaded beside the active one, activated, rolled back and unloaded."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from service.errors import (
     UnknownModelError,
     VersionInUseError,
 )
+from service.models.lanes import LaneBuilder
 from service.models.loading import Candidate, Failure, Loader
 from service.models.memory import free_memory_bytes, release_memory
 from service.models.models import Models, ServedModel
 from service.models.repository import Found
-from service.models.serving import Serving
 from service.models.versions import Version, Versions, version_order
 from service.scheduling.priority import lower_priority
 from service.settings import Settings
@@ -33,18 +33,18 @@ T = TypeVar("T")
 One: TypeAlias = Version[ServedModel]
 
 
-class VersionControl:
-    """Changes which versions are loaded and which answer. Belongs to the event loop.
+class Deployment:
+    """Changes which versions are loaded and which are active. Belongs to the event loop.
 
-    Changes of one model are made one after the other; whoever asks for what is so already changes
-    nothing. What blocks is done on threads, so that requests go on.
+    Changes of one model are made one after the other, and are idempotent. What blocks runs on
+    threads of its own, so that requests go on.
 
     Args:
         settings: The operator's settings.
         models: What is changed.
-        loader: Makes versions from what lies on disk.
-        serving: Lays what leads to them.
-        free_bytes: Gives the memory that is left, None if unknown.
+        loader: Loads versions from disk.
+        lanes: Builds the lanes to them.
+        free_bytes: Returns the memory that is left, None if unknown.
     """
 
     def __init__(
@@ -52,13 +52,13 @@ class VersionControl:
         settings: Settings,
         models: Models,
         loader: Loader,
-        serving: Serving,
+        lanes: LaneBuilder,
         free_bytes: Callable[[], int | None] = free_memory_bytes,
     ) -> None:
         self._settings = settings
         self._models = models
         self._loader = loader
-        self._serving = serving
+        self._lanes = lanes
         self._free_bytes = free_bytes
         self._found: dict[tuple[str, str], Found] = {}
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -67,20 +67,20 @@ class VersionControl:
         """Names and digests of all that ever answered: nothing of it is switched in by itself."""
 
     def adopt(self, tried: list[Candidate | Failure]) -> None:
-        """Let the versions answer that were loaded at the start."""
+        """Activate the versions that were loaded at the start."""
         for one in tried:
             versions = self._models.versions_of(one.found.name)
             version = self._note(one.found)
             versions.begin_loading(version)
             if isinstance(one, Candidate):
-                versions.finish_loading(version, self._serving.begin(one))
+                versions.finish_loading(version, self._lanes.begin(one))
                 self._switch(versions, version)
             else:
                 versions.fail(version, one.reason)
                 self.log_failure(version, one.found.name)
 
     async def look(self) -> list[Found]:
-        """Look what lies on disk now, and note it."""
+        """Scan the repository and record what it holds."""
         shelf = await asyncio.to_thread(self._loader.look)
         self._found = {}
         # The bundle that was loaded is its version; another one that claims to be it is not.
@@ -92,16 +92,16 @@ class VersionControl:
         return shelf
 
     def found(self, name: str, key: str) -> Found | None:
-        """Give where a version lies on disk, as of the last look."""
+        """Return where a version was at the last scan."""
         return self._found.get((name, key))
 
     async def load(self, name: str, number: str | None = None, *, activate: bool = True) -> One:
-        """Load a version and, unless it shall only stand by, let it answer from now on.
+        """Load a version and activate it, unless it should only stand by.
 
         Args:
-            name: Of the model.
+            name: Name of the model.
             number: The version; the newest on disk for None.
-            activate: Whether it takes over from the one that answers.
+            activate: Whether it takes over from the active one.
 
         Raises:
             UnknownModelError: There is no such version.
@@ -115,16 +115,16 @@ class VersionControl:
             return version
 
     async def roll_back(self, name: str, number: str | None = None) -> One:
-        """Let a former version answer again.
+        """Activate a former version again.
 
         Args:
-            name: Of the model.
-            number: The version; the one that answered before for None.
+            name: Name of the model.
+            number: The version; the one that was active before for None.
 
         Raises:
             UnknownModelError: There is no such version, or no longer.
             BrokenBundleError: It was unloaded and cannot be loaded again.
-            NoFormerVersionError: None answered before.
+            NoFormerVersionError: None was active before.
         """
         async with self._changing(name) as versions:
             if number is None and not versions.former:
@@ -137,11 +137,11 @@ class VersionControl:
             return version
 
     async def unload(self, name: str, number: str | None = None) -> None:
-        """Let go of a version that stands by, or of a whole model, when its requests are done.
+        """Unload a version on standby, or a whole model, once its requests are done.
 
         Raises:
             UnknownModelError: There is no such version.
-            VersionInUseError: It answers requests that do not name it.
+            VersionInUseError: It is active.
             LastModelError: No other model is loaded.
         """
         async with self._changing(name) as versions:
@@ -157,12 +157,12 @@ class VersionControl:
                 await self._gone(version)
 
     def tidy(self) -> None:
-        """Let go of former versions for which there is no memory."""
+        """Unload former versions for which there is no memory."""
         for versions in self._models.every:
             self._trim(versions)
 
     def log_failure(self, version: One, name: str) -> None:
-        """Tell the operator why a version cannot be served."""
+        """Log why a version cannot be served."""
         log_event(
             logging.ERROR,
             "bundle not usable",
@@ -173,7 +173,7 @@ class VersionControl:
         )
 
     async def stop(self) -> None:
-        """Give up what is under way; requests that hold versions are waited for elsewhere."""
+        """Cancel what is under way; requests that hold versions are waited for elsewhere."""
         for task in self._unloading.values():
             task.cancel()
         await asyncio.gather(*self._unloading.values(), return_exceptions=True)
@@ -225,7 +225,7 @@ class VersionControl:
             raise VersionInUseError(f"Version {version.key} is a shadow (CXR_SHADOW).")
 
     def is_shadow(self, name: str, key: str) -> bool:
-        """Whether a version shall answer in the background."""
+        """Return whether a version answers in the background."""
         return (name, key) in self._settings.shadows
 
     async def _make_loaded(self, versions: Versions[ServedModel], version: One) -> None:
@@ -248,10 +248,10 @@ class VersionControl:
         if isinstance(outcome, Failure):
             versions.fail(version, outcome.reason)
             raise BrokenBundleError(outcome.reason)
-        versions.finish_loading(version, self._serving.begin(outcome))
+        versions.finish_loading(version, self._lanes.begin(outcome))
 
     async def _aside(self, work: Callable[[], T]) -> T:
-        """Work on a thread of its own, which stands back where the cores answer requests."""
+        """Run on a thread of its own, at low priority where the cores answer requests."""
         on_cores = any(served.loaded.engine.runs_on_cores for served in self._models.held)
         # A device's threads are begun by this one, and would stand back for good.
         thread = ThreadPoolExecutor(
@@ -285,7 +285,7 @@ class VersionControl:
         self._trim(versions)
 
     def _trim(self, versions: Versions[ServedModel]) -> None:
-        """Keep the latest of the former versions, as many as wanted and as memory allows."""
+        """Keep the latest former versions, as many as wanted and as memory allows."""
         former = [
             version
             for version in versions.loaded
@@ -308,7 +308,7 @@ class VersionControl:
         await version.wait_idle()
         served = version.payload
         assert served is not None, "it was loaded"
-        await self._serving.end(served)
+        await self._lanes.end(served)
         versions.finish_unloading(version)
         del served
         await asyncio.to_thread(release_memory)
@@ -331,7 +331,7 @@ class VersionControl:
         return version
 
     def _refuse_second(self, found: Found) -> None:
-        """Show a bundle that claims the name and version of another one."""
+        """Report a bundle that claims the name and version of another one."""
         versions = self._models.versions_of(found.name)
         second = versions.note(found.folder, None, found.folder, found.fingerprint)
         if second.state != "failed":

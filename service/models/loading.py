@@ -1,4 +1,4 @@
-"""Bundles to engines that have proved themselves: verified, warmed, goldens matched."""
+"""Bundles to engines that were verified, warmed up and match their goldens."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from service.engines.protocol import Engine, EngineBuilder, EngineOutput
 from service.errors import StartupError
 from service.explain.explaining import Explainer, ExplainerBuilder, load_explainer
 from service.images.preparation import prepare_image
-from service.models.repository import Found, look_at_shelf, newest_first
+from service.models.repository import Found, newest_first, scan_repository
 from service.settings import Settings
 from service.telemetry.logs import log_event
 
@@ -33,7 +33,7 @@ class LoadedModel:
         bundle: The bundle.
         engine: Runs its graph.
         rules: What its images are judged by.
-        refuses: Whether these are refused instead of referred.
+        refuses: Whether images out of scope are refused instead of referred.
     """
 
     bundle: Bundle
@@ -44,7 +44,7 @@ class LoadedModel:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A version that has proved itself and could be served.
+    """A version that was loaded and could be served.
 
     Attributes:
         found: Where it was loaded from.
@@ -62,8 +62,8 @@ class Failure:
     """A version that cannot be served.
 
     Attributes:
-        found: Where it lies.
-        reason: Why, for its operator; shown to clients, too.
+        found: Where it is.
+        reason: Why, for operators and clients.
         error: What was raised.
     """
 
@@ -73,12 +73,12 @@ class Failure:
 
 
 class Loader:
-    """Makes versions from what lies on disk. Its methods block for seconds.
+    """Loads versions from disk. Its methods block for seconds.
 
     Args:
         settings: How to run them.
-        build_engine: Makes the engine of a bundle.
-        build_explainer: Makes what explains its answers; None serves no explanations.
+        build_engine: Builds the engine of a bundle.
+        build_explainer: Builds what explains its answers; None serves no explanations.
     """
 
     def __init__(
@@ -92,15 +92,17 @@ class Loader:
         self._build_explainer = build_explainer
 
     def look(self) -> list[Found]:
-        """List what lies on disk now of the models that are wanted."""
+        """Return what the repository holds of the models that are wanted."""
         settings = self._settings
-        return look_at_shelf(Path(settings.bundles_dir), settings.model_names, settings.model_pins)
+        return scan_repository(
+            Path(settings.bundles_dir), settings.model_names, settings.model_pins
+        )
 
     def load(self, found: Found) -> Candidate:
         """Verify a bundle, warm its engine and replay its goldens.
 
         Raises:
-            StartupError: The engine or explainer cannot be made or does not give the goldens.
+            StartupError: The engine or explainer cannot be built or does not match the goldens.
             BundleError: It is incomplete or was tampered with.
         """
         bundle = open_bundle(found.path)
@@ -113,7 +115,7 @@ class Loader:
         return Candidate(found, model, load_explainer(bundle, provider, self._settings, build))
 
     def try_to_load(self, found: Found) -> Candidate | Failure:
-        """Do the same, and give the reason where that fails: whatever lies there, life goes on."""
+        """Do the same, and return the reason if that fails, whatever it is."""
         try:
             return self.load(found)
         except CxrError as error:
@@ -123,7 +125,7 @@ class Loader:
             return Failure(found, f"It cannot be loaded ({type(error).__name__}).", error)
 
     def load_newest(self, names: tuple[str, ...] = ()) -> list[Candidate | Failure]:
-        """Load of every model the newest version that proves itself.
+        """Load the newest usable version of every model.
 
         Args:
             names: Models; empty for those of the settings.
@@ -133,13 +135,13 @@ class Loader:
 
         Raises:
             StartupError: There is no bundle, a name is missing, or a version is there twice.
-            CxrError: No version can be used of any model, or of one that was asked for: the
-                newest one's error. Another model that cannot be used is among the failures.
+            CxrError: No version of any model, or of one that was asked for, can be used: the newest
+                one's error. Other models that cannot be used are among the failures.
         """
         settings = self._settings
         wanted = names or settings.model_names
         root = Path(settings.bundles_dir)
-        shelf = look_at_shelf(root, wanted, settings.model_pins)
+        shelf = scan_repository(root, wanted, settings.model_pins)
         tried: list[Candidate | Failure] = []
         for name in dict.fromkeys(found.name for found in shelf):
             versions = newest_first(found for found in shelf if found.name == name)
@@ -176,15 +178,12 @@ class Loader:
 def load_models(
     settings: Settings, build_engine: EngineBuilder, names: tuple[str, ...] = ()
 ) -> dict[str, LoadedModel]:
-    """Load the newest bundles of the settings, without explainers. Blocks for seconds.
+    """Load the newest bundles without explainers, by name. Blocks for seconds.
 
     Args:
         settings: Where the bundles are and how to run them.
-        build_engine: Makes the engine of a bundle.
-        names: Names of the models to load; empty for those of the settings.
-
-    Returns:
-        Models by name, in the order of their folders.
+        build_engine: Builds the engine of a bundle.
+        names: Models to load; empty for those of the settings.
 
     Raises:
         CxrError: As :meth:`Loader.load_newest`.
@@ -203,10 +202,10 @@ def _verify_distinct(root: Path, versions: list[Found]) -> None:
 
 
 def load_model(bundle: Bundle, settings: Settings, build_engine: EngineBuilder) -> LoadedModel:
-    """Make the engine of an opened bundle, warm every bucket, and replay the goldens.
+    """Build the engine of an opened bundle, warm every bucket, and replay the goldens.
 
     Raises:
-        StartupError: The engine cannot be made or does not reproduce the goldens.
+        StartupError: The engine cannot be built or does not match the goldens.
     """
     started_s = time.perf_counter()
     engine = build_engine(bundle, settings)
@@ -243,7 +242,7 @@ def verify_golden_tensors(bundle: Bundle, engine: Engine, buckets: tuple[int, ..
     """Replay the golden tensors.
 
     Raises:
-        StartupError: A probability is farther off than the manifest allows.
+        StartupError: A probability differs by more than the manifest allows.
     """
     goldens = bundle.golden_tensors()
     for start in range(0, len(goldens.images), buckets[-1]):
@@ -263,8 +262,8 @@ def verify_golden_files(bundle: Bundle, engine: Engine, max_pixels: int) -> None
     """Decode and run the golden files.
 
     Raises:
-        StartupError: One cannot be decoded, or its probability is farther off than the
-            manifest allows.
+        StartupError: One cannot be decoded, or its probability differs by more than the manifest
+            allows.
     """
     manifest = bundle.manifest
     task = manifest.task.as_task()

@@ -1,4 +1,4 @@
-"""How much memory is left, and giving back what is not needed."""
+"""How much memory is left, and returning what is not needed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ KIB = 1024
 
 
 def free_memory_bytes(cgroup: Path = CGROUP, meminfo: Path = MEMINFO) -> int | None:
-    """Give the memory the process may still take: of its container's limit, else the machine's.
+    """Return the memory the process may still take: of its container's limit, else the machine's.
 
     Args:
         cgroup: The container's control group, version 2.
@@ -51,7 +51,7 @@ def _left_on(meminfo: Path) -> int | None:
 
 
 def release_memory() -> None:
-    """Give freed memory back to the system, where the C library keeps it (malloc_trim(3))."""
+    """Return freed memory to the system, where the C library keeps it (malloc_trim(3))."""
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:  # musl has none and keeps nothing

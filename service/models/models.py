@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -125,12 +126,16 @@ class Models:
     The one place that knows which version answers: whoever asks within one turn of the loop gets
     one answer, and a request asks once.
 
+    Args:
+        stall_s: After that long without an answer a model that is at work has stalled.
+
     Attributes:
         default: Name of the model used when a request names none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stall_s: float = math.inf) -> None:
         self._versions: dict[str, Versions[ServedModel]] = {}
+        self._stall_s = stall_s
         self.default = ""
 
     def __iter__(self) -> Iterator[ServedModel]:
@@ -163,6 +168,10 @@ class Models:
         """
         return max((model.lane.stalled_s for model in self.held), default=0.0)
 
+    def is_stalled(self) -> bool:
+        """Whether some model has stalled."""
+        return self.stalled_s > self._stall_s
+
     def versions_of(self, name: str) -> Versions[ServedModel]:
         """Return the versions of a model, none yet for a new name."""
         return self._versions.setdefault(name, Versions(name))
@@ -183,14 +192,15 @@ class Models:
         """
         name = name or self.default
         versions = self._versions.get(name)
-        if versions is None or not versions.loaded:
-            loaded = ", ".join(one.model for one in self.every if one.loaded)
-            raise UnknownModelError(f"Unknown model. Loaded are: {loaded}.")
-        version = versions.active if number is None else versions.by_key.get(number)
-        if version is None or not version.is_loaded:
-            loaded = ", ".join(one.key for one in versions.loaded)
-            raise UnknownModelError(f"Model {name} is loaded in version {loaded} only.")
-        return version
+        if versions is not None:
+            version = versions.active if number is None else versions.by_key.get(number)
+            if version is not None and version.is_loaded:
+                return version
+            if versions.loaded:
+                loaded = ", ".join(one.key for one in versions.loaded)
+                raise UnknownModelError(f"Model {name} is loaded in version {loaded} only.")
+        loaded = ", ".join(one.model for one in self.every if one.loaded)
+        raise UnknownModelError(f"Unknown model. Loaded are: {loaded}.")
 
     def get(self, wanted: str | None) -> ServedModel:
         """Return a model as a request names it; see :meth:`using`, which also holds it.

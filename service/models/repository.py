@@ -1,4 +1,4 @@
-"""The bundles on disk, as they lie there now."""
+"""The bundle repository: a folder of bundles."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Found:
 
     Attributes:
         path: The folder.
-        folder: The same below the folder of bundles, to be shown.
-        name: What the manifest calls the model; the folder's own name if it cannot be read.
-        version: What the manifest says, None if it cannot be read.
+        folder: The same relative to the repository, for display.
+        name: Model name in the manifest; the folder's name if it cannot be read.
+        version: Version in the manifest, None if it cannot be read.
         sha256: Digest of the manifest, which identifies the bundle; empty if it cannot be read.
-        fingerprint: Changes with every change of a file: sizes, times and where links lead.
+        fingerprint: Changes with every change of a file: sizes, times and targets of links.
     """
 
     path: Path
@@ -38,19 +38,19 @@ class Found:
 
     @property
     def key(self) -> str:
-        """What tells it from other versions of its model."""
+        """What distinguishes it from other versions of its model."""
         return self.version or self.folder
 
 
-def look_at_shelf(
+def scan_repository(
     root: Path, wanted: Iterable[str] = (), pins: Mapping[str, str] | None = None
 ) -> list[Found]:
-    """List what lies in the folder of bundles. Reads manifests only; not for the event loop.
+    """Return what the repository holds. Reads manifests only; not for the event loop.
 
     Args:
         root: Folder of bundles, or one bundle.
-        wanted: Names of models; empty for all. A manifest that cannot be read counts, if it may
-            be one of them.
+        wanted: Names of models; empty for all. A manifest that cannot be read counts if it may be
+            one of them.
         pins: Versions by name, to which these models are held.
     """
     names = set(wanted)

@@ -1,4 +1,4 @@
-"""All that answers requests, from start to stop."""
+"""Everything that answers requests, from start to stop."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from service.engines.protocol import EngineBuilder
 from service.errors import BrokenBundleError, NotReadyError, UnknownModelError
 from service.explain.explaining import ExplainerBuilder
 from service.lifecycle import RETRY_DRAINING_S, RETRY_STARTING_S, Lifecycle
-from service.models.deployment import VersionControl
+from service.models.deployment import Deployment
+from service.models.lanes import LaneBuilder
 from service.models.loading import Candidate, Loader
 from service.models.models import Models, ServedModel, default_name
 from service.models.predictor import Predictor
-from service.models.serving import Serving
-from service.models.shadow import Shadowing
+from service.models.shadow import ShadowComparison
 from service.models.versions import Versions
 from service.models.watcher import Watcher
 from service.scheduling.admission import Admission
@@ -32,12 +32,12 @@ HUNG = "Nothing has come back from the cores or an engine for long. Restart the 
 
 
 class Runtime:
-    """The decoder, the models and their state. Belongs to the event loop.
+    """The cores, the models and their state. Belongs to the event loop.
 
     Args:
         settings: The operator's settings.
-        build_engine: Makes the engine of a bundle.
-        build_explainer: Makes what explains its answers; None serves no explanations.
+        build_engine: Builds the engine of a bundle.
+        build_explainer: Builds what explains its answers; None serves no explanations.
     """
 
     def __init__(
@@ -47,21 +47,21 @@ class Runtime:
         build_explainer: ExplainerBuilder | None = None,
     ) -> None:
         self.settings = settings
-        self._models = Models()
-        self.lifecycle = Lifecycle(is_stalled=lambda: self._models.stalled_s > settings.stall_s)
+        self._models = Models(settings.stall_s)
+        self.lifecycle = Lifecycle(is_stalled=self._models.is_stalled)
         self.pool = CorePool(settings.workers or usable_cores())
-        self._serving = Serving(settings, self.pool)
+        self._lanes = LaneBuilder(settings, self.pool)
         self._loader = Loader(settings, build_engine, build_explainer)
         self._is_loaded = False
         self._background: list[asyncio.Task[None]] = []
-        self.control = VersionControl(settings, self._models, self._loader, self._serving)
-        self.shadowing = Shadowing(settings, self._models, self.pool)
+        self.deployment = Deployment(settings, self._models, self._loader, self._lanes)
+        self.shadows = ShadowComparison(settings, self._models, self.pool)
         self.predictor = Predictor(
             self._models,
             self.lifecycle,
             Admission(settings.max_wait_ms / MS_PER_S, self.pool.threads),
             settings.max_image_pixels,
-            self.shadowing.offer if settings.shadows else None,
+            self.shadows.offer if settings.shadows else None,
         )
 
     @property
@@ -78,7 +78,7 @@ class Runtime:
 
     @property
     def loaded_models(self) -> list[ServedModel]:
-        """Everything that is loaded, versions that are not active included; none at the start."""
+        """Every loaded version, active or not; none at the start."""
         return self._models.held
 
     @property
@@ -87,12 +87,12 @@ class Runtime:
         return self._models.every
 
     def record_to(self, recorder: Recorder) -> None:
-        """Record what happens from now on. To be called before the start."""
-        self._serving.recorder = recorder
-        self.shadowing.recorder = recorder
+        """Record events from now on. To be called before the start."""
+        self._lanes.recorder = recorder
+        self.shadows.recorder = recorder
 
     async def start(self) -> None:
-        """Load the models and become ready. The loop goes on meanwhile.
+        """Load the models and become ready, without blocking the loop.
 
         Raises:
             CxrError: The service cannot start; the message is for its operator.
@@ -100,10 +100,10 @@ class Runtime:
         try:
             tried = await asyncio.to_thread(self._loader.load_newest)
             names = [one.found.name for one in tried if isinstance(one, Candidate)]
-            self.control.adopt(tried)  # tells what cannot be used
+            self.deployment.adopt(tried)  # tells what cannot be used
             broken = {one.found.name for one in tried} - set(names)
             self._models.default = default_name(names, self.settings, broken)
-            await self.control.look()
+            await self.deployment.look()
         except BaseException:
             self.lifecycle.fail()
             raise
@@ -117,15 +117,15 @@ class Runtime:
     def _background_work(self) -> Iterator[Coroutine[Any, Any, None]]:
         settings = self.settings
         if settings.shadows:
-            yield self.shadowing.answer()
+            yield self.shadows.answer()
             yield self._load_shadows()
         if settings.watch_bundles_s:
-            yield Watcher(self.control, self._models, settings.watch_bundles_s).watch()
+            yield Watcher(self.deployment, self._models, settings.watch_bundles_s).watch()
 
     async def _load_shadows(self) -> None:
         for name, number in self.settings.shadows:
             try:
-                await self.control.load(name, number, activate=False)
+                await self.deployment.load(name, number, activate=False)
             except (UnknownModelError, BrokenBundleError) as error:
                 log_event(
                     logging.ERROR,
@@ -155,8 +155,8 @@ class Runtime:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
-        self.shadowing.close()
-        await self.control.stop()
+        self.shadows.close()
+        await self.deployment.stop()
         for model in self.loaded_models:
-            await self._serving.end(model)
+            await self._lanes.end(model)
         self.pool.close()

@@ -1,4 +1,4 @@
-"""Second versions that answer in the background, to be compared with the one in force."""
+"""Shadows: versions that answer in the background, to be compared with the active one."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ from service.images.preparation import PreparedImage
 from service.models.models import Models, ServedModel
 from service.models.predictor import build_result
 from service.scheduling.core_pool import CorePool
-from service.scheduling.engine_runner import EngineRunner
-from service.scheduling.lane import DeviceLane
+from service.scheduling.lane import DeviceLane, EngineRunner
 from service.scheduling.priority import lower_priority
 from service.settings import Settings
 from service.telemetry.logs import log_event
@@ -42,17 +41,7 @@ LONGEST_WAIT_S = 2.0
 
 @dataclass(frozen=True)
 class _Item:
-    """One image that was answered, without its encoded bytes and its picture.
-
-    Attributes:
-        name: Of the model.
-        shadow: The version that shall answer, too.
-        active: The version that did.
-        spec: What the image was prepared for.
-        image: What was prepared of it.
-        result: What was answered.
-        since_s: When.
-    """
+    """One answered image, without its encoded bytes and its picture."""
 
     name: str
     shadow: str
@@ -63,21 +52,21 @@ class _Item:
     since_s: float
 
 
-class Shadowing:
-    """Lets shadows answer what was answered. Belongs to the event loop.
+class ShadowComparison:
+    """Compares the answers of shadows. Belongs to the event loop.
 
-    It has one thread, which stands back, and begins nothing while somebody waits for a core or
-    the device: an answer neither waits for a shadow nor fails with it. What finds no time is
-    dropped and counted.
+    It has one thread of low priority, and begins nothing while anybody waits for a core or the
+    device: an answer neither waits for a shadow nor fails with it. What finds no time is dropped
+    and counted.
 
     Args:
-        settings: Say which versions.
+        settings: Name the versions.
         models: Where they are.
         pool: The cores that have to be idle.
-        clock: Gives seconds.
+        clock: Returns seconds.
 
     Attributes:
-        recorder: Told of every comparison.
+        recorder: Of every comparison.
     """
 
     def __init__(
@@ -99,7 +88,7 @@ class Shadowing:
 
     @property
     def depth(self) -> int:
-        """Images that wait."""
+        """Number of images that wait."""
         return len(self._waiting)
 
     def offer(self, served: ServedModel, image: PreparedImage, result: ImageResult) -> None:
@@ -120,7 +109,7 @@ class Shadowing:
             self._arrived.set()
 
     async def answer(self) -> None:
-        """Let shadows answer for ever."""
+        """Compare what was offered, until cancelled."""
         while True:
             while self._waiting:
                 item = self._waiting.popleft()
@@ -140,7 +129,7 @@ class Shadowing:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _compare(self, item: _Item) -> str | None:
-        """Compare one image, or give the reason why not."""
+        """Compare one image, or return the reason why not."""
         version = self._models.versions_of(item.name).by_key.get(item.shadow)
         if version is None or not version.is_loaded:
             return FAILED

@@ -1,7 +1,6 @@
-"""The versions of one model: which there are, which answers, which one did before.
+"""The versions of one model, and which of them is active.
 
-Knows no engine and no disk: what is loaded is a payload here. Belongs to the event loop, so that
-every change is whole for whoever looks.
+Knows no engine and no disk: what is loaded is a payload here. Belongs to the event loop.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ class Version(Generic[P]):
     Attributes:
         key: Its number; the folder, where the manifest cannot be read.
         number: Its number, None where the manifest cannot be read.
-        folder: Where it lies, as it is shown.
-        fingerprint: Of its files when they were last looked at.
+        folder: Where it is, for display.
+        fingerprint: Of its files when they were last scanned.
         state: What it is doing.
         reason: Why it failed.
         payload: What was loaded; None unless active, standby or unloading.
-        uses: Requests that hold it.
-        was_active: Whether it ever answered requests that name no version.
+        uses: Number of requests that hold it.
+        was_active: Whether it ever was active.
     """
 
     key: str
@@ -68,8 +67,9 @@ class Version(Generic[P]):
     @contextmanager
     def used(self) -> Iterator[P]:
         """Hold the version for the length of a request: it is not unloaded meanwhile."""
-        _expect(self, "active", "standby")
-        payload = self.model
+        payload = self.payload
+        if payload is None or not self.is_loaded:
+            raise ValueError(f"version {self.key} is {self.state}")
         self.uses += 1
         try:
             yield payload
@@ -111,7 +111,7 @@ class Versions(Generic[P]):
         self.active: Version[P] | None = None
 
     def __iter__(self) -> Iterator[Version[P]]:
-        """Give them in ascending order; those that cannot be read come first."""
+        """Iterate in ascending order; versions that cannot be read come first."""
         return iter(sorted(self.by_key.values(), key=lambda one: version_order(one.number)))
 
     @property
@@ -120,14 +120,14 @@ class Versions(Generic[P]):
         return [version for version in self if version.is_loaded]
 
     def note(self, key: str, number: str | None, folder: str, fingerprint: str) -> Version[P]:
-        """Give a version that lies on disk, known from now on."""
+        """Return a version found on disk, known from now on."""
         version = self.by_key.get(key)
         if version is None:
             version = self.by_key[key] = Version(key, number, folder, fingerprint)
         return version
 
     def begin_loading(self, version: Version[P]) -> None:
-        """Mark a version as being loaded; what failed before is tried anew."""
+        """Mark a version as being loaded, also one that failed before."""
         _expect(version, "available", "failed")
         version.state, version.reason = "loading", ""
 
@@ -142,7 +142,7 @@ class Versions(Generic[P]):
         version.state, version.payload = "standby", payload
 
     def activate(self, version: Version[P]) -> Version[P] | None:
-        """Let a loaded version answer from now on, and give the one that did."""
+        """Activate a loaded version; return the one that was."""
         _expect(version, "standby", "active")
         before = self.active
         if version is before:
@@ -156,7 +156,7 @@ class Versions(Generic[P]):
         return before
 
     def roll_back(self, version: Version[P]) -> Version[P] | None:
-        """Activate a former version; what came after it is no way back any more."""
+        """Activate a former version; later ones can no longer be rolled back to."""
         if version.key in self.former:
             del self.former[self.former.index(version.key) :]
         came_from = self.active
@@ -174,7 +174,7 @@ class Versions(Generic[P]):
         version.state = "unloading"
 
     def finish_unloading(self, version: Version[P]) -> None:
-        """Let go of what was loaded."""
+        """Release what was loaded."""
         _expect(version, "unloading")
         if version.uses:
             raise ValueError(f"version {version.key} is in use")
@@ -196,7 +196,7 @@ class Versions(Generic[P]):
 
 
 def version_order(version: str | None) -> tuple[int, ...]:
-    """Give what versions are compared by: their numbers, nothing for what is no version."""
+    """Return a sort key: the numbers of a version, empty for anything else."""
     if version is None or NUMBER.fullmatch(version) is None:
         return ()
     return tuple(map(int, version.split(".")))

@@ -1,7 +1,7 @@
-"""New versions in the folder of bundles, found by looking again and again.
+"""New versions in the bundle repository, found by scanning again and again.
 
-Notifications of the kernel do not come over network file systems, nor where a volume's links are
-changed beneath a path; a look at some manifests and the times of files is cheap.
+Notifications of the kernel do not work over network file systems, nor where a volume's links
+change beneath a path; scanning some manifests and file times is cheap.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import logging
 
 from service.errors import BrokenBundleError, UnknownModelError
-from service.models.deployment import VersionControl
+from service.models.deployment import Deployment
 from service.models.models import Models
 from service.models.repository import Found, newest_first
 from service.models.versions import version_order
@@ -18,27 +18,27 @@ from service.telemetry.logs import log_event
 
 
 class Watcher:
-    """Loads versions that appear and lets the newest answer. Belongs to the event loop.
+    """Loads versions that appear and activates the newest. Belongs to the event loop.
 
-    A folder counts when its manifest and all digests agree: what is half copied is tried again
-    when a file of it has changed, and told as broken when nothing changes any more. What answered
-    once is never switched in by itself: a rollback holds.
+    A half-copied folder is tried again when a file of it has changed, and reported as broken when
+    nothing changes any more. A version that was active once is never activated by itself again: a
+    rollback holds.
 
     Args:
-        control: Changes the versions.
+        deployment: Changes the versions.
         models: What is served.
-        every_s: Time between looks.
+        every_s: Time between scans.
     """
 
-    def __init__(self, control: VersionControl, models: Models, every_s: float) -> None:
-        self._control = control
+    def __init__(self, deployment: Deployment, models: Models, every_s: float) -> None:
+        self._deployment = deployment
         self._models = models
         self._every_s = every_s
         self._tried: dict[str, str] = {}
         self._untold: dict[str, str] = {}
 
     async def watch(self) -> None:
-        """Look for ever."""
+        """Scan until cancelled."""
         look = self.begin
         while True:
             try:
@@ -49,17 +49,17 @@ class Watcher:
             await asyncio.sleep(self._every_s)
 
     async def begin(self) -> None:
-        """Note what there was at the start: it had its chance then."""
-        for found in await self._control.look():
+        """Record what was there at the start: it was tried then."""
+        for found in await self._deployment.look():
             self._tried[found.folder] = found.fingerprint
 
     async def look(self) -> None:
-        """Look once."""
-        shelf = await self._control.look()
+        """Scan once."""
+        shelf = await self._deployment.look()
         for name in dict.fromkeys(found.name for found in shelf):
             for found in newest_first(found for found in shelf if found.name == name):
                 await self._consider(found)
-        self._control.tidy()
+        self._deployment.tidy()
 
     async def _consider(self, found: Found) -> None:
         if self._tried.get(found.folder) == found.fingerprint:
@@ -70,8 +70,10 @@ class Watcher:
         if not self._is_wanted(found):
             return
         try:
-            await self._control.load(
-                found.name, found.key, activate=not self._control.is_shadow(found.name, found.key)
+            await self._deployment.load(
+                found.name,
+                found.key,
+                activate=not self._deployment.is_shadow(found.name, found.key),
             )
         except (BrokenBundleError, UnknownModelError):
             self._untold[found.folder] = found.fingerprint
@@ -82,16 +84,16 @@ class Watcher:
             return
         version = self._models.versions_of(found.name).by_key.get(found.key)
         if version is not None and version.state == "failed":
-            self._control.log_failure(version, found.name)
+            self._deployment.log_failure(version, found.name)
 
     def _is_wanted(self, found: Found) -> bool:
         versions = self._models.versions_of(found.name)
         version = versions.by_key.get(found.key)
         if version is None or version.state not in ("available", "failed"):
             return False
-        if self._control.is_shadow(found.name, found.key):
+        if self._deployment.is_shadow(found.name, found.key):
             return True
-        if (found.name, found.sha256) in self._control.were_active:
+        if (found.name, found.sha256) in self._deployment.were_active:
             return False
         active = versions.active
         # One that cannot be read is opened for the reason.

@@ -1,4 +1,4 @@
-"""Items that wait for a batch, and the rule of when one is due. Knows no engine."""
+"""Items that wait for a batch, and when one is due. Knows no engine."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ItemOutput(Generic[R]):
         row: The answer.
         queue_ms: Wait from being accepted to the start of its run.
         inference_ms: Duration of that run.
-        batch_size: Items of it.
+        batch_size: Number of items in it.
     """
 
     row: R
@@ -47,12 +47,12 @@ class Item(Generic[P, R]):
 
     Attributes:
         payload: What is asked.
-        deadline: After it the item is not run.
+        deadline: The item is not run afterwards.
         answer: Done when answered, failed, or cancelled by whoever waited for it.
         accepted_s: When it was accepted.
         found_busy: Whether the engine was running then: only such items wait for company.
         is_running: Whether its run has begun; from then on it is answered, not dropped.
-        identity: Of the request it belongs to, for log lines.
+        identity: Of its request, for log lines.
     """
 
     payload: P
@@ -64,7 +64,7 @@ class Item(Generic[P, R]):
     identity: dict[str, str] = field(default_factory=identity)
 
     def expire(self) -> None:
-        """Tell the waiter that the item will not be run."""
+        """Fail the item because it was not run in time."""
         if not self.answer.done():
             self.answer.set_exception(DeadlineExceededError(NOT_RUN))
 
@@ -73,7 +73,7 @@ class BatchQueue(Generic[P, R]):
     """Bounded first-in-first-out queue that hands out batches. Belongs to the event loop.
 
     Args:
-        max_batch: Most items of a batch.
+        max_batch: Most items in a batch.
         batch_window_s: Longest wait of the oldest item once the engine is free.
         capacity: Most items that may wait.
     """
@@ -106,20 +106,20 @@ class BatchQueue(Generic[P, R]):
         self._items.extend(items)
 
     def drop_done(self) -> None:
-        """Forget the items nobody waits for any more."""
+        """Drop the items nobody waits for any more."""
         self._items = deque(item for item in self._items if not item.answer.done())
 
     def due_in_s(self, now_s: float, *, engine_busy: bool) -> float | None:
-        """Say when the next batch is to be formed.
+        """Return the seconds until the next batch is to be formed.
 
         Args:
             now_s: The clock's time.
-            engine_busy: No further run can begin now; a full batch is formed nevertheless.
+            engine_busy: Whether no further run can begin now; a full batch is formed nevertheless.
 
         Returns:
-            0 at once: it is full, or the engine was idle when the oldest item came, so that
-            a lone client never waits for company. Otherwise what is left of the oldest item's
-            window; None while the engine runs or nothing waits.
+            0 if the batch is full, or the engine was idle when the oldest item came, so that a lone
+            client never waits for company. Otherwise what is left of the oldest item's window; None
+            while the engine runs or nothing waits.
         """
         if not self._items:
             return None
@@ -133,7 +133,7 @@ class BatchQueue(Generic[P, R]):
         return max(0.0, oldest.accepted_s + self._batch_window_s - now_s)
 
     def take(self) -> list[Item[P, R]]:
-        """Take a batch of the oldest items; the cancelled and the late are dropped."""
+        """Take a batch of the oldest items; cancelled and late ones are dropped."""
         batch: list[Item[P, R]] = []
         while self._items and len(batch) < self.max_batch:
             item = self._items.popleft()

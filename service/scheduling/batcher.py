@@ -1,4 +1,4 @@
-"""Dynamic batching in front of whatever runs the batches."""
+"""Dynamic batching."""
 
 from __future__ import annotations
 
@@ -38,27 +38,26 @@ class BatchRunner(Protocol[P_contra, R_co]):
     """What stands behind a batcher."""
 
     def form(self, payloads: Sequence[P_contra]) -> Run[R_co]:
-        """Stack a batch, on the event loop; what is given back runs it, on a thread."""
+        """Stack a batch, on the event loop; the return value runs it, on a thread."""
 
     def prepare_thread(self) -> None:
-        """Called once on that thread, before its first run."""
+        """Prepare that thread, before its first run."""
 
 
 class Batcher(Generic[P, R]):
-    """Collects items into batches and runs them.
+    """Collects items into batches and runs them. Belongs to the event loop.
 
     One batch runs at a time, on a thread of its own, and while it runs the next one is formed,
-    so the runner never waits for the event loop to stack arrays. All methods belong to the event
-    loop.
+    so the runner never waits for the event loop to stack arrays.
 
     Args:
         runner: Runs the batches.
-        max_batch: Most items of a batch.
+        max_batch: Most items in a batch.
         batch_window_s: Longest wait of the oldest item once the engine is free.
         queue_capacity: Most items that may wait.
-        longest_run_s: After that long a run's items are told that it does not come back.
+        longest_run_s: Items of a longer run fail; None for any length.
         on_run: Called with the waits of its items and the duration of every run, in seconds.
-        clock: Gives seconds.
+        clock: Returns seconds.
     """
 
     def __init__(
@@ -91,12 +90,12 @@ class Batcher(Generic[P, R]):
 
     @property
     def depth(self) -> int:
-        """Items that wait."""
+        """Number of items that wait."""
         return len(self._queue)
 
     @property
     def capacity(self) -> int:
-        """Items that may wait."""
+        """Most items that may wait."""
         return self._queue.capacity
 
     @property
@@ -110,7 +109,7 @@ class Batcher(Generic[P, R]):
 
     @property
     def running_s(self) -> float:
-        """Seconds for which the present run has been going on; 0 between runs."""
+        """Seconds since the current run began; 0 between runs."""
         return self._clock() - self._run_begun_s if self._is_busy else 0.0
 
     @property
@@ -120,7 +119,7 @@ class Batcher(Generic[P, R]):
 
     @property
     def retry_after_s(self) -> int:
-        """Whole seconds until the present queue should be done."""
+        """Whole seconds until the queue should be done."""
         return min(MAX_RETRY_AFTER_S, max(1, math.ceil(self.backlog_s)))
 
     def start(self) -> None:
@@ -148,15 +147,15 @@ class Batcher(Generic[P, R]):
     ) -> list[asyncio.Future[ItemOutput[R]]]:
         """Queue the items of one request: all of them or none.
 
-        Cancelling a future takes its item out, unless its run has begun.
+        Cancelling a future removes its item, unless its run has begun.
 
         Args:
-            payloads: What each item asks.
-            deadline: An item whose run has not begun by then gets DeadlineExceededError.
+            payloads: One for each item.
+            deadline: An item whose run has not begun by then fails with DeadlineExceededError.
 
         Returns:
             A future per item, in order. It may also raise InferenceFailedError, and
-            DeadlineExceededError when its run does not come back.
+            DeadlineExceededError when its run takes too long.
 
         Raises:
             QueueFullError: There is no room for all; nothing was queued.

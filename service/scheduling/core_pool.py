@@ -25,16 +25,16 @@ NOT_BEGUN = (
 
 
 class CorePool:
-    """Runs jobs on a fixed number of threads, and shares these among flows.
+    """Runs jobs on a fixed number of threads, shared fairly among flows.
 
-    Decoding and inference share it on a CPU, so that there are never more busy threads than
-    cores: two pools of their own would take each other's cores in turns. Among flows that wait
-    each gets the same share of the time, whatever the others have waiting: start-time fair
-    queueing (Goyal, Vin, Cheng, SIGCOMM 1996). Within a flow the older job begins first.
+    Decoding and inference share it on a CPU, so that there are never more busy threads than cores.
+    Every flow that waits gets the same share of the time, however much the others have waiting:
+    start-time fair queueing (Goyal, Vin, Cheng, SIGCOMM 1996). Within a flow the older job begins
+    first.
 
     Args:
-        threads: How many jobs run at a time.
-        clock: Gives seconds.
+        threads: Number of jobs that run at a time.
+        clock: Returns seconds.
     """
 
     def __init__(self, threads: int, clock: Clock = time.monotonic) -> None:
@@ -56,7 +56,7 @@ class CorePool:
 
     @property
     def waiting(self) -> int:
-        """Jobs that have not begun."""
+        """Number of jobs that have not begun."""
         return len(self._waiting)
 
     @property
@@ -72,8 +72,8 @@ class CorePool:
 
         Args:
             job: Called without arguments.
-            flow: Among which jobs it belongs: a model's name.
-            cost_s: Seconds it will take, about. Small jobs that cost nothing hardly wait.
+            flow: The flow it belongs to: a model's name.
+            cost_s: Expected duration. Small jobs that cost nothing hardly wait.
 
         Returns:
             Its result; cancelling it before it has begun drops it.
@@ -142,7 +142,7 @@ class CorePool:
             return future, job
 
     def close(self) -> None:
-        """Drop what has not begun and end the threads; does not wait for what runs."""
+        """Drop what has not begun and end the threads, without waiting for what runs."""
         with self._changed:
             self._closing = True
             for _, _, future, _ in self._waiting:

@@ -6,18 +6,21 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cxr.pixels.image import ModelInput
 from service.deadline import Deadline
-from service.engines.protocol import Engine, OutputRow
+from service.engines.buckets import stack_padded
+from service.engines.protocol import Engine, EngineOutput, OutputRow, StagingEngine
 from service.errors import DeadlineExceededError, InferenceFailedError
 from service.images.preparation import PreparedImage
 from service.scheduling.admission import InFlight
 from service.scheduling.batch_queue import NOT_RUN
-from service.scheduling.batcher import ENGINE_FAILED, NOT_FINITE, Batcher
+from service.scheduling.batcher import ENGINE_FAILED, NOT_FINITE, Batcher, Run
 from service.scheduling.core_pool import CorePool
 from service.telemetry.logs import log_event
 from service.telemetry.recorder import NULL_RECORDER, PREDICT, Recorder
@@ -164,16 +167,52 @@ class CoreLane:
 
     def _run(self, model_input: ModelInput) -> OutputRow:
         try:
-            row = self._engine.run(model_input[np.newaxis]).row(0)
+            output = self._engine.run(model_input[np.newaxis])
         except Exception as error:  # an engine's own
             log_event(logging.ERROR, "run failed", error, model=self._name)
             raise InferenceFailedError(ENGINE_FAILED) from None
-        if not row.is_finite:
-            raise InferenceFailedError(NOT_FINITE)
+        row = row_of(output, 0)
+        if isinstance(row, InferenceFailedError):
+            raise row
         return row
 
     async def stop(self) -> None:
         """Do nothing: requests that are being answered are waited for elsewhere."""
+
+
+@dataclass(frozen=True)
+class EngineRunner:
+    """Lets a batcher run an engine: batches are padded, and a row that is not finite fails alone.
+
+    Attributes:
+        engine: The engine.
+        buckets: Batch sizes it is run with, in ascending order.
+    """
+
+    engine: Engine
+    buckets: tuple[int, ...]
+
+    def form(self, payloads: Sequence[ModelInput]) -> Run[OutputRow]:
+        """Stack model inputs of shape (1, S, S), uint8."""
+        engine = self.engine
+        new_batch = engine.new_batch if isinstance(engine, StagingEngine) else None
+        batch = stack_padded(payloads, self.buckets, new_batch)
+        return partial(self._run, batch, len(payloads))
+
+    def prepare_thread(self) -> None:
+        """An engine needs nothing of its thread."""
+
+    def _run(self, batch: NDArray[np.uint8], count: int) -> list[OutputRow | InferenceFailedError]:
+        output = self.engine.run(batch)
+        return [row_of(output, index) for index in range(count)]
+
+
+def row_of(output: EngineOutput, index: int) -> OutputRow | InferenceFailedError:
+    """Return one image's part of a run, or why it has none: a number is not finite."""
+    parts = (output.logits[index], output.probabilities[index], output.embedding[index])
+    if all(np.isfinite(part).all() for part in parts):
+        return OutputRow(*parts)
+    return InferenceFailedError(NOT_FINITE)
 
 
 class DeviceLane:

@@ -23,7 +23,7 @@ from service.errors import (
 )
 from service.scheduling.batch_queue import BatchQueue, Item
 from service.scheduling.batcher import Batcher
-from service.scheduling.engine_runner import EngineRunner
+from service.scheduling.lane import EngineRunner
 from tests.service.fake_engine import POISON, FakeEngine
 from tests.service.harness import until
 from tests.service.make_bundle import probabilities_of

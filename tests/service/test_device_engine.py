@@ -30,7 +30,7 @@ from service.engines.selection import Choice
 from service.engines.tensorrt import has_tensorrt
 from service.errors import StartupError
 from service.models.loading import load_model
-from service.scheduling.engine_runner import EngineRunner
+from service.scheduling.lane import EngineRunner
 from service.settings import Settings
 from tests.service.conftest import make_settings
 from tests.service.harness import running

@@ -16,15 +16,17 @@ from numpy.typing import NDArray
 
 from cxr.bundles.bundle import open_bundle
 from cxr.networks.served import served_network
+from cxr.pixels.image import ModelInput
 from export.engine import TorchEngine
 from export.rounding import GOLDENS_FACTOR
 from service.engines import registry as engines
 from service.engines.machine import Machine, cpu_flags, look_at_machine
-from service.engines.protocol import Engine
+from service.engines.protocol import Engine, OutputRow
 from service.engines.registry import build_engine
 from service.engines.selection import choose
 from service.errors import StartupError
 from service.models.loading import load_models
+from service.scheduling.lane import row_of
 from service.settings import Settings, load_settings
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import FakeEngine
@@ -181,6 +183,13 @@ def real_engine(request: pytest.FixtureRequest, int8_bundle: Path) -> Engine:
     return models["smoke"].engine
 
 
+def run_one(engine: Engine, image: ModelInput) -> OutputRow:
+    """Run one image."""
+    row = row_of(engine.run(image[np.newaxis]), 0)
+    assert isinstance(row, OutputRow)
+    return row
+
+
 def test_engines_answer_as_pytorch_within_their_tolerance(
     real_engine: Engine, int8_bundle: Path
 ) -> None:
@@ -188,7 +197,7 @@ def test_engines_answer_as_pytorch_within_their_tolerance(
     bundle = open_bundle(int8_bundle)
     images = bundle.golden_tensors().images
     reference = TorchEngine(served_network(bundle.weights_path, bundle.manifest)).run(images)
-    given = [real_engine.run(image[np.newaxis]).row(0) for image in images]
+    given = [run_one(real_engine, image) for image in images]
     allowed = bundle.manifest.rounding_of(real_engine.precision).times(GOLDENS_FACTOR)
     slack = 1e-4  # of fp32 itself
     for index, row in enumerate(given):
@@ -209,10 +218,10 @@ def test_precision_is_really_computed_in(real_engine: Engine, int8_bundle: Path)
 def test_runs_from_many_threads_do_not_mix(real_engine: Engine) -> None:
     """Each caller gets its own image's answer, also when there are more callers than requests."""
     images = inputs(60)
-    alone = [real_engine.run(image[np.newaxis]).row(0) for image in images]
+    alone = [run_one(real_engine, image) for image in images]
     assert len({row.embedding.tobytes() for row in alone}) == 60
     with ThreadPoolExecutor(8) as pool:
-        together = list(pool.map(lambda image: real_engine.run(image[np.newaxis]).row(0), images))
+        together = list(pool.map(lambda image: run_one(real_engine, image), images))
     for one, other in zip(alone, together, strict=True):
         np.testing.assert_array_equal(one.embedding, other.embedding)
         np.testing.assert_array_equal(one.logits, other.logits)

@@ -9,7 +9,7 @@ import sys
 import threading
 from dataclasses import astuple
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -29,6 +29,7 @@ from service.explain.explaining import Explanation, Tolerance, load_explainer
 from service.explain.torch_explainer import TOLERANCES, TorchExplainer, build_torch_explainer
 from service.images.preparation import PreparedImage, prepare_image
 from service.models.predictor import verify_same_answer
+from service.scheduling.lane import row_of
 from service.scheduling.priority import NICENESS
 from service.settings import Settings
 from tests.conftest import REPOSITORY
@@ -168,7 +169,7 @@ def run_both_paths(
     output = build_engine(bundle, settings).run(inputs)
     explainer = build_torch_explainer(bundle, CPU, settings)
     found = explainer.explain(inputs, [1] * len(inputs), ["gradcam"] * len(inputs))
-    return [output.row(i) for i in range(len(images))], found
+    return [cast("OutputRow", row_of(output, i)) for i in range(len(images))], found
 
 
 @pytest.mark.parametrize(

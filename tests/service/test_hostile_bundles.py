@@ -16,7 +16,7 @@ from cxr.bundles.bundle import MAX_MANIFEST_BYTES, list_bundles, open_bundle
 from cxr.errors import BundleError, CxrError
 from cxr.regular_file import read_regular_file
 from service.engines.registry import build_engine
-from service.models.repository import look_at_shelf
+from service.models.repository import scan_repository
 from service.models.runtime import Runtime
 from tests.service.conftest import make_settings
 from tests.service.harness import running
@@ -143,7 +143,7 @@ def test_only_the_bad_bundle_is_refused(what: str, evil: Path) -> None:
     damage, reason = (UNREADABLE | REFUSED)[what]
     damage(evil)
     before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    found = {one.path.name: one for one in look_at_shelf(evil.parent)}
+    found = {one.path.name: one for one in scan_repository(evil.parent)}
     assert list(found) == [EVIL, GOOD]
     assert (found[EVIL].version is None) == (what in UNREADABLE)
     assert found[GOOD].version is not None

@@ -19,8 +19,7 @@ from service.images.preparation import PreparedImage
 from service.scheduling.admission import InFlight
 from service.scheduling.batcher import Batcher
 from service.scheduling.core_pool import CorePool
-from service.scheduling.engine_runner import EngineRunner
-from service.scheduling.lane import DeviceLane, ReadImage, read_all
+from service.scheduling.lane import DeviceLane, EngineRunner, ReadImage, read_all
 from service.telemetry.timeline import ImageTimeline, Timeline
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import POISON, FakeEngine

@@ -149,7 +149,7 @@ async def test_a_stuck_shadow_holds_up_nobody(tmp_path: Path) -> None:
         stuck.gate.clear()
         for _ in range(20):
             assert (await answer_of(service))[0] == "1.0.0"
-        assert service.runtime.shadowing.depth <= 3
+        assert service.runtime.shadows.depth <= 3
         busy = await told(service, 'cxr_shadow_dropped_total{model="resnet18",reason="busy"')
         assert sum(busy.values()) >= 16
         stuck.gate.set()
@@ -165,7 +165,7 @@ async def test_shadow_waits_while_others_want_the_cores(tmp_path: Path) -> None:
         shadow.gate.clear()
         for _ in range(2):
             await answer_of(service)
-        await until(lambda: service.runtime.shadowing.depth == 1)  # the other one is being run
+        await until(lambda: service.runtime.shadows.depth == 1)  # the other one is being run
         gate, pool = threading.Event(), service.runtime.pool
         held = [pool.submit(gate.wait), pool.submit(gate.wait)]
         await until(lambda: pool.waiting == 1)

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.anyio
 
 async def watching(service: Running) -> Watcher:
     """Give a watcher that looks only when told."""
-    watcher = Watcher(service.runtime.control, service.runtime.models, 3600)
+    watcher = Watcher(service.runtime.deployment, service.runtime.models, 3600)
     await watcher.begin()
     return watcher
 
@@ -226,7 +226,7 @@ async def test_looking_goes_on_after_a_failure(
     make_shelf(tmp_path / "shelf", "1.0.0")
     settings = control_settings(tmp_path / "shelf", watch_bundles_s=0.01)
     async with running(settings, build_engine) as service:
-        control = service.runtime.control
+        control = service.runtime.deployment
         look, failures = control.look, iter(range(3))
 
         async def fail() -> Any:

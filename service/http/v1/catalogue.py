@@ -55,7 +55,7 @@ def describe_versions(
             reason=version.reason,
             folder=version.folder,
             sha256=version.payload and version.payload.loaded.bundle.sha256,
-            shadow=runtime.control.is_shadow(versions.model, version.key),
+            shadow=runtime.deployment.is_shadow(versions.model, version.key),
         )
         for version in versions
     )

@@ -68,7 +68,7 @@ async def load_model(request: Request, name: str) -> ModelVersionsAnswer:
     runtime, wanted = _begin(request), await _read(request, LoadChoice)
     with runtime.lifecycle.accepted_request():
         context_of(request).timeline.fields.update(model=name, model_version=wanted.version)
-        await runtime.control.load(name, wanted.version, activate=wanted.activate is not False)
+        await runtime.deployment.load(name, wanted.version, activate=wanted.activate is not False)
         return _answer(runtime, name)
 
 
@@ -86,7 +86,7 @@ async def unload_model(request: Request, name: str) -> ModelVersionsAnswer:
     runtime, wanted = _begin(request), await _read(request, VersionChoice)
     with runtime.lifecycle.accepted_request():
         context_of(request).timeline.fields.update(model=name, model_version=wanted.version)
-        await runtime.control.unload(name, wanted.version)
+        await runtime.deployment.unload(name, wanted.version)
         return _answer(runtime, name)
 
 
@@ -105,7 +105,7 @@ async def roll_back_model(request: Request, name: str) -> ModelVersionsAnswer:
     runtime, wanted = _begin(request), await _read(request, VersionChoice)
     with runtime.lifecycle.accepted_request():
         context_of(request).timeline.fields.update(model=name, model_version=wanted.version)
-        await runtime.control.roll_back(name, wanted.version)
+        await runtime.deployment.roll_back(name, wanted.version)
         return _answer(runtime, name)
 
 

@@ -1,4 +1,4 @@
-"""From a version that has proved itself to one that requests can go along."""
+"""From a loaded version to one that answers requests."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from service.models.models import ServedModel
 from service.scheduling.admission import InFlight
 from service.scheduling.batcher import Batcher
 from service.scheduling.core_pool import CorePool
-from service.scheduling.engine_runner import EngineRunner
-from service.scheduling.lane import CoreLane, DeviceLane, Lane
+from service.scheduling.lane import CoreLane, DeviceLane, EngineRunner, Lane
 from service.settings import Settings
 from service.telemetry.recorder import EXPLAIN, NULL_RECORDER, PREDICT, Recorder
 from service.telemetry.timeline import MS_PER_S
 
 
-class Serving:
+class LaneBuilder:
     """Builds lanes to engines and queues in front of explainers. Belongs to the event loop.
 
     Args:
@@ -26,7 +25,7 @@ class Serving:
         pool: The cores.
 
     Attributes:
-        recorder: Told what happens on every lane built from now on.
+        recorder: Of events on every lane built from now on.
     """
 
     def __init__(self, settings: Settings, pool: CorePool) -> None:
@@ -35,7 +34,7 @@ class Serving:
         self.recorder: Recorder = NULL_RECORDER
 
     def begin(self, candidate: Candidate) -> ServedModel:
-        """Build what leads to a version; nothing uses it yet."""
+        """Build the lane to a version; nothing uses it yet."""
         settings, model, explainer = self._settings, candidate.model, candidate.explainer
         lane = self._build_lane(model)
         if explainer is None:
@@ -71,7 +70,7 @@ class Serving:
         return DeviceLane(name, self._pool, batcher, in_flight)
 
     async def end(self, served: ServedModel) -> None:
-        """Finish what was accepted and end its threads."""
+        """Finish what was accepted and end the lane's threads."""
         await served.lane.stop()
         if served.explaining is not None:
             await served.explaining.batcher.stop()
