@@ -42,7 +42,7 @@ class Server(uvicorn.Server):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._runtime = Runtime(
-            settings, build_engine, _build_explainer if settings.explain == "on" else None
+            settings, build_engine, build_explainer if settings.explain == "on" else None
         )
         self._draining: asyncio.Task[None] | None = None
         self._address = ""
@@ -127,7 +127,7 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def _build_explainer(bundle: Bundle, provider: str, settings: Settings) -> Explainer:
+def build_explainer(bundle: Bundle, provider: str, settings: Settings) -> Explainer:
     """Build what explains a model's answers. PyTorch is loaded when the first one is built."""
     from service.explain.torch_explainer import build_torch_explainer
 
