@@ -17,7 +17,7 @@ from service.errors import StartupError
 from service.explain.pictures import Renderer
 from service.http import health, metrics, pages
 from service.http.error_handlers import answer_uncaught, install_error_handlers, refuse_at_the_door
-from service.http.formats.forms import offers_dicom
+from service.http.formats.dicom import offers_dicom
 from service.http.middleware import QUIET_PATHS, HeadMiddleware
 from service.http.openapi import BODIES, DESCRIPTION, TAGS, TITLE
 from service.http.v1 import catalogue, control, explain, predict, render

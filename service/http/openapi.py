@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, Field, WithJsonSchema
 
 from service.answers import Problem
 from service.http.examples import EXAMPLE_BASE64
+from service.http.formats.format import BINARY
+from service.http.formats.registry import (
+    EXPLAIN_FORMATS,
+    PREDICT_FORMATS,
+    RENDER_FORMATS,
+    SCHEMAS,
+    content_of,
+)
 from service.http.json_body import JsonImage, JsonRequest
 from service.web.schemas import schema_of
 
@@ -63,18 +71,16 @@ class OneImageForm(BaseModel):
     files: list[File] = Field(min_length=1, max_length=1, description="One part named `files`.")
 
 
-class FhirResource(BaseModel):
-    """A FHIR R4 resource: a DiagnosticReport, or of several images a Bundle of them."""
-
-    model_config = ConfigDict(extra="allow")
-
-    resource_type: Literal["DiagnosticReport", "Bundle"] = Field(alias="resourceType")
-
-
-BODIES = (Problem, ImagesRequest, OneImageRequest, ImagesForm, OneImageForm, FhirResource)
+BODIES: tuple[type[BaseModel], ...] = (
+    Problem,
+    ImagesRequest,
+    OneImageRequest,
+    ImagesForm,
+    OneImageForm,
+    *SCHEMAS,
+)
 """Those that are read or written by hand, not by FastAPI."""
 
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
 _EXAMPLE = {
     "summary": "A made-up radiograph of 96 x 96 pixels",
     "value": {"images": [{"id": "example", "data": EXAMPLE_BASE64}]},
@@ -101,7 +107,7 @@ def _body(
         "content": {
             "application/json": {"schema": schema_of(request), "examples": examples},
             "multipart/form-data": {"schema": schema_of(form)},
-            "application/octet-stream": _BINARY,
+            "application/octet-stream": BINARY,
         },
     }
 
@@ -111,48 +117,12 @@ PREDICT_BODY = _body(
 )
 EXPLAIN_BODY = _body(OneImageRequest, OneImageForm, {"one image": _EXAMPLE})
 
-_FHIR_EXAMPLE = {
-    "resourceType": "DiagnosticReport",
-    "contained": [
-        {"resourceType": "Device", "id": "device", "manufacturer": "cxr-inference"},
-        {
-            "resourceType": "Observation",
-            "id": "finding",
-            "status": "preliminary",
-            "code": {"coding": [{"system": "http://snomed.info/sct", "code": "233604007"}]},
-            "valueCodeableConcept": {
-                "coding": [{"system": "http://snomed.info/sct", "code": "52101004"}]
-            },
-            "device": {"reference": "#device"},
-        },
-    ],
-    "status": "preliminary",
-    "code": {"coding": [{"system": "http://loinc.org", "code": "18748-4"}]},
-    "imagingStudy": [
-        {
-            "type": "ImagingStudy",
-            "identifier": {"system": "urn:dicom:uid", "value": "urn:oid:1.2.826.0.1"},
-        }
-    ],
-    "result": [{"reference": "#finding"}],
-    "conclusion": "Signs of pneumonia: likely. The probability of pneumonia, 97.3 %, is at or "
-    "above 70.3 %, the upper end of the range in which the model abstains. Operating point "
-    "balanced. Research use only. Not a medical device.",
-}
-
 PREDICT_CONTENT: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "A result for each image, in the form the Accept header asks for. No image "
         "may fail where it is DICOM or FHIR: one that does is 422, one of many "
         "`some-images-failed`. 406 if an image is no DICOM and the answer would be.",
-        "content": {
-            "application/dicom": _BINARY,
-            'multipart/related; type="application/dicom"': _BINARY,
-            "application/fhir+json": {
-                "schema": schema_of(FhirResource),
-                "example": _FHIR_EXAMPLE,
-            },
-        },
+        "content": content_of(PREDICT_FORMATS),
     }
 }
 
@@ -160,11 +130,7 @@ EXPLAIN_CONTENT: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The prediction with its explanation; the overlay alone; as DICOM, a "
         "Secondary Capture of it, or a structured report and that",
-        "content": {
-            "image/png": _BINARY,
-            "application/dicom": _BINARY,
-            'multipart/related; type="application/dicom"': _BINARY,
-        },
+        "content": content_of(EXPLAIN_FORMATS),
     }
 }
 
@@ -172,6 +138,6 @@ EXPLAIN_CONTENT: dict[int | str, dict[str, Any]] = {
 RENDER_CONTENT: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The picture with its window, or the picture alone",
-        "content": {"image/png": _BINARY},
+        "content": content_of(RENDER_FORMATS),
     }
 }

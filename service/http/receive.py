@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from service.errors import InvalidRequestError
 from service.http.context import runtime_of
-from service.http.formats.forms import Sources
+from service.http.formats.sources import Sources
 from service.http.images import read_images as receive_images
 from service.models.predictor import Outcome, PredictionRequest
 from service.web.body import BodyBudget

@@ -6,7 +6,8 @@ import pytest
 from starlette.requests import Request
 
 from service.errors import NotAcceptableError
-from service.http.formats.accept import choose_media_type
+from service.http.formats.negotiation import choose_format
+from service.http.formats.registry import RENDER_FORMATS
 
 JSON, PNG = "application/json", "image/png"
 
@@ -14,7 +15,8 @@ JSON, PNG = "application/json", "image/png"
 def choose(*headers: str) -> str:
     """Choose between JSON and PNG for some Accept headers."""
     given = [(b"accept", header.encode()) for header in headers]
-    return choose_media_type(Request({"type": "http", "headers": given}), (JSON, PNG))
+    chosen = choose_format(Request({"type": "http", "headers": given}), RENDER_FORMATS)
+    return chosen.media_type
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,10 @@ from PIL import Image
 from service.client import AsyncClient, Client, ServiceError
 from service.client.exchange import split_dicom
 from service.dicom import results
-from service.http.formats import forms
-from service.http.formats.forms import DICOM, FHIR, MULTIPART_DICOM
+from service.http.formats import dicom
+from service.http.formats.dicom import DICOM
+from service.http.formats.fhir import FHIR
+from service.http.formats.multipart_dicom import MULTIPART_DICOM
 from service.telemetry.logs import configure_logging
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import POISON, FakeEngine
@@ -222,7 +224,7 @@ async def test_without_highdicom_captures_remain(
     bundles: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reports need it; told to have them, the service does not start without."""
-    monkeypatch.setattr(forms, "can_build_reports", lambda: False)
+    monkeypatch.setattr(dicom, "can_build_reports", lambda: False)
     settings = make_settings(bundles)
     async with running(settings, engine.build, FakeExplainer().build) as service:
         verify_problem(await ask(service, DICOM, make_dicom()), 501, "dicom-results-disabled")

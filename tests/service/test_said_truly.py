@@ -20,7 +20,9 @@ from cxr.explain.overlay import WITHHELD
 from service.client.exchange import split_dicom
 from service.commands.predict import COLUMNS, score_files
 from service.engines.registry import build_engine
-from service.http.formats.forms import DICOM, FHIR, MULTIPART_DICOM
+from service.http.formats.dicom import DICOM
+from service.http.formats.fhir import FHIR
+from service.http.formats.multipart_dicom import MULTIPART_DICOM
 from tests.service.conftest import make_settings
 from tests.service.fake_explainer import FakeExplainer
 from tests.service.harness import Running, running

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import numpy as np
 from fastapi import APIRouter, Query
@@ -15,25 +15,18 @@ from starlette.responses import Response
 
 from cxr.explain.methods import Method, current_name
 from cxr.explain.overlay import DEFAULT_ALPHA, WITHHELD, Caption, heatmap_warnings
-from service.answers import ExplainAnswer, ExplainedResult, ExplainTimingsMs, ImageResult
-from service.dicom.results import CAPTURE_SYNTAX, REPORT_SYNTAX, build_capture, build_report
-from service.dicom.source import SourceHeader
+from service.answers import ExplainAnswer
 from service.errors import InvalidRequestError
 from service.explain.explaining import Explaining
 from service.explain.pictures import PictureOrder, Renderer
-from service.http.formats.accept import choose_media_type
-from service.http.formats.forms import (
-    DICOM,
-    JSON,
-    MULTIPART_DICOM,
-    VARY,
-    Sources,
-    choose_sources,
-    respond_with_objects,
-)
+from service.http.context import runtime_of
+from service.http.formats.format import Explained, ExplainFormat, respond_failure
+from service.http.formats.negotiation import choose_format
+from service.http.formats.registry import EXPLAIN_FORMATS
+from service.http.formats.sources import Sources
 from service.http.openapi import EXPLAIN_BODY, EXPLAIN_CONTENT
 from service.http.receive import accepted, read_request
-from service.http.v1.predict import ModelQuery, PointQuery, respond
+from service.http.v1.predict import ModelQuery, PointQuery
 from service.models.models import ServedModel
 from service.models.predictor import ImageFailure, Prediction, PredictionRequest
 from service.web.connection import while_connected
@@ -42,8 +35,6 @@ from service.web.query import verify_query
 from service.web.requests import RequestContext, context_of
 
 router = APIRouter(prefix="/v1", tags=["inference"])
-
-PNG = "image/png"
 
 
 def _restore_plus(given: str) -> str:
@@ -83,7 +74,7 @@ class Wish:
         method: How.
         method_asked: The same by the name the request has for it, which may be a former one.
         alpha: Opacity of the overlay.
-        media_type: Of the answer.
+        response_format: Represents the answer.
         sources: For an answer in DICOM, gets the image's header.
     """
 
@@ -93,7 +84,7 @@ class Wish:
     method: Method
     method_asked: str
     alpha: float
-    media_type: str
+    response_format: ExplainFormat[Any]
     sources: Sources | None
 
 
@@ -124,7 +115,7 @@ async def explain(
     verify_query(request, "model", "operating_point", "target", "method", "alpha")
     with accepted(request, model, operating_point) as prediction:
         served = prediction.served
-        form = choose_media_type(request, (JSON, PNG, DICOM, MULTIPART_DICOM))
+        response_format = choose_format(request, EXPLAIN_FORMATS)
         wish = Wish(
             prediction,
             served.verify_explains(),
@@ -132,8 +123,8 @@ async def explain(
             method,
             _restore_plus(request.query_params.get("method", method)),
             alpha,
-            form,
-            _sources_of(request, form, served),
+            response_format,
+            response_format.open_sources(runtime_of(request).settings, served),
         )
         prediction.timeline.fields["explained_by"] = method
         renderer = cast("Renderer", request.app.state.renderer)
@@ -142,14 +133,8 @@ async def explain(
         [outcome] = await read_request(request, prediction, to_explain=True, sources=wish.sources)
         context = context_of(request)
         if isinstance(outcome, ImageFailure):
-            return respond([outcome], served, context)
+            return respond_failure(outcome.error, context)
         return await while_connected(request, _answer(outcome, wish, renderer, context))
-
-
-def _sources_of(request: Request, form: str, served: ServedModel) -> Sources | None:
-    if form in (JSON, PNG):
-        return None
-    return choose_sources(request, form, served, reports=form == MULTIPART_DICOM)
 
 
 def _known_class(served: ServedModel, target: str | None) -> str | None:
@@ -176,49 +161,17 @@ async def _answer(
             prediction, task.classes.index(target), wish.method
         )
         order = _order(prediction, explanation.heatmap, wish, target)
-        if wish.media_type == PNG:
-            overlay = await renderer.render(order.render_overlay_png, context.deadline)
-            return Response(overlay, media_type=PNG, headers=VARY)
-        if wish.sources is not None:
-            header = wish.sources.header_of(result)
-            assert header is not None, "a DICOM answer has a DICOM source"
-            work = partial(_render_objects, order, wish, result, header)
-            objects = await renderer.render(work, context.deadline)
-            return respond_with_objects(objects, wish.media_type)
-        layer = wish.explaining.explainer.layer
-        drawn = await renderer.render(partial(order.render_answer, layer), context.deadline)
-    warnings = result.warnings
-    if order.shows_heatmap:
-        warnings = (*warnings, *heatmap_warnings(explanation.heatmap))
-    told = drawn.model_copy(update={"method": wish.method_asked})
-    explained = result.model_dump() | {"warnings": warnings, "explanation": told}
-    answer = ExplainAnswer(
-        request_id=context.request_id,
-        model=served.reference,
-        results=(ExplainedResult.model_validate(explained),),
-        timings_ms=ExplainTimingsMs(**context.timeline.answer_timings_ms()),
-    )
-    return Response(answer.model_dump_json(), media_type=JSON, headers=VARY)
-
-
-def _render_objects(
-    order: PictureOrder, wish: Wish, result: ImageResult, header: SourceHeader
-) -> list[tuple[bytes, str]]:
-    """Render the Secondary Capture of an overlay and, as a multipart, the report before it."""
-    model = wish.request.served.reference
-    capture = build_capture(
-        header,
-        result,
-        model,
-        order.render_overlay(),
-        target=order.caption.target,
-        method=wish.method,
-        alpha=wish.alpha,
-    )
-    objects = [(capture, CAPTURE_SYNTAX)]
-    if wish.media_type == MULTIPART_DICOM:
-        objects.insert(0, (build_report(header, result, model), REPORT_SYNTAX))
-    return objects
+        explained = Explained(
+            result,
+            order,
+            served.reference,
+            wish.explaining.explainer.layer,
+            wish.method_asked,
+        )
+        header = None if wish.sources is None else wish.sources.header_of(result)
+        work = partial(wish.response_format.draw, explained, header)
+        drawn = await renderer.render(work, context.deadline)
+    return wish.response_format.respond(explained, drawn, context)
 
 
 def _order(

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import math
 from functools import partial
 from typing import Annotated, cast
 
 from fastapi import APIRouter, Query
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
-from cxr.pixels.image import Display, Window
-from service.answers import RangeAnswer, RenderAnswer, WindowAnswer
+from cxr.pixels.image import Window
+from service.answers import RenderAnswer
 from service.errors import InvalidRequestError
 from service.http.context import runtime_of
-from service.http.formats.accept import choose_media_type
+from service.http.formats.negotiation import choose_format
+from service.http.formats.registry import RENDER_FORMATS
 from service.http.images import read_images
 from service.http.openapi import EXPLAIN_BODY, RENDER_CONTENT
 from service.images.rendering import Picture, render_picture
@@ -27,7 +26,6 @@ from service.web.requests import context_of
 
 router = APIRouter(prefix="/v1", tags=["inference"])
 
-JSON, PNG = "application/json", "image/png"
 MIN_SIDE_PX, MAX_SIDE_PX, DEFAULT_SIDE_PX = 64, 2048, 1024
 
 CenterQuery = Annotated[
@@ -63,20 +61,10 @@ async def render(
     """
     verify_query(request, "window_center", "window_width", "max_side")
     window = _window_of(window_center, window_width)
-    media_type = choose_media_type(request, (JSON, PNG))
+    response_format = choose_format(request, RENDER_FORMATS)
     with runtime_of(request).lifecycle.accepted_request():
         picture = await _render(request, max_side, window)
-    if media_type == PNG:
-        return Response(picture.png, media_type=PNG, headers={"Vary": "Accept"})
-    answer = RenderAnswer(
-        request_id=context_of(request).request_id,
-        width=picture.width,
-        height=picture.height,
-        png=base64.b64encode(picture.png).decode("ascii"),
-        window=_window_answer(picture.display),
-        range=_range_answer(picture.display),
-    )
-    return JSONResponse(answer.model_dump(), headers={"Vary": "Accept"})
+    return response_format.respond(picture, context_of(request).request_id)
 
 
 def _window_of(center: float | None, width: float | None) -> Window | None:
@@ -107,17 +95,3 @@ async def _render(request: Request, max_side: int, window: Window | None) -> Pic
         )
         with context.timeline.stage("decode"):
             return await while_connected(request, runtime.pool.run(work, context.deadline))
-
-
-def _window_answer(display: Display | None) -> WindowAnswer | None:
-    if display is None or display.window is None:
-        return None
-    window = display.window
-    return WindowAnswer(center=window.center, width=window.width, function=window.function)
-
-
-def _range_answer(display: Display | None) -> RangeAnswer | None:
-    # A rescale slope may be out of all range, and JSON has no word for that.
-    if display is None or not math.isfinite(display.high - display.low):
-        return None
-    return RangeAnswer(low=display.low, high=display.high)

@@ -1,0 +1,140 @@
+"""What a response format does, route by route."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.answers import ImageResult, ModelRef
+from service.dicom.source import SourceHeader
+from service.errors import SomeImagesFailedError
+from service.explain.pictures import PictureOrder
+from service.http.formats.negotiation import ResponseFormat
+from service.http.formats.sources import Sources, name_positions
+from service.images.rendering import Picture
+from service.models.models import ServedModel
+from service.models.predictor import ImageFailure, Outcome, Prediction
+from service.web.connection import while_connected
+from service.web.problems import SERVER_FAULT, error_response, problem_type_of, slug_of
+from service.web.requests import RequestContext, context_of
+
+VARY = {"Vary": "Accept"}
+BINARY: Mapping[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+
+Drawn = TypeVar("Drawn")
+
+
+SourcedResult: TypeAlias = tuple[SourceHeader | None, ImageResult]
+
+
+@dataclass(frozen=True)
+class PredictOutcomes:
+    """Outcomes of one request.
+
+    Attributes:
+        request: The request.
+        served: The model that answered.
+        outcomes: One for each image.
+        sources: What the format opened.
+    """
+
+    request: Request
+    served: ServedModel
+    outcomes: Sequence[Outcome]
+    sources: Sources | None
+
+
+class PredictFormat(ResponseFormat, ABC):
+    """Represents predictions."""
+
+    @abstractmethod
+    async def answer(self, predicted: PredictOutcomes) -> Response:
+        """Return the response."""
+
+
+class AllOrNothing(PredictFormat):
+    """A format that cannot express the failure of one image: the whole request fails."""
+
+    @abstractmethod
+    async def build(self, predicted: PredictOutcomes, results: Sequence[SourcedResult]) -> Response:
+        """Build the response from the results with their headers, off the event loop."""
+
+    async def answer(self, predicted: PredictOutcomes) -> Response:
+        """Return the response, or the most important problem if an image failed."""
+        context, sources = context_of(predicted.request), predicted.sources
+        assert sources is not None, "these formats open sources"
+        if (problem := _problem_in(predicted.outcomes)) is not None:
+            return respond_failure(problem, context)
+        answered = [one.result for one in predicted.outcomes if isinstance(one, Prediction)]
+        results = [(sources.header_of(result), result) for result in answered]
+        with context.timeline.stage("report"):
+            return await while_connected(predicted.request, self.build(predicted, results))
+
+
+def _problem_in(outcomes: Sequence[Outcome]) -> Exception | None:
+    """Choose the problem that answers a request with failed images.
+
+    Retryable ones come first: clients decide by the status whether to retry.
+    """
+    failed = [(i, one.error) for i, one in enumerate(outcomes) if isinstance(one, ImageFailure)]
+    if not failed:
+        return None
+    for _, error in failed:
+        if len(outcomes) == 1 or problem_type_of(error).status >= SERVER_FAULT:
+            return error
+    kinds = ", ".join(sorted({problem_type_of(error).slug for _, error in failed}))
+    return SomeImagesFailedError(
+        f"Nothing was made, because {name_positions([index for index, _ in failed])} of "
+        f"{len(outcomes)} failed ({kinds}). Leave out what failed, or ask for application/json, "
+        "in which each image has a result or a problem."
+    )
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One explained image.
+
+    Attributes:
+        result: The prediction.
+        order: How to draw it.
+        model: The model that answered.
+        layer: Layer that was explained.
+        method_asked: Name of the method as the request spelt it, possibly a former one.
+    """
+
+    result: ImageResult
+    order: PictureOrder
+    model: ModelRef
+    layer: str
+    method_asked: str
+
+
+class ExplainFormat(ResponseFormat, ABC, Generic[Drawn]):
+    """Represents explanations."""
+
+    @abstractmethod
+    def draw(self, explained: Explained, header: SourceHeader | None) -> Drawn:
+        """Render the pictures. Runs on a thread of the renderer."""
+
+    @abstractmethod
+    def respond(self, explained: Explained, drawn: Drawn, context: RequestContext) -> Response:
+        """Return the response."""
+
+
+class RenderFormat(ResponseFormat, ABC):
+    """Represents rendered radiographs."""
+
+    @abstractmethod
+    def respond(self, picture: Picture, request_id: str) -> Response:
+        """Return the response."""
+
+
+def respond_failure(error: Exception, context: RequestContext) -> Response:
+    """Answer the whole request with the problem of an image."""
+    context.timeline.fail(slug_of(error), of_image=True)
+    return error_response(error, context.request_id)

@@ -1,0 +1,130 @@
+"""application/json, the default of every route."""
+
+from __future__ import annotations
+
+import base64
+import math
+
+from starlette.responses import JSONResponse, Response
+
+from cxr.explain.overlay import heatmap_warnings
+from cxr.pixels.image import Display
+from service.answers import (
+    ExplainAnswer,
+    ExplainedResult,
+    ExplainTimingsMs,
+    ExplanationAnswer,
+    ImageError,
+    PredictAnswer,
+    RangeAnswer,
+    RenderAnswer,
+    TimingsMs,
+    WindowAnswer,
+)
+from service.dicom.source import SourceHeader
+from service.http.formats.format import (
+    VARY,
+    Explained,
+    ExplainFormat,
+    PredictFormat,
+    PredictOutcomes,
+    RenderFormat,
+    respond_failure,
+)
+from service.images.rendering import Picture
+from service.models.predictor import ImageFailure
+from service.web.problems import SERVER_FAULT, problem_of, problem_type_of
+from service.web.requests import RequestContext, context_of
+
+JSON = "application/json"
+
+
+class JsonPrediction(PredictFormat):
+    """A result or a problem for each image."""
+
+    media_type = JSON
+
+    async def answer(self, predicted: PredictOutcomes) -> Response:
+        """Return the results, or one problem if there is nothing else to report.
+
+        That is so for the failure of a single image; and for many, if the service failed them
+        all with one status: a 200 would hide the failure from clients that retry by status and
+        from whoever monitors statuses.
+        """
+        context, outcomes = context_of(predicted.request), predicted.outcomes
+        failures = [one for one in outcomes if isinstance(one, ImageFailure)]
+        if failures and len(failures) == len(outcomes):
+            statuses = {problem_type_of(failure.error).status for failure in failures}
+            if len(failures) == 1 or (len(statuses) == 1 and min(statuses) >= SERVER_FAULT):
+                return respond_failure(failures[0].error, context)
+        answer = PredictAnswer(
+            request_id=context.request_id,
+            model=predicted.served.reference,
+            results=tuple(
+                ImageError(id=one.id, problem=problem_of(one.error, context.request_id))
+                if isinstance(one, ImageFailure)
+                else one.result
+                for one in outcomes
+            ),
+            timings_ms=TimingsMs(**context.timeline.answer_timings_ms()),
+        )
+        return Response(answer.model_dump_json(), media_type=JSON, headers=VARY)
+
+
+class JsonExplanation(ExplainFormat[ExplanationAnswer]):
+    """The prediction with the heatmap's numbers and both pictures."""
+
+    media_type = JSON
+
+    def draw(self, explained: Explained, header: SourceHeader | None) -> ExplanationAnswer:
+        """Render heatmap and overlay."""
+        return explained.order.render_answer(explained.layer)
+
+    def respond(
+        self, explained: Explained, drawn: ExplanationAnswer, context: RequestContext
+    ) -> Response:
+        """Return the prediction with its explanation."""
+        result, order = explained.result, explained.order
+        warnings = result.warnings
+        if order.shows_heatmap:
+            warnings = (*warnings, *heatmap_warnings(order.heatmap))
+        told = drawn.model_copy(update={"method": explained.method_asked})
+        answer = ExplainAnswer(
+            request_id=context.request_id,
+            model=explained.model,
+            results=(
+                ExplainedResult.model_validate(
+                    result.model_dump() | {"warnings": warnings, "explanation": told}
+                ),
+            ),
+            timings_ms=ExplainTimingsMs(**context.timeline.answer_timings_ms()),
+        )
+        return Response(answer.model_dump_json(), media_type=JSON, headers=VARY)
+
+
+class JsonPicture(RenderFormat):
+    """The picture in base64 with its window."""
+
+    media_type = JSON
+
+    def respond(self, picture: Picture, request_id: str) -> Response:
+        """Return the picture with its window and range."""
+        display = picture.display
+        window = None if display is None else display.window
+        answer = RenderAnswer(
+            request_id=request_id,
+            width=picture.width,
+            height=picture.height,
+            png=base64.b64encode(picture.png).decode("ascii"),
+            window=window
+            and WindowAnswer(center=window.center, width=window.width, function=window.function),
+            range=_range_of(display),
+        )
+        return JSONResponse(answer.model_dump(), headers=VARY)
+
+
+def _range_of(display: Display | None) -> RangeAnswer | None:
+    # An extreme rescale slope gives infinities, which JSON cannot express.
+    if display is None or not math.isfinite(display.high - display.low):
+        return None
+    return RangeAnswer(low=display.low, high=display.high)

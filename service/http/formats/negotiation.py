@@ -1,0 +1,105 @@
+"""Response formats and their negotiation by the Accept header (RFC 9110, section 12.5.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
+
+from pydantic import BaseModel
+from starlette.requests import Request
+
+from service.errors import NotAcceptableError
+from service.http.formats.sources import Sources
+from service.models.models import ServedModel
+from service.settings import Settings
+
+
+class ResponseFormat:
+    """One way to represent the answers of a route.
+
+    Attributes:
+        media_type: What the Accept header names.
+        content: Media type object of the OpenAPI document; None if the route's response model
+            describes it.
+        schemas: Models that ``content`` refers to.
+    """
+
+    media_type: ClassVar[str]
+    content: ClassVar[Mapping[str, Any] | None] = None
+    schemas: ClassVar[Sequence[type[BaseModel]]] = ()
+
+    def open_sources(self, settings: Settings, served: ServedModel) -> Sources | None:
+        """Return what will read the DICOM headers that the format needs, if it needs any.
+
+        Raises:
+            DicomResultsDisabledError: The format is not available here or for this model.
+        """
+        return None
+
+
+Format = TypeVar("Format", bound=ResponseFormat)
+
+
+def choose_format(request: Request, offered: Sequence[Format]) -> Format:
+    """Return the offered format that the client prefers.
+
+    Args:
+        request: Its Accept header decides.
+        offered: The first one is the default. The media type of a multipart format carries
+            its ``type`` parameter (RFC 2387).
+
+    Raises:
+        NotAcceptableError: The client accepts none of them.
+    """
+    header = ",".join(request.headers.getlist("accept"))
+    if not header.strip():
+        return offered[0]
+    ranges = [parsed for part in header.split(",") if (parsed := _parse_range(part)) is not None]
+    best, best_rating = offered[0], (0.0, 0)
+    for one in offered:
+        # Of equal qualities the more specific range wins, then the format offered first.
+        if (rating := _rate(one.media_type, ranges)) > best_rating:
+            best, best_rating = one, rating
+    if best_rating[0] == 0.0:
+        names = ", ".join(one.media_type for one in offered)
+        raise NotAcceptableError(f"The Accept header allows none of {names}. Ask for one of these.")
+    return best
+
+
+def _parse_range(text: str) -> tuple[str, float] | None:
+    """Return a media range and its quality, None if it is malformed and therefore ignored."""
+    name = _normalise(text)
+    if name.partition(";")[0].count("/") != 1:
+        return None
+    for parameter in text.lower().split(";")[1:]:
+        key, _, value = parameter.partition("=")
+        if key.strip() == "q":
+            value = value.strip()
+            digits = value.replace(".", "", 1)
+            if not (digits.isascii() and digits.isdigit()) or float(value) > 1.0:
+                return None
+            return name, float(value)
+    return name, 1.0
+
+
+def _normalise(media_type: str) -> str:
+    """Drop all parameters except the ``type`` of a multipart."""
+    name, *parameters = media_type.lower().split(";")
+    name = name.strip()
+    for parameter in parameters if name.startswith("multipart/") else ():
+        key, _, value = parameter.partition("=")
+        if key.strip() == "type":
+            value = value.strip().strip('"')
+            return f"{name};type={value}"
+    return name
+
+
+def _rate(media_type: str, ranges: Sequence[tuple[str, float]]) -> tuple[float, int]:
+    """Return the quality of the most specific matching range, and how specific it is."""
+    exact = _normalise(media_type)
+    patterns = ("*/*", exact.partition("/")[0] + "/*", exact.partition(";")[0], exact)
+    for precision in (3, 2, 1, 0):
+        matching = [quality for name, quality in ranges if name == patterns[precision]]
+        if matching:
+            return max(matching), precision
+    return 0.0, 0

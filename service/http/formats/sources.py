@@ -1,0 +1,103 @@
+"""DICOM headers of a request's images, which DICOM and FHIR answers take patient and study from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from cxr.errors import InputError, UnreadableImageError
+from cxr.images.decoding import SNIFF_BYTES, sniff_format
+from service.answers import ImageResult
+from service.deadline import Deadline
+from service.dicom.results import can_code
+from service.dicom.source import SourceHeader, read_source
+from service.errors import DicomResultsDisabledError, NotAcceptableError
+from service.models.models import ServedModel
+from service.models.predictor import EncodedImage
+from service.scheduling.core_pool import CorePool
+
+
+class Sources:
+    """The headers, read while the encoded bytes are held.
+
+    Args:
+        served: The model that reads the images.
+        dicom_only: Whether every image must be DICOM; otherwise others have no header.
+        most: Number of images the answer can hold, None for any.
+
+    Raises:
+        DicomResultsDisabledError: There is no code for the model's finding.
+    """
+
+    def __init__(
+        self, served: ServedModel, *, dicom_only: bool = True, most: int | None = None
+    ) -> None:
+        if not can_code(served.manifest.task.positive):
+            raise DicomResultsDisabledError(
+                f"There is no code for what model {served.manifest.name} finds. "
+                "Ask for application/json."
+            )
+        self._dicom_only = dicom_only
+        self._most = most
+        self._headers: dict[str, SourceHeader] = {}
+
+    async def read(
+        self, images: Sequence[EncodedImage], pool: CorePool, deadline: Deadline
+    ) -> None:
+        """Read the headers on the pool, skipping images that cannot be read.
+
+        Raises:
+            NotAcceptableError: The answer is not available for these images.
+            DeadlineExceededError: The deadline passed first.
+        """
+        if self._most is not None and len(images) > self._most:
+            raise NotAcceptableError(
+                f"The request holds {len(images)} images, and application/dicom is one object. "
+                'Ask for multipart/related; type="application/dicom", or send each image by '
+                "itself."
+            )
+        kinds = [sniff_format(image.data[:SNIFF_BYTES]) for image in images]
+        others = [
+            index
+            for index, (image, kind) in enumerate(zip(images, kinds, strict=True))
+            if image.error is None and kind != "dicom"
+        ]
+        if self._dicom_only and others:
+            raise NotAcceptableError(
+                "DICOM objects are made for DICOM images only: they take over patient and "
+                f"study. No DICOM: {name_positions(others)}. Send DICOM, or ask for "
+                "application/json."
+            )
+        dicom = [image for image, kind in zip(images, kinds, strict=True) if kind == "dicom"]
+        if dicom:
+            self._headers = await pool.run(partial(_read_headers, dicom), deadline)
+
+    def header_of(self, result: ImageResult) -> SourceHeader | None:
+        """Return the header of a result's image, None if the image is not DICOM.
+
+        Raises:
+            UnreadableImageError: The image is DICOM, but its header cannot be read.
+        """
+        header = self._headers.get(result.id)
+        if header is None and (self._dicom_only or result.image.format == "dicom"):
+            raise UnreadableImageError(
+                "The DICOM header cannot be read as a whole. Send the complete Part 10 file, or "
+                "ask for application/json."
+            )
+        return header
+
+
+def _read_headers(images: Sequence[EncodedImage]) -> dict[str, SourceHeader]:
+    headers = {}
+    for image in images:
+        try:
+            headers[image.id] = read_source(image.data)
+        except InputError:  # decoding reports the reason
+            continue
+    return headers
+
+
+def name_positions(indexes: Sequence[int]) -> str:
+    """Name images by position, from 1: ids are the client's own text."""
+    named = ", ".join(str(index + 1) for index in indexes)
+    return f"image {named}" if len(indexes) == 1 else f"images {named}"
