@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 
 from service.gateway.deliver.stow_answer import MEDIA_TYPE, Stored, build_stow_answer
 from service.gateway.header import read_header_of
-from service.web.multipart_related import split_related
+from service.multipart import split_related
 
 
 def build_archive() -> FastAPI:

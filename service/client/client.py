@@ -1,6 +1,6 @@
 """A client of the service: typed answers, typed errors, retries.
 
-Imports httpx and pydantic only::
+Imports neither the web framework nor an engine::
 
     with Client("http://127.0.0.1:8000") as client:
         answer = client.predict(Path("image.jpeg"))
@@ -27,7 +27,6 @@ from service.client.bounded_exchange import (
     exchange_async,
 )
 from service.client.exchange import (
-    DICOM_OBJECTS,
     RETRIED_ERRORS,
     ImageSource,
     Retry,
@@ -39,6 +38,7 @@ from service.client.exchange import (
     split_dicom,
     verify_success,
 )
+from service.multipart import MULTIPART_DICOM
 from service.telemetry import tracing
 
 __all__ = ["AsyncClient", "Client", "ImageSource", "Retry", "ServiceError"]
@@ -169,7 +169,7 @@ class Client:
         operating_point: str | None = None,
     ) -> list[bytes]:
         """Read DICOM images and give their structured reports, Part 10 files in the same order."""
-        request = build_predict_request(images, model, operating_point, DICOM_OBJECTS)
+        request = build_predict_request(images, model, operating_point, MULTIPART_DICOM)
         return split_dicom(self._send(**request))
 
     def explain_dicom(
@@ -188,7 +188,7 @@ class Client:
         """
         request = build_explain_request(
             image,
-            DICOM_OBJECTS,
+            MULTIPART_DICOM,
             model=model,
             operating_point=operating_point,
             target=target,
@@ -328,7 +328,7 @@ class AsyncClient:
     ) -> list[bytes]:
         """Read DICOM images and give their structured reports, Part 10 files in the same order."""
         request = await asyncio.to_thread(
-            build_predict_request, images, model, operating_point, DICOM_OBJECTS
+            build_predict_request, images, model, operating_point, MULTIPART_DICOM
         )
         return split_dicom(await self._send(**request))
 
@@ -349,7 +349,7 @@ class AsyncClient:
         request = await asyncio.to_thread(
             build_explain_request,
             image,
-            DICOM_OBJECTS,
+            MULTIPART_DICOM,
             model=model,
             operating_point=operating_point,
             target=target,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from email.message import Message
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
@@ -13,9 +12,10 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from service.answers import Problem
+from service.errors import InvalidRequestError, PayloadTooLargeError
+from service.multipart import split_related
 
 JSON = "application/json"
-DICOM_OBJECTS = 'multipart/related; type="application/dicom"'
 
 AnyAnswer = TypeVar("AnyAnswer", bound=BaseModel)
 
@@ -175,20 +175,15 @@ def _read(image: ImageSource) -> bytes:
 
 
 def split_dicom(response: httpx.Response) -> list[bytes]:
-    """Give the DICOM objects of an answer, Part 10 files, in their order (RFC 2046, 5.1.1).
+    """Return the DICOM objects of an answer, Part 10 files, in their order.
 
     Raises:
-        ServiceError: The answer is no multipart.
+        ServiceError: The answer is not multipart/related of application/dicom.
     """
-    head = Message()
-    head["Content-Type"] = response.headers.get("content-type", "")
-    boundary = head.get_param("boundary")
-    if head.get_content_type() != "multipart/related" or not isinstance(boundary, str):
-        raise _not_understood(response)
-    pieces = (b"\r\n" + response.content).split(b"\r\n--" + boundary.encode("latin-1", "replace"))
-    if len(pieces) < 2 or not pieces[-1].startswith(b"--"):
-        raise _not_understood(response)
-    return [part.partition(b"\r\n\r\n")[2] for part in pieces[1:-1]]
+    try:
+        return split_related(response.headers.get("content-type", ""), response.content)
+    except (InvalidRequestError, PayloadTooLargeError):
+        raise _not_understood(response) from None
 
 
 def verify_success(response: httpx.Response) -> httpx.Response:

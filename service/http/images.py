@@ -11,8 +11,8 @@ from cxr.errors import UnsupportedMediaError
 from cxr.images.decoding import SNIFF_BYTES, sniff_format
 from service.errors import InvalidRequestError
 from service.http.context import runtime_of
+from service.http.form import choose_ids, read_parts
 from service.http.json_body import parse_json_images
-from service.http.multipart import choose_ids, read_parts
 from service.models.predictor import EncodedImage
 from service.web.body import Lease, read_chunks
 from service.web.body_rate import BodyRate

@@ -161,7 +161,7 @@ def store(
     gateway: GatewayProcess, data: bytes, headers: dict[str, str] | None = None, **options: Any
 ) -> int:
     """Store one object by STOW-RS and give the status."""
-    from service.web.multipart_related import build_related
+    from service.multipart import build_related
 
     content_type, body = build_related([data])
     sent = {"Content-Type": content_type, **(headers or {})}

@@ -31,7 +31,7 @@ from service.gateway.store.database import Database
 from service.gateway.store.spool import Spool
 from service.gateway.store.states import OPEN_STATES
 from service.gateway.store.strays import Strays
-from service.web.multipart_related import build_related
+from service.multipart import build_related
 from tests.gateway.fakes import Answer, FakeServer, problem
 from tests.gateway.objects import COMPREHENSIVE_3D_SR, encode
 from tests.gateway.orthanc import DICOMWEB, PROGRAM, Orthanc, running_orthanc

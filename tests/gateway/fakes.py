@@ -15,7 +15,7 @@ from typing import Any
 from pydicom import dcmread
 
 from service.gateway.deliver.stow_answer import MEDIA_TYPE, Stored, build_stow_answer
-from service.web.multipart_related import build_related, split_related
+from service.multipart import build_related, split_related
 from tests.gateway.objects import make_results
 
 Answer = tuple[int, dict[str, str], bytes]

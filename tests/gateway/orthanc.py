@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.web.multipart_related import split_related
+from service.multipart import split_related
 from tests.gateway.process import free_port, until
 
 PROGRAM = shutil.which("Orthanc", path="/usr/sbin:/usr/bin")

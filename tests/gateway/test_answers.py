@@ -15,7 +15,7 @@ from service.gateway.deliver.stow_answer import Failed, Stored, build_stow_answe
 from service.gateway.destinations import parse_destinations, parse_peers
 from service.gateway.work.analysis import Analysis, GiveUp, TryAgain
 from service.gateway.work.workers import delay_s, endless_retry
-from service.web.multipart_related import RelatedParser, build_related, split_related
+from service.multipart import RelatedParser, build_related, split_related
 from tests.gateway.fakes import FakeArchive, FakeService, problem
 from tests.gateway.objects import make_object, make_results
 

@@ -34,8 +34,8 @@ from service.gateway.store.commitment_reports import CommitmentReports, Verdict
 from service.gateway.store.database import MIGRATIONS, Database
 from service.gateway.store.leases import Leasing
 from service.gateway.work.workers import endless_retry
+from service.multipart import build_related
 from service.telemetry.logs import LOG
-from service.web.multipart_related import build_related
 from tests.gateway.objects import make_object
 from tests.gateway.process import GatewayProcess, free_port, until
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from service.gateway.store.inbox import Result
-from service.web.multipart_related import build_related
+from service.multipart import build_related
 from tests.gateway.conftest import Box, open_box
 from tests.gateway.crashes import ORTHANC_ABSENT, Plan, live_through_crashes
 from tests.gateway.fakes import FakeService

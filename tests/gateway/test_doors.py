@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import httpx
 
-from service.web.multipart_related import build_related
+from service.multipart import build_related
 from tests.gateway.objects import make_object
 from tests.gateway.process import GatewayProcess
 

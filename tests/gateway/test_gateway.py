@@ -24,7 +24,7 @@ from pydicom.uid import (
 from pynetdicom import AE, evt
 
 from service.gateway.deliver.dimse import close_rejected
-from service.web.multipart_related import build_related
+from service.multipart import build_related
 from tests.conftest import REPOSITORY
 from tests.gateway.fakes import FakeArchive, FakeService, problem
 from tests.gateway.objects import CANARIES, COMPREHENSIVE_3D_SR, make_object

@@ -21,8 +21,8 @@ from service.gateway.receive.pull import pull_study
 from service.gateway.signals import Signals
 from service.gateway.work.analysis import Analysis, GiveUp, TryAgain
 from service.gateway.work.workers import Analyst, Courier, endless_retry
+from service.multipart import build_related, split_related
 from service.telemetry.gateway import GatewayMetrics
-from service.web.multipart_related import build_related, split_related
 from tests.gateway.conftest import Box
 from tests.gateway.objects import make_object, make_results
 from tests.hostile_answers import (

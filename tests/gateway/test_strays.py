@@ -18,7 +18,7 @@ from service.gateway.store.database import Database
 from service.gateway.store.inbox import Result
 from service.gateway.store.schema import deliveries, jobs, results
 from service.gateway.store.strays import Strays
-from service.web.multipart_related import build_related
+from service.multipart import build_related
 from tests.gateway.conftest import Box, open_box
 from tests.gateway.fakes import FakeArchive, FakeService
 from tests.gateway.objects import COMPREHENSIVE_3D_SR, make_object

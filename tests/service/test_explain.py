@@ -21,8 +21,8 @@ from service.answers import ExplainAnswer
 from service.client import AsyncClient
 from service.engines.registry import build_engine
 from service.explain import pictures
-from service.http.formats.multipart_dicom import MULTIPART_DICOM
 from service.models import predictor as prediction
+from service.multipart import MULTIPART_DICOM
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import POISON, FakeEngine
 from tests.service.fake_explainer import CELLS, FakeExplainer

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
+from service.http.form import choose_ids
 from service.http.json_body import MAX_ID_CHARS
-from service.http.multipart import choose_ids
-from service.web.multipart_related import split_related
-from service.web.parts import MAX_PREAMBLE_BYTES
+from service.multipart import MAX_PREAMBLE_BYTES, split_related
 from tests.service.harness import Running
 from tests.service.make_images import make_dicom, make_jpeg, make_png
 from tests.service.test_body import PREDICT, pieces

@@ -20,9 +20,8 @@ from service.client import AsyncClient, Client, ServiceError
 from service.client.exchange import split_dicom
 from service.dicom import results
 from service.http.formats import dicom
-from service.http.formats.dicom import DICOM
 from service.http.formats.fhir import FHIR
-from service.http.formats.multipart_dicom import MULTIPART_DICOM
+from service.multipart import DICOM, MULTIPART_DICOM
 from service.telemetry.logs import configure_logging
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import POISON, FakeEngine

@@ -20,9 +20,8 @@ from cxr.explain.overlay import WITHHELD
 from service.client.exchange import split_dicom
 from service.commands.predict import COLUMNS, score_files
 from service.engines.registry import build_engine
-from service.http.formats.dicom import DICOM
 from service.http.formats.fhir import FHIR
-from service.http.formats.multipart_dicom import MULTIPART_DICOM
+from service.multipart import DICOM, MULTIPART_DICOM
 from tests.service.conftest import make_settings
 from tests.service.fake_explainer import FakeExplainer
 from tests.service.harness import Running, running

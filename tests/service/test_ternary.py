@@ -13,8 +13,8 @@ import pytest
 from cxr.bundles.manifest import task_section
 from cxr.data.labels import ETIOLOGY, TERNARY, Task
 from service.engines.registry import build_engine
-from service.http.formats.dicom import DICOM
 from service.http.formats.fhir import FHIR
+from service.multipart import DICOM
 from tests.service.conftest import make_settings
 from tests.service.fake_explainer import FakeExplainer
 from tests.service.harness import Running, running

@@ -13,7 +13,7 @@ from service.gateway.deliver.bearer import auth_for
 from service.gateway.destinations import Destination
 from service.gateway.header import read_header_of
 from service.gateway.work.analysis import TRANSIENT_STATUSES, GiveUp, TryAgain
-from service.web.multipart_related import build_related
+from service.multipart import build_related
 
 REFUSED_FOR_GOOD = frozenset({400, 406, 413, 415, 422})
 """What is wrong with address or credentials (401, 403, 404) is mended by an operator: retried."""

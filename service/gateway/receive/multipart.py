@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from service.gateway.store.spool import Spool, Staged
-from service.web.multipart_related import RelatedParser, read_boundary
+from service.multipart import RelatedParser, read_boundary
 
 FEW_PARTS, PIECE_BYTES = 16, 2048
 """A chunk with more parts is taken in such pieces: each part is an open file until it is taken."""

@@ -15,8 +15,8 @@ from service.client.exchange import (
     verify_success,
 )
 from service.errors import InvalidRequestError, PayloadTooLargeError
+from service.multipart import DICOM, split_related
 from service.telemetry.tracing import span, trace_headers
-from service.web.multipart_related import DICOM, split_related
 
 ACCEPT = f'multipart/related; type="{DICOM}"'
 

@@ -30,10 +30,9 @@ from service.http.formats.format import (
 from service.http.formats.negotiation import ResponseFormat
 from service.http.formats.sources import Sources
 from service.models.models import ServedModel
+from service.multipart import DICOM
 from service.settings import Settings
 from service.web.requests import RequestContext, context_of
-
-DICOM = "application/dicom"
 
 DicomObject = tuple[bytes, str]
 """A Part 10 file and its transfer syntax."""

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 from starlette.responses import Response
 
 from service.dicom.results import REPORT_SYNTAX, build_report
 from service.dicom.source import SourceHeader
-from service.http.formats.dicom import DICOM, DicomCapture, DicomFormat, DicomObject, DicomReport
+from service.http.formats.dicom import DicomCapture, DicomFormat, DicomObject, DicomReport
 from service.http.formats.format import VARY, Explained
-
-MULTIPART_DICOM = 'multipart/related; type="application/dicom"'
+from service.multipart import MULTIPART_DICOM, build_related
 
 
 class MultipartFormat(DicomFormat):
@@ -23,20 +21,9 @@ class MultipartFormat(DicomFormat):
 
     def pack(self, objects: Sequence[DicomObject]) -> Response:
         """Return the response that carries the objects in parts."""
-        # A digest, so that repeats are equal and no part contains the boundary.
-        boundary = hashlib.sha256(b"".join(data for data, _ in objects)).hexdigest()
-        body = b"".join(
-            f"--{boundary}\r\nContent-Type: {DICOM}; transfer-syntax={syntax}\r\n"
-            f"Content-Length: {len(data)}\r\n\r\n".encode()
-            + data
-            + b"\r\n"
-            for data, syntax in objects
-        )
-        return Response(
-            body + f"--{boundary}--\r\n".encode(),
-            media_type=f"{MULTIPART_DICOM}; boundary={boundary}",
-            headers=VARY,
-        )
+        data, syntaxes = zip(*objects, strict=True)
+        content_type, body = build_related(data, syntaxes)
+        return Response(body, media_type=content_type, headers=VARY)
 
 
 class DicomReports(MultipartFormat, DicomReport):

@@ -14,6 +14,7 @@ from service.dicom.source import SourceHeader, read_source
 from service.errors import DicomResultsDisabledError, NotAcceptableError
 from service.models.models import ServedModel
 from service.models.predictor import EncodedImage
+from service.multipart import DICOM, MULTIPART_DICOM
 from service.scheduling.core_pool import CorePool
 
 
@@ -52,9 +53,8 @@ class Sources:
         """
         if self._most is not None and len(images) > self._most:
             raise NotAcceptableError(
-                f"The request holds {len(images)} images, and application/dicom is one object. "
-                'Ask for multipart/related; type="application/dicom", or send each image by '
-                "itself."
+                f"The request holds {len(images)} images, and {DICOM} is one object. Ask for "
+                f"{MULTIPART_DICOM}, or send each image by itself."
             )
         kinds = [sniff_format(image.data[:SNIFF_BYTES]) for image in images]
         others = [

@@ -11,13 +11,12 @@ from python_multipart.multipart import parse_options_header
 from cxr.images.decoding import SNIFF_BYTES, sniff_format
 from service.errors import InvalidRequestError, PayloadTooLargeError
 from service.http.json_body import MAX_ID_CHARS
-from service.web.parts import MalformedPartsError, PartsParser
+from service.multipart import MalformedPartsError, PartsParser
 
 PART_NAME = b"files"
 """A part of this name is an image whatever else is known of it."""
 
 MAX_PART_HEADERS = 8  # Content-Disposition, Content-Type, and what odd clients add
-MAX_PART_HEADER_BYTES = 4096  # a long file name fits
 
 _MALFORMED = "The multipart body is malformed. Send parts named files, and end with the boundary."
 
@@ -61,7 +60,6 @@ class PartCollector:
             on_data=self._take,
             on_end=self._end,
             max_headers=MAX_PART_HEADERS,
-            max_header_bytes=MAX_PART_HEADER_BYTES,
         )
 
     def write(self, chunk: bytes) -> None:
