@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from cxr import __version__
 from service.access.access import Access
 from service.access.build import build_access
 from service.access.scopes import SERVICE_ROUTES
@@ -16,27 +15,36 @@ from service.dicom.results import warm_up
 from service.errors import StartupError
 from service.explain.pictures import Renderer
 from service.http import health, metrics, pages
-from service.http.error_handlers import answer_uncaught, install_error_handlers, refuse_at_the_door
 from service.http.formats.dicom import offers_dicom
-from service.http.middleware import QUIET_PATHS, HeadMiddleware
 from service.http.openapi import BODIES, DESCRIPTION, TAGS, TITLE
 from service.http.v1 import catalogue, control, explain, predict, render
-from service.http.v2 import errors as v2_errors
 from service.http.v2 import infer as v2_infer
 from service.http.v2 import metadata as v2_metadata
 from service.http.v2 import wire as v2_wire
+from service.http.v2.errors import PREFIX, answer_problem
 from service.models.runtime import Runtime
 from service.telemetry.prometheus import Metrics
-from service.web.access import AccessMiddleware
-from service.web.body import BodyBudget
-from service.web.documented import DocumentedApplication
-from service.web.draining import DrainingMiddleware
-from service.web.requests import RequestMiddleware, RequestRules, context_of
-from service.web.security_headers import SecurityHeadersMiddleware
+from service.web.application import WebApplication
+from service.web.bodies import BodyBudget
+from service.web.requests import RequestRules
+
+QUIET_PATHS = frozenset(
+    {
+        "/health",
+        "/health/live",
+        "/health/ready",
+        "/metrics",
+        "/v2/health/live",
+        "/v2/health/ready",
+        "/v2/models/{name}/ready",
+        "/v2/models/{name}/versions/{version}/ready",
+    }
+)
+"""Probes arrive every few seconds: they are logged for debugging only."""
 
 
 async def _start(runtime: Runtime) -> None:
-    """Load what DICOM answers need, then the models: ready is ready for both.
+    """Load what DICOM answers need, then the models: readiness covers both.
 
     Raises:
         CxrError: The service cannot start; the message is for its operator.
@@ -57,18 +65,17 @@ def build_app(
     on_started: Callable[[BaseException | None], None] | None = None,
     access: Access | None = None,
 ) -> FastAPI:
-    """Build the application around a runtime.
+    """Build the application around a runtime, which starts and stops with it.
 
-    The models are loaded in the background once the application runs, so that it can tell
-    it is live while it starts.
+    Models are loaded in the background, so that the application reports its state meanwhile.
 
     Args:
-        runtime: Started and stopped with the application.
+        runtime: Not yet started.
         on_started: Called once when loading has ended, with the error if it failed.
-        access: Who may ask for what; as the settings say for None.
+        access: Who may ask for what; by default as the settings say.
 
     Raises:
-        StartupError: The settings do not say who may ask.
+        StartupError: No access policy is configured.
     """
     settings = runtime.settings
     access = access or build_access(settings)
@@ -81,7 +88,7 @@ def build_app(
         loading = asyncio.create_task(_start(runtime))
 
         def finished(task: asyncio.Task[None]) -> None:
-            # Asking for the exception also marks it as seen.
+            # Asking for the exception also marks it as retrieved.
             error = None if task.cancelled() else task.exception()
             if on_started is not None and not task.cancelled():
                 on_started(error)
@@ -93,53 +100,41 @@ def build_app(
         await runtime.stop()
         renderer.close()
 
-    app = DocumentedApplication(
+    app = WebApplication(
+        (
+            predict,
+            explain,
+            render,
+            catalogue,
+            control,
+            health,
+            metrics,
+            v2_metadata,
+            v2_infer,
+            pages,
+        ),
+        access=access,
+        routes=SERVICE_ROUTES,
+        rules=RequestRules(
+            recorded,
+            runtime.lifecycle,
+            answer_problem=answer_problem,
+            quiet_paths=QUIET_PATHS,
+            deadline_ms=settings.deadline_ms,
+            answers_head=True,
+        ),
+        index="/docs",
         bodies=(*BODIES, *control.BODIES, *v2_wire.BODIES),
-        other_errors={v2_errors.PREFIX: v2_wire.ErrorAnswer},
+        other_errors={PREFIX: v2_wire.ErrorAnswer},
         title=TITLE,
         description=DESCRIPTION,
-        version=__version__,
         openapi_tags=TAGS,
-        docs_url=None,  # pages.py has one that works without another host
-        redoc_url=None,
-        redirect_slashes=False,  # it would quote the Host header back
         lifespan=lifespan,
     )
     app.state.runtime = runtime
     app.state.body_budget = BodyBudget(settings.max_buffered_bytes)
     app.state.renderer = renderer
     app.state.metrics = recorded
-    install_error_handlers(app)
-    routed = (
-        predict,
-        explain,
-        render,
-        catalogue,
-        control,
-        health,
-        metrics,
-        v2_metadata,
-        v2_infer,
-        pages,
-    )
-    for module in routed:
-        app.include_router(module.router)
     app.mount(pages.PAGE_PATH, pages.page_files)
     app.mount(pages.ASSETS_PATH, pages.documentation_assets())
-    app.state.access, app.state.routes = access, SERVICE_ROUTES
-    # The one added last is outermost.
-    app.add_middleware(
-        AccessMiddleware,
-        access=access,
-        routes=SERVICE_ROUTES,
-        refuse=refuse_at_the_door,
-        request_id_of=lambda scope: context_of(scope).request_id,
-    )
-    app.add_middleware(DrainingMiddleware, lifecycle=runtime.lifecycle)
-    app.add_middleware(HeadMiddleware)
-    rules = RequestRules(
-        recorded, answer_uncaught, quiet_paths=QUIET_PATHS, deadline_ms=settings.deadline_ms
-    )
-    app.add_middleware(RequestMiddleware, rules=rules)
-    app.add_middleware(SecurityHeadersMiddleware)
     return app

@@ -21,9 +21,8 @@ from service.models.runtime import Runtime
 from service.settings import Settings
 from service.telemetry.logs import configure_logging, log_event
 from service.telemetry.tracing import start_tracing, stop_tracing
-from service.web.open_files import raise_limit
+from service.web.process import raise_limit, tls_options
 from service.web.protocol import GuardedProtocol
-from service.web.tls import tls_options
 
 BACKLOG = 2048
 CLOSE_CONNECTIONS_S = 5  # for responses on their way when everything accepted is answered

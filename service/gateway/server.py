@@ -21,9 +21,8 @@ from service.gateway.silence import silence_libraries
 from service.gateway.work.refusal_reports import RefusalReports
 from service.telemetry.logs import configure_logging, log_event
 from service.telemetry.tracing import start_tracing, stop_tracing
-from service.web.open_files import raise_limit
+from service.web.process import raise_limit, tls_options
 from service.web.protocol import GuardedProtocol
-from service.web.tls import tls_options
 
 CLOSE_CONNECTIONS_S = 10
 KEEP_ALIVE_S = 15

@@ -14,16 +14,12 @@ from service.models.runtime import Runtime
 from service.telemetry.gpu import GpuMemoryReader
 from service.telemetry.prometheus import CONTENT_TYPE, Metrics, QueueState, ServiceState
 from service.telemetry.recorder import EXPLAIN, PREDICT
+from service.web.documented import METRICS_ROUTE
 
 router = APIRouter(tags=["health"])
 
 
-@router.get(
-    "/metrics",
-    summary="Counts and durations for Prometheus",
-    response_class=Response,
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
-)
+@router.get("/metrics", **METRICS_ROUTE)
 async def metrics(request: Request) -> Response:
     """Prometheus text. Comes however busy the service is, also while starting and draining."""
     return Response(cast("Metrics", request.app.state.metrics).render(), media_type=CONTENT_TYPE)

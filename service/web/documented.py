@@ -1,75 +1,57 @@
-"""Problems in an OpenAPI document, and an application whose document tells what it answers."""
+"""OpenAPI documents: problems, access and schemas that FastAPI cannot derive from routes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+from starlette.responses import Response
 
+from service.access.scopes import ANY, LOOPBACK_ONLY, Routes
 from service.answers import Problem
-from service.web.access_document import document_access
 from service.web.problems import ALL_PROBLEM_TYPES, MEDIA_TYPE, ProblemType
-from service.web.schemas import add_schemas, name_operation, schema_of
+
+SCHEMAS = "#/components/schemas/"
+
+BEARER, API_KEY = "bearer", "apiKey"
+SCHEMES: dict[str, Any] = {
+    BEARER: {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key, or a JWT access token of the operator's identity provider.",
+    },
+    API_KEY: {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "An API key."},
+}
+ACCESS_STATUSES = (401, 403, 429, 503)
+
+METRICS_ROUTE: dict[str, Any] = {
+    "summary": "Counts and durations for Prometheus",
+    "response_class": Response,
+    "responses": {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+}
 
 
-def drop_validation_errors(document: dict[str, Any]) -> None:
-    """Take out the 422 that FastAPI documents by itself: here such a request gets 400."""
-    for path in document["paths"].values():
-        for operation in path.values():
-            content = operation["responses"].get("422", {}).get("content", {})
-            schema = content.get("application/json", {}).get("schema", {})
-            if schema.get("$ref", "").endswith("/HTTPValidationError"):
-                del operation["responses"]["422"]
-    for name in ("HTTPValidationError", "ValidationError"):
-        document["components"]["schemas"].pop(name, None)
+def schema_of(kind: type[BaseModel]) -> dict[str, str]:
+    """Refer to the schema of a body, which :func:`add_schemas` must be given."""
+    return {"$ref": SCHEMAS + kind.__name__}
 
 
-class DocumentedApplication(FastAPI):
-    """FastAPI whose OpenAPI document says what is really answered, and who may ask.
-
-    Its state holds ``access`` and ``routes``, the scope each route needs.
-
-    Args:
-        bodies: Those that no route has in its types.
-        other_errors: Bodies of refusals by path prefix, where they are not problems.
-        **options: FastAPI's own.
-    """
-
-    def __init__(
-        self,
-        bodies: Sequence[type[BaseModel]],
-        other_errors: Mapping[str, type[BaseModel]] | None = None,
-        **options: Any,
-    ) -> None:
-        super().__init__(generate_unique_id_function=name_operation, **options)
-        self._bodies = bodies
-        self._other_errors = other_errors or {}
-
-    def openapi(self) -> dict[str, Any]:
-        """Give the OpenAPI document."""
-        if self.openapi_schema is None:
-            document, state = super().openapi(), self.state
-            drop_validation_errors(document)
-            add_schemas(document, self._bodies)
-            document_access(
-                document,
-                state.routes,
-                is_needed=not state.access.is_anonymous,
-                other_errors=self._other_errors,
-            )
-        return super().openapi()
+def name_operation(route: APIRoute) -> str:
+    """Return a route's operation id, after which generated clients name their methods."""
+    return route.name
 
 
 def problem_responses(
     *statuses: int, kinds: Iterable[ProblemType] = ALL_PROBLEM_TYPES
 ) -> dict[int | str, dict[str, Any]]:
-    """Give the OpenAPI responses of the problems with these statuses.
+    """Return the OpenAPI responses for the problems with these statuses.
 
     Args:
         *statuses: HTTP statuses.
-        kinds: The problems there are.
+        kinds: All problems of the server.
     """
     known = sorted(kinds, key=lambda kind: kind.slug)
     return {
@@ -107,3 +89,65 @@ def _problem_response(status: int, kinds: list[ProblemType]) -> dict[str, Any]:
             }
         }
     return response
+
+
+def drop_validation_errors(document: dict[str, Any]) -> None:
+    """Remove the 422 that FastAPI documents by itself: here such a request gets 400."""
+    for path in document["paths"].values():
+        for operation in path.values():
+            content = operation["responses"].get("422", {}).get("content", {})
+            schema = content.get("application/json", {}).get("schema", {})
+            if schema.get("$ref", "").endswith("/HTTPValidationError"):
+                del operation["responses"]["422"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(name, None)
+
+
+def add_schemas(document: dict[str, Any], bodies: Sequence[type[BaseModel]]) -> None:
+    """Add the schemas of bodies that are read or written by hand."""
+    _, made = models_json_schema(
+        [(kind, "validation") for kind in bodies], ref_template=SCHEMAS + "{model}"
+    )
+    components = document["components"]
+    components["schemas"] = dict(sorted((made["$defs"] | components["schemas"]).items()))
+
+
+def add_access(
+    document: dict[str, Any],
+    routes: Routes,
+    *,
+    is_needed: bool,
+    other_errors: Mapping[str, type[BaseModel]],
+) -> None:
+    """Add security schemes, and each operation's scopes and refusals.
+
+    Args:
+        document: Changed in place.
+        routes: Scopes that each route needs.
+        is_needed: Whether credentials are required; otherwise they are documented as optional.
+        other_errors: Bodies of refusals by path prefix, where they are not problems.
+    """
+    document["components"]["securitySchemes"] = SCHEMES
+    shown: list[dict[str, list[str]]] = [{BEARER: []}, {API_KEY: []}]
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            needed = routes.get((method.upper(), path), ANY)
+            if needed is None:
+                operation["security"] = []
+                continue
+            operation["security"] = shown if is_needed else [{}, *shown]
+            words = "any scope" if needed == ANY else f"scope {' or '.join(sorted(needed))}"
+            operation["description"] = f"{operation.get('description', '')}\n\nNeeds {words}."
+            # Anonymous callers are refused only what is reserved to this machine.
+            statuses = ACCESS_STATUSES if is_needed else (403,) if needed == LOOPBACK_ONLY else ()
+            for status in statuses:
+                operation["responses"].setdefault(str(status), _refusal(status, path, other_errors))
+
+
+def _refusal(status: int, path: str, other_errors: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
+    titles = sorted(kind.title for kind in ALL_PROBLEM_TYPES if kind.status == status)
+    content: dict[str, Any] = {MEDIA_TYPE: {"schema": schema_of(Problem)}}
+    for prefix, body in other_errors.items():
+        if path == prefix or path.startswith(prefix + "/"):
+            content = {"application/json": {"schema": schema_of(body)}}
+    return {"description": "; ".join(titles), "content": content}

@@ -1,9 +1,10 @@
-"""The one table from domain errors to RFC 9457 problems."""
+"""The one table of problems (RFC 9457) for domain errors."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from starlette.responses import JSONResponse, Response
 
@@ -13,13 +14,13 @@ from service.answers import Problem
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_BASE = "/docs/problems#"
-"""Problem types are relative references: the service does not know its own public name."""
+"""Types are relative references: the service does not know its public name."""
 
 SERVER_FAULT = 500
-"""From this status on a problem is not the fault of an image."""
+"""Problems with this status or above are not the fault of an image."""
 
 CLIENT_CLOSED_REQUEST = 499
-"""For log and metrics only, as nginx has it: nobody is left to read the response."""
+"""nginx's status, for log and metrics only: nobody is left to read the response."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,7 @@ class ProblemType:
     """One kind of problem.
 
     Attributes:
-        status: HTTP status.
         slug: Stable end of the ``type``, and the heading in docs/problems.md.
-        title: The kind in a few words.
     """
 
     status: int
@@ -100,37 +99,20 @@ NO_MEMORY = (
 MEMORY_RETRY_AFTER_S = 1  # requests are done with theirs in well under a second
 
 
-def problem_type_of(error: Exception) -> ProblemType:
-    """Look an error up by its class, then by the classes it derives from."""
+ProblemTypes: TypeAlias = Mapping[type[Exception], ProblemType]
+
+
+def problem_type_of(error: Exception, types: ProblemTypes = PROBLEM_TYPES) -> ProblemType:
+    """Return the problem of an error's class, or else of the nearest class it derives from."""
     for cls in type(error).__mro__:
-        if issubclass(cls, Exception) and cls in PROBLEM_TYPES:
-            return PROBLEM_TYPES[cls]
+        if issubclass(cls, Exception) and cls in types:
+            return types[cls]
     return INTERNAL
 
 
-def slug_of(error: Exception) -> str:
-    """Return the slug of the problem of an error."""
-    return problem_type_of(error).slug
-
-
-def outcome_of(status: int, problem: str | None) -> str:
-    """Give how a request ended: ``ok``, the slug of its problem, or ``client-closed``.
-
-    Args:
-        status: Of its answer.
-        problem: Slug of what it was answered with, if it is known.
-    """
-    if status == CLIENT_CLOSED_REQUEST:
-        return "client-closed"
-    if problem is not None:
-        return problem
-    return "ok" if status < 400 else INVALID_REQUEST.slug
-
-
-def problem_of(error: Exception, request_id: str) -> Problem:
-    """Give the problem object of an error. What is not in the table says nothing of itself."""
-    kind = problem_type_of(error)
-    detail = str(error)
+def problem_of(error: Exception, request_id: str, types: ProblemTypes = PROBLEM_TYPES) -> Problem:
+    """Return the problem object of an error. The text of an unmapped error is withheld."""
+    kind, detail = problem_type_of(error, types), str(error)
     if kind is INTERNAL:
         detail = INTERNAL_DETAIL
     elif isinstance(error, MemoryError):
@@ -139,26 +121,26 @@ def problem_of(error: Exception, request_id: str) -> Problem:
 
 
 def build_problem(kind: ProblemType, detail: str, request_id: str) -> Problem:
-    """Give the problem object of a kind."""
+    """Return a problem object of a kind."""
     return Problem(
         type=kind.type, title=kind.title, status=kind.status, detail=detail, request_id=request_id
     )
 
 
 def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
-    """Give the response that carries a problem."""
+    """Return the response that carries a problem."""
     return JSONResponse(
         problem.model_dump(), problem.status, headers=headers, media_type=MEDIA_TYPE
     )
 
 
 def error_response(error: Exception, request_id: str) -> Response:
-    """Give the response to a request that failed as a whole."""
+    """Return the response to a request that failed as a whole."""
     return problem_response(problem_of(error, request_id), error_headers(error))
 
 
 def error_headers(error: Exception) -> dict[str, str] | None:
-    """Give Retry-After for a passing state, WWW-Authenticate (RFC 6750, 3) for a caller's lack."""
+    """Return Retry-After for a passing state, WWW-Authenticate (RFC 6750, 3) without access."""
     if isinstance(error, errors.RetryLaterError):
         return {"Retry-After": str(error.retry_after_s)}
     if isinstance(error, MemoryError):

@@ -12,8 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.telemetry.logs import log_event
 from service.web.problems import INVALID_REQUEST, MEDIA_TYPE, build_problem
-from service.web.request_id import choose_request_id
-from service.web.security_headers import NO_STORE, SECURITY_HEADERS
+from service.web.requests import NO_STORE, SECURITY_HEADERS, new_request_id
 
 MAX_HEAD_BYTES = 65_536
 """Of a head, and of all that is neither head nor body: trailers, lines between chunks."""
@@ -182,7 +181,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
 def _build_refusal(status: int, detail: str) -> bytes:
     """Build the answer to what never became a request, and log it."""
-    request_id = choose_request_id(None)
+    request_id = new_request_id()
     problem = build_problem(INVALID_REQUEST, detail, request_id).model_dump()
     body = json.dumps(problem | {"status": status}).encode()
     head = (

@@ -1,4 +1,4 @@
-"""What every request to either server passes: identity, deadline, log line, last resort."""
+"""The middleware that every request to either server passes first, and a request's context."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import logging
 import math
 import re
 import secrets
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -16,13 +16,24 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.answers import Problem
 from service.deadline import Deadline
 from service.errors import InvalidRequestError, NotReadyError
-from service.lifecycle import RETRY_DRAINING_S
+from service.lifecycle import RETRY_DRAINING_S, Lifecycle
 from service.telemetry import tracing
 from service.telemetry.logs import log_event
 from service.telemetry.timeline import CURRENT, STAGES, Timeline
-from service.web.problems import CLIENT_CLOSED_REQUEST, SERVER_FAULT, outcome_of, slug_of
+from service.web.problems import (
+    CLIENT_CLOSED_REQUEST,
+    INVALID_REQUEST,
+    PROBLEM_TYPES,
+    SERVER_FAULT,
+    ProblemTypes,
+    error_headers,
+    problem_of,
+    problem_response,
+    problem_type_of,
+)
 
 SCOPE_KEY = "cxr.context"
 METHODS = frozenset(
@@ -40,6 +51,17 @@ TIMEOUT_MS = re.compile(r"[1-9][0-9]{0,5}")
 
 TRACED = frozenset({"model", "model_version", "images", "batch_size", "stored", "refused"})
 """Members of the log line that the request's span has, too."""
+
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+"""Defaults: an answer that is no page runs nothing in a browser and is framed nowhere."""
+
+NO_STORE = "no-store"
+"""Default Cache-Control of answers without an ETag: they are about patients, or cannot be
+revalidated."""
 
 CUT_OFF = "The service stopped before the request was answered. Try another replica."
 
@@ -68,6 +90,11 @@ def context_of(request: Request | Scope) -> RequestContext:
     return cast("RequestContext", scope[SCOPE_KEY])
 
 
+def new_request_id() -> str:
+    """Return a random request id."""
+    return secrets.token_hex(8)
+
+
 class RequestMetrics(Protocol):
     """Where requests are recorded."""
 
@@ -77,34 +104,59 @@ class RequestMetrics(Protocol):
         """Record a request."""
 
 
+def _as_problem_json(scope: Scope, problem: Problem, headers: Mapping[str, str] | None) -> Response:
+    return problem_response(problem, headers)
+
+
 @dataclass(frozen=True)
 class RequestRules:
     """What differs between the servers.
 
     Attributes:
         metrics: Where requests are recorded.
-        answer_error: Answers an exception that no handler took.
-        slug_of: Returns the slug of the problem of an exception.
+        lifecycle: While it drains, answers close their connections.
+        problem_types: Problem of each error.
+        answer_problem: Represents a problem in the protocol of the request.
         quiet_paths: Templates of routes that are polled: logged for debugging only, never traced.
         deadline_ms: Time a request has, which a header of its own may shorten.
         stages: Stages that every log line reports.
+        answers_head: Whether HEAD is answered as GET without the body (RFC 9110, 9.3.2).
     """
 
     metrics: RequestMetrics
-    answer_error: Callable[[Scope, Exception], Response]
-    slug_of: Callable[[Exception], str] = slug_of
+    lifecycle: Lifecycle | None = None
+    problem_types: ProblemTypes = field(default_factory=lambda: PROBLEM_TYPES)
+    answer_problem: Callable[[Scope, Problem, Mapping[str, str] | None], Response] = (
+        _as_problem_json
+    )
     quiet_paths: Collection[str] = ()
     deadline_ms: float = math.inf
     stages: tuple[str, ...] = STAGES
+    answers_head: bool = False
+
+    def slug_of(self, error: Exception) -> str:
+        """Return the slug of an error's problem."""
+        return problem_type_of(error, self.problem_types).slug
+
+    def refuse(self, scope: Scope, error: Exception) -> Response:
+        """Return the response to a request that failed as a whole, and record it."""
+        context = context_of(scope)
+        context.timeline.fail(self.slug_of(error), error)
+        problem = problem_of(error, context.request_id, self.problem_types)
+        return self.answer_problem(scope, problem, error_headers(error))
 
 
 class _Exchange:
-    """One request and its answer: measures the body, and gives the answer our headers."""
+    """One request and its answer: measures the body and adds our headers to the answer."""
 
-    def __init__(self, timeline: Timeline, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, rules: RequestRules, timeline: Timeline, receive: Receive, send: Send
+    ) -> None:
         self.timeline = timeline
         self.status: int | None = None
         self.body_bytes = 0
+        self.without_body = False
+        self._rules = rules
         self._receive = receive
         self._send = send
 
@@ -112,7 +164,7 @@ class _Exchange:
         timeline = self.timeline
         started_s = timeline.clock()
         message = await self._receive()
-        if message["type"] == "http.request":  # else the client went away
+        if message["type"] == "http.request":  # else the client disconnected
             self.body_bytes += len(message.get("body", b""))
             waited_s = timeline.clock() - started_s
             timeline.received_s = (timeline.received_s or 0.0) + waited_s
@@ -121,11 +173,21 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = MutableHeaders(scope=message)
+            headers, lifecycle = MutableHeaders(scope=message), self._rules.lifecycle
+            if lifecycle is not None and lifecycle.state == "draining":
+                # The client turns to another replica (RFC 9112, 9.6), and sends no further request
+                # at the moment in which idle connections are closed.
+                headers["Connection"] = "close"
             headers["X-Request-ID"] = self.timeline.request_id
             headers["Server-Timing"] = ", ".join(
                 f"{name};dur={spent_ms}" for name, spent_ms in self.timeline.timings_ms().items()
             )
+            for name, value in SECURITY_HEADERS.items():
+                headers.setdefault(name, value)
+            if "etag" not in headers:
+                headers.setdefault("Cache-Control", NO_STORE)
+        elif self.without_body and message["type"] == "http.response.body":
+            message = {**message, "body": b""}
         await self._send(message)
 
 
@@ -146,18 +208,21 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        rules, headers = self._rules, Headers(scope=scope)
+        rules, headers, inner = self._rules, Headers(scope=scope), scope
         # The route may change the scope; the log line is about what was asked for.
         method = scope["method"] if scope["method"] in METHODS else OTHER_METHOD
-        bounded = rules.deadline_ms < math.inf
-        wished_ms, refusal = _read_timeout(headers.get(TIMEOUT_HEADER) if bounded else None)
+        refusal: Exception | None = None
+        deadline_ms, wished = rules.deadline_ms, headers.get(TIMEOUT_HEADER)
+        if wished is not None and deadline_ms < math.inf:
+            deadline_ms, refusal = _shorten(deadline_ms, wished)
         given = headers.get("x-request-id", "")
-        request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        request_id = given if REQUEST_ID.fullmatch(given) else new_request_id()
         timeline = Timeline(request_id, stages=rules.stages)
-        scope[SCOPE_KEY] = RequestContext(
-            timeline, Deadline.after_ms(min(wished_ms, rules.deadline_ms))
-        )
-        exchange = _Exchange(timeline, receive, send)
+        scope[SCOPE_KEY] = RequestContext(timeline, Deadline.after_ms(deadline_ms))
+        exchange = _Exchange(rules, timeline, receive, send)
+        if method == "HEAD" and rules.answers_head:
+            exchange.without_body = True
+            inner = {**scope, "method": "GET"}  # a copy: the server reads the method of its own
         traced = scope["path"] not in rules.quiet_paths
         token = CURRENT.set(timeline)
         try:
@@ -166,28 +231,23 @@ class RequestMiddleware:
                 try:
                     if refusal is not None:
                         raise refusal
-                    await self._app(scope, exchange.receive, exchange.send)
+                    await self._app(inner, exchange.receive, exchange.send)
                 except Exception as error:  # the last resort
                     if error is not refusal:
                         log_event(logging.ERROR, "unexpected error", error)
-                    await self._answer(scope, exchange, error)
+                    answer = rules.refuse(scope, error)
+                    if exchange.status is None:
+                        await answer(scope, exchange.receive, exchange.send)
                 except asyncio.CancelledError:
                     # The server cuts off what still runs when its time to drain is over. The
                     # request ends here with an answer, so the cancellation need not go on.
                     if exchange.status is None:
-                        await self._answer(
-                            scope, exchange, NotReadyError(CUT_OFF, RETRY_DRAINING_S)
-                        )
+                        answer = rules.refuse(scope, NotReadyError(CUT_OFF, RETRY_DRAINING_S))
+                        await answer(scope, exchange.receive, exchange.send)
                 finally:
-                    self._tell(scope, method, span, exchange)
+                    self._tell(inner, method, span, exchange)
         finally:
             CURRENT.reset(token)
-
-    async def _answer(self, scope: Scope, exchange: _Exchange, error: Exception) -> None:
-        exchange.timeline.fail(self._rules.slug_of(error))
-        if exchange.status is None:
-            answer = self._rules.answer_error(scope, error)
-            await answer(scope, exchange.receive, exchange.send)
 
     def _tell(
         self,
@@ -203,7 +263,9 @@ class RequestMiddleware:
         counted = status or CLIENT_CLOSED_REQUEST
         rules.metrics.request_ended(route, counted, timeline, rules.slug_of)
         fields: dict[str, Any] = timeline.fields | timeline.image_fields(rules.slug_of)
-        outcome = outcome_of(counted, timeline.problem)
+        outcome = timeline.problem or ("ok" if counted < 400 else INVALID_REQUEST.slug)
+        if counted == CLIENT_CLOSED_REQUEST:
+            outcome = "client-closed"
         if span.is_recording():
             timeline.record_spans()
             attributes = {
@@ -227,12 +289,10 @@ class RequestMiddleware:
         )
 
 
-def _read_timeout(given: str | None) -> tuple[float, InvalidRequestError | None]:
-    """Return how long the client will wait, infinite if it does not say, or why that is wrong."""
-    if given is None:
-        return math.inf, None
-    if TIMEOUT_MS.fullmatch(given) is None:
-        return math.inf, InvalidRequestError(
+def _shorten(deadline_ms: float, wished: str) -> tuple[float, InvalidRequestError | None]:
+    """Return the deadline that the client wishes, or why its wish is invalid."""
+    if TIMEOUT_MS.fullmatch(wished) is None:
+        return deadline_ms, InvalidRequestError(
             "X-Request-Timeout-Ms is not a whole number of milliseconds from 1 to 999999."
         )
-    return float(given), None
+    return min(float(wished), deadline_ms), None

@@ -18,7 +18,7 @@ import pytest
 from service.commands.keys import build_key
 from service.errors import StartupError
 from service.settings import load_settings
-from service.web.tls import tls_options
+from service.web.process import tls_options
 from tests.access.certificate import make_certificate
 from tests.access.conftest import Keys
 from tests.conftest import REPOSITORY

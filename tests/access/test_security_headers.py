@@ -9,7 +9,7 @@ from hashlib import sha256
 import pytest
 
 from service.web.protocol import SAFE
-from service.web.security_headers import SECURITY_HEADERS
+from service.web.requests import SECURITY_HEADERS
 from tests.service.conftest import service, settings
 from tests.service.fake_engine import FakeEngine
 from tests.service.harness import Running, load_of

@@ -13,7 +13,7 @@ import pytest
 
 from service.errors import QueueFullError
 from service.models import predictor as prediction
-from service.web.body import BodyBudget
+from service.web.bodies import BodyBudget
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import FakeEngine
 from tests.service.harness import Running, load_of, running, until

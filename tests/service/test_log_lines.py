@@ -16,10 +16,9 @@ from starlette.routing import Route
 
 from service.gateway.errors import UnknownJobError
 from service.gateway.http.application import gateway_rules
-from service.gateway.http.problems import answer_error
 from service.telemetry.gateway import GatewayMetrics
 from service.telemetry.log_fields import LOG_FIELDS, log_fields_table
-from service.web.requests import RequestMiddleware, context_of
+from service.web.requests import RequestMiddleware
 from tests.conftest import REPOSITORY
 from tests.service.fake_engine import FakeEngine
 from tests.service.harness import Running
@@ -130,12 +129,13 @@ async def test_gateway_writes_the_same_kind_of_line(log: io.StringIO) -> None:
         return Response()
 
     async def missing(request: Request) -> Response:
-        return answer_error(UnknownJobError("No such job."), context_of(request))
+        return rules.refuse(request.scope, UnknownJobError("No such job."))
 
     async def broken(request: Request) -> Response:
         raise RuntimeError("Jane")
 
     metrics = GatewayMetrics()
+    rules = gateway_rules(metrics)
     inner = Starlette(
         routes=[
             Route("/stored/{uid}", stored, methods=["POST"]),
@@ -144,7 +144,7 @@ async def test_gateway_writes_the_same_kind_of_line(log: io.StringIO) -> None:
         ]
     )
     inner.router.redirect_slashes = False
-    app = RequestMiddleware(inner.router, gateway_rules(metrics))
+    app = RequestMiddleware(inner.router, rules)
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://test", headers={"X-Request-ID": "abc"}
     ) as client:

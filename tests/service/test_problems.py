@@ -14,13 +14,15 @@ import httpx
 import pytest
 
 from service.deadline import Deadline
-from service.gateway.http.problems import GATEWAY_PROBLEM_TYPES, answer_error
+from service.gateway.http.application import gateway_rules
+from service.gateway.http.problems import GATEWAY_PROBLEM_TYPES
 from service.gateway.settings import GatewaySettings
 from service.images import preparation
 from service.settings import Settings
+from service.telemetry.gateway import GatewayMetrics
 from service.telemetry.timeline import Timeline
 from service.web.problems import ALL_PROBLEM_TYPES, MEDIA_TYPE, PROBLEM_TYPES, problem_type_of
-from service.web.requests import RequestContext
+from service.web.requests import SCOPE_KEY, RequestContext
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import POISON, FakeEngine
 from tests.service.harness import Running, load_of, running, until
@@ -205,7 +207,7 @@ async def test_full_queue_refuses_the_whole_request(service: Running, engine: Fa
 
 async def test_bodies_in_memory_are_bounded(service: Running) -> None:
     """A body that does not fit beside those being received is refused with 429."""
-    service.app.state.body_budget.take(1_999_990)
+    service.app.state.body_budget.free_bytes -= 1_999_990
     response = await service.client.post(PREDICT, content=make_png())
     verify_problem(response, 429, "queue-full")
 
@@ -333,12 +335,12 @@ def test_subclass_of_a_mapped_error_is_mapped() -> None:
 INFER = "/v2/models/resnet18/infer"
 MEMORY_ENDS_IN = {
     "a form": (
-        "service.http.images.read_parts",
+        "service.http.request.read_parts",
         PREDICT,
         {"content": b"", "headers": MULTIPART},
     ),
-    "json": ("service.http.images.parse_json_images", PREDICT, make_json(ENCODED)),
-    "a body": ("service.http.images._read_raw", PREDICT, {"content": make_png()}),
+    "json": ("service.http.request.parse_json_images", PREDICT, make_json(ENCODED)),
+    "a body": ("service.http.request._read_raw", PREDICT, {"content": make_png()}),
     "v2": ("service.http.v2.receive.parse_call", INFER, {"content": b"{}"}),
     "one image": ("service.models.predictor.prepare_image", PREDICT, {"content": make_png()}),
 }
@@ -364,8 +366,8 @@ async def test_memory_that_ends_is_told_as_load(
 
 def test_gateway_tells_it_alike() -> None:
     """The table is the service's."""
-    response = answer_error(
-        MemoryError("secret"), RequestContext(Timeline("id"), Deadline.after_ms(1))
-    )
+    context = RequestContext(Timeline("id"), Deadline.after_ms(1))
+    rules = gateway_rules(GatewayMetrics())
+    response = rules.refuse({SCOPE_KEY: context}, MemoryError("secret"))
     assert (response.status_code, response.headers["retry-after"]) == (429, "1")
     assert b"not enough memory" in response.body

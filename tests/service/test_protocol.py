@@ -18,7 +18,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from service.web import protocol
-from service.web.open_files import MOST
+from service.web.process import MOST_OPEN_FILES
 from tests.service.harness import until
 from tests.service.test_server import PATIENCE_S, Process, start
 
@@ -298,4 +298,4 @@ def test_soft_limit_of_open_files_is_raised(start: Callable[..., Process]) -> No
     process = start()
     process.url()
     soft, hard = resource.prlimit(process.popen.pid, resource.RLIMIT_NOFILE)
-    assert soft == min(hard, MOST)
+    assert soft == min(hard, MOST_OPEN_FILES)

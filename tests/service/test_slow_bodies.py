@@ -12,8 +12,7 @@ from starlette.requests import Request
 
 from service.deadline import Deadline
 from service.errors import BodyTooSlowError, DeadlineExceededError
-from service.web.body import receive_body
-from service.web.body_rate import BodyRate
+from service.web.bodies import BodyRate, receive_body
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import FakeEngine
 from tests.service.harness import Running, running, until

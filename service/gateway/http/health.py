@@ -17,6 +17,7 @@ from service.gateway.http.problems import gateway_responses
 from service.http.pages import PAGE_HEADERS
 from service.lifecycle import State as LifecycleState
 from service.telemetry.prometheus import CONTENT_TYPE
+from service.web.documented import METRICS_ROUTE
 
 router = APIRouter(tags=["health"])
 
@@ -66,12 +67,7 @@ async def ready(request: Request) -> StatusAnswer:
     return StatusAnswer(status="ready")
 
 
-@router.get(
-    "/metrics",
-    summary="Counts and durations for Prometheus",
-    response_class=Response,
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
-)
+@router.get("/metrics", **METRICS_ROUTE)
 async def metrics(request: Request) -> Response:
     """Prometheus text."""
     return Response((await look(request)).metrics.render(), media_type=CONTENT_TYPE)

@@ -23,9 +23,8 @@ from service.gateway.receive.multipart import ReceivedParts
 from service.gateway.store.database import DatabaseError
 from service.gateway.store.spool import RETRY_FULL_S, Staged
 from service.telemetry.timeline import note
-from service.web.body import receive_body
-from service.web.body_rate import BodyRate
-from service.web.schemas import schema_of
+from service.web.bodies import BodyRate, receive_body
+from service.web.documented import schema_of
 
 router = APIRouter(prefix="/dicomweb", tags=["DICOMweb"])
 

@@ -17,7 +17,6 @@ from service.dicom.results import (
 )
 from service.dicom.source import SourceHeader
 from service.errors import DicomResultsDisabledError
-from service.http.context import runtime_of
 from service.http.formats.format import (
     BINARY,
     VARY,
@@ -29,6 +28,7 @@ from service.http.formats.format import (
 )
 from service.http.formats.negotiation import ResponseFormat
 from service.http.formats.sources import Sources
+from service.http.request import runtime_of
 from service.models.models import ServedModel
 from service.multipart import DICOM
 from service.settings import Settings

@@ -11,13 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from service.dicom.fhir import build_fhir
-from service.http.context import runtime_of
 from service.http.formats.format import VARY, AllOrNothing, PredictOutcomes, SourcedResult
 from service.http.formats.sources import Sources
+from service.http.request import runtime_of
 from service.models.models import ServedModel
 from service.settings import Settings
+from service.web.documented import schema_of
 from service.web.requests import context_of
-from service.web.schemas import schema_of
 
 FHIR = "application/fhir+json"
 

@@ -19,8 +19,8 @@ from service.http.formats.sources import Sources, name_positions
 from service.images.rendering import Picture
 from service.models.models import ServedModel
 from service.models.predictor import ImageFailure, Outcome, Prediction
-from service.web.connection import while_connected
-from service.web.problems import SERVER_FAULT, error_response, problem_type_of, slug_of
+from service.web.bodies import while_connected
+from service.web.problems import SERVER_FAULT, error_response, problem_type_of
 from service.web.requests import RequestContext, context_of
 
 VARY = {"Vary": "Accept"}
@@ -136,5 +136,5 @@ class RenderFormat(ResponseFormat, ABC):
 
 def respond_failure(error: Exception, context: RequestContext) -> Response:
     """Answer the whole request with the problem of an image."""
-    context.timeline.fail(slug_of(error), of_image=True)
+    context.timeline.fail(problem_type_of(error).slug, of_image=True)
     return error_response(error, context.request_id)

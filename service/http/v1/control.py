@@ -11,16 +11,13 @@ from starlette.requests import Request
 from cxr.section import first_complaint
 from service.answers import ModelVersionsAnswer
 from service.errors import InvalidRequestError, ModelControlDisabledError
-from service.http.context import runtime_of
 from service.http.json_body import BYTE_ORDER_MARK
+from service.http.request import runtime_of
 from service.http.v1.catalogue import describe_versions
 from service.models.runtime import Runtime
-from service.web.body import BodyBudget, read_chunks
-from service.web.body_rate import BodyRate
-from service.web.documented import problem_responses
-from service.web.query import verify_query
+from service.web.bodies import BodyBudget, BodyRate, receive_body, verify_query
+from service.web.documented import problem_responses, schema_of
 from service.web.requests import context_of
-from service.web.schemas import schema_of
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
@@ -125,7 +122,7 @@ async def _read(request: Request, kind: type[Choice]) -> Choice:
     budget = cast("BodyBudget", request.app.state.body_budget)
     rate, deadline = BodyRate.of(runtime_of(request).settings), context_of(request).deadline
     with budget.lease() as lease:
-        chunks = read_chunks(request, MAX_BODY_BYTES, lease, deadline, rate)
+        chunks = receive_body(request, MAX_BODY_BYTES, rate, deadline, lease=lease)
         body = b"".join([chunk async for chunk in chunks])
     try:
         return kind.model_validate_json(body.removeprefix(BYTE_ORDER_MARK) or b"{}")

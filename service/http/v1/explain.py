@@ -19,19 +19,17 @@ from service.answers import ExplainAnswer
 from service.errors import InvalidRequestError
 from service.explain.explaining import Explaining
 from service.explain.pictures import PictureOrder, Renderer
-from service.http.context import runtime_of
 from service.http.formats.format import Explained, ExplainFormat, respond_failure
 from service.http.formats.negotiation import choose_format
 from service.http.formats.registry import EXPLAIN_FORMATS
 from service.http.formats.sources import Sources
 from service.http.openapi import EXPLAIN_BODY, EXPLAIN_CONTENT
-from service.http.receive import accepted, read_request
+from service.http.request import accepted, read_request, runtime_of
 from service.http.v1.predict import ModelQuery, PointQuery
 from service.models.models import ServedModel
 from service.models.predictor import ImageFailure, Prediction, PredictionRequest
-from service.web.connection import while_connected
+from service.web.bodies import verify_query, while_connected
 from service.web.documented import problem_responses
-from service.web.query import verify_query
 from service.web.requests import RequestContext, context_of
 
 router = APIRouter(prefix="/v1", tags=["inference"])

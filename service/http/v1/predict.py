@@ -9,14 +9,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.answers import PredictAnswer
-from service.http.context import runtime_of
 from service.http.formats.format import PredictOutcomes
 from service.http.formats.negotiation import choose_format
 from service.http.formats.registry import PREDICT_FORMATS
 from service.http.openapi import PREDICT_BODY, PREDICT_CONTENT
-from service.http.receive import accepted, read_request
+from service.http.request import accepted, read_request, runtime_of
+from service.web.bodies import verify_query
 from service.web.documented import problem_responses
-from service.web.query import verify_query
 
 router = APIRouter(prefix="/v1", tags=["inference"])
 

@@ -12,16 +12,13 @@ from starlette.responses import Response
 from cxr.pixels.image import Window
 from service.answers import RenderAnswer
 from service.errors import InvalidRequestError
-from service.http.context import runtime_of
 from service.http.formats.negotiation import choose_format
 from service.http.formats.registry import RENDER_FORMATS
-from service.http.images import read_images
 from service.http.openapi import EXPLAIN_BODY, RENDER_CONTENT
+from service.http.request import read_images, runtime_of
 from service.images.rendering import Picture, render_picture
-from service.web.body import BodyBudget
-from service.web.connection import while_connected
+from service.web.bodies import BodyBudget, verify_query, while_connected
 from service.web.documented import problem_responses
-from service.web.query import verify_query
 from service.web.requests import context_of
 
 router = APIRouter(prefix="/v1", tags=["inference"])

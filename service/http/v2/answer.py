@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from starlette.responses import Response
 
-from service.http.v2.binary import join_elements
 from service.http.v2.call import Call
+from service.http.v2.tensors import join_elements
 from service.http.v2.wire import (
     InferAnswer,
     InferAnswerParameters,

@@ -1,16 +1,22 @@
-"""What one inference request asks."""
+"""From the bytes of a body to the protocol's request, within bounds. Not for the event loop."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
 
 from cxr.bundles.manifest import Manifest
-from service.errors import InvalidRequestError
-from service.http.v2.binary import split_body
-from service.http.v2.body import Limits, parse_body
-from service.http.v2.inputs import Files, Pixels, read_input
+from service.errors import InvalidRequestError, PayloadTooLargeError
+from service.http.json_body import BYTE_ORDER_MARK, describe_invalid
+from service.http.v2.inputs import Files, Limits, Pixels, read_input
 from service.http.v2.tensors import output_tensors
-from service.http.v2.wire import RequestedOutput, RequestParameters, TensorMetadata
+from service.http.v2.wire import InferRequest, RequestedOutput, RequestParameters, TensorMetadata
+
+MAX_MEMBERS = 1000  # of all objects together; a request of every tensor there is has about 100
+SPARE_VALUES = 1000  # beside those of the tensor: shapes, parameters, members
 
 
 @dataclass(frozen=True)
@@ -57,8 +63,8 @@ def parse_call(body: bytes, header_length: int | None, manifest: Manifest, max_i
         PayloadTooLargeError: Too many images.
     """
     limits = Limits(max_images, manifest.preprocessing.size_px)
-    text, tail = split_body(body, header_length)
-    request = parse_body(text, limits)
+    text, tail = _split_body(body, header_length)
+    request = _parse_body(text, limits)
     if request.model_name not in (None, manifest.name):
         raise InvalidRequestError("model_name is not the model of the path. Leave it out.")
     parameters = request.parameters or RequestParameters()
@@ -88,3 +94,73 @@ def _is_binary(output: RequestedOutput, default: bool) -> bool:
     if output.parameters is None or output.parameters.binary_data is None:
         return default
     return output.parameters.binary_data
+
+
+def _split_body(body: bytes, header_length: int | None) -> tuple[memoryview, memoryview]:
+    """Part the JSON from the tensors after it.
+
+    Args:
+        body: The whole body.
+        header_length: Bytes of the JSON; None if there is nothing else.
+
+    Raises:
+        InvalidRequestError: The body is shorter than that.
+    """
+    whole = memoryview(body)
+    if header_length is None:
+        return whole, whole[:0]
+    if header_length > len(whole):
+        raise InvalidRequestError(
+            "Inference-Header-Content-Length is larger than the body. Give the length of the JSON."
+        )
+    return whole[:header_length], whole[header_length:]
+
+
+def _parse_body(text: memoryview, limits: Limits) -> InferRequest:
+    """Read the JSON of a request.
+
+    Raises:
+        InvalidRequestError: It is not that JSON; a member is unknown, or given twice.
+        PayloadTooLargeError: It holds more values than the images of a request have.
+    """
+    raw = bytes(text).removeprefix(BYTE_ORDER_MARK)
+    _verify_size(raw, limits)
+    try:
+        parsed = json.loads(
+            raw.decode("utf-8"), object_pairs_hook=_unique_members, parse_constant=_refuse_constant
+        )
+    except (ValueError, RecursionError):
+        raise InvalidRequestError(
+            "The JSON is not valid: it is malformed, not UTF-8, nested too deep, or has a member "
+            "twice. With binary tensors, Inference-Header-Content-Length tells where it ends."
+        ) from None
+    try:
+        return InferRequest.model_validate(parsed)
+    except ValidationError as error:
+        raise InvalidRequestError(
+            f"{describe_invalid(error)} See the Open Inference Protocol, version 2."
+        ) from None
+
+
+def _verify_size(raw: bytes, limits: Limits) -> None:
+    """Refuse, before it is parsed, what would take many times its size as Python objects."""
+    if (
+        raw.count(b":") > MAX_MEMBERS
+        or raw.count(b",") > limits.values + SPARE_VALUES
+        or raw.count(b"[") + raw.count(b"{") > limits.rows + SPARE_VALUES
+    ):
+        raise PayloadTooLargeError(
+            f"The JSON holds more than {limits.images} images of {limits.side_px} x "
+            f"{limits.side_px} pixels can. Send fewer images, or binary tensors."
+        )
+
+
+def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError("a member is given twice")
+    return members
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError("NaN and Infinity are no JSON")

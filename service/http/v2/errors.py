@@ -1,17 +1,16 @@
-"""Problems in this protocol's form, ``{"error": "..."}``.
-
-The table of :mod:`service.web.problems` decides status and words here as everywhere.
-"""
+"""Problems in the protocol's form, ``{"error": "..."}``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Scope
 
 from service.answers import Problem
+from service.errors import InvalidRequestError
 from service.http.v2.wire import ErrorAnswer
 from service.web.problems import (
     ALL_PROBLEM_TYPES,
@@ -25,38 +24,41 @@ from service.web.problems import (
 PREFIX = "/v2"
 
 
-def speaks_v2(scope: Scope) -> bool:
-    """Whether a request is one of this protocol, by its path."""
-    path = scope["path"].removeprefix(scope.get("root_path", ""))
-    return path == PREFIX or path.startswith(PREFIX + "/")
-
-
 def answer_problem(
     scope: Scope, problem: Problem, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Give the response that carries a problem, in the form the request's protocol has."""
-    if not speaks_v2(scope):
+    """Return the response that carries a problem, in the form of the path's protocol."""
+    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    if path != PREFIX and not path.startswith(PREFIX + "/"):
         return problem_response(problem, headers)
     body = ErrorAnswer(error=f"{problem.title}: {problem.detail}")
     return JSONResponse(body.model_dump(), problem.status, headers=headers)
 
 
-def answer_error(scope: Scope, error: Exception, request_id: str) -> Response:
-    """Give the response to a request that failed as a whole."""
-    return answer_problem(scope, problem_of(error, request_id), error_headers(error))
-
-
 def answer_image_failure(scope: Scope, index: int, error: Exception, request_id: str) -> Response:
-    """Give the response to a request one of whose images failed: the protocol has no other."""
+    """Return the response to a request with a failed image: the protocol has no other."""
     problem = problem_of(error, request_id)
     told = build_problem(problem_type_of(error), f"Image {index}: {problem.detail}", request_id)
     return answer_problem(scope, told, error_headers(error))
 
 
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Give the OpenAPI responses of the problems with these statuses."""
+    """Return the OpenAPI responses for the problems with these statuses."""
     responses: dict[int | str, dict[str, Any]] = {}
     for status in statuses:
         titles = sorted(kind.title for kind in ALL_PROBLEM_TYPES if kind.status == status)
         responses[status] = {"model": ErrorAnswer, "description": "; ".join(titles)}
     return responses
+
+
+def verify_no_query(request: Request) -> None:
+    """Refuse query parameters, which would be ignored.
+
+    Raises:
+        InvalidRequestError: There are some.
+    """
+    if request.query_params:
+        raise InvalidRequestError(
+            "There are no query parameters here. The operating point is given in the body, as "
+            "parameters.operating_point."
+        )

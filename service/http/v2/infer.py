@@ -3,33 +3,87 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.http.receive import accepted
+from service.http.openapi import EXAMPLE_BASE64
+from service.http.request import accepted
 from service.http.v2.answer import render_answer
-from service.http.v2.errors import PREFIX, answer_image_failure, error_responses
-from service.http.v2.examples import INFER_EXTRA
-from service.http.v2.lookup import verify_no_query
+from service.http.v2.errors import (
+    PREFIX,
+    answer_image_failure,
+    error_responses,
+    verify_no_query,
+)
 from service.http.v2.receive import read_call
-from service.http.v2.wire import InferAnswer
+from service.http.v2.tensors import IMAGE_BYTES
+from service.http.v2.wire import InferAnswer, InferRequest
 from service.models.predictor import ImageFailure, Prediction
-from service.web.problems import slug_of
+from service.web.documented import schema_of
+from service.web.problems import problem_type_of
 from service.web.requests import context_of
 
 router = APIRouter(prefix=PREFIX, tags=["open inference protocol"])
 
-ERRORS = error_responses(400, 404, 408, 413, 415, 422, 429, 500, 503, 504)
+_ERRORS = error_responses(400, 404, 408, 413, 415, 422, 429, 500, 503, 504)
+
+_INPUT = {"name": IMAGE_BYTES, "shape": [1], "datatype": "BYTES", "data": [EXAMPLE_BASE64]}
+
+
+_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": schema_of(InferRequest),
+            "examples": {
+                "one file": {
+                    "summary": "A made-up radiograph of 96 x 96 pixels, in base64",
+                    "value": {
+                        "id": "example",
+                        "inputs": [_INPUT],
+                        "outputs": [{"name": "decision"}, {"name": "probability"}],
+                    },
+                },
+                "all outputs": {
+                    "summary": "The same; who names no outputs gets all",
+                    "value": {"inputs": [_INPUT]},
+                },
+            },
+        },
+        "application/octet-stream": {
+            "schema": {
+                "type": "string",
+                "format": "binary",
+                "description": "The JSON, as long as Inference-Header-Content-Length says, then "
+                "the tensors whose parameters have binary_data_size.",
+            }
+        },
+    },
+}
+
+_EXTRA: dict[str, Any] = {
+    "requestBody": _BODY,
+    "parameters": [
+        {
+            "name": "Inference-Header-Content-Length",
+            "in": "header",
+            "required": False,
+            "description": "Length of the JSON in bytes, if tensors follow it.",
+            "schema": {"type": "integer", "minimum": 0},
+        }
+    ],
+}
 
 
 @router.post(
     "/models/{name}/infer",
     summary="Read radiographs as tensors",
     response_model=InferAnswer,
-    responses=ERRORS,
-    openapi_extra=INFER_EXTRA,
+    responses=_ERRORS,
+    openapi_extra=_EXTRA,
 )
 async def infer(request: Request, name: str) -> Response:
     """The same answers as /v1/predict, as tensors.
@@ -45,8 +99,8 @@ async def infer(request: Request, name: str) -> Response:
     "/models/{name}/versions/{version}/infer",
     summary="Read radiographs as tensors, by a version",
     response_model=InferAnswer,
-    responses=ERRORS,
-    openapi_extra=INFER_EXTRA,
+    responses=_ERRORS,
+    openapi_extra=_EXTRA,
 )
 async def infer_version(request: Request, name: str, version: str) -> Response:
     """As without a version; 404 if that version is not loaded."""
@@ -60,7 +114,7 @@ async def _infer(request: Request, name: str, version: str | None) -> Response:
         for index, outcome in enumerate(outcomes):
             if isinstance(outcome, ImageFailure):
                 context = context_of(request)
-                context.timeline.fail(slug_of(outcome.error), of_image=True)
+                context.timeline.fail(problem_type_of(outcome.error).slug, of_image=True)
                 return answer_image_failure(request.scope, index, outcome.error, context.request_id)
         answered = [one for one in outcomes if isinstance(one, Prediction)]
         # Many embeddings as JSON take long: not on the event loop.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, TypeAlias
 
@@ -16,9 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import InvalidRequestError, PayloadTooLargeError
-from service.http.v2.binary import split_elements
-from service.http.v2.body import Limits
-from service.http.v2.tensors import IMAGE, IMAGE_BYTES
+from service.http.v2.tensors import IMAGE, IMAGE_BYTES, split_elements
 from service.http.v2.wire import InputTensor
 
 Files: TypeAlias = list[bytes]
@@ -26,6 +25,29 @@ Files: TypeAlias = list[bytes]
 
 Pixels: TypeAlias = NDArray[np.uint8]
 """Model inputs, shape (N, 1, S, S)."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a request may hold.
+
+    Attributes:
+        images: Most images.
+        side_px: Side of the model's input.
+    """
+
+    images: int
+    side_px: int
+
+    @property
+    def values(self) -> int:
+        """Most values of its tensor."""
+        return self.images * self.side_px * self.side_px
+
+    @property
+    def rows(self) -> int:
+        """Most lists its tensor can be nested into."""
+        return self.images * (self.side_px + 2) + 1
 
 
 def read_input(inputs: list[InputTensor], tail: memoryview, limits: Limits) -> Files | Pixels:

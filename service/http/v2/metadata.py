@@ -6,9 +6,8 @@ from fastapi import APIRouter
 from starlette.requests import Request
 
 from cxr import __version__
-from service.http.context import runtime_of
+from service.http.request import runtime_of
 from service.http.v2.errors import PREFIX, error_responses
-from service.http.v2.lookup import find_model
 from service.http.v2.tensors import input_tensors, output_tensors
 from service.http.v2.wire import (
     IndexEntry,
@@ -66,7 +65,7 @@ async def repository_index(request: Request) -> list[IndexEntry]:
 @router.get("/models/{name}", summary="Describe a model", responses=error_responses(404, 503))
 async def model_metadata(request: Request, name: str) -> ModelMetadata:
     """Its tensors, classes and operating points."""
-    return _describe(request, find_model(request, name, None))
+    return _describe(request, runtime_of(request).models.find(name, None).model)
 
 
 @router.get(
@@ -76,7 +75,7 @@ async def model_metadata(request: Request, name: str) -> ModelMetadata:
 )
 async def version_metadata(request: Request, name: str, version: str) -> ModelMetadata:
     """Its tensors, classes and operating points."""
-    return _describe(request, find_model(request, name, version))
+    return _describe(request, runtime_of(request).models.find(name, version).model)
 
 
 @router.get(
@@ -98,7 +97,7 @@ async def version_ready(request: Request, name: str, version: str) -> ModelReady
 
 
 def _ready(request: Request, name: str, version: str | None) -> ModelReady:
-    served = find_model(request, name, version)
+    served = runtime_of(request).models.find(name, version).model
     runtime_of(request).lifecycle.verify_ready()
     return ModelReady(name=served.manifest.name, ready=True)
 

@@ -1,25 +1,39 @@
-"""The images of an inference request, read and prepared."""
+"""The images of an inference request: received, decompressed and read."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
-from typing import cast
+from typing import TypeAlias, cast
 
 import numpy as np
 from starlette.requests import Request
 
+from cxr.errors import UnsupportedMediaError
 from service.errors import InvalidRequestError
-from service.http.context import runtime_of
+from service.http.request import runtime_of
 from service.http.v2.answer import HEADER_LENGTH
 from service.http.v2.call import Call, parse_call
-from service.http.v2.compression import content_encoding, decompress_chunks
 from service.images.tensors import prepare_tensor
 from service.models.predictor import EncodedImage, Outcome, PredictionRequest
-from service.web.body import BodyBudget, Lease, read_chunks
-from service.web.body_rate import BodyRate
-from service.web.connection import while_connected
+from service.web.bodies import (
+    BodyBudget,
+    BodyRate,
+    Lease,
+    receive_body,
+    too_large,
+    while_connected,
+)
 from service.web.requests import context_of
+
+WBITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+"""zlib's names for the two formats (RFC 9110, section 8.4.1)."""
+
+STEP_BYTES = 1024 * 1024  # a kilobyte can become a megabyte: never more at once than is accounted
+
+OffLoop: TypeAlias = Callable[[Callable[[], bytes]], Awaitable[bytes]]
+"""Does some work on another thread."""
 
 
 async def read_call(request: Request, prediction: PredictionRequest) -> tuple[Call, list[Outcome]]:
@@ -69,12 +83,71 @@ def _header_length(request: Request) -> int | None:
 def _read_body(request: Request, lease: Lease) -> AsyncIterator[bytes]:
     runtime, deadline = runtime_of(request), context_of(request).deadline
     limit_bytes = runtime.settings.max_body_bytes
-    encoding = content_encoding(request.headers.get("content-encoding", ""))
-    chunks = read_chunks(request, limit_bytes, lease, deadline, BodyRate.of(runtime.settings))
+    encoding = _content_encoding(request.headers.get("content-encoding", ""))
+    rate = BodyRate.of(runtime.settings)
+    chunks = receive_body(request, limit_bytes, rate, deadline, lease=lease)
     if encoding is None:
         return chunks
 
     async def run(work: Callable[[], bytes]) -> bytes:
         return await runtime.pool.run(work, deadline)
 
-    return decompress_chunks(chunks, encoding, limit_bytes, lease, run)
+    return _decompress_chunks(chunks, encoding, limit_bytes, lease, run)
+
+
+def _content_encoding(header: str) -> str | None:
+    """Give how a body is compressed, None if it is not.
+
+    Raises:
+        UnsupportedMediaError: In a way not read here.
+    """
+    encoding = header.strip().lower()
+    if encoding in ("", "identity"):
+        return None
+    if encoding not in WBITS:
+        raise UnsupportedMediaError(
+            f"The Content-Encoding is not known. Known are: {', '.join(WBITS)}."
+        )
+    return encoding
+
+
+async def _decompress_chunks(
+    chunks: AsyncIterator[bytes], encoding: str, limit_bytes: int, lease: Lease, run: OffLoop
+) -> AsyncIterator[bytes]:
+    """Decompress a body piece by piece, within the limits a plain one has.
+
+    Args:
+        chunks: The body.
+        encoding: ``gzip`` or ``deflate``.
+        limit_bytes: Largest body, decompressed.
+        lease: Grows with what was decompressed.
+        run: Does the work off the event loop.
+
+    Raises:
+        InvalidRequestError: It is not compressed so, or cut off.
+        PayloadTooLargeError: It is over the limit.
+        QueueFullError: Bodies of other requests take up all memory set aside.
+    """
+    inflater = zlib.decompressobj(WBITS[encoding])
+    total = 0
+    async for chunk in chunks:
+        rest = chunk
+        while rest:
+            if inflater.eof:
+                raise InvalidRequestError(
+                    "There is something after the end of the compressed body."
+                )
+            try:
+                piece = await run(partial(inflater.decompress, rest, STEP_BYTES))
+            except zlib.error:
+                raise InvalidRequestError(
+                    "The body is not compressed the way its Content-Encoding says."
+                ) from None
+            total += len(piece)
+            if total > limit_bytes:
+                raise too_large(limit_bytes)
+            lease.grow_to(total)
+            yield piece
+            rest = inflater.unused_data if inflater.eof else inflater.unconsumed_tail
+    if not inflater.eof:
+        raise InvalidRequestError("The compressed body is cut off.")

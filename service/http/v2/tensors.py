@@ -1,8 +1,12 @@
-"""Which tensors go in and come out."""
+"""The tensors of the protocol, and BYTES tensors in binary."""
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterable
+
 from cxr.bundles.manifest import Manifest
+from service.errors import InvalidRequestError
 from service.http.v2.wire import TensorMetadata
 
 IMAGE_BYTES = "image_bytes"
@@ -12,6 +16,9 @@ IMAGE = "image"
 """What the graph takes: radiographs the client has resized itself."""
 
 ANY = -1
+
+LENGTH = struct.Struct("<I")
+"""Before each element of a BYTES tensor: its length, 4 bytes, little-endian."""
 
 
 def input_tensors(manifest: Manifest) -> tuple[TensorMetadata, ...]:
@@ -40,3 +47,39 @@ def output_tensors(manifest: Manifest) -> tuple[TensorMetadata, ...]:
         TensorMetadata(name=name, datatype=datatype, shape=shape)
         for name, (datatype, shape) in forms.items()
     )
+
+
+def split_elements(data: memoryview, count: int) -> list[bytes]:
+    """Take the elements out of a BYTES tensor.
+
+    Args:
+        data: The tensor, no more and no less.
+        count: Elements its shape declares; nothing is allocated on its word.
+
+    Raises:
+        InvalidRequestError: The lengths in it, its size and ``count`` do not agree.
+    """
+    elements: list[bytes] = []
+    position = 0
+    while position < len(data) and len(elements) < count:
+        if len(data) - position < LENGTH.size:
+            break
+        (size,) = LENGTH.unpack_from(data, position)
+        position += LENGTH.size
+        if size > len(data) - position:
+            raise InvalidRequestError(
+                f"Element {len(elements)} of the BYTES tensor is cut off. Send each as its length "
+                "in 4 bytes, little-endian, and its bytes."
+            )
+        elements.append(bytes(data[position : position + size]))
+        position += size
+    if position != len(data) or len(elements) != count:
+        raise InvalidRequestError(
+            "The BYTES tensor does not hold as many elements as its shape declares."
+        )
+    return elements
+
+
+def join_elements(elements: Iterable[bytes]) -> bytes:
+    """Put elements into a BYTES tensor."""
+    return b"".join(LENGTH.pack(len(one)) + one for one in elements)

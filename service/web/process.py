@@ -1,7 +1,8 @@
-"""TLS as an operator sets it."""
+"""What a server's process needs before it serves: TLS and open files."""
 
 from __future__ import annotations
 
+import resource
 import ssl
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from cxr.regular_file import verify_regular_file
 from service.errors import StartupError
 from service.settings import AccessSettings, prefix_of
 
+MOST_OPEN_FILES = 65_536  # more are not used; some systems allow a billion
+
 
 def tls_options(settings: AccessSettings) -> dict[str, Any]:
-    """Give uvicorn's options for TLS 1.2 and newer; none for plain HTTP.
+    """Return uvicorn's options for TLS 1.2 and newer, none for plain HTTP.
 
     Raises:
         StartupError: Certificate and key cannot be used.
@@ -22,7 +25,7 @@ def tls_options(settings: AccessSettings) -> dict[str, Any]:
     files = (settings.tls_certificate, settings.tls_key)
     try:
         for file in files:
-            verify_regular_file(Path(file))  # OpenSSL would wait for somebody who fills a pipe
+            verify_regular_file(Path(file))  # OpenSSL would wait for the writer of a pipe
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*files, password=_no_password)
     except (OSError, ValueError):  # SSLError is an OSError
         raise StartupError(
@@ -35,3 +38,15 @@ def tls_options(settings: AccessSettings) -> dict[str, Any]:
 def _no_password() -> str:
     # Without this OpenSSL would ask on the terminal.
     raise ValueError("the key is encrypted")
+
+
+def raise_limit() -> None:
+    """Raise the soft limit of open files to the hard one: each connection is an open file.
+
+    Login shells and systemd set 1,024 for the sake of old programs, so that few idle connections
+    would lock everybody out.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,0 +1,129 @@
+"""What a route takes from its request: the runtime, the images, their predictions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import cast
+
+from starlette.requests import Request
+
+from cxr.errors import UnsupportedMediaError
+from cxr.images.decoding import SNIFF_BYTES, sniff_format
+from service.errors import InvalidRequestError
+from service.http.form import choose_ids, read_parts
+from service.http.formats.sources import Sources
+from service.http.json_body import parse_json_images
+from service.models.predictor import EncodedImage, Outcome, PredictionRequest
+from service.models.runtime import Runtime
+from service.web.bodies import BodyBudget, BodyRate, Lease, receive_body, while_connected
+from service.web.requests import context_of
+
+
+def runtime_of(request: Request) -> Runtime:
+    """Return the runtime of the application that a request was sent to."""
+    return cast("Runtime", request.app.state.runtime)
+
+
+def accepted(
+    request: Request, model: str | None, operating_point: str | None, version: str | None = None
+) -> AbstractContextManager[PredictionRequest]:
+    """Accept a request for predictions, see :meth:`Predictor.accept`."""
+    context, predictor = context_of(request), runtime_of(request).predictor
+    return predictor.accept(
+        context.deadline, context.timeline, model, operating_point, version=version
+    )
+
+
+async def read_request(
+    request: Request,
+    prediction: PredictionRequest,
+    *,
+    to_explain: bool = False,
+    sources: Sources | None = None,
+) -> list[Outcome]:
+    """Receive, decode and run the images; their encoded bytes are released at the end.
+
+    Args:
+        request: Its body holds the images.
+        prediction: The accepted request.
+        to_explain: Accept one image only, and keep what its explanation is drawn on.
+        sources: Reads the DICOM headers that the answer needs.
+
+    Raises:
+        ServingError: The request cannot be read; the subclass says why.
+        NotAcceptableError: The answer is not available for these images.
+        UnsupportedMediaError: A raw body is not a JPEG, PNG or DICOM file.
+    """
+    receiving = prediction.admit()  # refused before the body is read
+    budget = cast("BodyBudget", request.app.state.body_budget)
+    with budget.lease() as lease:
+        with receiving:
+            images = await read_images(request, lease)
+        if to_explain and len(images) > 1:
+            raise InvalidRequestError(
+                f"The request holds {len(images)} images, but one is explained at a time. "
+                "Send each by itself."
+            )
+        if sources is not None:
+            await sources.read(images, runtime_of(request).pool, prediction.deadline)
+        return await while_connected(request, prediction.read(images, keep_picture=to_explain))
+
+
+async def read_images(request: Request, lease: Lease) -> list[EncodedImage]:
+    """Receive the images of a request: a raw body, multipart/form-data or JSON.
+
+    The type of a raw body is taken from its content, whatever its Content-Type says.
+
+    Raises:
+        ServingError: The request cannot be read; the subclass says why.
+        UnsupportedMediaError: A raw body is not a JPEG, PNG or DICOM file.
+    """
+    runtime, context = runtime_of(request), context_of(request)
+    settings = runtime.settings
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise UnsupportedMediaError(
+            "The body has a Content-Encoding. Send it without one; images are compressed already."
+        )
+    content_type = request.headers.get("content-type", "")
+    media_type = content_type.partition(";")[0].strip().lower()
+    chunks = receive_body(
+        request, settings.max_body_bytes, BodyRate.of(settings), context.deadline, lease=lease
+    )
+    if media_type == "multipart/form-data":
+        parts = await read_parts(content_type, chunks, settings.max_images_per_request)
+        ids = choose_ids([part.file_name for part in parts])
+        images = [EncodedImage(one, part.data) for one, part in zip(ids, parts, strict=True)]
+    elif media_type == "application/json":
+        body = b"".join([chunk async for chunk in chunks])
+        parse = partial(parse_json_images, body, settings.max_images_per_request)
+        images = await runtime.pool.run(parse, context.deadline)
+    else:
+        images = [EncodedImage("0", await _read_raw(chunks))]
+    if not images:
+        raise InvalidRequestError("The request holds no image. Send at least one.")
+    context.timeline.fields["images"] = len(images)
+    return images
+
+
+async def _read_raw(chunks: AsyncIterator[bytes]) -> bytes:
+    """Receive one file, unless its first bytes are those of another format."""
+    received: list[bytes] = []
+    size, recognised = 0, False
+    async for chunk in chunks:
+        received.append(chunk)
+        size += len(chunk)
+        if not recognised and size >= SNIFF_BYTES:
+            recognised = sniff_format(b"".join(received)[:SNIFF_BYTES]) is not None
+            if not recognised:
+                break
+    body = b"".join(received)
+    if not body:
+        raise InvalidRequestError("The body is empty. Send an image.")
+    if not recognised and sniff_format(body[:SNIFF_BYTES]) is None:
+        raise UnsupportedMediaError(
+            "The content is not a JPEG, PNG or DICOM Part 10 file. Send one of these, "
+            "multipart/form-data with parts named files, or application/json."
+        )
+    return body

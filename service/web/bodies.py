@@ -1,0 +1,211 @@
+"""Request bodies and queries, read within bounds, and work that ends with its connection."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+
+from service.deadline import Clock, Deadline
+from service.errors import (
+    BodyTooSlowError,
+    ClientDisconnectedError,
+    DeadlineExceededError,
+    InvalidRequestError,
+    PayloadTooLargeError,
+    QueueFullError,
+)
+from service.settings import AccessSettings
+
+RETRY_AFTER_S = 1  # bodies are held until decoded, which takes well under a second
+
+T = TypeVar("T")
+
+
+class Lease:
+    """The share of one request in a :class:`BodyBudget`."""
+
+    def __init__(self, budget: BodyBudget) -> None:
+        self._budget = budget
+        self.held_bytes = 0
+
+    def grow_to(self, size_bytes: int) -> None:
+        """Hold at least this many bytes.
+
+        Raises:
+            QueueFullError: The budget is exhausted.
+        """
+        missing = size_bytes - self.held_bytes
+        if missing > 0:
+            if missing > self._budget.free_bytes:
+                raise QueueFullError(
+                    "Too many requests are being received. Try again later.", RETRY_AFTER_S
+                )
+            self._budget.free_bytes -= missing
+            self.held_bytes += missing
+
+
+class BodyBudget:
+    """Bytes that all bodies together may hold in memory. Belongs to the event loop."""
+
+    def __init__(self, capacity_bytes: int) -> None:
+        self.free_bytes = capacity_bytes
+
+    @contextmanager
+    def lease(self) -> Iterator[Lease]:
+        """Return a lease that is released at the end."""
+        lease = Lease(self)
+        try:
+            yield lease
+        finally:
+            self.free_bytes += lease.held_bytes
+
+
+@dataclass(frozen=True)
+class BodyRate:
+    """The slowest rate at which a body may arrive.
+
+    A body has ``grace_s`` to begin with. Waiting uses it up and bytes replenish it, but never
+    beyond ``grace_s``: a fast start earns no long pause later.
+
+    Attributes:
+        grace_s: How far a body may fall behind the rate, and so also its longest pause.
+        bytes_per_s: Average rate it has to keep.
+    """
+
+    grace_s: float
+    bytes_per_s: float
+
+    @classmethod
+    def of(cls, settings: AccessSettings) -> BodyRate:
+        """Return the rate that the operator has set."""
+        return cls(settings.body_grace_s, settings.body_bytes_per_s)
+
+    def too_slow(self) -> BodyTooSlowError:
+        """Return the error for a body below the rate."""
+        return BodyTooSlowError(
+            f"The body came too slowly: it paused for {self.grace_s:g} s, or brought less than "
+            f"{self.bytes_per_s:g} bytes a second for longer. Send it faster, or in parts."
+        )
+
+
+def too_large(limit_bytes: int) -> PayloadTooLargeError:
+    """Return the error for a body over the limit."""
+    return PayloadTooLargeError(
+        f"The body is larger than the {limit_bytes} bytes accepted. Send fewer or smaller images."
+    )
+
+
+async def receive_body(
+    request: Request,
+    limit_bytes: int,
+    rate: BodyRate,
+    deadline: Deadline | None = None,
+    clock: Clock = time.monotonic,
+    *,
+    lease: Lease | None = None,
+) -> AsyncIterator[bytes]:
+    """Receive a body piece by piece.
+
+    Args:
+        request: The request.
+        limit_bytes: Largest body accepted.
+        rate: Slowest rate accepted. Only the time spent waiting for the client counts.
+        deadline: When the whole body must have arrived, None for no limit.
+        clock: Returns seconds.
+        lease: For a body held in memory. It grows with what has arrived, not with what the
+            client declares.
+
+    Raises:
+        InvalidRequestError: The Content-Length is not a number.
+        PayloadTooLargeError: The body is over the limit.
+        BodyTooSlowError: It arrived too slowly.
+        DeadlineExceededError: It did not arrive before the deadline.
+        QueueFullError: Bodies of other requests hold all the memory set aside.
+        ClientDisconnectedError: The client disconnected.
+    """
+    declared = request.headers.get("content-length", "0")
+    if not (declared.isascii() and declared.isdigit()):
+        raise InvalidRequestError("The Content-Length header is not a number.")
+    if int(declared) > limit_bytes:
+        raise too_large(limit_bytes)
+    received, left_s = 0, rate.grace_s
+    stream = request.stream()
+    while True:
+        until_deadline_s = math.inf if deadline is None else deadline.remaining_s
+        begun_s = clock()
+        try:
+            async with asyncio.timeout(min(left_s, until_deadline_s)):
+                chunk = await anext(stream, None)
+        except TimeoutError:
+            if left_s < until_deadline_s:
+                raise rate.too_slow() from None
+            raise DeadlineExceededError(
+                "The body did not arrive before the deadline. Send it faster, or in parts."
+            ) from None
+        except ClientDisconnect:
+            raise ClientDisconnectedError("The client went away while it was sending.") from None
+        if chunk is None:
+            return
+        received += len(chunk)
+        if received > limit_bytes:
+            raise too_large(limit_bytes)
+        left_s = left_s - (clock() - begun_s) + len(chunk) / rate.bytes_per_s
+        left_s = min(left_s, rate.grace_s)
+        if left_s <= 0:
+            raise rate.too_slow()
+        if lease is not None:
+            lease.grow_to(received)
+        yield chunk
+
+
+def verify_query(request: Request, *known: str) -> None:
+    """Refuse parameters that would be ignored: a typo would change the answer silently.
+
+    Raises:
+        InvalidRequestError: A parameter is unknown, empty or repeated.
+    """
+    given = [name for name, _ in request.query_params.multi_items()]
+    if set(given) - set(known):
+        raise InvalidRequestError(
+            f"The query has a parameter that is not known. Known are: {', '.join(known)}."
+        )
+    for name in known:
+        if given.count(name) > 1:
+            raise InvalidRequestError(f"The query parameter {name} is given more than once.")
+        if request.query_params.get(name) == "":
+            raise InvalidRequestError(
+                f"The query parameter {name} is empty. Give a name, or leave it out."
+            )
+
+
+async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Await some work, and cancel it if the client disconnects first.
+
+    The body must have been received: the next message after it is the disconnect.
+
+    Raises:
+        ClientDisconnectedError: The client disconnected; the work was cancelled.
+    """
+    task = asyncio.create_task(work)
+    gone = asyncio.create_task(_disconnected(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnectedError("The client went away before it was answered.")
+        return task.result()
+    finally:
+        for one in (task, gone):
+            one.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
