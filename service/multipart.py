@@ -1,7 +1,4 @@
-"""Multipart bodies (RFC 2046, 5.1.1), parsed as they arrive; multipart/related of DICOM objects.
-
-For the latter see RFC 2387 and PS3.18, 8.6.1.
-"""
+"""Multipart bodies (RFC 2046, 5.1.1), and multipart/related of DICOM objects (RFC 2387)."""
 
 from __future__ import annotations
 
@@ -34,18 +31,8 @@ class MalformedPartsError(Exception):
 class PartsParser:
     """Passes on headers and content of parts as they arrive, without storing content.
 
-    Preamble and epilogue are skipped, and so are blanks between a boundary and its end of line.
-
-    Args:
-        boundary: From the Content-Type header.
-        on_begin: Called when a part begins.
-        on_headers: Called with a part's header values by lower-case name.
-        on_data: Called with bytes of the content.
-        on_end: Called when a part is complete.
-        max_headers: Limit on the headers of a part.
-
-    Attributes:
-        is_whole: Whether the closing boundary has been read.
+    Preamble and epilogue are skipped, and blanks between a boundary and its end of line. Headers
+    come as values by lower-case name. ``is_whole`` tells whether the closing boundary was read.
     """
 
     def __init__(
@@ -88,7 +75,7 @@ class PartsParser:
         """Parse the next piece of the body.
 
         Raises:
-            MalformedPartsError: It is malformed, or has a preamble that is too long.
+            MalformedPartsError: It is malformed, or its preamble is too long.
         """
         try:
             self._parser.write(chunk)
@@ -135,14 +122,6 @@ class PartsParser:
 class RelatedParser:
     """Passes on the contents of DICOM parts as they arrive, without storing them.
 
-    Args:
-        content_type: Value of the header.
-        on_begin: Called when a part begins.
-        on_data: Called with bytes of the part.
-        on_end: Called when the part is complete.
-        max_part_bytes: Limit on a part's size.
-        max_parts: Limit on their number.
-
     Raises:
         InvalidRequestError: The type is not multipart/related of application/dicom.
     """
@@ -182,11 +161,7 @@ class RelatedParser:
             raise InvalidRequestError(MALFORMED) from None
 
     def finish(self) -> None:
-        """End the body.
-
-        Raises:
-            InvalidRequestError: It ended before its closing boundary.
-        """
+        """Raise InvalidRequestError unless the closing boundary was read."""
         if not self._parser.is_whole:
             raise InvalidRequestError(MALFORMED)
 
@@ -205,11 +180,7 @@ class RelatedParser:
 
 
 def read_boundary(content_type: str) -> bytes:
-    """Return the boundary of multipart/related of application/dicom.
-
-    Raises:
-        InvalidRequestError: It is another type.
-    """
+    """Return the boundary, or raise InvalidRequestError for another type."""
     try:
         kind, options = parse_options_header(content_type)
     except UnicodeError:
@@ -223,12 +194,7 @@ def read_boundary(content_type: str) -> bytes:
 
 
 def split_related(content_type: str, body: bytes, max_parts: int = MAX_PARTS) -> list[bytes]:
-    """Return the DICOM parts of a whole body.
-
-    Raises:
-        InvalidRequestError: It is malformed.
-        PayloadTooLargeError: There are too many.
-    """
+    """Return the DICOM parts of a whole body; raises as :class:`RelatedParser`."""
     parts: list[list[bytes]] = []
     parser = RelatedParser(
         content_type,
@@ -246,12 +212,7 @@ def split_related(content_type: str, body: bytes, max_parts: int = MAX_PARTS) ->
 def build_related(
     objects: Sequence[bytes], syntaxes: Sequence[str] | None = None
 ) -> tuple[str, bytes]:
-    """Return Content-Type and body of Part 10 files.
-
-    Args:
-        objects: The files.
-        syntaxes: Their transfer syntaxes, to be declared; None leaves them out.
-    """
+    """Return Content-Type and body of Part 10 files, with their transfer syntaxes if given."""
     # A digest, so that repeats are equal and no part contains the boundary.
     boundary = hashlib.sha256(b"".join(objects)).hexdigest()
     pieces = []

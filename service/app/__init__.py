@@ -1,1 +1,1 @@
-"""The parts put together: the application, its server, and files without a server."""
+"""The application, its server, and files without a server."""

@@ -44,11 +44,6 @@ QUIET_PATHS = frozenset(
 
 
 async def _start(runtime: Runtime) -> None:
-    """Load what DICOM answers need, then the models: readiness covers both.
-
-    Raises:
-        CxrError: The service cannot start; the message is for its operator.
-    """
     settings = runtime.settings
     if offers_dicom(settings, reports=True):
         await asyncio.to_thread(warm_up)

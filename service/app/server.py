@@ -29,13 +29,10 @@ CLOSE_CONNECTIONS_S = 5  # for responses on their way when everything accepted i
 
 
 class Server(uvicorn.Server):
-    """uvicorn that, told to stop, goes on answering until what was accepted is finished.
+    """uvicorn that keeps answering, while it drains, until all accepted requests are done.
 
-    uvicorn itself stops listening at once; then probes would fail and load balancers could
-    not be told that another replica has to take over.
-
-    Args:
-        settings: The operator's settings.
+    uvicorn itself stops listening at once: probes would fail, and load balancers would not learn
+    that another replica has to take over.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -64,10 +61,10 @@ class Server(uvicorn.Server):
         )
 
     def listen(self) -> socket.socket:
-        """Take the port.
+        """Bind the port.
 
         Raises:
-            StartupError: It cannot be had.
+            StartupError: It cannot be bound.
         """
         host, port = self._settings.host, self._settings.port
         try:
@@ -102,9 +99,9 @@ class Server(uvicorn.Server):
         )
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to drain at the first signal; stop at once at the second.
+        """Drain at the first signal, stop at the second.
 
-        The signal is not kept: uvicorn would raise it again, and the exit code be its.
+        The signal is not kept: uvicorn would raise it again and exit with its code.
         """
         if self._draining is not None or not self.started:
             self.cut_off = self._runtime.lifecycle.active_requests > 0
@@ -127,7 +124,7 @@ class Server(uvicorn.Server):
 
 
 def build_explainer(bundle: Bundle, provider: str, settings: Settings) -> Explainer:
-    """Build what explains a model's answers. PyTorch is loaded when the first one is built."""
+    """Build a model's explainer. The first one loads PyTorch."""
     from service.explain.torch_explainer import build_torch_explainer
 
     return build_torch_explainer(bundle, provider, settings)
@@ -140,7 +137,7 @@ def _reason(error: OSError) -> str:
 
 
 def serve(settings: Settings) -> None:
-    """Serve until told to stop. If accepted requests had to be cut off, the process ends with 1.
+    """Serve until told to stop; exit with 1 if accepted requests were cut off.
 
     Raises:
         CxrError: The service cannot start; the message is for its operator.

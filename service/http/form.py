@@ -25,10 +25,7 @@ _MALFORMED = "The multipart body is malformed. Send parts named files, and end w
 class ImagePart:
     """One image of a form.
 
-    Attributes:
-        file_name: As the client gives it, None without one. It may name a patient: it goes back
-            to the client as an id and nowhere else.
-        data: The content.
+    Its file name may name a patient: it is returned to the client as an id and goes nowhere else.
     """
 
     file_name: str | None
@@ -39,12 +36,8 @@ class PartCollector:
     """Collects the images of a form.
 
     A file is an image, whatever its part is called: clients name them ``file``, ``image``,
-    ``files[]``. So is a part without a file name that is named ``files`` or holds an image. Any
-    other is an option that would be ignored, so it is refused.
-
-    Args:
-        boundary: Of the Content-Type header.
-        max_parts: Most parts accepted.
+    ``files[]``. So is a part without a file name that is named ``files`` or holds an image. Others
+    are options that would be ignored, so they are refused.
     """
 
     def __init__(self, boundary: bytes, max_parts: int) -> None:
@@ -63,20 +56,20 @@ class PartCollector:
         )
 
     def write(self, chunk: bytes) -> None:
-        """Take the next piece of the body.
+        """Parse the next piece of the body.
 
         Raises:
             MalformedPartsError: It is malformed.
-            InvalidRequestError: A part is no image.
+            InvalidRequestError: A part is not an image.
             PayloadTooLargeError: There are too many parts.
         """
         self._parser.write(chunk)
 
     def finish(self) -> list[ImagePart]:
-        """Give the images, in order.
+        """Return the images, in order.
 
         Raises:
-            InvalidRequestError: The body ended before its last boundary.
+            InvalidRequestError: The body ended before its closing boundary.
         """
         if not self._parser.is_whole:
             raise InvalidRequestError(_MALFORMED)
@@ -114,15 +107,10 @@ class PartCollector:
 async def read_parts(
     content_type: str, chunks: AsyncIterator[bytes], max_parts: int
 ) -> list[ImagePart]:
-    """Read the images of a form.
-
-    Args:
-        content_type: The request's header, with the boundary.
-        chunks: The body.
-        max_parts: Most parts accepted.
+    """Read the images of a form, see :class:`PartCollector`.
 
     Raises:
-        InvalidRequestError: The body is malformed, or has a part that is no image.
+        InvalidRequestError: The body is malformed, or a part is not an image.
         PayloadTooLargeError: There are too many parts.
     """
     _, options = parse_options_header(content_type)
@@ -138,14 +126,10 @@ async def read_parts(
 
 
 def choose_ids(file_names: Sequence[str | None]) -> list[str]:
-    """Choose what the images of a form are called in the answer.
+    """Choose the ids of a form's images, unique and at most :data:`MAX_ID_CHARS` long.
 
-    An image is called as its file, without folders, if it alone is called so; else by its
-    position. A name that is another image's position is not taken. So each id is unique, and
-    shorter than :data:`MAX_ID_CHARS`.
-
-    Args:
-        file_names: Of the images, in order, None where there is none.
+    An image is called by its file name without folders, unless another has the same name or the
+    name is a position; then by its position.
     """
     names = [_base_name(one or "") for one in file_names]
     positions = {str(i): None for i in range(len(names))}

@@ -26,11 +26,7 @@ async def metrics(request: Request) -> Response:
 
 
 class StateReader:
-    """Reads what the page tells of the present moment.
-
-    Args:
-        runtime: Of the application.
-    """
+    """Reads the present state for the metrics page."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -46,12 +42,7 @@ class StateReader:
 
 
 def read_state(runtime: Runtime, gpu: GpuMemoryReader | None = None) -> ServiceState:
-    """Read what the page tells of the present moment.
-
-    Args:
-        runtime: Of the application.
-        gpu: Reads its device's memory; None without one.
-    """
+    """Read the state of a runtime, and the memory of its device if there is a reader."""
     depths: Counter[tuple[str, str]] = Counter()  # versions of a model count together
     for model in runtime.loaded_models:
         name = model.name

@@ -115,11 +115,6 @@ _TWO_EXAMPLES = {
 def _body(
     request: type[BaseModel], form: type[BaseModel], examples: dict[str, Any]
 ) -> dict[str, Any]:
-    """Describe a body of images.
-
-    Of a raw body only the type for any file is listed: most generators of clients know no other
-    for bytes, and the service goes by the content.
-    """
     return {
         "required": True,
         "description": "A JPEG, PNG or DICOM file as it is, sent as application/octet-stream or "

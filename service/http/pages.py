@@ -1,6 +1,6 @@
 """Pages for people: the reader, the interactive documentation, the list of problems.
 
-No other host is asked for anything, and links are relative, so that a path prefix does no harm.
+Nothing is loaded from other hosts, and links are relative, so a path prefix does no harm.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PAGE_HEADERS = {
 
 
 class PageFiles(StaticFiles):
-    """The files of our own pages, with the headers that keep them harmless."""
+    """Files of our own pages, with security headers."""
 
     def __init__(self) -> None:
         super().__init__(directory=Path(__file__).parent / "page")
@@ -49,7 +49,7 @@ class PageFiles(StaticFiles):
         scope: Scope,
         status_code: int = 200,
     ) -> Response:
-        """Give a file, or 304 if the browser has it."""
+        """Return a file, or 304 if the browser has it."""
         response = super().file_response(full_path, stat_result, scope, status_code)
         response.headers.update(PAGE_HEADERS)
         return response
@@ -61,19 +61,19 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/")
 async def reader(request: Request) -> Response:
-    """Show the page on which radiographs are read."""
+    """Show the page for reading radiographs."""
     return await page_files.get_response("index.html", request.scope)
 
 
 @router.get("/docs/problems")
 async def problems(request: Request) -> Response:
-    """Show what the types of problems mean: their ``type`` leads here."""
+    """Show what the types of problems mean."""
     return await page_files.get_response("problems.html", request.scope)
 
 
 @router.get("/docs")
 async def documentation(request: Request) -> HTMLResponse:
-    """Show the OpenAPI document as a page on which requests can be tried."""
+    """Show the OpenAPI document as an interactive page."""
     root_path = request.scope.get("root_path", "")
     page = get_swagger_ui_html(
         openapi_url=f"{root_path}{request.app.openapi_url}",
@@ -88,10 +88,6 @@ async def documentation(request: Request) -> HTMLResponse:
 
 
 def _policy_of(page: bytes) -> str:
-    """Give the policy of the interactive page, whose one script of its own is named by its hash.
-
-    Styles are set by its library while it draws, and its icons are data.
-    """
     hashes = [b64encode(sha256(script).digest()).decode() for script in INLINE.findall(page)]
     named = " ".join(f"'sha256-{one}'" for one in hashes)
     return (
@@ -102,5 +98,5 @@ def _policy_of(page: bytes) -> str:
 
 
 def documentation_assets() -> StaticFiles:
-    """Serve the script and the style of the page, from an installed package."""
+    """Serve the page's script and style from an installed package."""
     return StaticFiles(directory=Path(fastapi_offline.__file__).parent / "static")

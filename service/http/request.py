@@ -1,4 +1,4 @@
-"""What a route takes from its request: the runtime, the images, their predictions."""
+"""What a route takes from its request: runtime, images, predictions."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from service.web.requests import context_of
 
 
 def runtime_of(request: Request) -> Runtime:
-    """Return the runtime of the application that a request was sent to."""
+    """Return the runtime of a request's application."""
     return cast("Runtime", request.app.state.runtime)
 
 
 def accepted(
     request: Request, model: str | None, operating_point: str | None, version: str | None = None
 ) -> AbstractContextManager[PredictionRequest]:
-    """Accept a request for predictions, see :meth:`Predictor.accept`."""
+    """Accept a request, see :meth:`Predictor.accept`."""
     context, predictor = context_of(request), runtime_of(request).predictor
     return predictor.accept(
         context.deadline, context.timeline, model, operating_point, version=version
@@ -72,13 +72,9 @@ async def read_request(
 
 
 async def read_images(request: Request, lease: Lease) -> list[EncodedImage]:
-    """Receive the images of a request: a raw body, multipart/form-data or JSON.
+    """Receive a raw body, multipart/form-data or JSON; raises as :func:`read_request`.
 
     The type of a raw body is taken from its content, whatever its Content-Type says.
-
-    Raises:
-        ServingError: The request cannot be read; the subclass says why.
-        UnsupportedMediaError: A raw body is not a JPEG, PNG or DICOM file.
     """
     runtime, context = runtime_of(request), context_of(request)
     settings = runtime.settings

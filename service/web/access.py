@@ -1,4 +1,4 @@
-"""Access control before a route runs and before any of the body is read."""
+"""Access control, before a route runs or any of the body is read."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class RouteTable:
         ]
 
     def find(self, scope: Scope) -> tuple[str, frozenset[str] | None]:
-        """Return the template of a request and the scopes of which it needs one.
+        """Return a request's template and the scopes of which it needs one.
 
         A route that is not in the table needs some scope, so that none is open by omission.
         """
@@ -48,22 +48,13 @@ class RouteTable:
 
 @dataclass(frozen=True)
 class _Refused:
-    """A route that was asked for and not run, for log and metrics."""
-
     path: str
 
 
 class AccessMiddleware:
-    """Admits or refuses callers and writes an audit line for each decision.
+    """Admits or refuses callers, and writes an audit line.
 
-    Without credentials to tell callers apart only refusals are logged: the line of the request
-    says as much as one of an admission would.
-
-    Args:
-        app: The application inside.
-        access: Decides.
-        routes: Scopes that each route needs.
-        rules: Of the server.
+    Without credentials only refusals are audited: a request's own line tells the rest.
     """
 
     def __init__(self, app: ASGIApp, access: Access, routes: Routes, rules: RequestRules) -> None:

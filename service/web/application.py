@@ -39,12 +39,12 @@ class WebApplication(FastAPI):
     """FastAPI with access control, problems for every error, and a complete OpenAPI document.
 
     Args:
-        modules: Those whose ``router`` is included.
+        modules: Their ``router`` is included.
         access: Who may ask for what.
         routes: Scopes that each route needs.
         rules: How requests are handled.
-        index: Path of the list of routes, for people who ask for another one.
-        bodies: Those that no route has in its types.
+        index: Path that lists the routes.
+        bodies: Schemas that no route has in its types.
         other_errors: Bodies of refusals by path prefix, where they are not problems.
         **options: FastAPI's own.
     """
@@ -109,7 +109,6 @@ class WebApplication(FastAPI):
         return self._refuse(request, INVALID_REQUEST, detail)
 
     async def _on_http_exception(self, request: Request, error: Exception) -> Response:
-        """Answer for the router itself: unknown paths and methods."""
         given = cast("HTTPException", error)
         headers = dict(given.headers or {})
         match given.status_code:

@@ -1,4 +1,4 @@
-"""Request bodies and queries, read within bounds, and work that ends with its connection."""
+"""Bodies and queries within bounds, and work that ends with its connection."""
 
 from __future__ import annotations
 
@@ -73,10 +73,6 @@ class BodyRate:
 
     A body has ``grace_s`` to begin with. Waiting uses it up and bytes replenish it, but never
     beyond ``grace_s``: a fast start earns no long pause later.
-
-    Attributes:
-        grace_s: How far a body may fall behind the rate, and so also its longest pause.
-        bytes_per_s: Average rate it has to keep.
     """
 
     grace_s: float
@@ -84,7 +80,7 @@ class BodyRate:
 
     @classmethod
     def of(cls, settings: AccessSettings) -> BodyRate:
-        """Return the rate that the operator has set."""
+        """Return the configured rate."""
         return cls(settings.body_grace_s, settings.body_bytes_per_s)
 
     def too_slow(self) -> BodyTooSlowError:
@@ -116,19 +112,14 @@ async def receive_body(
     Args:
         request: The request.
         limit_bytes: Largest body accepted.
-        rate: Slowest rate accepted. Only the time spent waiting for the client counts.
+        rate: Slowest rate accepted. Only waiting for the client counts.
         deadline: When the whole body must have arrived, None for no limit.
         clock: Returns seconds.
-        lease: For a body held in memory. It grows with what has arrived, not with what the
-            client declares.
+        lease: For a body held in memory. It grows with what arrived, not with what was declared.
 
     Raises:
-        InvalidRequestError: The Content-Length is not a number.
-        PayloadTooLargeError: The body is over the limit.
-        BodyTooSlowError: It arrived too slowly.
-        DeadlineExceededError: It did not arrive before the deadline.
-        QueueFullError: Bodies of other requests hold all the memory set aside.
-        ClientDisconnectedError: The client disconnected.
+        ServingError: The body is too large, too slow, cut off, or finds no memory; the subclass
+            says which.
     """
     declared = request.headers.get("content-length", "0")
     if not (declared.isascii() and declared.isdigit()):
@@ -166,10 +157,10 @@ async def receive_body(
 
 
 def verify_query(request: Request, *known: str) -> None:
-    """Refuse parameters that would be ignored: a typo would change the answer silently.
+    """Refuse unknown, empty and repeated parameters: a typo would change the answer.
 
     Raises:
-        InvalidRequestError: A parameter is unknown, empty or repeated.
+        InvalidRequestError: There is one.
     """
     given = [name for name, _ in request.query_params.multi_items()]
     if set(given) - set(known):
@@ -186,12 +177,12 @@ def verify_query(request: Request, *known: str) -> None:
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Await some work, and cancel it if the client disconnects first.
+    """Await some work, cancelled if the client disconnects first.
 
-    The body must have been received: the next message after it is the disconnect.
+    The body must have been received: the next message is the disconnect.
 
     Raises:
-        ClientDisconnectedError: The client disconnected; the work was cancelled.
+        ClientDisconnectedError: The client disconnected.
     """
     task = asyncio.create_task(work)
     gone = asyncio.create_task(_disconnected(request))

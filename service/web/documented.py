@@ -1,4 +1,4 @@
-"""OpenAPI documents: problems, access and schemas that FastAPI cannot derive from routes."""
+"""Problems, access and schemas in OpenAPI documents."""
 
 from __future__ import annotations
 
@@ -35,24 +35,19 @@ METRICS_ROUTE: dict[str, Any] = {
 
 
 def schema_of(kind: type[BaseModel]) -> dict[str, str]:
-    """Refer to the schema of a body, which :func:`add_schemas` must be given."""
+    """Refer to a schema, which :func:`add_schemas` must be given."""
     return {"$ref": SCHEMAS + kind.__name__}
 
 
 def name_operation(route: APIRoute) -> str:
-    """Return a route's operation id, after which generated clients name their methods."""
+    """Return the operation id, which names the method of generated clients."""
     return route.name
 
 
 def problem_responses(
     *statuses: int, kinds: Iterable[ProblemType] = ALL_PROBLEM_TYPES
 ) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI responses for the problems with these statuses.
-
-    Args:
-        *statuses: HTTP statuses.
-        kinds: All problems of the server.
-    """
+    """Return the OpenAPI responses for the problems with these statuses."""
     known = sorted(kinds, key=lambda kind: kind.slug)
     return {
         status: _problem_response(status, [kind for kind in known if kind.status == status])
@@ -92,7 +87,7 @@ def _problem_response(status: int, kinds: list[ProblemType]) -> dict[str, Any]:
 
 
 def drop_validation_errors(document: dict[str, Any]) -> None:
-    """Remove the 422 that FastAPI documents by itself: here such a request gets 400."""
+    """Remove FastAPI's own 422: here such a request gets 400."""
     for path in document["paths"].values():
         for operation in path.values():
             content = operation["responses"].get("422", {}).get("content", {})
@@ -104,7 +99,7 @@ def drop_validation_errors(document: dict[str, Any]) -> None:
 
 
 def add_schemas(document: dict[str, Any], bodies: Sequence[type[BaseModel]]) -> None:
-    """Add the schemas of bodies that are read or written by hand."""
+    """Add schemas that no route has in its types."""
     _, made = models_json_schema(
         [(kind, "validation") for kind in bodies], ref_template=SCHEMAS + "{model}"
     )
@@ -124,7 +119,7 @@ def add_access(
     Args:
         document: Changed in place.
         routes: Scopes that each route needs.
-        is_needed: Whether credentials are required; otherwise they are documented as optional.
+        is_needed: Whether credentials are required or only optional.
         other_errors: Bodies of refusals by path prefix, where they are not problems.
     """
     document["components"]["securitySchemes"] = SCHEMES

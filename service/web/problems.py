@@ -25,11 +25,7 @@ CLIENT_CLOSED_REQUEST = 499
 
 @dataclass(frozen=True)
 class ProblemType:
-    """One kind of problem.
-
-    Attributes:
-        slug: Stable end of the ``type``, and the heading in docs/problems.md.
-    """
+    """One kind of problem. Its slug ends the ``type`` and heads its documentation."""
 
     status: int
     slug: str
@@ -103,7 +99,7 @@ ProblemTypes: TypeAlias = Mapping[type[Exception], ProblemType]
 
 
 def problem_type_of(error: Exception, types: ProblemTypes = PROBLEM_TYPES) -> ProblemType:
-    """Return the problem of an error's class, or else of the nearest class it derives from."""
+    """Return the problem of the nearest class that an error derives from."""
     for cls in type(error).__mro__:
         if issubclass(cls, Exception) and cls in types:
             return types[cls]

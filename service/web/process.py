@@ -41,10 +41,9 @@ def _no_password() -> str:
 
 
 def raise_limit() -> None:
-    """Raise the soft limit of open files to the hard one: each connection is an open file.
+    """Raise the soft limit of open files to the hard one.
 
-    Login shells and systemd set 1,024 for the sake of old programs, so that few idle connections
-    would lock everybody out.
+    Login shells and systemd set 1,024 for old programs: few idle connections would exhaust it.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_OPEN_FILES)

@@ -1,4 +1,4 @@
-"""HTTP on a connection: uvicorn's protocol on httptools, with bounds in size and time."""
+"""uvicorn's HTTP protocol on httptools, bounded in size and time."""
 
 from __future__ import annotations
 
@@ -40,11 +40,10 @@ REASONS = {400: "Bad Request", 431: "Request Header Fields Too Large"}
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """Bounds what surrounds a body, closes what never ends, and answers with problems.
+    """Bounds heads, trailers and idle time, and answers malformed requests with problems.
 
-    uvicorn itself bounds neither heads nor trailers on this parser: whoever sends them forever
-    would hold memory and a connection forever. And it leaves the body of a request that asks
-    for an upgrade unread.
+    uvicorn itself bounds neither heads nor trailers on this parser, and leaves the body of a
+    request that asks for an upgrade unread.
     """
 
     def __init__(self, *given: Any, **named: Any) -> None:
@@ -54,7 +53,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for the first request."""
+        """Wait for the first request."""
         super().connection_made(transport)
         self._close_in(HEAD_TIMEOUT_S)
 
@@ -64,7 +63,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read on. What brings a body no further may only grow so long."""
+        """Parse data. All that is not body is bounded."""
         self._unset_keepalive_if_required()
         if not self._in_body and self._timer is None:
             self._close_in(HEAD_TIMEOUT_S)
@@ -78,12 +77,12 @@ class GuardedProtocol(HttpToolsProtocol):
             self._refuse(431, TOO_LONG)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header. A trailer is dropped: who asks, and for what, is settled by then."""
+        """Keep a header. Trailers are dropped: access is settled by then."""
         if not self._in_body:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The head is whole."""
+        """Begin the body."""
         if self.parser.should_upgrade():
             return  # it is read again
         if len(self.pipeline) >= MAX_PIPELINED:
@@ -93,12 +92,12 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """The body goes on."""
+        """Pass on a piece of the body."""
         self._surrounding_bytes = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """What follows is the head of another request."""
+        """Wait for the next request."""
         if self.parser.should_upgrade():
             return
         self._in_body, self._surrounding_bytes = False, 0
@@ -111,7 +110,7 @@ class GuardedProtocol(HttpToolsProtocol):
             )
 
     def on_response_complete(self) -> None:
-        """The answer is sent: what is left of the request's body is dropped, but not for ever."""
+        """Drop the rest of the request's body, for a limited time."""
         super().on_response_complete()
         if self.pipeline:
             self.flow.pause_reading()  # or the queue would only grow
@@ -119,17 +118,17 @@ class GuardedProtocol(HttpToolsProtocol):
             self._close_in(LINGER_S)
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP with a problem; the parser's own words are left out."""
+        """Answer with a problem, without the parser's words."""
         self._refuse(400, MALFORMED)
 
     def _parse(self, rest: memoryview) -> None:
-        """Feed the parser, and ignore every wish for an upgrade (RFC 9110, 7.8).
+        """Feed the parser, and ignore requests for an upgrade (RFC 9110, 7.8).
 
-        The parser stops behind the head of such a request, its body counting as another
-        protocol. The head goes in again without the wish, then what came behind it.
+        The parser stops behind the head of such a request, taking its body for another protocol.
+        The head goes in again without the upgrade, then the rest.
 
         Raises:
-            HttpParserError: It is no HTTP, or a CONNECT, which has no other reading.
+            HttpParserError: The data is not HTTP, or a CONNECT, which has no other reading.
         """
         while True:
             try:
@@ -180,7 +179,6 @@ class GuardedProtocol(HttpToolsProtocol):
 
 
 def _build_refusal(status: int, detail: str) -> bytes:
-    """Build the answer to what never became a request, and log it."""
     request_id = new_request_id()
     problem = build_problem(INVALID_REQUEST, detail, request_id).model_dump()
     body = json.dumps(problem | {"status": status}).encode()

@@ -1,4 +1,4 @@
-"""The middleware that every request to either server passes first, and a request's context."""
+"""The middleware that every request passes first, and a request's context."""
 
 from __future__ import annotations
 
@@ -68,19 +68,14 @@ CUT_OFF = "The service stopped before the request was answered. Try another repl
 
 @dataclass
 class RequestContext:
-    """What a request carries through the layers.
-
-    Attributes:
-        timeline: What happens to it.
-        deadline: Nothing more is begun for it afterwards.
-    """
+    """What a request carries: what happens to it, and when it has to end."""
 
     timeline: Timeline
     deadline: Deadline
 
     @property
     def request_id(self) -> str:
-        """The client's, or one of our own."""
+        """The client's, or our own."""
         return self.timeline.request_id
 
 
@@ -117,8 +112,8 @@ class RequestRules:
         lifecycle: While it drains, answers close their connections.
         problem_types: Problem of each error.
         answer_problem: Represents a problem in the protocol of the request.
-        quiet_paths: Templates of routes that are polled: logged for debugging only, never traced.
-        deadline_ms: Time a request has, which a header of its own may shorten.
+        quiet_paths: Templates of polled routes: logged for debugging only, never traced.
+        deadline_ms: Time a request has, which its own header may shorten.
         stages: Stages that every log line reports.
         answers_head: Whether HEAD is answered as GET without the body (RFC 9110, 9.3.2).
     """
@@ -147,8 +142,6 @@ class RequestRules:
 
 
 class _Exchange:
-    """One request and its answer: measures the body and adds our headers to the answer."""
-
     def __init__(
         self, rules: RequestRules, timeline: Timeline, receive: Receive, send: Send
     ) -> None:
@@ -192,12 +185,7 @@ class _Exchange:
 
 
 class RequestMiddleware:
-    """Gives each request its context, answers what nobody caught, logs and counts it.
-
-    Args:
-        app: The application inside.
-        rules: Of the server.
-    """
+    """Gives each request its context, answers what nobody caught, logs and counts it."""
 
     def __init__(self, app: ASGIApp, rules: RequestRules) -> None:
         self._app = app
@@ -256,7 +244,6 @@ class RequestMiddleware:
         span: tracing.ServerSpan,
         exchange: _Exchange,
     ) -> None:
-        """Derive metrics, spans and the canonical log line from the timeline."""
         rules, timeline, status = self._rules, exchange.timeline, exchange.status
         # The template of the route, not the path, which may carry anything; other: /docs, or none.
         route = getattr(scope.get("route"), "path", "other")
@@ -290,7 +277,6 @@ class RequestMiddleware:
 
 
 def _shorten(deadline_ms: float, wished: str) -> tuple[float, InvalidRequestError | None]:
-    """Return the deadline that the client wishes, or why its wish is invalid."""
     if TIMEOUT_MS.fullmatch(wished) is None:
         return deadline_ms, InvalidRequestError(
             "X-Request-Timeout-Ms is not a whole number of milliseconds from 1 to 999999."

@@ -60,7 +60,7 @@ class PulledAnswer(BaseModel):
 
 
 def job_answer(entry: JobEntry) -> JobAnswer:
-    """Give a job as it is answered."""
+    """Return the answer for a job."""
     return JobAnswer(
         id=entry.id,
         study=entry.study,
@@ -89,7 +89,7 @@ def job_answer(entry: JobEntry) -> JobAnswer:
 
 
 def to_datetime(moment_s: float) -> datetime:
-    """Give a moment in UTC, to the millisecond."""
+    """Return a time in UTC, rounded to milliseconds."""
     return datetime.fromtimestamp(round(moment_s, 3), UTC)
 
 

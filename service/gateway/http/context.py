@@ -11,21 +11,21 @@ from service.gateway.http.threads import Outlook, Pulls, Threads
 
 
 def gateway_of(request: Request) -> Gateway:
-    """Give the gateway a request was sent to."""
+    """Return the gateway of a request's application."""
     return cast("Gateway", request.app.state.gateway)
 
 
 def storing_of(request: Request) -> Threads:
-    """Give the threads that take objects."""
+    """Return the threads that store objects."""
     return cast("Threads", request.app.state.storing)
 
 
 def pulls_of(request: Request) -> Pulls:
-    """Give the threads that pull studies."""
+    """Return the threads that pull studies."""
     return cast("Pulls", request.app.state.pulls)
 
 
 async def look(request: Request) -> Gateway:
-    """Give the gateway with its state as new as can be had at once."""
+    """Return the gateway, its state refreshed if that takes no time."""
     await cast("Outlook", request.app.state.outlook).look()
     return gateway_of(request)

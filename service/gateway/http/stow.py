@@ -113,7 +113,6 @@ async def _receive(
 def _take_whole(
     gateway: Gateway, parts: ReceivedParts, chunk: bytes, study: str | None
 ) -> list[Stored | Failed]:
-    """Write a piece of the body, and take the objects that it completes."""
     taken = []
     for staged in parts.write(chunk):
         with staged:

@@ -1,4 +1,4 @@
-"""Threads for what blocks, so many for each kind: where one hangs the others go on."""
+"""Threads for blocking work, so many of each kind that one may hang without the others."""
 
 from __future__ import annotations
 
@@ -24,28 +24,20 @@ R = TypeVar("R")
 
 
 class Threads:
-    """Runs blocking work of one kind. Belongs to the event loop.
-
-    Args:
-        count: Pieces of work at a time; more wait.
-    """
+    """Runs a number of pieces of blocking work at a time. Belongs to the event loop."""
 
     def __init__(self, count: int) -> None:
         self._limiter = CapacityLimiter(count)
 
     async def run(self, work: Callable[P, R], *args: P.args, **named: P.kwargs) -> R:
-        """Do one piece of work, and raise what it raises."""
+        """Run one piece of work."""
         return await to_thread.run_sync(
             lambda: work(*args, **named), limiter=self._limiter, abandon_on_cancel=True
         )
 
 
 class Pulls:
-    """Runs pulls from an archive, which may hang. Belongs to the event loop.
-
-    Args:
-        most: At a time; more are refused.
-    """
+    """Runs a number of pulls at a time, and refuses more. Belongs to the event loop."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -56,7 +48,7 @@ class Pulls:
         """Pull one study.
 
         Raises:
-            QueueFullError: As many as may be are being pulled.
+            QueueFullError: Too many are being pulled.
         """
         if self._running >= self._most:
             raise QueueFullError(
@@ -70,12 +62,7 @@ class Pulls:
 
 
 class Outlook:
-    """Reads a gateway's state anew, without keeping anybody waiting. Belongs to the event loop.
-
-    Args:
-        known: The state.
-        clock: Gives seconds.
-    """
+    """Refreshes a gateway's state without keeping anybody waiting. Belongs to the event loop."""
 
     def __init__(self, known: KnownState, clock: Clock = time.monotonic) -> None:
         self._known = known
@@ -85,7 +72,7 @@ class Outlook:
         self._asked_s = 0.0
 
     async def look(self) -> None:
-        """Have the state read, and wait a moment for it: not at all for one that hangs already."""
+        """Refresh the state and wait a moment for it, but not for a refresh that hangs."""
         if self._reading is None:
             self._reading = asyncio.create_task(self._read())
             self._asked_s = self._clock()

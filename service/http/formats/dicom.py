@@ -46,9 +46,8 @@ def offers_dicom(settings: Settings, *, reports: bool) -> bool:
 class DicomFormat(ResponseFormat):
     """Common to all answers of DICOM objects.
 
-    Attributes:
-        reports: Whether structured reports are among them.
-        most: Number of images the answer can hold, None for any.
+    ``reports`` tells whether structured reports are among them, ``most`` how many images they can
+    hold, None for any number.
     """
 
     media_type = DICOM

@@ -34,14 +34,7 @@ SourcedResult: TypeAlias = tuple[SourceHeader | None, ImageResult]
 
 @dataclass(frozen=True)
 class PredictOutcomes:
-    """Outcomes of one request.
-
-    Attributes:
-        request: The request.
-        served: The model that answered.
-        outcomes: One for each image.
-        sources: What the format opened.
-    """
+    """Outcomes of one request, one for each image."""
 
     request: Request
     served: ServedModel
@@ -58,11 +51,11 @@ class PredictFormat(ResponseFormat, ABC):
 
 
 class AllOrNothing(PredictFormat):
-    """A format that cannot express the failure of one image: the whole request fails."""
+    """A format that cannot represent a failed image: the whole request fails."""
 
     @abstractmethod
     async def build(self, predicted: PredictOutcomes, results: Sequence[SourcedResult]) -> Response:
-        """Build the response from the results with their headers, off the event loop."""
+        """Build the response from results and headers, off the event loop."""
 
     async def answer(self, predicted: PredictOutcomes) -> Response:
         """Return the response, or the most important problem if an image failed."""
@@ -77,10 +70,6 @@ class AllOrNothing(PredictFormat):
 
 
 def _problem_in(outcomes: Sequence[Outcome]) -> Exception | None:
-    """Choose the problem that answers a request with failed images.
-
-    Retryable ones come first: clients decide by the status whether to retry.
-    """
     failed = [(i, one.error) for i, one in enumerate(outcomes) if isinstance(one, ImageFailure)]
     if not failed:
         return None
@@ -99,12 +88,7 @@ def _problem_in(outcomes: Sequence[Outcome]) -> Exception | None:
 class Explained:
     """One explained image.
 
-    Attributes:
-        result: The prediction.
-        order: How to draw it.
-        model: The model that answered.
-        layer: Layer that was explained.
-        method_asked: Name of the method as the request spelt it, possibly a former one.
+    ``method_asked`` is the name of the method as the request spelt it, possibly a former one.
     """
 
     result: ImageResult

@@ -45,11 +45,10 @@ class JsonPrediction(PredictFormat):
     media_type = JSON
 
     async def answer(self, predicted: PredictOutcomes) -> Response:
-        """Return the results, or one problem if there is nothing else to report.
+        """Return the results; or one problem, for one image or a fault of the service.
 
-        That is so for the failure of a single image; and for many, if the service failed them
-        all with one status: a 200 would hide the failure from clients that retry by status and
-        from whoever monitors statuses.
+        If the service failed all images with one status, a 200 would hide that from clients that
+        retry by status and from monitoring.
         """
         context, outcomes = context_of(predicted.request), predicted.outcomes
         failures = [one for one in outcomes if isinstance(one, ImageFailure)]

@@ -1,4 +1,4 @@
-"""Response formats and their negotiation by the Accept header (RFC 9110, section 12.5.1)."""
+"""Response formats and their negotiation (RFC 9110, section 12.5.1)."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ class ResponseFormat:
     """One way to represent the answers of a route.
 
     Attributes:
-        media_type: What the Accept header names.
-        content: Media type object of the OpenAPI document; None if the route's response model
-            describes it.
+        media_type: As in the Accept header; a multipart with its ``type`` (RFC 2387).
+        content: Media type object of the OpenAPI document, None for the route's response model.
         schemas: Models that ``content`` refers to.
     """
 
@@ -29,7 +28,7 @@ class ResponseFormat:
     schemas: ClassVar[Sequence[type[BaseModel]]] = ()
 
     def open_sources(self, settings: Settings, served: ServedModel) -> Sources | None:
-        """Return what will read the DICOM headers that the format needs, if it needs any.
+        """Return the reader of the DICOM headers that the format needs.
 
         Raises:
             DicomResultsDisabledError: The format is not available here or for this model.
@@ -41,12 +40,7 @@ Format = TypeVar("Format", bound=ResponseFormat)
 
 
 def choose_format(request: Request, offered: Sequence[Format]) -> Format:
-    """Return the offered format that the client prefers.
-
-    Args:
-        request: Its Accept header decides.
-        offered: The first one is the default. The media type of a multipart format carries
-            its ``type`` parameter (RFC 2387).
+    """Return the format that the client prefers, the first one by default.
 
     Raises:
         NotAcceptableError: The client accepts none of them.
@@ -67,7 +61,6 @@ def choose_format(request: Request, offered: Sequence[Format]) -> Format:
 
 
 def _parse_range(text: str) -> tuple[str, float] | None:
-    """Return a media range and its quality, None if it is malformed and therefore ignored."""
     name = _normalise(text)
     if name.partition(";")[0].count("/") != 1:
         return None
@@ -83,7 +76,6 @@ def _parse_range(text: str) -> tuple[str, float] | None:
 
 
 def _normalise(media_type: str) -> str:
-    """Drop all parameters except the ``type`` of a multipart."""
     name, *parameters = media_type.lower().split(";")
     name = name.strip()
     for parameter in parameters if name.startswith("multipart/") else ():
@@ -95,7 +87,6 @@ def _normalise(media_type: str) -> str:
 
 
 def _rate(media_type: str, ranges: Sequence[tuple[str, float]]) -> tuple[float, int]:
-    """Return the quality of the most specific matching range, and how specific it is."""
     exact = _normalise(media_type)
     patterns = ("*/*", exact.partition("/")[0] + "/*", exact.partition(";")[0], exact)
     for precision in (3, 2, 1, 0):

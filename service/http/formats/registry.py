@@ -1,7 +1,4 @@
-"""The formats of each route, the default first.
-
-Negotiation, the OpenAPI document and the routes all read these tables.
-"""
+"""The formats of each route, the default first."""
 
 from __future__ import annotations
 

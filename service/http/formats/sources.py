@@ -1,4 +1,4 @@
-"""DICOM headers of a request's images, which DICOM and FHIR answers take patient and study from."""
+"""DICOM headers of a request's images: DICOM and FHIR answers copy patient and study."""
 
 from __future__ import annotations
 
@@ -45,11 +45,10 @@ class Sources:
     async def read(
         self, images: Sequence[EncodedImage], pool: CorePool, deadline: Deadline
     ) -> None:
-        """Read the headers on the pool, skipping images that cannot be read.
+        """Read the headers on the pool, skipping unreadable images.
 
         Raises:
             NotAcceptableError: The answer is not available for these images.
-            DeadlineExceededError: The deadline passed first.
         """
         if self._most is not None and len(images) > self._most:
             raise NotAcceptableError(
@@ -73,10 +72,10 @@ class Sources:
             self._headers = await pool.run(partial(_read_headers, dicom), deadline)
 
     def header_of(self, result: ImageResult) -> SourceHeader | None:
-        """Return the header of a result's image, None if the image is not DICOM.
+        """Return the header of a result's image, None if it is not DICOM.
 
         Raises:
-            UnreadableImageError: The image is DICOM, but its header cannot be read.
+            UnreadableImageError: The header cannot be read.
         """
         header = self._headers.get(result.id)
         if header is None and (self._dicom_only or result.image.format == "dicom"):
@@ -98,6 +97,6 @@ def _read_headers(images: Sequence[EncodedImage]) -> dict[str, SourceHeader]:
 
 
 def name_positions(indexes: Sequence[int]) -> str:
-    """Name images by position, from 1: ids are the client's own text."""
+    """Name images by position, from 1: ids are the client's text."""
     named = ", ".join(str(index + 1) for index in indexes)
     return f"image {named}" if len(indexes) == 1 else f"images {named}"

@@ -46,7 +46,7 @@ async def describe_model(request: Request, name: str) -> ModelAnswer:
 def describe_versions(
     runtime: Runtime, versions: Versions[ServedModel]
 ) -> tuple[VersionAnswer, ...]:
-    """Say of every version of a model what it is doing."""
+    """Return the state of every version of a model."""
     return tuple(
         VersionAnswer(
             model=versions.model,

@@ -46,7 +46,7 @@ Choice = TypeVar("Choice", bound=VersionChoice)
 
 
 def body_of(kind: type[VersionChoice]) -> dict[str, Any]:
-    """Describe a body, which may be left out."""
+    """Return the OpenAPI description of an optional body."""
     return {"requestBody": {"content": {"application/json": {"schema": schema_of(kind)}}}}
 
 
@@ -118,7 +118,6 @@ def _begin(request: Request) -> Runtime:
 
 
 async def _read(request: Request, kind: type[Choice]) -> Choice:
-    """Read a body, bounded; an empty one names nothing."""
     budget = cast("BodyBudget", request.app.state.body_budget)
     rate, deadline = BodyRate.of(runtime_of(request).settings), context_of(request).deadline
     with budget.lease() as lease:

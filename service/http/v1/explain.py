@@ -36,7 +36,6 @@ router = APIRouter(prefix="/v1", tags=["inference"])
 
 
 def _restore_plus(given: str) -> str:
-    """Undo what URLs do to a plus sign that is not escaped: no method has a space in its name."""
     return given.replace(" ", "+")
 
 
@@ -65,15 +64,8 @@ AlphaQuery = Annotated[
 class Wish:
     """What one request asks for.
 
-    Attributes:
-        request: The accepted request.
-        explaining: What explains its answers.
-        target: The class to explain; None for the most probable one of the finding.
-        method: How.
-        method_asked: The same by the name the request has for it, which may be a former one.
-        alpha: Opacity of the overlay.
-        response_format: Represents the answer.
-        sources: For an answer in DICOM, gets the image's header.
+    ``target`` is None for the most probable class of the finding. ``method_asked`` is the method as
+    the request spelt it, possibly by a former name.
     """
 
     request: PredictionRequest

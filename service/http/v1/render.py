@@ -75,7 +75,6 @@ def _window_of(center: float | None, width: float | None) -> Window | None:
 
 
 async def _render(request: Request, max_side: int, window: Window | None) -> Picture:
-    """Read and render the one image; its encoded bytes are let go at the end."""
     context, runtime = context_of(request), runtime_of(request)
     budget = cast("BodyBudget", request.app.state.body_budget)
     with budget.lease() as lease:

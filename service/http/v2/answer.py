@@ -1,4 +1,4 @@
-"""From results to the protocol's answer."""
+"""From predictions to the protocol's answer."""
 
 from __future__ import annotations
 
@@ -29,14 +29,7 @@ NUMBERS = {"FP32": np.dtype("<f4"), "BOOL": np.dtype("?")}
 def render_answer(
     answered: Sequence[Prediction], call: Call, served: ServedModel, point: str
 ) -> Response:
-    """Give the response to a request all of whose images were run. Any thread may call it.
-
-    Args:
-        answered: The images' answers, in order; at least one.
-        call: The request.
-        served: The model that answered.
-        point: Name of the operating point in force.
-    """
+    """Return the response to a request whose images were all read. Any thread may call it."""
     outputs: list[OutputAnswer] = []
     parts: list[bytes] = []
     for wanted in call.outputs:
@@ -72,7 +65,6 @@ def render_answer(
 
 
 def _values_of(name: str, answered: Sequence[Prediction]) -> list[Any]:
-    """Give an output's value for each image: a text, a number, or an array."""
     match name:
         case "decision" | "probability":
             return [getattr(one.result, name) for one in answered]

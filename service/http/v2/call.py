@@ -1,4 +1,4 @@
-"""From the bytes of a body to the protocol's request, within bounds. Not for the event loop."""
+"""From the bytes of a body to the protocol's request. Not for the event loop."""
 
 from __future__ import annotations
 
@@ -21,12 +21,7 @@ SPARE_VALUES = 1000  # beside those of the tensor: shapes, parameters, members
 
 @dataclass(frozen=True)
 class WantedOutput:
-    """One output that is wanted.
-
-    Attributes:
-        tensor: Which.
-        binary: Whether it follows the JSON.
-    """
+    """One output that is wanted, in the JSON or in binary after it."""
 
     tensor: TensorMetadata
     binary: bool
@@ -34,13 +29,9 @@ class WantedOutput:
 
 @dataclass(frozen=True)
 class Call:
-    """One inference request, understood.
+    """One inference request.
 
-    Attributes:
-        id: To be echoed, None if none was given.
-        operating_point: Its name, None for the model's default.
-        images: Encoded files, or model inputs of shape (N, 1, S, S), uint8.
-        outputs: In the order they were asked for.
+    ``images`` are encoded files, or model inputs of shape (N, 1, S, S), uint8.
     """
 
     id: str | None
@@ -50,17 +41,17 @@ class Call:
 
 
 def parse_call(body: bytes, header_length: int | None, manifest: Manifest, max_images: int) -> Call:
-    """Read a request. Takes as long as the body is large: not for the event loop.
+    """Parse a request.
 
     Args:
-        body: All of it, decompressed.
-        header_length: Bytes of its JSON part; None if it is JSON alone.
-        manifest: Of the model that is asked.
-        max_images: Most images it may hold.
+        body: The whole body, decompressed.
+        header_length: Length of its JSON part in bytes; None if it is JSON alone.
+        manifest: Of the requested model.
+        max_images: Limit on the images.
 
     Raises:
-        InvalidRequestError: It is malformed; the message says where.
-        PayloadTooLargeError: Too many images.
+        InvalidRequestError: The request is malformed; the message says where.
+        PayloadTooLargeError: There are too many images.
     """
     limits = Limits(max_images, manifest.preprocessing.size_px)
     text, tail = _split_body(body, header_length)
@@ -97,15 +88,6 @@ def _is_binary(output: RequestedOutput, default: bool) -> bool:
 
 
 def _split_body(body: bytes, header_length: int | None) -> tuple[memoryview, memoryview]:
-    """Part the JSON from the tensors after it.
-
-    Args:
-        body: The whole body.
-        header_length: Bytes of the JSON; None if there is nothing else.
-
-    Raises:
-        InvalidRequestError: The body is shorter than that.
-    """
     whole = memoryview(body)
     if header_length is None:
         return whole, whole[:0]
@@ -117,12 +99,6 @@ def _split_body(body: bytes, header_length: int | None) -> tuple[memoryview, mem
 
 
 def _parse_body(text: memoryview, limits: Limits) -> InferRequest:
-    """Read the JSON of a request.
-
-    Raises:
-        InvalidRequestError: It is not that JSON; a member is unknown, or given twice.
-        PayloadTooLargeError: It holds more values than the images of a request have.
-    """
     raw = bytes(text).removeprefix(BYTE_ORDER_MARK)
     _verify_size(raw, limits)
     try:
@@ -143,7 +119,6 @@ def _parse_body(text: memoryview, limits: Limits) -> InferRequest:
 
 
 def _verify_size(raw: bytes, limits: Limits) -> None:
-    """Refuse, before it is parsed, what would take many times its size as Python objects."""
     if (
         raw.count(b":") > MAX_MEMBERS
         or raw.count(b",") > limits.values + SPARE_VALUES

@@ -27,7 +27,7 @@ PREFIX = "/v2"
 def answer_problem(
     scope: Scope, problem: Problem, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Return the response that carries a problem, in the form of the path's protocol."""
+    """Return the response that carries a problem, in the protocol of the path."""
     path = scope["path"].removeprefix(scope.get("root_path", ""))
     if path != PREFIX and not path.startswith(PREFIX + "/"):
         return problem_response(problem, headers)
@@ -36,7 +36,7 @@ def answer_problem(
 
 
 def answer_image_failure(scope: Scope, index: int, error: Exception, request_id: str) -> Response:
-    """Return the response to a request with a failed image: the protocol has no other."""
+    """Fail the request for one image: the protocol cannot represent less."""
     problem = problem_of(error, request_id)
     told = build_problem(problem_type_of(error), f"Image {index}: {problem.detail}", request_id)
     return answer_problem(scope, told, error_headers(error))
@@ -52,11 +52,7 @@ def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def verify_no_query(request: Request) -> None:
-    """Refuse query parameters, which would be ignored.
-
-    Raises:
-        InvalidRequestError: There are some.
-    """
+    """Refuse query parameters, which would be ignored."""
     if request.query_params:
         raise InvalidRequestError(
             "There are no query parameters here. The operating point is given in the body, as "

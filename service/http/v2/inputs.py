@@ -1,7 +1,6 @@
 """From a request's input tensor to its images. Not for the event loop.
 
-Sizes are compared before anything is allocated, and the number of images is bounded first, so
-a shape can neither overflow nor ask for memory.
+Sizes are compared before anything is allocated, so a shape can neither overflow nor claim memory.
 """
 
 from __future__ import annotations
@@ -29,12 +28,7 @@ Pixels: TypeAlias = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Limits:
-    """What a request may hold.
-
-    Attributes:
-        images: Most images.
-        side_px: Side of the model's input.
-    """
+    """What a request may hold, for a model input of ``side_px``."""
 
     images: int
     side_px: int
@@ -51,16 +45,11 @@ class Limits:
 
 
 def read_input(inputs: list[InputTensor], tail: memoryview, limits: Limits) -> Files | Pixels:
-    """Read the images of a request.
-
-    Args:
-        inputs: Its inputs; exactly one is allowed.
-        tail: What follows the JSON.
-        limits: What it may hold.
+    """Read the images of a request from its one input, or from the tail after the JSON.
 
     Raises:
-        InvalidRequestError: A tensor is not what it should be; the message says which and how.
-        PayloadTooLargeError: Too many images.
+        InvalidRequestError: The tensor is malformed; the message says where.
+        PayloadTooLargeError: There are too many images.
     """
     if len(inputs) != 1:
         raise InvalidRequestError(
@@ -94,7 +83,6 @@ def _verify_form(tensor: InputTensor, limits: Limits) -> None:
 
 
 def _binary_part(tensor: InputTensor, tail: memoryview) -> memoryview | None:
-    """Give the tensor's bytes, None if it is in the JSON."""
     size = None if tensor.parameters is None else tensor.parameters.binary_data_size
     if (size is None) == (tensor.data is None):
         raise InvalidRequestError(
@@ -158,11 +146,6 @@ def _to_bytes(values: list[Any]) -> bytes:
 
 
 def _flatten(data: list[Any], shape: list[int]) -> list[Any]:
-    """Give the values of a tensor that is flat, or nested as its shape says.
-
-    Raises:
-        InvalidRequestError: It is neither.
-    """
     values = data
     if data and isinstance(data[0], list):
         if len(data) != shape[0]:

@@ -1,4 +1,4 @@
-"""GET /v2 and what lies under it: what the server and its models are, and whether they answer."""
+"""GET /v2: metadata and readiness of the server and its models."""
 
 from __future__ import annotations
 

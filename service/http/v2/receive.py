@@ -37,11 +37,11 @@ OffLoop: TypeAlias = Callable[[Callable[[], bytes]], Awaitable[bytes]]
 
 
 async def read_call(request: Request, prediction: PredictionRequest) -> tuple[Call, list[Outcome]]:
-    """Receive a request and read its images; its body is let go at the end.
+    """Receive a request and read its images; its body is released at the end.
 
     Raises:
         ServingError: The request cannot be read; the subclass says why.
-        UnsupportedMediaError: Its body is compressed in a way not read here.
+        UnsupportedMediaError: The Content-Encoding is not supported.
     """
     header_length = _header_length(request)
     runtime, served = runtime_of(request), prediction.served
@@ -96,11 +96,6 @@ def _read_body(request: Request, lease: Lease) -> AsyncIterator[bytes]:
 
 
 def _content_encoding(header: str) -> str | None:
-    """Give how a body is compressed, None if it is not.
-
-    Raises:
-        UnsupportedMediaError: In a way not read here.
-    """
     encoding = header.strip().lower()
     if encoding in ("", "identity"):
         return None
@@ -114,20 +109,6 @@ def _content_encoding(header: str) -> str | None:
 async def _decompress_chunks(
     chunks: AsyncIterator[bytes], encoding: str, limit_bytes: int, lease: Lease, run: OffLoop
 ) -> AsyncIterator[bytes]:
-    """Decompress a body piece by piece, within the limits a plain one has.
-
-    Args:
-        chunks: The body.
-        encoding: ``gzip`` or ``deflate``.
-        limit_bytes: Largest body, decompressed.
-        lease: Grows with what was decompressed.
-        run: Does the work off the event loop.
-
-    Raises:
-        InvalidRequestError: It is not compressed so, or cut off.
-        PayloadTooLargeError: It is over the limit.
-        QueueFullError: Bodies of other requests take up all memory set aside.
-    """
     inflater = zlib.decompressobj(WBITS[encoding])
     total = 0
     async for chunk in chunks:

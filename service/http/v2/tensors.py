@@ -22,7 +22,7 @@ LENGTH = struct.Struct("<I")
 
 
 def input_tensors(manifest: Manifest) -> tuple[TensorMetadata, ...]:
-    """Give the inputs, of which a request holds exactly one."""
+    """Return the inputs, of which a request holds exactly one."""
     side = manifest.preprocessing.size_px
     return (
         TensorMetadata(name=IMAGE_BYTES, datatype="BYTES", shape=(ANY,)),
@@ -31,7 +31,7 @@ def input_tensors(manifest: Manifest) -> tuple[TensorMetadata, ...]:
 
 
 def output_tensors(manifest: Manifest) -> tuple[TensorMetadata, ...]:
-    """Give the outputs, all of which are answered to who names none."""
+    """Return the outputs; a request that names none gets all."""
     classes, features = len(manifest.task.classes), manifest.tensors.embedding_size
     forms: dict[str, tuple[str, tuple[int, ...]]] = {
         "decision": ("BYTES", (ANY,)),
@@ -50,14 +50,10 @@ def output_tensors(manifest: Manifest) -> tuple[TensorMetadata, ...]:
 
 
 def split_elements(data: memoryview, count: int) -> list[bytes]:
-    """Take the elements out of a BYTES tensor.
-
-    Args:
-        data: The tensor, no more and no less.
-        count: Elements its shape declares; nothing is allocated on its word.
+    """Split a BYTES tensor. Nothing is allocated for the declared count alone.
 
     Raises:
-        InvalidRequestError: The lengths in it, its size and ``count`` do not agree.
+        InvalidRequestError: Its lengths, its size and the count disagree.
     """
     elements: list[bytes] = []
     position = 0
@@ -81,5 +77,5 @@ def split_elements(data: memoryview, count: int) -> list[bytes]:
 
 
 def join_elements(elements: Iterable[bytes]) -> bytes:
-    """Put elements into a BYTES tensor."""
+    """Join elements into a BYTES tensor."""
     return b"".join(LENGTH.pack(len(one)) + one for one in elements)

@@ -1,8 +1,7 @@
 """The protocol's bodies.
 
-Requests are taken strictly: a member or parameter that would be ignored is refused. One that may be
-left out may also be null, as some clients write what they have not set. Every list
-is bounded where it is declared, because each bad item of one costs memory to describe.
+Unknown members are refused, null counts as absent, and every list is bounded where it is
+declared, because each bad item costs memory to describe.
 """
 
 from __future__ import annotations
