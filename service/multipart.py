@@ -29,10 +29,10 @@ class MalformedPartsError(Exception):
 
 
 class PartsParser:
-    """Passes on headers and content of parts as they arrive, without storing content.
+    """Passes on headers and content of parts as they arrive, storing no content.
 
-    Preamble and epilogue are skipped, and blanks between a boundary and its end of line. Headers
-    come as values by lower-case name. ``is_whole`` tells whether the closing boundary was read.
+    Skips preamble, epilogue and blanks behind a boundary. Header names are in lower case.
+    ``is_whole`` tells whether the closing boundary was read.
     """
 
     def __init__(
@@ -72,11 +72,7 @@ class PartsParser:
         self._parser.write(b"--" + boundary + b"\r\n\r\n\r\n")
 
     def write(self, chunk: bytes) -> None:
-        """Parse the next piece of the body.
-
-        Raises:
-            MalformedPartsError: It is malformed, or its preamble is too long.
-        """
+        """Parse the next piece, or raise MalformedPartsError."""
         try:
             self._parser.write(chunk)
         except FormParserError:
@@ -120,7 +116,7 @@ class PartsParser:
 
 
 class RelatedParser:
-    """Passes on the contents of DICOM parts as they arrive, without storing them.
+    """Passes on the contents of DICOM parts as they arrive, storing none.
 
     Raises:
         InvalidRequestError: The type is not multipart/related of application/dicom.
@@ -194,7 +190,7 @@ def read_boundary(content_type: str) -> bytes:
 
 
 def split_related(content_type: str, body: bytes, max_parts: int = MAX_PARTS) -> list[bytes]:
-    """Return the DICOM parts of a whole body; raises as :class:`RelatedParser`."""
+    """Return the DICOM parts of a body; raises as :class:`RelatedParser`."""
     parts: list[list[bytes]] = []
     parser = RelatedParser(
         content_type,
@@ -212,7 +208,7 @@ def split_related(content_type: str, body: bytes, max_parts: int = MAX_PARTS) ->
 def build_related(
     objects: Sequence[bytes], syntaxes: Sequence[str] | None = None
 ) -> tuple[str, bytes]:
-    """Return Content-Type and body of Part 10 files, with their transfer syntaxes if given."""
+    """Return Content-Type and body of Part 10 files, declaring given transfer syntaxes."""
     # A digest, so that repeats are equal and no part contains the boundary.
     boundary = hashlib.sha256(b"".join(objects)).hexdigest()
     pieces = []

@@ -1,1 +1,1 @@
-"""The application, its server, and files without a server."""
+"""The application and its server."""

@@ -1,4 +1,4 @@
-"""The application on uvicorn, from the first moment to a clean stop."""
+"""The application on uvicorn."""
 
 from __future__ import annotations
 
@@ -29,10 +29,9 @@ CLOSE_CONNECTIONS_S = 5  # for responses on their way when everything accepted i
 
 
 class Server(uvicorn.Server):
-    """uvicorn that keeps answering, while it drains, until all accepted requests are done.
+    """uvicorn that keeps answering while it drains.
 
-    uvicorn itself stops listening at once: probes would fail, and load balancers would not learn
-    that another replica has to take over.
+    uvicorn itself stops listening at once: load balancers would not learn to use another replica.
     """
 
     def __init__(self, settings: Settings) -> None:

@@ -1,1 +1,1 @@
-"""HTTP: requests to domain calls, domain errors to problems."""
+"""The service over HTTP."""

@@ -1,4 +1,4 @@
-"""Images in multipart/form-data (RFC 7578), parsed as they arrive."""
+"""Images in multipart/form-data (RFC 7578)."""
 
 from __future__ import annotations
 
@@ -23,21 +23,16 @@ _MALFORMED = "The multipart body is malformed. Send parts named files, and end w
 
 @dataclass(frozen=True)
 class ImagePart:
-    """One image of a form.
-
-    Its file name may name a patient: it is returned to the client as an id and goes nowhere else.
-    """
+    """One image. Its file name may name a patient: it serves as the id and goes nowhere else."""
 
     file_name: str | None
     data: bytes
 
 
 class PartCollector:
-    """Collects the images of a form.
+    """Collects images: files in any part, and parts that are named ``files`` or hold an image.
 
-    A file is an image, whatever its part is called: clients name them ``file``, ``image``,
-    ``files[]``. So is a part without a file name that is named ``files`` or holds an image. Others
-    are options that would be ignored, so they are refused.
+    Other parts are options that would be ignored, so they are refused.
     """
 
     def __init__(self, boundary: bytes, max_parts: int) -> None:
@@ -56,21 +51,11 @@ class PartCollector:
         )
 
     def write(self, chunk: bytes) -> None:
-        """Parse the next piece of the body.
-
-        Raises:
-            MalformedPartsError: It is malformed.
-            InvalidRequestError: A part is not an image.
-            PayloadTooLargeError: There are too many parts.
-        """
+        """Parse the next piece of the body; raises as :func:`read_parts`."""
         self._parser.write(chunk)
 
     def finish(self) -> list[ImagePart]:
-        """Return the images, in order.
-
-        Raises:
-            InvalidRequestError: The body ended before its closing boundary.
-        """
+        """Return the images, in order; raises as :func:`read_parts`."""
         if not self._parser.is_whole:
             raise InvalidRequestError(_MALFORMED)
         return self._parts
@@ -107,7 +92,7 @@ class PartCollector:
 async def read_parts(
     content_type: str, chunks: AsyncIterator[bytes], max_parts: int
 ) -> list[ImagePart]:
-    """Read the images of a form, see :class:`PartCollector`.
+    """Read the images of a form.
 
     Raises:
         InvalidRequestError: The body is malformed, or a part is not an image.
@@ -126,10 +111,9 @@ async def read_parts(
 
 
 def choose_ids(file_names: Sequence[str | None]) -> list[str]:
-    """Choose the ids of a form's images, unique and at most :data:`MAX_ID_CHARS` long.
+    """Choose unique ids of at most :data:`MAX_ID_CHARS` characters for a form's images.
 
-    An image is called by its file name without folders, unless another has the same name or the
-    name is a position; then by its position.
+    The id is the file name without folders, or the position if that name is taken or a position.
     """
     names = [_base_name(one or "") for one in file_names]
     positions = {str(i): None for i in range(len(names))}

@@ -1,4 +1,4 @@
-"""GET /health: for probes and people."""
+"""GET /health."""
 
 from __future__ import annotations
 

@@ -47,10 +47,8 @@ class JsonRequest(BaseModel):
 def parse_json_images(body: bytes, max_images: int) -> list[EncodedImage]:
     """Read the images of a JSON body, off the event loop.
 
-    An image whose base64 is invalid carries the error itself.
-
     Raises:
-        InvalidRequestError: The JSON is invalid, has no image or an id twice.
+        InvalidRequestError: The JSON is invalid. An image of invalid base64 carries its error.
         PayloadTooLargeError: There are too many images.
     """
     # Bad images, millions of which fit into a body, would be looked at one by one.
@@ -78,7 +76,7 @@ def _too_many(max_images: int) -> PayloadTooLargeError:
 
 
 def describe_invalid(error: ValidationError) -> str:
-    """Say where JSON is invalid and why, without quoting the client."""
+    """Say where JSON is invalid, without quoting the client."""
     first = error.errors(include_input=False, include_context=False)[0]
     # An unknown member is the client's own text; only where it stands is repeated.
     known = first["loc"][:-1] if first["type"] == "extra_forbidden" else first["loc"]

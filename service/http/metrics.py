@@ -1,4 +1,4 @@
-"""GET /metrics: for Prometheus."""
+"""GET /metrics."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def metrics(request: Request) -> Response:
 
 
 class StateReader:
-    """Reads the present state for the metrics page."""
+    """Reads the state that the metrics page shows."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -42,7 +42,7 @@ class StateReader:
 
 
 def read_state(runtime: Runtime, gpu: GpuMemoryReader | None = None) -> ServiceState:
-    """Read the state of a runtime, and the memory of its device if there is a reader."""
+    """Read the state of a runtime and its device."""
     depths: Counter[tuple[str, str]] = Counter()  # versions of a model count together
     for model in runtime.loaded_models:
         name = model.name

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says beyond the routes' own types."""
+"""What the OpenAPI document says beyond the routes' types."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Pages for people: the reader, the interactive documentation, the list of problems.
-
-Nothing is loaded from other hosts, and links are relative, so a path prefix does no harm.
-"""
+"""Pages for people. Links are relative, so a path prefix does no harm."""
 
 from __future__ import annotations
 
@@ -49,7 +46,7 @@ class PageFiles(StaticFiles):
         scope: Scope,
         status_code: int = 200,
     ) -> Response:
-        """Return a file, or 304 if the browser has it."""
+        """Return a file or 304."""
         response = super().file_response(full_path, stat_result, scope, status_code)
         response.headers.update(PAGE_HEADERS)
         return response
@@ -67,13 +64,13 @@ async def reader(request: Request) -> Response:
 
 @router.get("/docs/problems")
 async def problems(request: Request) -> Response:
-    """Show what the types of problems mean."""
+    """Explain the types of problems."""
     return await page_files.get_response("problems.html", request.scope)
 
 
 @router.get("/docs")
 async def documentation(request: Request) -> HTMLResponse:
-    """Show the OpenAPI document as an interactive page."""
+    """Show the OpenAPI document interactively."""
     root_path = request.scope.get("root_path", "")
     page = get_swagger_ui_html(
         openapi_url=f"{root_path}{request.app.openapi_url}",
@@ -98,5 +95,5 @@ def _policy_of(page: bytes) -> str:
 
 
 def documentation_assets() -> StaticFiles:
-    """Serve the page's script and style from an installed package."""
+    """Serve script and style from an installed package."""
     return StaticFiles(directory=Path(fastapi_offline.__file__).parent / "static")

@@ -1,4 +1,4 @@
-"""What a route takes from its request: runtime, images, predictions."""
+"""What a route takes from its request."""
 
 from __future__ import annotations
 
@@ -45,11 +45,7 @@ async def read_request(
 ) -> list[Outcome]:
     """Receive, decode and run the images; their encoded bytes are released at the end.
 
-    Args:
-        request: Its body holds the images.
-        prediction: The accepted request.
-        to_explain: Accept one image only, and keep what its explanation is drawn on.
-        sources: Reads the DICOM headers that the answer needs.
+    ``to_explain`` accepts one image only and keeps what its explanation is drawn on.
 
     Raises:
         ServingError: The request cannot be read; the subclass says why.
@@ -72,9 +68,9 @@ async def read_request(
 
 
 async def read_images(request: Request, lease: Lease) -> list[EncodedImage]:
-    """Receive a raw body, multipart/form-data or JSON; raises as :func:`read_request`.
+    """Receive a raw body, whatever its Content-Type, a form or JSON.
 
-    The type of a raw body is taken from its content, whatever its Content-Type says.
+    Raises as :func:`read_request`.
     """
     runtime, context = runtime_of(request), context_of(request)
     settings = runtime.settings
@@ -104,7 +100,6 @@ async def read_images(request: Request, lease: Lease) -> list[EncodedImage]:
 
 
 async def _read_raw(chunks: AsyncIterator[bytes]) -> bytes:
-    """Receive one file, unless its first bytes are those of another format."""
     received: list[bytes] = []
     size, recognised = 0, False
     async for chunk in chunks:

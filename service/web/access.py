@@ -1,4 +1,4 @@
-"""Access control, before a route runs or any of the body is read."""
+"""Access control before any of the body is read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NO_BEARER = "Authorization has no bearer token. Send Authorization: Bearer KEY."
 
 
 class RouteTable:
-    """Finds the scopes that a request needs, matching paths as the router does."""
+    """Finds the scopes of a request, matching paths as the router does."""
 
     def __init__(self, routes: Routes) -> None:
         self._compiled = [
@@ -34,7 +34,7 @@ class RouteTable:
     def find(self, scope: Scope) -> tuple[str, frozenset[str] | None]:
         """Return a request's template and the scopes of which it needs one.
 
-        A route that is not in the table needs some scope, so that none is open by omission.
+        Unlisted routes need some scope: none is open by omission.
         """
         path: str = scope["path"]
         root: str = scope.get("root_path", "")
@@ -54,7 +54,7 @@ class _Refused:
 class AccessMiddleware:
     """Admits or refuses callers, and writes an audit line.
 
-    Without credentials only refusals are audited: a request's own line tells the rest.
+    Without credentials only refusals are audited.
     """
 
     def __init__(self, app: ASGIApp, access: Access, routes: Routes, rules: RequestRules) -> None:
@@ -127,7 +127,7 @@ def _record(
 
 
 def read_credential(headers: Headers) -> Credential | None:
-    """Return the credential of a request, None if it has none.
+    """Return the credential of a request, if any.
 
     Raises:
         UnauthorizedError: It has several, or one of another kind.

@@ -1,4 +1,4 @@
-"""The application that both servers build on."""
+"""The application of both servers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class _Routed(Protocol):
 
 
 class WebApplication(FastAPI):
-    """FastAPI with access control, problems for every error, and a complete OpenAPI document.
+    """FastAPI with access control, problems and a complete OpenAPI document.
 
     Args:
         modules: Their ``router`` is included.
@@ -45,7 +45,7 @@ class WebApplication(FastAPI):
         rules: How requests are handled.
         index: Path that lists the routes.
         bodies: Schemas that no route has in its types.
-        other_errors: Bodies of refusals by path prefix, where they are not problems.
+        other_errors: Bodies of refusals that are not problems, by path prefix.
         **options: FastAPI's own.
     """
 

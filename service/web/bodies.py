@@ -29,18 +29,14 @@ T = TypeVar("T")
 
 
 class Lease:
-    """The share of one request in a :class:`BodyBudget`."""
+    """One request's share of a :class:`BodyBudget`."""
 
     def __init__(self, budget: BodyBudget) -> None:
         self._budget = budget
         self.held_bytes = 0
 
     def grow_to(self, size_bytes: int) -> None:
-        """Hold at least this many bytes.
-
-        Raises:
-            QueueFullError: The budget is exhausted.
-        """
+        """Hold at least this many bytes, or raise QueueFullError."""
         missing = size_bytes - self.held_bytes
         if missing > 0:
             if missing > self._budget.free_bytes:
@@ -52,14 +48,14 @@ class Lease:
 
 
 class BodyBudget:
-    """Bytes that all bodies together may hold in memory. Belongs to the event loop."""
+    """Memory for all bodies together. Belongs to the event loop."""
 
     def __init__(self, capacity_bytes: int) -> None:
         self.free_bytes = capacity_bytes
 
     @contextmanager
     def lease(self) -> Iterator[Lease]:
-        """Return a lease that is released at the end."""
+        """Lend memory until the end."""
         lease = Lease(self)
         try:
             yield lease
@@ -71,8 +67,8 @@ class BodyBudget:
 class BodyRate:
     """The slowest rate at which a body may arrive.
 
-    A body has ``grace_s`` to begin with. Waiting uses it up and bytes replenish it, but never
-    beyond ``grace_s``: a fast start earns no long pause later.
+    Waiting uses up ``grace_s``, and bytes replenish it but never beyond: a fast start earns no long
+    pause later.
     """
 
     grace_s: float
@@ -84,7 +80,7 @@ class BodyRate:
         return cls(settings.body_grace_s, settings.body_bytes_per_s)
 
     def too_slow(self) -> BodyTooSlowError:
-        """Return the error for a body below the rate."""
+        """Return the error for a slower body."""
         return BodyTooSlowError(
             f"The body came too slowly: it paused for {self.grace_s:g} s, or brought less than "
             f"{self.bytes_per_s:g} bytes a second for longer. Send it faster, or in parts."
@@ -92,7 +88,7 @@ class BodyRate:
 
 
 def too_large(limit_bytes: int) -> PayloadTooLargeError:
-    """Return the error for a body over the limit."""
+    """Return the error for a larger body."""
     return PayloadTooLargeError(
         f"The body is larger than the {limit_bytes} bytes accepted. Send fewer or smaller images."
     )
@@ -109,13 +105,8 @@ async def receive_body(
 ) -> AsyncIterator[bytes]:
     """Receive a body piece by piece.
 
-    Args:
-        request: The request.
-        limit_bytes: Largest body accepted.
-        rate: Slowest rate accepted. Only waiting for the client counts.
-        deadline: When the whole body must have arrived, None for no limit.
-        clock: Returns seconds.
-        lease: For a body held in memory. It grows with what arrived, not with what was declared.
+    Only waiting for the client counts for the rate. The lease, for bodies held in memory, grows
+    with what arrived, not with what was declared.
 
     Raises:
         ServingError: The body is too large, too slow, cut off, or finds no memory; the subclass

@@ -35,19 +35,19 @@ METRICS_ROUTE: dict[str, Any] = {
 
 
 def schema_of(kind: type[BaseModel]) -> dict[str, str]:
-    """Refer to a schema, which :func:`add_schemas` must be given."""
+    """Refer to a schema that :func:`add_schemas` adds."""
     return {"$ref": SCHEMAS + kind.__name__}
 
 
 def name_operation(route: APIRoute) -> str:
-    """Return the operation id, which names the method of generated clients."""
+    """Return an operation id, which names generated methods."""
     return route.name
 
 
 def problem_responses(
     *statuses: int, kinds: Iterable[ProblemType] = ALL_PROBLEM_TYPES
 ) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI responses for the problems with these statuses."""
+    """Return the OpenAPI responses with these statuses."""
     known = sorted(kinds, key=lambda kind: kind.slug)
     return {
         status: _problem_response(status, [kind for kind in known if kind.status == status])
@@ -87,7 +87,7 @@ def _problem_response(status: int, kinds: list[ProblemType]) -> dict[str, Any]:
 
 
 def drop_validation_errors(document: dict[str, Any]) -> None:
-    """Remove FastAPI's own 422: here such a request gets 400."""
+    """Remove FastAPI's own 422: here it is a 400."""
     for path in document["paths"].values():
         for operation in path.values():
             content = operation["responses"].get("422", {}).get("content", {})
@@ -114,13 +114,13 @@ def add_access(
     is_needed: bool,
     other_errors: Mapping[str, type[BaseModel]],
 ) -> None:
-    """Add security schemes, and each operation's scopes and refusals.
+    """Add security schemes, scopes and refusals to a document, in place.
 
     Args:
-        document: Changed in place.
+        document: The document.
         routes: Scopes that each route needs.
         is_needed: Whether credentials are required or only optional.
-        other_errors: Bodies of refusals by path prefix, where they are not problems.
+        other_errors: Bodies of refusals that are not problems, by path prefix.
     """
     document["components"]["securitySchemes"] = SCHEMES
     shown: list[dict[str, list[str]]] = [{BEARER: []}, {API_KEY: []}]

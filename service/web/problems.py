@@ -1,4 +1,4 @@
-"""The one table of problems (RFC 9457) for domain errors."""
+"""Problems (RFC 9457) of domain errors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CLIENT_CLOSED_REQUEST = 499
 
 @dataclass(frozen=True)
 class ProblemType:
-    """One kind of problem. Its slug ends the ``type`` and heads its documentation."""
+    """One kind of problem. Its slug also heads its documentation."""
 
     status: int
     slug: str
@@ -107,7 +107,7 @@ def problem_type_of(error: Exception, types: ProblemTypes = PROBLEM_TYPES) -> Pr
 
 
 def problem_of(error: Exception, request_id: str, types: ProblemTypes = PROBLEM_TYPES) -> Problem:
-    """Return the problem object of an error. The text of an unmapped error is withheld."""
+    """Return an error's problem, without the text of an unmapped error."""
     kind, detail = problem_type_of(error, types), str(error)
     if kind is INTERNAL:
         detail = INTERNAL_DETAIL
@@ -124,19 +124,19 @@ def build_problem(kind: ProblemType, detail: str, request_id: str) -> Problem:
 
 
 def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
-    """Return the response that carries a problem."""
+    """Return the response with a problem."""
     return JSONResponse(
         problem.model_dump(), problem.status, headers=headers, media_type=MEDIA_TYPE
     )
 
 
 def error_response(error: Exception, request_id: str) -> Response:
-    """Return the response to a request that failed as a whole."""
+    """Return the response to a failed request."""
     return problem_response(problem_of(error, request_id), error_headers(error))
 
 
 def error_headers(error: Exception) -> dict[str, str] | None:
-    """Return Retry-After for a passing state, WWW-Authenticate (RFC 6750, 3) without access."""
+    """Return Retry-After or WWW-Authenticate (RFC 6750, 3), if an error needs it."""
     if isinstance(error, errors.RetryLaterError):
         return {"Retry-After": str(error.retry_after_s)}
     if isinstance(error, MemoryError):

@@ -1,4 +1,4 @@
-"""What a server's process needs before it serves: TLS and open files."""
+"""TLS and open files of a server's process."""
 
 from __future__ import annotations
 
@@ -41,10 +41,7 @@ def _no_password() -> str:
 
 
 def raise_limit() -> None:
-    """Raise the soft limit of open files to the hard one.
-
-    Login shells and systemd set 1,024 for old programs: few idle connections would exhaust it.
-    """
+    """Raise the soft limit of open files to the hard one: idle connections exhaust 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -42,8 +42,7 @@ REASONS = {400: "Bad Request", 431: "Request Header Fields Too Large"}
 class GuardedProtocol(HttpToolsProtocol):
     """Bounds heads, trailers and idle time, and answers malformed requests with problems.
 
-    uvicorn itself bounds neither heads nor trailers on this parser, and leaves the body of a
-    request that asks for an upgrade unread.
+    uvicorn bounds neither, and leaves the body of a request that asks for an upgrade unread.
     """
 
     def __init__(self, *given: Any, **named: Any) -> None:
@@ -124,11 +123,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def _parse(self, rest: memoryview) -> None:
         """Feed the parser, and ignore requests for an upgrade (RFC 9110, 7.8).
 
-        The parser stops behind the head of such a request, taking its body for another protocol.
-        The head goes in again without the upgrade, then the rest.
-
-        Raises:
-            HttpParserError: The data is not HTTP, or a CONNECT, which has no other reading.
+        The parser takes the body of such a request for another protocol and stops: the head goes in
+        again without the upgrade, then the rest. CONNECT raises HttpParserError.
         """
         while True:
             try:

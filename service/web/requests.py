@@ -1,4 +1,4 @@
-"""The middleware that every request passes first, and a request's context."""
+"""The middleware that every request passes first, and its context."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ CUT_OFF = "The service stopped before the request was answered. Try another repl
 
 @dataclass
 class RequestContext:
-    """What a request carries: what happens to it, and when it has to end."""
+    """What a request carries."""
 
     timeline: Timeline
     deadline: Deadline
@@ -80,7 +80,7 @@ class RequestContext:
 
 
 def context_of(request: Request | Scope) -> RequestContext:
-    """Return the context of a request, or of its ASGI scope."""
+    """Return the context of a request or its scope."""
     scope = request.scope if isinstance(request, Request) else request
     return cast("RequestContext", scope[SCOPE_KEY])
 
@@ -134,7 +134,7 @@ class RequestRules:
         return problem_type_of(error, self.problem_types).slug
 
     def refuse(self, scope: Scope, error: Exception) -> Response:
-        """Return the response to a request that failed as a whole, and record it."""
+        """Record the failure of a whole request, and return its response."""
         context = context_of(scope)
         context.timeline.fail(self.slug_of(error), error)
         problem = problem_of(error, context.request_id, self.problem_types)

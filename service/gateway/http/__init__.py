@@ -1,1 +1,1 @@
-"""The gateway over HTTP: STOW-RS, pulling, jobs, health."""
+"""The gateway over HTTP."""

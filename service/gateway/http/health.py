@@ -75,7 +75,7 @@ async def metrics(request: Request) -> Response:
 
 @router.get("/docs/problems", include_in_schema=False)
 async def problems() -> Response:
-    """Show what the types of problems mean: their ``type`` leads here."""
+    """Explain the types of problems."""
     return Response(
         (PAGES / "problems.html").read_bytes(), headers=PAGE_HEADERS, media_type="text/html"
     )

@@ -1,4 +1,4 @@
-"""GET /v1/jobs, GET /v1/jobs/{id}, POST /v1/jobs/{id}:retry."""
+"""Jobs: list, show, retry."""
 
 from __future__ import annotations
 

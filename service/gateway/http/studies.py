@@ -1,4 +1,4 @@
-"""POST /v1/studies/{uid}:analyze: pull a study and analyse it."""
+"""Pull and analyse studies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Threads for blocking work, so many of each kind that one may hang without the others."""
+"""Threads for blocking work: one kind may hang without the others."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ R = TypeVar("R")
 
 
 class Threads:
-    """Runs a number of pieces of blocking work at a time. Belongs to the event loop."""
+    """Runs so much blocking work at a time. Belongs to the event loop."""
 
     def __init__(self, count: int) -> None:
         self._limiter = CapacityLimiter(count)
@@ -37,7 +37,7 @@ class Threads:
 
 
 class Pulls:
-    """Runs a number of pulls at a time, and refuses more. Belongs to the event loop."""
+    """Runs so many pulls at a time, refusing more. Belongs to the event loop."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -45,11 +45,7 @@ class Pulls:
         self._threads = Threads(most)
 
     async def run(self, pull: Callable[[], R]) -> R:
-        """Pull one study.
-
-        Raises:
-            QueueFullError: Too many are being pulled.
-        """
+        """Pull one study, or raise QueueFullError."""
         if self._running >= self._most:
             raise QueueFullError(
                 f"{self._most} studies are being pulled. Try again later.", RETRY_PULL_S
@@ -62,7 +58,7 @@ class Pulls:
 
 
 class Outlook:
-    """Refreshes a gateway's state without keeping anybody waiting. Belongs to the event loop."""
+    """Refreshes a gateway's state. Belongs to the event loop."""
 
     def __init__(self, known: KnownState, clock: Clock = time.monotonic) -> None:
         self._known = known

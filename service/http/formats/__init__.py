@@ -1,1 +1,1 @@
-"""Response formats: one object for each media type and route, listed in the registry."""
+"""Response formats, one module for each media type."""

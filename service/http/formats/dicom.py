@@ -1,4 +1,4 @@
-"""application/dicom: one Part 10 object, a structured report or a Secondary Capture."""
+"""application/dicom: one structured report or Secondary Capture."""
 
 from __future__ import annotations
 
@@ -39,16 +39,12 @@ DicomObject = tuple[bytes, str]
 
 
 def offers_dicom(settings: Settings, *, reports: bool) -> bool:
-    """Tell whether DICOM answers are available; structured reports need highdicom."""
+    """Tell whether DICOM answers are available; reports need highdicom."""
     return settings.dicom_results != "off" and (not reports or can_build_reports())
 
 
 class DicomFormat(ResponseFormat):
-    """Common to all answers of DICOM objects.
-
-    ``reports`` tells whether structured reports are among them, ``most`` how many images they can
-    hold, None for any number.
-    """
+    """DICOM objects, with or without reports, of ``most`` images (None for any number)."""
 
     media_type = DICOM
     content = BINARY
@@ -56,7 +52,7 @@ class DicomFormat(ResponseFormat):
     most: ClassVar[int | None] = 1
 
     def open_sources(self, settings: Settings, served: ServedModel) -> Sources:
-        """Return what reads the header of every image."""
+        """Require a header of every image."""
         if not offers_dicom(settings, reports=self.reports):
             raise DicomResultsDisabledError(
                 "DICOM reports are not served here. Ask for application/json or, on /v1/predict, "
@@ -65,16 +61,16 @@ class DicomFormat(ResponseFormat):
         return Sources(served, most=self.most)
 
     def pack(self, objects: Sequence[DicomObject]) -> Response:
-        """Return the response that carries the objects."""
+        """Return the objects as a response."""
         [(data, syntax)] = objects
         return Response(data, media_type=f"{DICOM}; transfer-syntax={syntax}", headers=VARY)
 
 
 class DicomReport(DicomFormat, AllOrNothing):
-    """The structured report of one image."""
+    """A structured report."""
 
     async def build(self, predicted: PredictOutcomes, results: Sequence[SourcedResult]) -> Response:
-        """Build a report for each image."""
+        """Build one report for each image."""
         request, model = predicted.request, predicted.served.reference
         pool, deadline = runtime_of(request).pool, context_of(request).deadline
         objects = []

@@ -1,4 +1,4 @@
-"""application/fhir+json: FHIR R4 resources."""
+"""application/fhir+json: FHIR R4."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ EXAMPLE: dict[str, Any] = {
 
 
 class FhirReport(AllOrNothing):
-    """A DiagnosticReport, or a Bundle of one for each image. Images need not be DICOM."""
+    """A DiagnosticReport, or a Bundle of them, of images that need not be DICOM."""
 
     media_type = FHIR
     content = {"schema": schema_of(FhirResource), "example": EXAMPLE}  # noqa: RUF012
     schemas = (FhirResource,)
 
     def open_sources(self, settings: Settings, served: ServedModel) -> Sources:
-        """Return what reads the headers of the images that are DICOM."""
+        """Read the headers of those that are DICOM."""
         return Sources(served, dicom_only=False)
 
     async def build(self, predicted: PredictOutcomes, results: Sequence[SourcedResult]) -> Response:

@@ -1,4 +1,4 @@
-"""What a response format does, route by route."""
+"""Response formats, route by route."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SourcedResult: TypeAlias = tuple[SourceHeader | None, ImageResult]
 
 @dataclass(frozen=True)
 class PredictOutcomes:
-    """Outcomes of one request, one for each image."""
+    """One request's outcomes."""
 
     request: Request
     served: ServedModel
@@ -55,10 +55,10 @@ class AllOrNothing(PredictFormat):
 
     @abstractmethod
     async def build(self, predicted: PredictOutcomes, results: Sequence[SourcedResult]) -> Response:
-        """Build the response from results and headers, off the event loop."""
+        """Build the response off the event loop."""
 
     async def answer(self, predicted: PredictOutcomes) -> Response:
-        """Return the response, or the most important problem if an image failed."""
+        """Return the response, or the most important problem."""
         context, sources = context_of(predicted.request), predicted.sources
         assert sources is not None, "these formats open sources"
         if (problem := _problem_in(predicted.outcomes)) is not None:
@@ -86,10 +86,7 @@ def _problem_in(outcomes: Sequence[Outcome]) -> Exception | None:
 
 @dataclass(frozen=True)
 class Explained:
-    """One explained image.
-
-    ``method_asked`` is the name of the method as the request spelt it, possibly a former one.
-    """
+    """One explained image. ``method_asked`` is the method as the request spelt it."""
 
     result: ImageResult
     order: PictureOrder
@@ -103,7 +100,7 @@ class ExplainFormat(ResponseFormat, ABC, Generic[Drawn]):
 
     @abstractmethod
     def draw(self, explained: Explained, header: SourceHeader | None) -> Drawn:
-        """Render the pictures. Runs on a thread of the renderer."""
+        """Render the pictures, on a thread of the renderer."""
 
     @abstractmethod
     def respond(self, explained: Explained, drawn: Drawn, context: RequestContext) -> Response:
@@ -119,6 +116,6 @@ class RenderFormat(ResponseFormat, ABC):
 
 
 def respond_failure(error: Exception, context: RequestContext) -> Response:
-    """Answer the whole request with the problem of an image."""
+    """Answer the request with the problem of an image."""
     context.timeline.fail(problem_type_of(error).slug, of_image=True)
     return error_response(error, context.request_id)

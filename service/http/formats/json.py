@@ -1,4 +1,4 @@
-"""application/json, the default of every route."""
+"""application/json."""
 
 from __future__ import annotations
 
@@ -45,10 +45,9 @@ class JsonPrediction(PredictFormat):
     media_type = JSON
 
     async def answer(self, predicted: PredictOutcomes) -> Response:
-        """Return the results; or one problem, for one image or a fault of the service.
+        """Return the results; or one problem, for a single image or a fault of the service.
 
-        If the service failed all images with one status, a 200 would hide that from clients that
-        retry by status and from monitoring.
+        A 200 would hide that fault from clients that retry by status and from monitoring.
         """
         context, outcomes = context_of(predicted.request), predicted.outcomes
         failures = [one for one in outcomes if isinstance(one, ImageFailure)]
@@ -71,7 +70,7 @@ class JsonPrediction(PredictFormat):
 
 
 class JsonExplanation(ExplainFormat[ExplanationAnswer]):
-    """The prediction with the heatmap's numbers and both pictures."""
+    """The prediction with heatmap values and pictures."""
 
     media_type = JSON
 
@@ -82,7 +81,7 @@ class JsonExplanation(ExplainFormat[ExplanationAnswer]):
     def respond(
         self, explained: Explained, drawn: ExplanationAnswer, context: RequestContext
     ) -> Response:
-        """Return the prediction with its explanation."""
+        """Return the explained prediction."""
         result, order = explained.result, explained.order
         warnings = result.warnings
         if order.shows_heatmap:
@@ -107,7 +106,7 @@ class JsonPicture(RenderFormat):
     media_type = JSON
 
     def respond(self, picture: Picture, request_id: str) -> Response:
-        """Return the picture with its window and range."""
+        """Return the picture."""
         display = picture.display
         window = None if display is None else display.window
         answer = RenderAnswer(

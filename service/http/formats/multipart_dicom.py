@@ -1,4 +1,4 @@
-"""multipart/related of application/dicom (PS3.18, 8.6.1): one object in each part."""
+"""multipart/related of application/dicom (PS3.18, 8.6.1)."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from service.multipart import MULTIPART_DICOM, build_related
 
 
 class MultipartFormat(DicomFormat):
-    """Common to all multiparts."""
+    """DICOM objects in parts."""
 
     media_type = MULTIPART_DICOM
     most = None
 
     def pack(self, objects: Sequence[DicomObject]) -> Response:
-        """Return the response that carries the objects in parts."""
+        """Return the objects as a response."""
         data, syntaxes = zip(*objects, strict=True)
         content_type, body = build_related(data, syntaxes)
         return Response(body, media_type=content_type, headers=VARY)
 
 
 class DicomReports(MultipartFormat, DicomReport):
-    """The structured reports of all images, in their order."""
+    """One structured report for each image."""
 
 
 class DicomReportAndCapture(MultipartFormat, DicomCapture):
-    """The structured report, then the overlay as a Secondary Capture."""
+    """The structured report, then the capture."""
 
     reports = True
 

@@ -1,4 +1,4 @@
-"""Response formats and their negotiation (RFC 9110, section 12.5.1)."""
+"""Response formats and their negotiation (RFC 9110, 12.5.1)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,7 @@ from service.settings import Settings
 class ResponseFormat:
     """One way to represent the answers of a route.
 
-    Attributes:
-        media_type: As in the Accept header; a multipart with its ``type`` (RFC 2387).
-        content: Media type object of the OpenAPI document, None for the route's response model.
-        schemas: Models that ``content`` refers to.
+    ``content`` is None where the route's response model describes it in OpenAPI.
     """
 
     media_type: ClassVar[str]
@@ -40,7 +37,7 @@ Format = TypeVar("Format", bound=ResponseFormat)
 
 
 def choose_format(request: Request, offered: Sequence[Format]) -> Format:
-    """Return the format that the client prefers, the first one by default.
+    """Return the format that the client prefers, the first by default.
 
     Raises:
         NotAcceptableError: The client accepts none of them.

@@ -1,4 +1,4 @@
-"""image/png: the overlay of an explanation, or a rendered radiograph."""
+"""image/png."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PNG = "image/png"
 
 
 class PngOverlay(ExplainFormat[bytes]):
-    """The radiograph with the heatmap over it."""
+    """The radiograph under its heatmap."""
 
     media_type = PNG
     content = BINARY
@@ -28,7 +28,7 @@ class PngOverlay(ExplainFormat[bytes]):
 
 
 class PngPicture(RenderFormat):
-    """The picture alone."""
+    """The picture."""
 
     media_type = PNG
     content = BINARY

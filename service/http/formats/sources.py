@@ -1,4 +1,4 @@
-"""DICOM headers of a request's images: DICOM and FHIR answers copy patient and study."""
+"""DICOM headers of images, whose patient and study DICOM and FHIR answers copy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Sources:
 
     Args:
         served: The model that reads the images.
-        dicom_only: Whether every image must be DICOM; otherwise others have no header.
+        dicom_only: Whether every image must be DICOM.
         most: Number of images the answer can hold, None for any.
 
     Raises:
@@ -97,6 +97,6 @@ def _read_headers(images: Sequence[EncodedImage]) -> dict[str, SourceHeader]:
 
 
 def name_positions(indexes: Sequence[int]) -> str:
-    """Name images by position, from 1: ids are the client's text."""
+    """Name images by position: ids are the client's text."""
     named = ", ".join(str(index + 1) for index in indexes)
     return f"image {named}" if len(indexes) == 1 else f"images {named}"

@@ -1,4 +1,4 @@
-"""GET /v1/models: what is loaded."""
+"""GET /v1/models."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def describe_model(request: Request, name: str) -> ModelAnswer:
 def describe_versions(
     runtime: Runtime, versions: Versions[ServedModel]
 ) -> tuple[VersionAnswer, ...]:
-    """Return the state of every version of a model."""
+    """Describe every version of a model."""
     return tuple(
         VersionAnswer(
             model=versions.model,

@@ -1,4 +1,4 @@
-"""POST /v1/models/{name}:load, :unload and :rollback: which version answers."""
+"""POST /v1/models/{name}:load, :unload and :rollback."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Choice = TypeVar("Choice", bound=VersionChoice)
 
 
 def body_of(kind: type[VersionChoice]) -> dict[str, Any]:
-    """Return the OpenAPI description of an optional body."""
+    """Describe an optional body in OpenAPI."""
     return {"requestBody": {"content": {"application/json": {"schema": schema_of(kind)}}}}
 
 

@@ -62,11 +62,7 @@ AlphaQuery = Annotated[
 
 @dataclass(frozen=True)
 class Wish:
-    """What one request asks for.
-
-    ``target`` is None for the most probable class of the finding. ``method_asked`` is the method as
-    the request spelt it, possibly by a former name.
-    """
+    """What one request asks for, with the method also as the request spelt it."""
 
     request: PredictionRequest
     explaining: Explaining

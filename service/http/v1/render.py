@@ -1,4 +1,4 @@
-"""POST /v1/render: one radiograph as a picture, for pages and viewers."""
+"""POST /v1/render."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The Open Inference Protocol, version 2 over REST, with the binary tensor extension."""
+"""The Open Inference Protocol, version 2, with binary tensors."""

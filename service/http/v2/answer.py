@@ -29,7 +29,7 @@ NUMBERS = {"FP32": np.dtype("<f4"), "BOOL": np.dtype("?")}
 def render_answer(
     answered: Sequence[Prediction], call: Call, served: ServedModel, point: str
 ) -> Response:
-    """Return the response to a request whose images were all read. Any thread may call it."""
+    """Return the response to predictions. Any thread may call it."""
     outputs: list[OutputAnswer] = []
     parts: list[bytes] = []
     for wanted in call.outputs:

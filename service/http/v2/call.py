@@ -1,4 +1,4 @@
-"""From the bytes of a body to the protocol's request. Not for the event loop."""
+"""From a body to the protocol's request. Not for the event loop."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SPARE_VALUES = 1000  # beside those of the tensor: shapes, parameters, members
 
 @dataclass(frozen=True)
 class WantedOutput:
-    """One output that is wanted, in the JSON or in binary after it."""
+    """One output, in the JSON or in binary after it."""
 
     tensor: TensorMetadata
     binary: bool
@@ -29,10 +29,7 @@ class WantedOutput:
 
 @dataclass(frozen=True)
 class Call:
-    """One inference request.
-
-    ``images`` are encoded files, or model inputs of shape (N, 1, S, S), uint8.
-    """
+    """One request. Images are files, or model inputs of shape (N, 1, S, S), uint8."""
 
     id: str | None
     operating_point: str | None
@@ -41,13 +38,7 @@ class Call:
 
 
 def parse_call(body: bytes, header_length: int | None, manifest: Manifest, max_images: int) -> Call:
-    """Parse a request.
-
-    Args:
-        body: The whole body, decompressed.
-        header_length: Length of its JSON part in bytes; None if it is JSON alone.
-        manifest: Of the requested model.
-        max_images: Limit on the images.
+    """Parse a decompressed body, of which ``header_length`` bytes are JSON (None for all).
 
     Raises:
         InvalidRequestError: The request is malformed; the message says where.

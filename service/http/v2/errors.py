@@ -27,7 +27,7 @@ PREFIX = "/v2"
 def answer_problem(
     scope: Scope, problem: Problem, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Return the response that carries a problem, in the protocol of the path."""
+    """Return a problem as a response in the protocol of the path."""
     path = scope["path"].removeprefix(scope.get("root_path", ""))
     if path != PREFIX and not path.startswith(PREFIX + "/"):
         return problem_response(problem, headers)
@@ -43,7 +43,7 @@ def answer_image_failure(scope: Scope, index: int, error: Exception, request_id:
 
 
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI responses for the problems with these statuses."""
+    """Return the OpenAPI responses with these statuses."""
     responses: dict[int | str, dict[str, Any]] = {}
     for status in statuses:
         titles = sorted(kind.title for kind in ALL_PROBLEM_TYPES if kind.status == status)

@@ -1,6 +1,6 @@
-"""From a request's input tensor to its images. Not for the event loop.
+"""From an input tensor to images. Not for the event loop.
 
-Sizes are compared before anything is allocated, so a shape can neither overflow nor claim memory.
+Sizes are compared before allocating, so a shape can neither overflow nor claim memory.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Pixels: TypeAlias = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Limits:
-    """What a request may hold, for a model input of ``side_px``."""
+    """What a request may hold, for inputs of ``side_px``."""
 
     images: int
     side_px: int
@@ -45,7 +45,7 @@ class Limits:
 
 
 def read_input(inputs: list[InputTensor], tail: memoryview, limits: Limits) -> Files | Pixels:
-    """Read the images of a request from its one input, or from the tail after the JSON.
+    """Read the images from the one input, or from the tail after the JSON.
 
     Raises:
         InvalidRequestError: The tensor is malformed; the message says where.

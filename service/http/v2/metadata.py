@@ -1,4 +1,4 @@
-"""GET /v2: metadata and readiness of the server and its models."""
+"""Metadata and readiness of the server and its models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The images of an inference request: received, decompressed and read."""
+"""Inference requests: received, decompressed and read."""
 
 from __future__ import annotations
 

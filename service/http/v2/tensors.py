@@ -1,4 +1,4 @@
-"""The tensors of the protocol, and BYTES tensors in binary."""
+"""The tensors of the protocol."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LENGTH = struct.Struct("<I")
 
 
 def input_tensors(manifest: Manifest) -> tuple[TensorMetadata, ...]:
-    """Return the inputs, of which a request holds exactly one."""
+    """Return the inputs, of which a request holds one."""
     side = manifest.preprocessing.size_px
     return (
         TensorMetadata(name=IMAGE_BYTES, datatype="BYTES", shape=(ANY,)),
@@ -50,7 +50,7 @@ def output_tensors(manifest: Manifest) -> tuple[TensorMetadata, ...]:
 
 
 def split_elements(data: memoryview, count: int) -> list[bytes]:
-    """Split a BYTES tensor. Nothing is allocated for the declared count alone.
+    """Split a BYTES tensor, allocating nothing for the declared count alone.
 
     Raises:
         InvalidRequestError: Its lengths, its size and the count disagree.
