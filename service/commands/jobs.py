@@ -3,26 +3,60 @@
 from __future__ import annotations
 
 import argparse
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cxr.command import OK
-from service.errors import StartupError
-from service.gateway.http.answers import job_answer, to_datetime
-from service.gateway.settings import DATABASE_FILE, GatewaySettings
-from service.gateway.store.database import Database, DatabaseError
-from service.gateway.store.ledger import JobEntry, Ledger
-from service.gateway.store.spool import Spool
-from service.gateway.work.workers import S_PER_H
+from service.commands.parsing import Commands
+from service.gateway.store.states import STATES
 
+if TYPE_CHECKING:
+    from service.gateway.store.ledger import JobEntry, Ledger
+
+S_PER_H = 3600.0
 COLUMNS = ("ID", "STUDY", "STATE", "REASON", "TRIES", "CHANNEL", "BYTES", "RECEIVED", "UPDATED")
 
 
-def run_jobs(args: argparse.Namespace, settings: GatewaySettings) -> int:
-    """Run one action and give the exit status.
+def add_parser(commands: Commands) -> None:
+    """Add ``jobs list | show | retry | purge``."""
+    parser = commands.add_parser("jobs", help="look at the gateway's jobs, retry and purge them")
+    actions = parser.add_subparsers(dest="action", required=True)
+    listing = actions.add_parser("list", help="the newest jobs as a table")
+    listing.add_argument("--state", choices=STATES, help="only those in this state")
+    listing.add_argument("--limit", type=_positive, default=50, help="at most so many")
+    show = actions.add_parser("show", help="one job with its deliveries")
+    show.add_argument("id")
+    show.add_argument("--uids", action="store_true", help="also its UIDs, which identify a study")
+    retry = actions.add_parser("retry", help="begin dead jobs again")
+    retry.add_argument("ids", nargs="*", metavar="id")
+    retry.add_argument("--all-dead", action="store_true", help="every dead job that can be")
+    purge = actions.add_parser("purge", help="delete the bytes of finished jobs")
+    purge.add_argument("--state", choices=("done", "dead"), default="done")
+    purge.add_argument("--older-than-h", type=float, default=0.0, metavar="H")
+    purge.add_argument("--rows", action="store_true", help="also forget the jobs themselves")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run one action.
 
     Raises:
-        CxrError: What its user can mend.
+        CxrError: There is no inbox, its database cannot be used, or the job does not exist.
     """
+    from service.errors import StartupError
+    from service.gateway.settings import DATABASE_FILE, load_gateway_settings
+    from service.gateway.store.database import Database, DatabaseError
+    from service.gateway.store.ledger import Ledger
+    from service.gateway.store.spool import Spool
+
+    settings = load_gateway_settings()
     if not settings.is_shared and not (Path(settings.spool_dir) / DATABASE_FILE).is_file():
         raise StartupError("There is no inbox here: set CXR_GATEWAY_SPOOL_DIR as the gateway's.")
     database = Database(settings.sqlalchemy_url)
@@ -38,11 +72,13 @@ def run_jobs(args: argparse.Namespace, settings: GatewaySettings) -> int:
 
 
 def _list(args: argparse.Namespace, ledger: Ledger) -> int:
-    print(render_jobs(ledger.page(args.state, None, args.limit)))
+    print(_render_jobs(ledger.page(args.state, None, args.limit)))
     return OK
 
 
 def _show(args: argparse.Namespace, ledger: Ledger) -> int:
+    from service.gateway.http.answers import job_answer
+
     shown = job_answer(ledger.get(args.id)).model_dump(mode="json")
     ways, others = shown.pop("deliveries"), shown.pop("other_contents")
     if others:
@@ -79,8 +115,7 @@ def _purge(args: argparse.Namespace, ledger: Ledger) -> int:
 _ACTIONS = {"list": _list, "show": _show, "retry": _retry, "purge": _purge}
 
 
-def render_jobs(entries: list[JobEntry]) -> str:
-    """Give jobs as a table for a terminal."""
+def _render_jobs(entries: list[JobEntry]) -> str:
     rows = [COLUMNS] + [
         (
             entry.id,
@@ -103,7 +138,7 @@ def render_jobs(entries: list[JobEntry]) -> str:
 
 
 def _time(moment_s: float) -> str:
-    return to_datetime(moment_s).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(round(moment_s, 3), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _text(value: object) -> str:

@@ -12,11 +12,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from service.access.keys_file import NAME, parse_keys
-from service.access.keys_writing import add_key, as_toml
 from service.access.scopes import SCOPES
-from service.access.watched_file import WatchedFile
-from service.errors import StartupError
+from service.commands.parsing import Commands
 
 PREFIX = "cxr_"
 """So that scanners for leaked secrets, and people, know what they see."""
@@ -25,8 +22,8 @@ KEY_BYTES = 32
 DAYS = re.compile(r"([1-9][0-9]{0,4})d")
 
 
-def add_keys_parser(commands: Any) -> None:
-    """Add the command ``keys`` to the command line."""
+def add_parser(commands: Commands) -> None:
+    """Add ``keys new | show``."""
     keys = commands.add_parser("keys", help="make an API key, look at a file of keys")
     todo = keys.add_subparsers(dest="todo", required=True)
     new = todo.add_parser("new", help="make a key; it is shown once, here")
@@ -44,12 +41,14 @@ def add_keys_parser(commands: Any) -> None:
     show.add_argument("file", type=Path)
 
 
-def run_keys(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
     """Run the command.
 
     Raises:
         StartupError: The file cannot be used. No key was made then.
     """
+    from service.access.keys_writing import add_key, as_toml
+
     if args.todo == "show":
         _show(args.file)
         return
@@ -83,6 +82,10 @@ def build_key(
 
 
 def _show(file: Path) -> None:
+    from service.access.keys_file import parse_keys
+    from service.access.watched_file import WatchedFile
+    from service.errors import StartupError
+
     try:
         keys = parse_keys(WatchedFile(file).read())
     except OSError as error:
@@ -97,6 +100,8 @@ def _show(file: Path) -> None:
 
 
 def _name(text: str) -> str:
+    from service.access.keys_file import NAME
+
     if not re.fullmatch(NAME, text):
         raise argparse.ArgumentTypeError("1 to 64 letters, digits, dots, - and _")
     return text

@@ -1,195 +1,81 @@
-"""Files and folders through the same decoding and engine, without a server."""
+"""``python -m service predict``: read files and folders without a server."""
 
 from __future__ import annotations
 
-import csv
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import chain
+import argparse
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cxr.data.dataset import IMAGE_SUFFIXES
-from cxr.errors import ImageOutOfScopeError, InputError, UnreadableImageError
-from cxr.images.decoding import SNIFF_BYTES, sniff_format
-from cxr.pixels.image import ModelInput
-from cxr.verdict.decision import OperatingPoint
-from service.answers import ImageResult
-from service.engines.buckets import bucket_sizes
-from service.engines.cores import usable_cores
-from service.engines.protocol import OutputRow
-from service.errors import InferenceFailedError
-from service.images.preparation import PreparedImage, prepare_image
-from service.models.loading import LoadedModel
-from service.models.predictor import build_result
-from service.scheduling.lane import EngineRunner
-from service.settings import Settings
+from cxr.command import FAILED, OK
+from service.commands.parsing import Commands
 
-COLUMNS = (
-    "file",
-    "status",
-    "finding",
-    "label",
-    "decision",
-    "probability",
-    "operating_point",
-    "in_scope",
-    "remarks",
-)
+if TYPE_CHECKING:
+    from service.models.loading import LoadedModel
+    from service.settings import Settings
+
+USAGE = 2  # argparse's own exit code
 
 
-@dataclass(frozen=True)
-class ScoredFile:
-    """One file with its result, or why there is none."""
-
-    path: Path
-    outcome: ImageResult | InputError | InferenceFailedError
-
-    @property
-    def is_ok(self) -> bool:
-        """Whether there is a result."""
-        return isinstance(self.outcome, ImageResult)
-
-    def as_row(self) -> dict[str, str]:
-        """Give the file's row of a table, with the keys of ``COLUMNS``."""
-        outcome = self.outcome
-        if not isinstance(outcome, ImageResult):
-            row = {"status": "error", "remarks": str(outcome)}
-        else:
-            row = {
-                "status": "ok",
-                "finding": outcome.finding,
-                "label": outcome.label or "",
-                "decision": outcome.decision,
-                "probability": f"{outcome.probability:.4f}",
-                "operating_point": outcome.operating_point.name,
-                "in_scope": "yes" if outcome.scope.in_scope else "no",
-                "remarks": " ".join((*outcome.scope.reasons, *outcome.warnings)),
-            }
-        return {column: row.get(column, "") for column in COLUMNS} | {"file": str(self.path)}
+def add_parser(commands: Commands) -> None:
+    """Add ``predict``."""
+    parser = commands.add_parser("predict", help="score files and folders without a server")
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH")
+    parser.add_argument("--model", help="name or name@version; the default model")
+    parser.add_argument("--bundles", metavar="DIR", help="folder of bundles, or one bundle")
+    parser.add_argument("--operating-point", metavar="P", help="named operating point")
+    parser.add_argument("--out", type=Path, metavar="CSV", help="also write the results here")
 
 
-def list_images(paths: Sequence[Path]) -> list[Path]:
-    """List the files to score: those given, and in folders all that are or claim to be images.
+def run(args: argparse.Namespace) -> int:
+    """Print a table of results; fail if any file failed."""
+    from tqdm import tqdm
 
-    Raises:
-        FileNotFoundError: A path does not exist.
-    """
-    files: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            found = (p for p in sorted(path.rglob("*")) if p.is_file())
-            files += [p for p in found if not p.name.startswith(".") and _is_image(p)]
-        elif path.is_file():
-            files.append(path)
-        else:
-            raise FileNotFoundError(path)
-    return files
+    from service.commands import scoring
+    from service.settings import load_settings
 
-
-def _is_image(path: Path) -> bool:
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        return True
+    settings = load_settings(bundles_dir=args.bundles)
     try:
-        with path.open("rb") as file:
-            return sniff_format(file.read(SNIFF_BYTES)) is not None
-    except OSError:
-        return False
-
-
-def score_files(
-    files: Sequence[Path], model: LoadedModel, point: OperatingPoint, settings: Settings
-) -> Iterator[ScoredFile]:
-    """Score files in their order, a group at a time; the next is decoded while one runs."""
-    batches = [
-        files[start : start + settings.max_batch]
-        for start in range(0, len(files), settings.max_batch)
-    ]
-    threads = settings.workers or usable_cores()
-    runs = model.engine.concurrency
-    with (
-        ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool,
-        ThreadPoolExecutor(runs, thread_name_prefix="engine") as engine_pool,
-    ):
-
-        def decode(batch: Sequence[Path]) -> Iterator[PreparedImage | InputError]:
-            return pool.map(lambda path: _prepare(path, model, settings), batch)
-
-        coming = decode(batches[0]) if batches else iter(())
-        for number, batch in enumerate(batches):
-            prepared = list(coming)
-            coming = decode(batches[number + 1]) if number + 1 < len(batches) else iter(())
-            yield from _run_group(batch, prepared, model, point, engine_pool)
-
-
-def _prepare(path: Path, model: LoadedModel, settings: Settings) -> PreparedImage | InputError:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        reason = os.strerror(error.errno or 0)
-        return UnreadableImageError(f"The file cannot be read: {reason}.")
-    try:
-        return prepare_image(data, model.bundle.manifest.preprocessing, settings.max_image_pixels)
-    except InputError as error:
-        return error
-
-
-def _run_group(
-    paths: Sequence[Path],
-    prepared: Sequence[PreparedImage | InputError],
-    model: LoadedModel,
-    point: OperatingPoint,
-    pool: ThreadPoolExecutor,
-) -> Iterator[ScoredFile]:
-    inputs = [one.model_input for one in prepared if isinstance(one, PreparedImage)]
-    size = model.engine.max_batch
-    chunks = [inputs[start : start + size] for start in range(0, len(inputs), size)]
-
-    def run(chunk: Sequence[ModelInput]) -> Sequence[OutputRow | InferenceFailedError]:
-        return EngineRunner(model.engine, bucket_sizes(size)).form(chunk)()
-
-    rows = chain.from_iterable(pool.map(run, chunks))
-    for path, image in zip(paths, prepared, strict=True):
-        if not isinstance(image, PreparedImage):
-            yield ScoredFile(path, image)
-            continue
-        row = next(rows)
-        if isinstance(row, InferenceFailedError):
-            yield ScoredFile(path, row)
-            continue
+        files = scoring.list_images(args.paths)
+    except FileNotFoundError as error:
+        return _usage(f"no such file or folder: {error}")
+    if not files:
+        return _usage("there is no image in the folders given")
+    if args.out is not None:
         try:
-            yield ScoredFile(path, build_result("0", image, row, model, point))
-        except ImageOutOfScopeError as error:
-            yield ScoredFile(path, error)
+            scoring.verify_writable(args.out)
+        except OSError as error:
+            return _usage(f"cannot write {args.out}: {error.strerror}")
+    model = _load_one(settings, args.model)
+    try:
+        point = model.bundle.manifest.operating_point(args.operating_point)
+    except KeyError:
+        valid = ", ".join(p.name for p in model.bundle.manifest.operating_points)
+        return _usage(f"unknown operating point {args.operating_point}; valid are: {valid}")
+    scored_files = scoring.score_files(files, model, point, settings)
+    scored = list(tqdm(scored_files, total=len(files), unit="image"))
+    print(scoring.render_table(scored))
+    if args.out is not None:
+        scoring.write_csv(scored, args.out)
+    failed = sum(not one.is_ok for one in scored)
+    if failed:
+        print(f"{failed} of {len(scored)} files failed", file=sys.stderr)
+    return FAILED if failed else OK
 
 
-def verify_writable(path: Path) -> None:
-    """Refuse a file that could not be written before hours of work are done for it.
+def _load_one(settings: Settings, name: str | None) -> LoadedModel:
+    """Load the named model, or the one a server would use by default."""
+    from service.engines.registry import build_engine
+    from service.models.loading import load_models
+    from service.models.models import default_name
 
-    Raises:
-        OSError: It cannot be written. Nothing is left behind, and what was there stays.
-    """
-    is_new = not path.exists()
-    with path.open("a"):
-        pass
-    if is_new:
-        path.unlink()
-
-
-def write_csv(scored: Iterable[ScoredFile], path: Path) -> None:
-    """Write one row per file."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(one.as_row() for one in scored)
+    if name is not None:
+        [model] = load_models(settings.model_copy(update={"models": name}), build_engine).values()
+        return model
+    models = load_models(settings, build_engine)
+    return models[default_name(list(models), settings)]
 
 
-def render_table(scored: Iterable[ScoredFile]) -> str:
-    """Render one line per file in aligned columns."""
-    rows = [dict(zip(COLUMNS, COLUMNS, strict=True)), *(one.as_row() for one in scored)]
-    shown = [c for c in COLUMNS if c not in ("finding", "operating_point", "in_scope")]
-    widths = {column: max(len(row[column]) for row in rows) for column in shown}
-    return "\n".join(
-        "  ".join(row[column].ljust(widths[column]) for column in shown).rstrip() for row in rows
-    )
+def _usage(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return USAGE

@@ -1,135 +1,46 @@
-"""What shadows answered, as a table: from the metrics of a service, without any image."""
+"""``python -m service shadow``: compare shadows with the versions in force."""
 
 from __future__ import annotations
 
 import argparse
-from collections import defaultdict
-from dataclasses import dataclass, field
-
-import httpx
+from pathlib import Path
 
 from cxr.command import OK
-from cxr.errors import CxrError
-from service.client.bounded_exchange import Bounds, build_client, exchange
-from service.telemetry.prometheus import read_samples
-from service.telemetry.versions import SHADOW_DIFFERENCE, SHADOW_DROPPED, SHADOW_IMAGES
-
-PAGE_BOUNDS = Bounds(timeout_s=10.0, max_bytes=16 * 1024 * 1024)  # a page has 50 kB
+from service.commands.parsing import Commands
 
 
-class ReportError(CxrError):
-    """The metrics of the service cannot be had."""
+def add_parser(commands: Commands) -> None:
+    """Add ``shadow``."""
+    parser = commands.add_parser("shadow", help="compare shadows with the version in force")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--url", help="where the service is, such as http://127.0.0.1:8000")
+    source.add_argument("--metrics", type=Path, metavar="FILE", help="a saved page of /metrics")
+    parser.add_argument(
+        "--key-file", type=Path, metavar="FILE", help="holds an API key with the scope metrics"
+    )
 
 
-@dataclass
-class ShadowReport:
-    """One shadow beside one version that was in force.
-
-    Attributes:
-        model: Their model.
-        version: The version in force.
-        shadow: The other one.
-        pairs: Images by the decisions of both, the one in force first.
-        at_most: Images whose probabilities differed by so much at most, by that bound.
-        dropped: Images the shadow did not answer, by reason.
-    """
-
-    model: str
-    version: str
-    shadow: str
-    pairs: dict[tuple[str, str], int] = field(default_factory=dict)
-    at_most: dict[float, int] = field(default_factory=dict)
-    dropped: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def images(self) -> int:
-        """Images that both answered."""
-        return sum(self.pairs.values())
-
-    @property
-    def agreeing(self) -> int:
-        """Those with one decision."""
-        return sum(count for pair, count in self.pairs.items() if pair[0] == pair[1])
-
-    def render(self) -> str:
-        """Give it as lines of text."""
-        total = max(self.images, 1)
-        lines = [
-            f"{self.model}: version {self.version} in force, shadow {self.shadow}",
-            f"  images compared  {self.images}",
-            f"  same decision    {self.agreeing} ({self.agreeing / total:.2%})",
-        ]
-        lines += [f"  dropped          {n} ({why})" for why, n in sorted(self.dropped.items())]
-        lines += ["", "  in force   shadow     images    share"]
-        for (ours, other), count in sorted(self.pairs.items(), key=lambda one: -one[1]):
-            lines.append(f"  {ours:<10} {other:<10} {count:>6}  {count / total:>7.2%}")
-        lines += ["", "  probability differs by   images    share"]
-        lower, before = 0.0, 0
-        for bound, count in sorted(self.at_most.items()):
-            if count > before:
-                many = count - before
-                lines.append(f"  {lower:>8g} to {bound:<8g}    {many:>6}  {many / total:>7.2%}")
-            lower, before = bound, count
-        return "\n".join(lines)
-
-
-def read_reports(page: str) -> list[ShadowReport]:
-    """Read the shadows of a page of metrics."""
-    reports: dict[tuple[str, str, str], ShadowReport] = {}
-
-    def report_of(labels: dict[str, str]) -> ShadowReport:
-        key = labels["model"], labels["version"], labels["shadow"]
-        return reports.setdefault(key, ShadowReport(*key))
-
-    dropped: defaultdict[tuple[str, str], dict[str, int]] = defaultdict(dict)
-    for name, labels, value in read_samples(page):
-        if name == SHADOW_IMAGES.name:
-            pair = labels["decision"], labels["shadow_decision"]
-            report_of(labels).pairs[pair] = int(value)
-        elif name == SHADOW_DIFFERENCE.name + "_bucket":
-            report_of(labels).at_most[float(labels["le"])] = int(value)
-        elif name == SHADOW_DROPPED.name:
-            dropped[labels["model"], labels["shadow"]][labels["reason"]] = int(value)
-    for (model, shadow), reasons in dropped.items():
-        own = [one for key, one in reports.items() if (key[0], key[2]) == (model, shadow)]
-        for one in own or [
-            reports.setdefault((model, "?", shadow), ShadowReport(model, "?", shadow))
-        ]:
-            one.dropped = reasons
-    return list(reports.values())
-
-
-def run_shadow(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Print a table for each shadow.
 
     Raises:
-        ReportError: The metrics cannot be had.
+        CxrError: The page cannot be read, or is not a metrics page.
     """
-    page = _read_page(args)
-    try:
-        reports = read_reports(page)
-    except (KeyError, ValueError, OverflowError):  # of whatever answered instead
-        raise ReportError("What was read is no page of a service's metrics.") from None
-    if not reports:
-        print("No shadow has answered. CXR_SHADOW=name@version begins one.")
-    print("\n\n".join(report.render() for report in reports))
-    return OK
+    from service.commands.metrics_page import MetricsPageError, fetch_page
+    from service.telemetry.shadow_report import read_reports
 
-
-def _read_page(args: argparse.Namespace) -> str:
     try:
         if args.metrics is not None:
-            return str(args.metrics.read_text())
-        headers = {}
-        if args.key_file is not None:
-            headers["Authorization"] = f"Bearer {args.key_file.read_text().strip()}"
-        url = f"{args.url}/metrics"
-        with build_client() as client:
-            response = exchange(client, PAGE_BOUNDS, method="GET", url=url, headers=headers)
+            page = args.metrics.read_text(encoding="utf-8")
+        else:
+            key = args.key_file.read_text().strip() if args.key_file is not None else None
+            page = fetch_page(args.url, key)
+        reports = read_reports(page)
     except OSError as error:
-        raise ReportError(f"A file cannot be read: {error.strerror}.") from None
-    except httpx.HTTPError as error:
-        raise ReportError(f"{args.url} does not answer ({type(error).__name__}).") from None
-    if response.status_code != httpx.codes.OK:
-        raise ReportError(f"{args.url}/metrics answers with status {response.status_code}.")
-    return response.text
+        raise MetricsPageError(f"A file cannot be read: {error.strerror}.") from None
+    except (KeyError, ValueError, OverflowError):  # of whatever answered instead
+        raise MetricsPageError("The page is not a metrics page of the service.") from None
+    if not reports:
+        print("No shadow has answered. Set CXR_SHADOW=name@version to start one.")
+    print("\n\n".join(report.render() for report in reports))
+    return OK

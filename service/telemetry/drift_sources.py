@@ -1,33 +1,35 @@
-"""Where answers are counted from: metrics pages, or canonical log lines."""
+"""Count answers by model, from metrics pages or canonical log lines."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 from cxr.bundles.reference import BIN_EDGES, BINS
 from service.telemetry.drift import OUT_OF_SCOPE
+from service.telemetry.prometheus import read_samples
 
-_SAMPLE = re.compile(r"(?P<name>cxr_[a-z_]+)\{(?P<labels>[^}]*)\} (?P<value>\S+)")
-_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+Key: TypeAlias = tuple[str, str]
+"""Name and version of a model."""
+
 _AGE = re.compile(r"(\d{1,6})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 @dataclass
 class Tally:
-    """Answers of one model.
+    """Counts of the answers of one model.
 
     Attributes:
-        version: Of the model; empty if the source does not tell, or tells of several.
+        version: Empty if the source does not tell.
         bins: Images by bin of their probability.
-        decisions: Images by decision, and ``out-of-scope``.
+        decisions: Images by decision, and by ``out-of-scope``.
     """
 
     version: str = ""
@@ -36,7 +38,7 @@ class Tally:
 
     @property
     def images(self) -> int:
-        """How many."""
+        """Number of images."""
         return sum(self.bins)
 
 
@@ -53,7 +55,7 @@ def parse_since(text: str, now: datetime) -> datetime:
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
-def tally_log(lines: Iterable[str], since: datetime | None = None) -> dict[tuple[str, str], Tally]:
+def tally_log(lines: Iterable[str], since: datetime | None = None) -> dict[Key, Tally]:
     """Count the answers of canonical log lines; lines of another kind are passed over.
 
     Args:
@@ -63,7 +65,7 @@ def tally_log(lines: Iterable[str], since: datetime | None = None) -> dict[tuple
     Returns:
         By name and version of the model.
     """
-    tallies: dict[tuple[str, str], Tally] = {}
+    tallies: dict[Key, Tally] = {}
     for line in _objects(lines):
         if line.get("event") != "request" or not line.get("probability_bins"):
             continue
@@ -90,39 +92,53 @@ def _objects(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
 
 
 def tally_metrics(page: str) -> dict[str, Tally]:
-    """Count the answers a metrics page tells of, since its process began; by name of the model."""
-    tallies: dict[str, Tally] = {}
-    cumulative: dict[str, dict[float, int]] = {}
-    for sample in map(_SAMPLE.fullmatch, page.splitlines()):
-        if sample is None:
-            continue
-        labels, value = dict(_LABEL.findall(sample["labels"])), float(sample["value"])
-        name, model = sample["name"], labels.get("model", "")
-        if name == "cxr_probability_bucket" and labels["le"] != "+Inf":
-            cumulative.setdefault(model, {})[float(labels["le"])] = int(value)
+    """Count the answers on a metrics page, by name of the model.
+
+    Raises:
+        KeyError: A label is missing.
+        ValueError: The page is not in Prometheus's text format, or a value is no number.
+        OverflowError: A value is infinite.
+    """
+    tallies: defaultdict[str, Tally] = defaultdict(Tally)
+    cumulative: defaultdict[str, dict[float, int]] = defaultdict(dict)
+    for name, labels, value in read_samples(page):
+        model = labels.get("model", "")
+        if name == "cxr_probability_bucket":
+            cumulative[model][float(labels["le"])] = int(value)
         elif name == "cxr_images_total":
-            tallies.setdefault(model, Tally()).decisions[labels["decision"]] += int(value)
+            tallies[model].decisions[labels["decision"]] += int(value)
         elif name == "cxr_out_of_scope_total":
-            tallies.setdefault(model, Tally()).decisions[OUT_OF_SCOPE] += int(value)
+            tallies[model].decisions[OUT_OF_SCOPE] += int(value)
         elif name == "cxr_bundle_info":
-            tallies.setdefault(model, Tally()).version = labels["version"]
+            tallies[model].version = labels["version"]
     for model, counts in cumulative.items():
         below = [0, *(counts.get(edge, 0) for edge in BIN_EDGES)]
-        bins = [high - low for low, high in pairwise(below)]
-        tallies.setdefault(model, Tally()).bins = bins
+        tallies[model].bins = [high - low for low, high in pairwise(below)]
     return {model: tally for model, tally in tallies.items() if tally.images}
 
 
+def subtract(after: dict[str, Tally], before: dict[str, Tally]) -> dict[str, Tally]:
+    """Return what one process answered between two scrapes.
+
+    A count that went down means a restart in between: then all of ``after`` counts.
+    """
+    return {model: difference(tally, before.get(model, Tally())) for model, tally in after.items()}
+
+
 def difference(after: Tally, before: Tally) -> Tally:
-    """Give what came between two scrapes of one process; all of the later if it was restarted."""
+    """Return the answers of one model between two scrapes."""
     bins = [a - b for a, b in zip(after.bins, before.bins, strict=True)]
     if min(bins) < 0:
         return after
     return Tally(after.version, bins, after.decisions - before.decisions)
 
 
-def add(one: Tally, other: Tally) -> Tally:
-    """Give the answers of both."""
-    version = one.version if one.version == other.version else ""
-    bins = [a + b for a, b in zip(one.bins, other.bins, strict=True)]
-    return Tally(version, bins, one.decisions + other.decisions)
+def add_up(pages: Iterable[dict[str, Tally]]) -> dict[Key, Tally]:
+    """Add up the pages of several processes; models without answers are left out."""
+    total: dict[Key, Tally] = {}
+    for page in pages:
+        for model, tally in page.items():
+            one = total.setdefault((model, tally.version), Tally(tally.version))
+            one.bins = [a + b for a, b in zip(one.bins, tally.bins, strict=True)]
+            one.decisions += tally.decisions
+    return {key: tally for key, tally in total.items() if tally.images}

@@ -11,7 +11,7 @@ import pytest
 
 from cxr.images.preprocessing import Preprocessing
 from service.__main__ import main
-from service.commands.predict import list_images
+from service.commands.scoring import list_images
 from service.images.preparation import prepare_image
 from tests.service.make_bundle import (
     MAX_PIXELS,

@@ -301,7 +301,7 @@ def test_two_scrapes_tell_what_came_between(tmp_path: Path) -> None:
         path.write_bytes(metrics.render())
 
     answer(0.5)
-    [(_, tally)] = command.collect_between([str(path)], lambda: answer(0.97)).items()
+    [(_, tally)] = command.collect([str(path)], lambda: answer(0.97)).items()
     assert (tally.images, tally.bins[bin_of(0.97)]) == (1, 1)
     before, after = (tally_metrics(path.read_text())["resnet18"] for _ in range(2))
     after.bins[bin_of(0.5)] = 0

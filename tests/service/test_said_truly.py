@@ -18,7 +18,7 @@ from cxr.data.labels import TASKS
 from cxr.explain import overlay
 from cxr.explain.overlay import WITHHELD
 from service.client.exchange import split_dicom
-from service.commands.predict import COLUMNS, score_files
+from service.commands.scoring import COLUMNS, score_files
 from service.engines.registry import build_engine
 from service.http.formats.fhir import FHIR
 from service.multipart import DICOM, MULTIPART_DICOM

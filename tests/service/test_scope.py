@@ -11,7 +11,7 @@ import pytest
 
 from cxr.errors import BundleError
 from cxr.verdict import scope_gate as texts
-from service.commands.predict import score_files
+from service.commands.scoring import score_files
 from service.engines.registry import build_engine
 from service.models.loading import load_models
 from service.settings import Settings

@@ -245,7 +245,7 @@ def test_server_loads_no_torch() -> None:
     """Nor anything else of training: it starts fast and small."""
     heavy = ["torch", "sklearn", "matplotlib", "training", "export"]
     code = (
-        "import sys, service.__main__, service.app.server, service.commands.predict; "
+        "import sys, service.__main__, service.app.server, service.commands.scoring; "
         f"print([m for m in {heavy} if m in sys.modules])"
     )
     done = subprocess.run(

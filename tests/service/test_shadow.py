@@ -11,10 +11,10 @@ import pytest
 
 from cxr.bundles.bundle import Bundle
 from service.__main__ import main
-from service.commands.shadow import read_reports
 from service.engines.protocol import Engine
 from service.engines.registry import build_engine
 from service.settings import Settings, load_settings
+from service.telemetry.shadow_report import read_reports
 from tests.service.fake_engine import FakeEngine
 from tests.service.fake_explainer import FakeExplainer
 from tests.service.harness import Running, running, until
