@@ -1,7 +1,7 @@
-"""Exchanges over HTTP in bounds: so long altogether, so many bytes, and nothing unpacked.
+"""HTTP exchanges with a limit on their total time and size, without decompression.
 
-httpx reads whatever comes for as long as it comes, and unpacks it: three kilobytes of brotli are
-three gigabytes.
+httpx alone reads and decompresses whatever comes, for as long as it comes: three kilobytes of
+brotli may be three gigabytes.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -20,11 +20,11 @@ import httpx
 from service.client.timed_connections import ending_within, is_over, time_connections
 
 MAX_REFUSAL_BYTES = 65_536
-"""Of the body of an answer without success: a problem is a few hundred bytes, a page not read."""
+"""Most of an unsuccessful answer: a problem has a few hundred bytes, and a page is not needed."""
 
 FREE_CHUNKS, LEAST_CHUNK_BYTES = 10_000, 64
-"""Chunks of a byte (RFC 9112, 7.1) cost a thousand times what their content does: after so many
-their mean has to be so large."""
+"""Chunks of one byte (RFC 9112, 7.1) cost a thousand times their content, so after the free ones
+their mean size must be at least this."""
 
 IDENTITY = {"Accept-Encoding": "identity"}
 
@@ -32,11 +32,7 @@ Refusal: TypeAlias = Literal["too-large", "encoded", "fragmented"]
 
 
 class AnswerRefusedError(httpx.TransportError):
-    """An answer that is not read: it is larger than accepted, compressed, or fragmented.
-
-    Attributes:
-        reason: Which of these.
-    """
+    """An answer was not read because it is too large, compressed or fragmented."""
 
     def __init__(self, reason: Refusal) -> None:
         super().__init__(f"The answer is {reason.replace('-', ' ')} and was not read.")
@@ -45,11 +41,11 @@ class AnswerRefusedError(httpx.TransportError):
 
 @dataclass(frozen=True)
 class Bounds:
-    """What an exchange may cost.
+    """Limits of an exchange.
 
     Attributes:
         timeout_s: From the first byte of the request to the last of the answer.
-        max_bytes: Of the answer's body; of one without success ``MAX_REFUSAL_BYTES`` are read.
+        max_bytes: Largest body of a successful answer; of others ``MAX_REFUSAL_BYTES`` are read.
     """
 
     timeout_s: float
@@ -59,7 +55,7 @@ class Bounds:
 def build_client(**options: Any) -> httpx.Client:
     """Build a client for the exchanges of this module; the options are httpx's.
 
-    It asks for what is not compressed, and keeps no cookies: they would gather, and go back.
+    It asks for uncompressed answers and keeps no cookies.
     """
     options.setdefault("verify", _authorities(options.get("trust_env", True)))
     client = httpx.Client(**options, headers=IDENTITY, cookies=_no_cookies())
@@ -68,13 +64,13 @@ def build_client(**options: Any) -> httpx.Client:
 
 
 def build_async_client(**options: Any) -> httpx.AsyncClient:
-    """Build the same, awaited."""
+    """Build the asynchronous client; see :func:`build_client`."""
     return httpx.AsyncClient(**options, headers=IDENTITY, cookies=_no_cookies())
 
 
 @cache
 def _authorities(trust_env: bool) -> ssl.SSLContext:
-    """Load the certificates that are trusted, once: it takes 13 ms that hold the interpreter."""
+    """Load the trusted certificates once: it holds the interpreter for 13 ms."""
     return httpx.create_ssl_context(trust_env=trust_env)
 
 
@@ -84,20 +80,20 @@ def _no_cookies() -> CookieJar:
 
 @contextmanager
 def open_answer(client: httpx.Client, timeout_s: float, **request: Any) -> Iterator[httpx.Response]:
-    """Send a request and give the answer, to be read within the time there is altogether.
+    """Send a request and yield the answer, unread; the timeout includes reading it.
 
     Raises:
-        httpx.TransportError: There is none, or not in time.
+        httpx.TransportError: There is no answer in time.
     """
     with ending_within(timeout_s), client.stream(**request) as response:
         yield response
 
 
 def read_chunks(response: httpx.Response, max_bytes: int) -> Iterator[bytes]:
-    """Give the body of an opened answer as it comes.
+    """Yield the body of an open answer in chunks.
 
     Raises:
-        AnswerRefusedError: It is larger, compressed or fragmented.
+        AnswerRefusedError: It is too large, compressed or fragmented.
         httpx.TransportError: It breaks off, or does not end in time.
     """
     verify_answer(response, max_bytes)
@@ -108,23 +104,13 @@ def read_chunks(response: httpx.Response, max_bytes: int) -> Iterator[bytes]:
 
 
 class _Meter:
-    """Counts what comes of a body.
-
-    Args:
-        max_bytes: Most of it.
-    """
+    """Counts the bytes and chunks of a body."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._bytes = self._chunks = 0
 
     def count(self, chunk: bytes) -> None:
-        """Count a chunk.
-
-        Raises:
-            AnswerRefusedError: There is too much, or too little at a time.
-            httpx.ReadTimeout: The exchange has had its time.
-        """
         self._bytes += len(chunk)
         self._chunks += 1
         if self._bytes > self._max_bytes:
@@ -136,70 +122,76 @@ class _Meter:
 
 
 def verify_answer(response: httpx.Response, max_bytes: int) -> None:
-    """Refuse an answer by its head.
-
-    Raises:
-        AnswerRefusedError: It declares more bytes, or is compressed.
-    """
+    """Raise AnswerRefusedError if the head declares too many bytes or compression."""
     if response.headers.get("content-encoding", "").strip().lower() not in ("", "identity"):
         raise AnswerRefusedError("encoded")
     declared = response.headers.get("content-length", "")
-    # Whatever is no number is the protocol's to refuse; longer ones are no longer compared.
+    # The protocol rejects anything but a number; int() of a very long one would be slow.
     if declared.isdecimal() and (len(declared) > 18 or int(declared) > max_bytes):
         raise AnswerRefusedError("too-large")
 
 
 def exchange(client: httpx.Client, bounds: Bounds, **request: Any) -> httpx.Response:
-    """Send a request and give the whole answer. Any thread.
+    """Build a request of httpx's arguments and :func:`send` it."""
+    return send(client, bounds, client.build_request(**request))
+
+
+def send(client: httpx.Client, bounds: Bounds, request: httpx.Request) -> httpx.Response:
+    """Send a request and return the whole answer. Any thread.
 
     Args:
         client: Of :func:`build_client`.
-        bounds: What it may cost.
-        **request: httpx's arguments.
+        bounds: Of this exchange.
+        request: To be sent.
 
     Returns:
-        The answer. One without success whose body is not within its bounds comes without it: the
-        status tells enough.
+        The answer. An unsuccessful one whose body exceeds the bounds has an empty body: its
+        status says enough.
 
     Raises:
-        AnswerRefusedError: A good answer is larger than accepted, or compressed.
-        httpx.TransportError: There is no whole answer, or not in time.
+        AnswerRefusedError: A successful answer is too large, compressed or fragmented.
+        httpx.TransportError: There is no complete answer in time.
     """
-    with open_answer(client, bounds.timeout_s, **request) as response:
-        limit = bounds.max_bytes if response.is_success else MAX_REFUSAL_BYTES
+    with ending_within(bounds.timeout_s), closing(client.send(request, stream=True)) as response:
+        content = bytearray()
         try:
-            content = bytearray()
-            for chunk in read_chunks(response, limit):
+            for chunk in read_chunks(response, _limit(response, bounds)):
                 content += chunk
-            return _whole(response, content)
         except AnswerRefusedError:
             if response.is_success:
                 raise
-            return _whole(response, b"")
+            content.clear()
+        return _whole(response, content)
 
 
-async def exchange_async(
-    client: httpx.AsyncClient, bounds: Bounds, **request: Any
+async def send_async(
+    client: httpx.AsyncClient, bounds: Bounds, request: httpx.Request
 ) -> httpx.Response:
-    """Do as :func:`exchange` does, awaited."""
+    """Do as :func:`send` does, awaited."""
     try:
-        async with asyncio.timeout(bounds.timeout_s), client.stream(**request) as response:
-            limit = bounds.max_bytes if response.is_success else MAX_REFUSAL_BYTES
+        async with (
+            asyncio.timeout(bounds.timeout_s),
+            aclosing(await client.send(request, stream=True)) as response,
+        ):
+            content, meter = bytearray(), _Meter(limit := _limit(response, bounds))
             try:
                 verify_answer(response, limit)
-                content, meter = bytearray(), _Meter(limit)
                 async for chunk in response.aiter_bytes():
                     meter.count(chunk)
                     content += chunk
             except AnswerRefusedError:
                 if response.is_success:
                     raise
-                return _whole(response, b"")
+                content.clear()
             return _whole(response, content)
     except TimeoutError:
         raise httpx.ReadTimeout("The answer did not end in time.") from None
 
 
-def _whole(response: httpx.Response, content: bytes | bytearray) -> httpx.Response:
+def _limit(response: httpx.Response, bounds: Bounds) -> int:
+    return bounds.max_bytes if response.is_success else MAX_REFUSAL_BYTES
+
+
+def _whole(response: httpx.Response, content: bytearray) -> httpx.Response:
     status, headers = response.status_code, response.headers
     return httpx.Response(status, headers=headers, content=bytes(content), request=response.request)

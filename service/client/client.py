@@ -1,6 +1,6 @@
-"""A client of the service: typed answers, typed errors, retries.
+"""Synchronous and asynchronous client of the service. Imports httpx and pydantic only.
 
-Imports neither the web framework nor an engine::
+::
 
     with Client("http://127.0.0.1:8000") as client:
         answer = client.predict(Path("image.jpeg"))
@@ -13,60 +13,104 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias, TypeVar, Unpack
 
 import httpx
+from httpx_retries import RetryTransport
 
-from cxr.explain.methods import Method
-from service.answers import ExplainAnswer, ModelAnswer, ModelsAnswer, PredictAnswer
+from service.answers import ExplainAnswer, ModelAnswer, PredictAnswer
 from service.client.bounded_exchange import (
     Bounds,
     build_async_client,
     build_client,
-    exchange,
-    exchange_async,
+    send,
+    send_async,
 )
 from service.client.exchange import (
-    RETRIED_ERRORS,
+    EXPLAIN,
+    EXPLAIN_DICOM,
+    MODELS,
+    PREDICT,
+    PREDICT_DICOM,
+    READY,
+    Endpoint,
+    ExplainOptions,
+    Images,
     ImageSource,
+    PredictOptions,
     Retry,
-    ServiceError,
+    Tries,
     bearer,
-    build_explain_request,
-    build_predict_request,
-    parse_answer,
-    split_dicom,
     verify_success,
 )
-from service.multipart import MULTIPART_DICOM
 from service.telemetry import tracing
 
-__all__ = ["AsyncClient", "Client", "ImageSource", "Retry", "ServiceError"]
-
 TraceHeaders: TypeAlias = Callable[[], Mapping[str, str]]
+Parsed = TypeVar("Parsed")
 
 TIMEOUT_S = 60.0
 DEFAULT_RETRY = Retry()
+NO_OPTIONS: Mapping[str, Any] = {}
 MAX_ANSWER_BYTES = 32 * 1024 * 1024  # an explanation has 3 MB; 64 reports have 2
-READY = {"method": "GET", "url": "/health/ready"}
 
 
-class Client:
-    """The service, called and waited for.
+class _Try(httpx.BaseTransport, httpx.AsyncBaseTransport):
+    """One try of a request: through the client inside, up to the last byte of the answer.
 
-    Every method raises ServiceError for a problem and for what is no answer of the service, and
-    httpx.TransportError if the service cannot be reached, after the tries that :class:`Retry`
-    allows, or answers more than is read.
+    The retries are around the client, not below it: so each try has the whole timeout, includes
+    the answer's body, and asks for the credential anew.
+    """
+
+    def __init__(self, http: Any, bounds: Bounds) -> None:
+        self._http = http
+        self._bounds = bounds
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return send(self._http, self._bounds, request)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return await send_async(self._http, self._bounds, request)
+
+
+class _Base:
+    """What both clients share."""
+
+    def __init__(
+        self,
+        http: httpx.Client | httpx.AsyncClient,
+        bounds: Bounds,
+        tries: Tries,
+        trace_headers: TraceHeaders,
+    ) -> None:
+        self._client = http
+        self._once = _Try(http, bounds)
+        self._retrying = RetryTransport(self._once, tries)
+        self._trace_headers = trace_headers
+
+    def _build(
+        self, endpoint: Endpoint[Any], images: Images | None, options: Mapping[str, Any]
+    ) -> httpx.Request:
+        arguments = endpoint.build(images, options)
+        arguments["headers"] |= self._trace_headers()
+        return self._client.build_request(**arguments)
+
+
+class Client(_Base):
+    """Client that waits for each answer.
+
+    Every method raises ServiceError for a problem and for an answer that is not the service's,
+    and httpx.TransportError if the service cannot be reached within the tries of :class:`Retry`
+    or answers more than ``max_answer_bytes``.
 
     Args:
-        base_url: Where the service is.
-        api_key: Key or token to show it, or what signs each request.
+        base_url: URL of the service.
+        api_key: API key or token, or an httpx.Auth that signs each try.
         retry: When and how often to try again.
         timeout_s: Longest time of one try, from the first byte sent to the last received.
         max_answer_bytes: Largest answer that is read.
         transport: Replaces the network; for tests.
-        trace_headers: Gives the headers of the trace a call belongs to (W3C Trace Context), for
-            instance ``{"traceparent": "00-..."}``; the present trace by default, if there is one.
+        trace_headers: Returns the headers of the trace a call belongs to (W3C Trace Context), for
+            instance ``{"traceparent": "00-..."}``; by default those of the current span.
         sleep: Replaces ``time.sleep``; for tests.
     """
 
@@ -85,10 +129,8 @@ class Client:
         self._http = build_client(
             base_url=base_url, auth=bearer(api_key), timeout=timeout_s, transport=transport
         )
-        self._bounds = Bounds(timeout_s, max_answer_bytes)
-        self._retry = retry
-        self._trace_headers = trace_headers
-        self._sleep = sleep
+        bounds = Bounds(timeout_s, max_answer_bytes)
+        super().__init__(self._http, bounds, Tries(retry, sleep), trace_headers)
 
     def __enter__(self) -> Self:
         return self
@@ -105,125 +147,53 @@ class Client:
         """Close the connections."""
         self._http.close()
 
-    def _send(self, **request: Any) -> httpx.Response:
-        attempt = 0
-        request["headers"] = {**request.get("headers", {}), **self._trace_headers()}
-        while True:
-            attempt += 1
-            try:
-                response = exchange(self._http, self._bounds, **request)
-            except RETRIED_ERRORS:
-                if (delay_s := self._retry.delay_s(attempt, None)) is None:
-                    raise
-            else:
-                if (delay_s := self._retry.delay_s(attempt, response)) is None:
-                    return verify_success(response)
-            self._sleep(delay_s)
+    def _ask(
+        self, endpoint: Endpoint[Parsed], images: Images | None = None, options: Any = NO_OPTIONS
+    ) -> Parsed:
+        request = self._build(endpoint, images, options)
+        return endpoint.parse(verify_success(self._retrying.handle_request(request)))
 
-    def predict(
-        self,
-        images: ImageSource | list[ImageSource],
-        *,
-        model: str | None = None,
-        operating_point: str | None = None,
-    ) -> PredictAnswer:
-        """Read one image, or many in one request; ``model`` is ``name`` or ``name@version``."""
-        response = self._send(**build_predict_request(images, model, operating_point))
-        return parse_answer(PredictAnswer, response)
+    def predict(self, images: Images, **options: Unpack[PredictOptions]) -> PredictAnswer:
+        """Analyse one image, or many in one request.
 
-    def explain(
-        self,
-        image: ImageSource,
-        *,
-        model: str | None = None,
-        operating_point: str | None = None,
-        target: str | None = None,
-        method: Method | None = None,
-        alpha: float | None = None,
-    ) -> ExplainAnswer:
-        """Read one image and say where the answer comes from.
+        Args:
+            images: One image or several.
+            **options: See :class:`PredictOptions`.
+        """
+        return self._ask(PREDICT, images, options)
+
+    def explain(self, image: ImageSource, **options: Unpack[ExplainOptions]) -> ExplainAnswer:
+        """Analyse one image and explain the answer with a heatmap.
 
         Args:
             image: The image.
-            model: ``name`` or ``name@version``; the service's default.
-            operating_point: Name of an operating point; the model's default.
-            target: Class to explain; the most probable one of the finding.
-            method: ``gradcam``, ``gradcam_plus_plus`` or ``layercam``.
-            alpha: Opacity of the overlay where the heatmap is 1, in [0, 1].
+            **options: See :class:`ExplainOptions`.
         """
-        request = build_explain_request(
-            image,
-            model=model,
-            operating_point=operating_point,
-            target=target,
-            method=method,
-            alpha=alpha,
-        )
-        return parse_answer(ExplainAnswer, self._send(**request))
+        return self._ask(EXPLAIN, image, options)
 
-    def predict_dicom(
-        self,
-        images: ImageSource | list[ImageSource],
-        *,
-        model: str | None = None,
-        operating_point: str | None = None,
-    ) -> list[bytes]:
-        """Read DICOM images and give their structured reports, Part 10 files in the same order."""
-        request = build_predict_request(images, model, operating_point, MULTIPART_DICOM)
-        return split_dicom(self._send(**request))
+    def predict_dicom(self, images: Images, **options: Unpack[PredictOptions]) -> list[bytes]:
+        """Analyse DICOM images; return their structured reports (Part 10 files) in order."""
+        return self._ask(PREDICT_DICOM, images, options)
 
-    def explain_dicom(
-        self,
-        image: ImageSource,
-        *,
-        model: str | None = None,
-        operating_point: str | None = None,
-        target: str | None = None,
-        method: Method | None = None,
-        alpha: float | None = None,
-    ) -> list[bytes]:
-        """Explain a DICOM image: give its structured report and the overlay's Secondary Capture.
-
-        The arguments are those of :meth:`explain`.
-        """
-        request = build_explain_request(
-            image,
-            MULTIPART_DICOM,
-            model=model,
-            operating_point=operating_point,
-            target=target,
-            method=method,
-            alpha=alpha,
-        )
-        return split_dicom(self._send(**request))
+    def explain_dicom(self, image: ImageSource, **options: Unpack[ExplainOptions]) -> list[bytes]:
+        """Explain a DICOM image; return its structured report and a Secondary Capture."""
+        return self._ask(EXPLAIN_DICOM, image, options)
 
     def models(self) -> tuple[ModelAnswer, ...]:
         """List the loaded models."""
-        response = self._send(method="GET", url="/v1/models")
-        return parse_answer(ModelsAnswer, response).models
+        return self._ask(MODELS)
 
     def ready(self) -> bool:
         """Ask once whether predictions are accepted. False also if nothing answers."""
+        request = self._build(READY, None, NO_OPTIONS)
         try:
-            return exchange(self._http, self._bounds, **READY).is_success
+            return READY.parse(self._once.handle_request(request))
         except httpx.TransportError:
             return False
 
 
-class AsyncClient:
-    """The same as :class:`Client`, awaited.
-
-    Args:
-        base_url: Where the service is.
-        api_key: Key or token to show it, or what signs each request.
-        retry: When and how often to try again.
-        timeout_s: Longest time of one try, from the first byte sent to the last received.
-        max_answer_bytes: Largest answer that is read.
-        transport: Replaces the network; for tests.
-        trace_headers: Gives the headers of the trace a call belongs to (W3C Trace Context), for
-            instance ``{"traceparent": "00-..."}``; the present trace by default, if there is one.
-        sleep: Replaces ``asyncio.sleep``; for tests.
-    """
+class AsyncClient(_Base):
+    """The same as :class:`Client`, awaited; ``sleep`` replaces ``asyncio.sleep``."""
 
     def __init__(
         self,
@@ -240,10 +210,8 @@ class AsyncClient:
         self._http = build_async_client(
             base_url=base_url, auth=bearer(api_key), timeout=timeout_s, transport=transport
         )
-        self._bounds = Bounds(timeout_s, max_answer_bytes)
-        self._retry = retry
-        self._trace_headers = trace_headers
-        self._sleep = sleep
+        bounds = Bounds(timeout_s, max_answer_bytes)
+        super().__init__(self._http, bounds, Tries(retry, sleep), trace_headers)
 
     async def __aenter__(self) -> Self:
         return self
@@ -260,112 +228,39 @@ class AsyncClient:
         """Close the connections."""
         await self._http.aclose()
 
-    async def _send(self, **request: Any) -> httpx.Response:
-        attempt = 0
-        request["headers"] = {**request.get("headers", {}), **self._trace_headers()}
-        while True:
-            attempt += 1
-            try:
-                response = await exchange_async(self._http, self._bounds, **request)
-            except RETRIED_ERRORS:
-                if (delay_s := self._retry.delay_s(attempt, None)) is None:
-                    raise
-            else:
-                if (delay_s := self._retry.delay_s(attempt, response)) is None:
-                    return verify_success(response)
-            await self._sleep(delay_s)
+    async def _ask(
+        self, endpoint: Endpoint[Parsed], images: Images | None = None, options: Any = NO_OPTIONS
+    ) -> Parsed:
+        request = await asyncio.to_thread(self._build, endpoint, images, options)
+        response = await self._retrying.handle_async_request(request)
+        return endpoint.parse(verify_success(response))
 
-    async def predict(
-        self,
-        images: ImageSource | list[ImageSource],
-        *,
-        model: str | None = None,
-        operating_point: str | None = None,
-    ) -> PredictAnswer:
-        """Read one image, or many in one request; ``model`` is ``name`` or ``name@version``."""
-        request = await asyncio.to_thread(build_predict_request, images, model, operating_point)
-        response = await self._send(**request)
-        return parse_answer(PredictAnswer, response)
+    async def predict(self, images: Images, **options: Unpack[PredictOptions]) -> PredictAnswer:
+        """See :meth:`Client.predict`."""
+        return await self._ask(PREDICT, images, options)
 
-    async def explain(
-        self,
-        image: ImageSource,
-        *,
-        model: str | None = None,
-        operating_point: str | None = None,
-        target: str | None = None,
-        method: Method | None = None,
-        alpha: float | None = None,
-    ) -> ExplainAnswer:
-        """Read one image and say where the answer comes from.
+    async def explain(self, image: ImageSource, **options: Unpack[ExplainOptions]) -> ExplainAnswer:
+        """See :meth:`Client.explain`."""
+        return await self._ask(EXPLAIN, image, options)
 
-        Args:
-            image: The image.
-            model: ``name`` or ``name@version``; the service's default.
-            operating_point: Name of an operating point; the model's default.
-            target: Class to explain; the most probable one of the finding.
-            method: ``gradcam``, ``gradcam_plus_plus`` or ``layercam``.
-            alpha: Opacity of the overlay where the heatmap is 1, in [0, 1].
-        """
-        request = await asyncio.to_thread(
-            build_explain_request,
-            image,
-            model=model,
-            operating_point=operating_point,
-            target=target,
-            method=method,
-            alpha=alpha,
-        )
-        response = await self._send(**request)
-        return parse_answer(ExplainAnswer, response)
-
-    async def predict_dicom(
-        self,
-        images: ImageSource | list[ImageSource],
-        *,
-        model: str | None = None,
-        operating_point: str | None = None,
-    ) -> list[bytes]:
-        """Read DICOM images and give their structured reports, Part 10 files in the same order."""
-        request = await asyncio.to_thread(
-            build_predict_request, images, model, operating_point, MULTIPART_DICOM
-        )
-        return split_dicom(await self._send(**request))
+    async def predict_dicom(self, images: Images, **options: Unpack[PredictOptions]) -> list[bytes]:
+        """See :meth:`Client.predict_dicom`."""
+        return await self._ask(PREDICT_DICOM, images, options)
 
     async def explain_dicom(
-        self,
-        image: ImageSource,
-        *,
-        model: str | None = None,
-        operating_point: str | None = None,
-        target: str | None = None,
-        method: Method | None = None,
-        alpha: float | None = None,
+        self, image: ImageSource, **options: Unpack[ExplainOptions]
     ) -> list[bytes]:
-        """Explain a DICOM image: give its structured report and the overlay's Secondary Capture.
-
-        The arguments are those of :meth:`explain`.
-        """
-        request = await asyncio.to_thread(
-            build_explain_request,
-            image,
-            MULTIPART_DICOM,
-            model=model,
-            operating_point=operating_point,
-            target=target,
-            method=method,
-            alpha=alpha,
-        )
-        return split_dicom(await self._send(**request))
+        """See :meth:`Client.explain_dicom`."""
+        return await self._ask(EXPLAIN_DICOM, image, options)
 
     async def models(self) -> tuple[ModelAnswer, ...]:
-        """List the loaded models."""
-        response = await self._send(method="GET", url="/v1/models")
-        return parse_answer(ModelsAnswer, response).models
+        """See :meth:`Client.models`."""
+        return await self._ask(MODELS)
 
     async def ready(self) -> bool:
-        """Ask once whether predictions are accepted. False also if nothing answers."""
+        """See :meth:`Client.ready`."""
+        request = self._build(READY, None, NO_OPTIONS)
         try:
-            return (await exchange_async(self._http, self._bounds, **READY)).is_success
+            return READY.parse(await self._once.handle_async_request(request))
         except httpx.TransportError:
             return False

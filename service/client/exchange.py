@@ -1,34 +1,41 @@
-"""One exchange with the service: the request, the answer or problem, and when to try again."""
+"""Calls of the service: their requests, answers, problems, and when to try again."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypedDict, TypeVar
 
 import httpx
+import httpx_retries
 from pydantic import BaseModel, ValidationError
 
-from service.answers import Problem
+from cxr.explain.methods import Method
+from service.answers import ExplainAnswer, ModelAnswer, ModelsAnswer, PredictAnswer, Problem
 from service.errors import InvalidRequestError, PayloadTooLargeError
-from service.multipart import split_related
+from service.multipart import MULTIPART_DICOM, split_related
 
 JSON = "application/json"
+OCTETS = "application/octet-stream"
 
 AnyAnswer = TypeVar("AnyAnswer", bound=BaseModel)
+Parsed = TypeVar("Parsed")
 
 ImageSource: TypeAlias = bytes | str | Path
 """The bytes of a file, or its path."""
 
+Images: TypeAlias = ImageSource | list[ImageSource]
+
 MAX_COMMAS = 200_000
-"""Of an answer: one on 4,096 images, the most a request may have, has 90,000."""
+"""Most in an answer: one for 4,096 images, the most of a request, has 90,000."""
 
 RETRIED_STATUSES = frozenset({429, 502, 503})
-"""502 is a proxy's: the replica it asked has died."""
+"""502 comes from a proxy whose replica has died."""
 RETRIED_ERRORS = (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ConnectTimeout)
-"""A prediction changes nothing, so it may be sent again whatever became of the first."""
+"""Predictions are idempotent, so a POST may be repeated whatever became of the first."""
 
 
 class ServiceError(Exception):
@@ -37,9 +44,9 @@ class ServiceError(Exception):
     Attributes:
         status: HTTP status.
         type: Stable identifier of the kind of problem; ``about:blank`` for an answer that is
-            not the service's own, a proxy's for instance.
+            not the service's own, for instance a proxy's.
         detail: What was wrong, and what to do.
-        request_id: To quote when asking for help, if known.
+        request_id: Quote it when asking for help.
     """
 
     def __init__(self, status: int, type: str, detail: str, request_id: str | None = None) -> None:
@@ -51,7 +58,7 @@ class ServiceError(Exception):
 
 
 def retry_after_s(response: httpx.Response) -> float | None:
-    """Give an answer's Retry-After; None without one, and for a date (RFC 9110, 10.2.3)."""
+    """Return Retry-After in seconds; None if it is absent, or a date (RFC 9110, 10.2.3)."""
     wanted = response.headers.get("retry-after", "").strip()
     return float(wanted) if wanted.isdecimal() and wanted.isascii() else None
 
@@ -70,81 +77,146 @@ class Retry:
     base_s: float = 0.2
     longest_s: float = 30.0
 
-    def delay_s(self, attempt: int, response: httpx.Response | None) -> float | None:
-        """Give the wait after a try.
+    def delay_s(self, attempt: int, response: httpx.Response | None) -> float:
+        """Return the wait after a try.
 
         Args:
-            attempt: Its number, from 1.
-            response: What was answered, None for a failed connection.
-
-        Returns:
-            None if there shall be no other try.
+            attempt: Number of the try, from 1.
+            response: Its answer; None if the connection failed.
         """
-        if attempt >= self.attempts:
-            return None
-        if response is not None:
-            if response.status_code not in RETRIED_STATUSES:
-                return None
-            if (wanted_s := retry_after_s(response)) is not None:
-                return min(wanted_s, self.longest_s)
+        asked_s = retry_after_s(response) if response is not None else None
+        if asked_s is not None:
+            return min(asked_s, self.longest_s)
         # Jitter keeps clients that failed together from coming back together.
         jitter = random.uniform(0.5, 1.5)  # noqa: S311 - no secret
         return min(self.longest_s, self.base_s * 2.0 ** (attempt - 1) * jitter)
 
 
-class BearerAuth(httpx.Auth):
-    """Shows a key or token with each request (RFC 6750, 2.1).
+class Tries(httpx_retries.Retry):
+    """A :class:`Retry` as httpx-retries asks for it.
+
+    The library decides whether to try again. It does not decide how long to wait: its jitter goes
+    down to nothing, and it takes Retry-After: 0 for none.
 
     Args:
-        read: Gives it; called for each request, so it may change.
+        rules: Number of tries and waits.
+        sleep: Waits so many seconds; awaited by the asynchronous client.
+        made: Tries that have failed.
+    """
+
+    def __init__(self, rules: Retry, sleep: Callable[[float], Any], made: int = 0) -> None:
+        super().__init__(
+            total=max(rules.attempts - 1, 0),
+            allowed_methods=("GET", "POST"),
+            status_forcelist=RETRIED_STATUSES,
+            retry_on_exceptions=RETRIED_ERRORS,
+            attempts_made=made,
+        )
+        self._rules = rules
+        self._sleep = sleep
+
+    def increment(self) -> Tries:
+        """Return the state after one more failed try."""
+        return Tries(self._rules, self._sleep, self.attempts_made + 1)
+
+    def sleep(self, response: httpx.Response | Exception) -> None:
+        """Wait before the next try."""
+        self._sleep(self._delay_s(response))
+
+    async def asleep(self, response: httpx.Response | Exception) -> None:
+        """Wait before the next try."""
+        await self._sleep(self._delay_s(response))
+
+    def _delay_s(self, response: httpx.Response | Exception) -> float:
+        answer = response if isinstance(response, httpx.Response) else None
+        return self._rules.delay_s(self.attempts_made, answer)
+
+
+class BearerAuth(httpx.Auth):
+    """Send a key or token with each request (RFC 6750, 2.1).
+
+    Args:
+        read: Returns it; called for each request, so it may change.
     """
 
     def __init__(self, read: Callable[[], str]) -> None:
         self._read = read
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Add the header."""
+        """Add the header Authorization."""
         request.headers["Authorization"] = f"Bearer {self._read()}"
         yield request
 
 
 def bearer(api_key: str | httpx.Auth | None) -> httpx.Auth | None:
-    """Give what shows a key; None for none."""
+    """Return the authentication for a key."""
     return BearerAuth(lambda: api_key) if isinstance(api_key, str) else api_key
 
 
-def build_predict_request(
-    images: ImageSource | list[ImageSource],
-    model: str | None,
-    operating_point: str | None,
-    accept: str = JSON,
-) -> dict[str, Any]:
-    """Give httpx's arguments of a prediction. Reads the files, so it may block.
+class PredictOptions(TypedDict, total=False):
+    """Options of a prediction; the service's and the model's defaults without.
 
-    Args:
-        images: One image, or several.
-        model: ``name`` or ``name@version``; the service's default.
-        operating_point: Name of an operating point; the model's default.
-        accept: Media type of the answer.
-
-    Raises:
-        OSError: A file cannot be read.
+    Attributes:
+        model: ``name`` or ``name@version``.
+        operating_point: Name of an operating point.
     """
-    request = _post("/v1/predict", model=model, operating_point=operating_point)
-    if isinstance(images, list):
-        # Without file names, which may be names of patients, ids are positions.
-        request["files"] = [
-            ("files", (None, _read(image), "application/octet-stream")) for image in images
-        ]
-    else:
-        request |= _raw_body(images)
-    return _accepting(request, accept)
+
+    model: str | None
+    operating_point: str | None
+
+
+class ExplainOptions(PredictOptions, total=False):
+    """Options of an explanation.
+
+    Attributes:
+        target: Class to explain; by default the most probable one of the finding.
+        method: ``gradcam``, ``gradcam_plus_plus`` or ``layercam``.
+        alpha: Opacity of the overlay where the heatmap is 1, in [0, 1].
+    """
+
+    target: str | None
+    method: Method | None
+    alpha: float | None
+
+
+@dataclass(frozen=True)
+class Endpoint(Generic[Parsed]):
+    """One kind of call, the same for both clients.
+
+    Attributes:
+        url: Path below the service's address.
+        parse: Reads a successful answer; raises ServiceError if it is not the service's.
+        options: Names of its options; None for a GET without any.
+        accept: Media type of the answer.
+    """
+
+    url: str
+    parse: Callable[[httpx.Response], Parsed]
+    options: frozenset[str] | None = None
+    accept: str = JSON
+
+    def build(self, images: Images | None, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return httpx's arguments. Reads the files, so it may block.
+
+        Raises:
+            OSError: A file cannot be read.
+            TypeError: An option is unknown.
+        """
+        if images is None or self.options is None:
+            return {"method": "GET", "url": self.url, "headers": {}}
+        if unknown := options.keys() - self.options:
+            raise TypeError(f"unexpected keyword arguments: {', '.join(sorted(unknown))}")
+        return _post(self.url, images, self.accept, options)
+
+
+def _models(response: httpx.Response) -> tuple[ModelAnswer, ...]:
+    return parse_answer(ModelsAnswer, response).models
 
 
 def build_explain_request(
     image: ImageSource, accept: str = JSON, **query: str | float | None
 ) -> dict[str, Any]:
-    """Give httpx's arguments of an explanation. Reads the file, so it may block.
+    """Return httpx's arguments of an explanation. Reads the file, so it may block.
 
     Args:
         image: The image.
@@ -154,20 +226,19 @@ def build_explain_request(
     Raises:
         OSError: The file cannot be read.
     """
-    return _accepting(_post("/v1/explain", **query) | _raw_body(image), accept)
+    return _post("/v1/explain", image, accept, query)
 
 
-def _accepting(request: dict[str, Any], accept: str) -> dict[str, Any]:
-    return request | {"headers": {**request.get("headers", {}), "Accept": accept}}
-
-
-def _post(url: str, **query: str | float | None) -> dict[str, Any]:
-    given = {name: value for name, value in query.items() if value is not None}
-    return {"method": "POST", "url": url, "params": given}
-
-
-def _raw_body(image: ImageSource) -> dict[str, Any]:
-    return {"content": _read(image), "headers": {"Content-Type": "application/octet-stream"}}
+def _post(url: str, images: Images, accept: str, query: Mapping[str, Any]) -> dict[str, Any]:
+    request: dict[str, Any] = {"method": "POST", "url": url, "headers": {"Accept": accept}}
+    request["params"] = {name: value for name, value in query.items() if value is not None}
+    if isinstance(images, list):
+        # Without file names, which may be names of patients; ids are positions.
+        request["files"] = [("files", (None, _read(image), OCTETS)) for image in images]
+    else:
+        request["content"] = _read(images)
+        request["headers"]["Content-Type"] = OCTETS
+    return request
 
 
 def _read(image: ImageSource) -> bytes:
@@ -187,10 +258,10 @@ def split_dicom(response: httpx.Response) -> list[bytes]:
 
 
 def verify_success(response: httpx.Response) -> httpx.Response:
-    """Pass a good response on.
+    """Return a successful response.
 
     Raises:
-        ServiceError: It is none. Its status is the answer's, whatever the problem says.
+        ServiceError: It is not one. The status is the response's, whatever the problem says.
     """
     if response.is_success:
         return response
@@ -203,12 +274,12 @@ def verify_success(response: httpx.Response) -> httpx.Response:
 
 
 def parse_answer(model: type[AnyAnswer], response: httpx.Response) -> AnyAnswer:
-    """Read a good answer.
+    """Parse a successful response.
 
     Raises:
-        ServiceError: It is not the service's.
+        ServiceError: It is not of the service.
     """
-    # Each of millions of wrong values would be an error to gather, of half a kilobyte.
+    # pydantic would gather an error of half a kilobyte for each of millions of wrong values.
     if response.content.count(b",") > MAX_COMMAS:
         raise _not_understood(response)
     try:
@@ -219,3 +290,13 @@ def parse_answer(model: type[AnyAnswer], response: httpx.Response) -> AnyAnswer:
 
 def _not_understood(response: httpx.Response) -> ServiceError:
     return ServiceError(response.status_code, "about:blank", "The answer is not the service's.")
+
+
+_PREDICT = frozenset(PredictOptions.__annotations__)
+_EXPLAIN = frozenset(ExplainOptions.__annotations__)
+PREDICT = Endpoint("/v1/predict", partial(parse_answer, PredictAnswer), _PREDICT)
+PREDICT_DICOM = Endpoint("/v1/predict", split_dicom, _PREDICT, MULTIPART_DICOM)
+EXPLAIN = Endpoint("/v1/explain", partial(parse_answer, ExplainAnswer), _EXPLAIN)
+EXPLAIN_DICOM = Endpoint("/v1/explain", split_dicom, _EXPLAIN, MULTIPART_DICOM)
+MODELS = Endpoint("/v1/models", _models)
+READY = Endpoint("/health/ready", lambda answer: answer.is_success)

@@ -1,7 +1,7 @@
-"""Connections on which no wait goes beyond the end of the exchange they are used for.
+"""Connections whose waits end with the deadline of their exchange.
 
-httpx's own timeouts bound each wait and not their sum: a head that comes a byte at a time would be
-waited for for days. Reads its private names, of which a test makes sure.
+httpx's timeouts bound each wait but not the sum: a head sent a byte at a time could take days. This
+module relies on private names of httpx, which a test checks.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _end_s: ContextVar[float] = ContextVar("end of the present exchange", default=ma
 
 @contextmanager
 def ending_within(timeout_s: float) -> Iterator[None]:
-    """End whatever this thread does on timed connections within so long."""
+    """Set the deadline of what this thread does on timed connections."""
     before_s = _end_s.get()
     _end_s.set(time.monotonic() + timeout_s)
     try:
@@ -33,12 +33,12 @@ def ending_within(timeout_s: float) -> Iterator[None]:
 
 
 def is_over() -> bool:
-    """Whether the present exchange has had its time."""
+    """Whether the deadline of the current exchange has passed."""
     return time.monotonic() >= _end_s.get()
 
 
 def time_connections(client: httpx.Client) -> None:
-    """Make a new client's connections look at the clock."""
+    """Make the connections of a new client observe the deadline."""
     for transport in (client._transport, *client._mounts.values()):
         if isinstance(transport, httpx.HTTPTransport):
             pool = transport._pool
@@ -53,8 +53,6 @@ def _left_s(timeout: float | None, error: type[httpcore.TimeoutException]) -> fl
 
 
 class _TimedStream(httpcore.NetworkStream):
-    """A connection on which no wait goes beyond the end of the exchange it is for."""
-
     def __init__(self, stream: httpcore.NetworkStream) -> None:
         self._stream = stream
 
@@ -78,8 +76,6 @@ class _TimedStream(httpcore.NetworkStream):
 
 
 class _TimedBackend(httpcore.NetworkBackend):
-    """Opens such connections."""
-
     def __init__(self, backend: httpcore.NetworkBackend) -> None:
         self._backend = backend
 

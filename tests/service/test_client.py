@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from service.client import AsyncClient, Client, Retry, ServiceError
+from service.client.exchange import BearerAuth
 from tests.service.harness import Running
 from tests.service.make_images import make_jpeg, make_png
 
@@ -140,6 +141,32 @@ def test_longest_wait_is_bounded() -> None:
     """A service that asks for an hour is not obeyed."""
     response = httpx.Response(503, headers={"Retry-After": "3600"})
     assert Retry(longest_s=5.0).delay_s(1, response) == 5.0
+
+
+def test_each_try_asks_for_the_credential_anew() -> None:
+    """A token that expires while a service is busy is replaced for the next try."""
+    shown: list[str] = []
+    tokens = iter(("old", "new"))
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        shown.append(request.headers["Authorization"])
+        return httpx.Response(503) if len(shown) == 1 else httpx.Response(200, json={"models": []})
+
+    transport = httpx.MockTransport(handle)
+    auth = BearerAuth(lambda: next(tokens))
+    with Client("http://test", api_key=auth, transport=transport, sleep=lambda _: None) as client:
+        assert client.models() == ()
+    assert shown == ["Bearer old", "Bearer new"]
+
+
+def test_unknown_options_are_an_error() -> None:
+    """A misspelt option is not sent to the service, which would not read it."""
+    transport = httpx.MockTransport(lambda _: httpx.Response(500))
+    with (
+        Client("http://test", transport=transport) as client,
+        pytest.raises(TypeError, match="operatingpoint"),
+    ):
+        client.predict(b"x", operatingpoint="balanced")  # type: ignore[call-arg]
 
 
 def test_ready_asks_once() -> None:
