@@ -14,7 +14,7 @@ from cxr.bundles.run import open_run
 from cxr.data.split import read_split_file
 from tests.conftest import make_kaggle_layout
 from training.__main__ import main
-from training.commands.series import SMALL_RECIPE
+from training.commands.dummy_class import SMALL_RECIPE
 from training.experiments.dummy_experiment import DummyExperiment
 from training.fit.trainer import Trainer
 from training.recipe import RECIPES_DIR, load_recipe

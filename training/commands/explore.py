@@ -10,18 +10,19 @@ from cxr.arguments import add_data, add_quiet
 from training.commands.arguments import Commands
 
 
-def add_explore(commands: Commands) -> None:
-    """Add the command's arguments."""
+def add(commands: Commands) -> argparse.ArgumentParser:
+    """Add the parser."""
     command = commands.add_parser("explore", help="one page about a data set, before training")
     add_data(command)
     command.add_argument("--out", type=Path, required=True, help="folder for page and JSON")
     command.add_argument("--seed", type=int, default=0, help="of resampling and folds")
     command.add_argument("--workers", type=int, default=0, help="decoding threads; default: all")
     add_quiet(command)
+    return command
 
 
-def run_explore(arguments: argparse.Namespace) -> None:
-    """Look at the data sets."""
+def run(arguments: argparse.Namespace) -> None:
+    """Write the page."""
     from training.explore.explore import PAGE_NAME, explore
 
     workers = arguments.workers or os.cpu_count() or 1

@@ -7,27 +7,22 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from cxr.errors import RunError
-from training.commands.arguments import Commands
-from training.commands.train import (
-    add_training_arguments,
-    job_of,
-    recipe_of,
-    training_world,
-)
+from training.commands.arguments import Commands, add_training, job_of, recipe_of, training_world
 
 
-def add_search(commands: Commands) -> None:
-    """Add the command's arguments."""
+def add(commands: Commands) -> argparse.ArgumentParser:
+    """Add the parser."""
     search = commands.add_parser("search", help="search for the best values of a recipe's fields")
-    add_training_arguments(search, "folder for the study; given again, the search goes on")
+    add_training(search, "folder for the study; given again, the search goes on")
     search.add_argument("--space", type=Path, required=True, help="TOML file: fields with ranges")
     search.add_argument("--trials", type=int, default=20, help="finished ones, over all calls")
     search.add_argument("--sampler", choices=("tpe", "random", "grid"), default="tpe")
     search.add_argument("--pruner", choices=("median", "hyperband", "none"), default="median")
+    return search
 
 
-def run_search(arguments: argparse.Namespace) -> None:
-    """Search, or go on with a search."""
+def run(arguments: argparse.Namespace) -> None:
+    """Start or resume a search."""
     if find_spec("optuna") is None:
         raise RunError("Optuna is not installed: pip install 'cxr-inference[search]'.")
     from training.experiments.search.learn import open_learner

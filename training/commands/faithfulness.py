@@ -1,0 +1,57 @@
+"""``python -m training faithfulness``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from cxr.arguments import add_data, add_quiet
+from training.commands.arguments import Commands, add_compute, compute_of
+
+
+def add(commands: Commands) -> argparse.ArgumentParser:
+    """Add the parser."""
+    faithfulness = commands.add_parser("faithfulness", help="measure what the heatmaps are worth")
+    faithfulness.add_argument("--run", type=Path, required=True)
+    add_data(faithfulness)
+    faithfulness.add_argument("--split", default="internal-test", help="as for evaluate")
+    faithfulness.add_argument("--n", type=int, default=200, help="images, evenly per class")
+    faithfulness.add_argument("--methods", default="all", help="all, or names with commas")
+    faithfulness.add_argument("--seed", type=int, default=0)
+    faithfulness.add_argument("--out", type=Path, help="folder for figures, report and JSON")
+    faithfulness.add_argument(
+        "--save", action="store_true", help="write explanation.json into the run, for its card"
+    )
+    add_compute(faithfulness)
+    add_quiet(faithfulness)
+    return faithfulness
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Measure, print, and write what the arguments ask for."""
+    from cxr.bundles.digest import verify_replaceable
+    from cxr.explain.evidence import EVIDENCE_NAME
+    from cxr.explain.evidence_text import evidence_markdown
+    from training.heatmaps.faithfulness import (
+        Plan,
+        measure_faithfulness,
+        save_evidence,
+    )
+    from training.heatmaps.faithfulness_report import write_report
+    from training.heatmaps.subject import methods_named
+
+    plan = Plan(
+        split=arguments.split,
+        n=arguments.n,
+        methods=methods_named(arguments.methods),
+        seed=arguments.seed,
+        quiet=arguments.quiet,
+    )
+    if arguments.out:
+        verify_replaceable(arguments.out, EVIDENCE_NAME)
+    findings = measure_faithfulness(arguments.run, arguments.data, plan, compute_of(arguments))
+    print(evidence_markdown(findings.evidence))
+    if arguments.save:
+        print(f"evidence written to {save_evidence(findings.evidence, arguments.run)}")
+    if arguments.out:
+        print(f"report written to {write_report(findings, arguments.out)}")

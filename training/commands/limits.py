@@ -1,0 +1,46 @@
+"""``python -m training limits``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from cxr.arguments import add_data, add_quiet
+from training.commands.arguments import Commands, add_compute, compute_of
+
+
+def add(commands: Commands) -> argparse.ArgumentParser:
+    """Add the parser."""
+    limits = commands.add_parser("limits", help="fit and measure scope gate and abstaining anew")
+    limits.add_argument("--run", type=Path, required=True, help="changed in place")
+    add_data(limits)
+    for flag, text in (
+        ("--frontal", "frontal radiographs of another hospital: fitted on, measured by halves"),
+        ("--in-scope", "further frontal radiographs, only measured"),
+        ("--out-of-scope", "pictures of anything else, only measured"),
+    ):
+        limits.add_argument(flag, action="append", default=[], metavar="NAME=DIR", help=text)
+    limits.add_argument(
+        "--ages", type=float, nargs=2, metavar=("FROM", "TO"), help="years; default: the recipe's"
+    )
+    add_compute(limits)
+    add_quiet(limits)
+    return limits
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Replace the run's limits and print their figures."""
+    from training.reliability.limits import Elsewhere
+    from training.reliability.refit import format_limits, limit_run, named_folder
+
+    external = Elsewhere(
+        frontal=tuple(map(named_folder, arguments.frontal)),
+        in_scope=tuple(map(named_folder, arguments.in_scope)),
+        out_of_scope=tuple(map(named_folder, arguments.out_of_scope)),
+    )
+    ages = None if arguments.ages is None else (arguments.ages[0], arguments.ages[1])
+    compute = compute_of(arguments)
+    run = limit_run(
+        arguments.run, arguments.data, external, compute, ages=ages, quiet=arguments.quiet
+    )
+    print(format_limits(run))
