@@ -6,21 +6,17 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from cxr.errors import RunError
-from cxr.section import first_complaint
+from cxr.section import Section, first_complaint
 
 RECIPES_DIR = Path(__file__).parent / "recipes"
 
 RecipeT = TypeVar("RecipeT", bound=BaseModel)
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Augmentation(_Section):
+class Augmentation(Section):
     """Ranges of random change; see :class:`training.fit.augment.Augmenter`.
 
     ``scale``, ``aspect``, ``gamma`` and ``contrast`` are largest factors: 1.2 means anything
@@ -43,7 +39,7 @@ class Augmentation(_Section):
     cutout_p: float = Field(0.0, ge=0, le=1, description="Chance of a cut-out.")
 
 
-class SplitSpec(_Section):
+class SplitSpec(Section):
     """What is trained on, watched and tested with; see :mod:`training.data.split_kinds`."""
 
     kind: Literal["patient", "official", "patient_80_10_10"] = "patient"
@@ -61,13 +57,13 @@ class SplitSpec(_Section):
         return self
 
 
-class DummyClass(_Section):
+class DummyClass(Section):
     """A class of its own for ambiguous images, in training; see :mod:`training.fit.dummy_class`."""
 
     share: float = Field(0.1, gt=0, lt=0.5, description="Of the training images.")
 
 
-class Phase(_Section):
+class Phase(Section):
     """A stretch of training with one learning rate schedule."""
 
     name: str
@@ -87,7 +83,7 @@ class Phase(_Section):
         return self
 
 
-class PointTargets(_Section):
+class PointTargets(Section):
     """What the operating points aim at on the stressed validation images."""
 
     screening_sensitivity: float = Field(0.99, ge=0.98, le=1)
@@ -95,7 +91,7 @@ class PointTargets(_Section):
     stress_views: int = Field(4, ge=0, description="Augmented copies of each validation image.")
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """The whole recipe."""
 
     name: str

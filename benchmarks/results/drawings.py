@@ -18,7 +18,7 @@ from cxr.explain.colours import INFERNO
 from cxr.explain.grad_cam import GradCam
 from cxr.networks.served import served_network
 from training.data.samples import load_samples
-from training.heatmaps.subject import choose_evenly, heatmaps_of
+from training.heatmaps.explaining import choose_evenly, heatmaps_of
 from training.report.figures import draw_curves
 
 SPLIT = "internal-test"

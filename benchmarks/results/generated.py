@@ -8,10 +8,10 @@ from benchmarks.results.drawings import write_svg
 from benchmarks.table import markdown
 from cxr.section import Section
 from training.device import choose_compute
-from training.experiments.gan.pictures import render_rows
 from training.experiments.gan.recipe import GanRecipe
-from training.experiments.gan.record import GanRun, Worth, open_gan
+from training.experiments.gan.record import GanRun, GeneratorQuality, open_gan
 from training.experiments.gan.report import draw_gan_curves
+from training.experiments.gan.sampling import render_rows
 from training.experiments.gan.synthesize import load_generator
 
 CURVES, IMAGES = "gan.svg", "gan.png"
@@ -33,7 +33,7 @@ class Generated(Section):
     auxiliary_generated: float
     """Accuracy of the auxiliary classifier in the last epoch."""
     features: str
-    worth: Worth
+    worth: GeneratorQuality
 
 
 def show_generator(path: Path, folder: Path) -> Generated:

@@ -19,10 +19,9 @@ from cxr.networks.served import served_network
 from export.phantom import HEIGHT, WIDTH, draw_phantom
 from training.__main__ import main
 from training.heatmaps.deletion import STEPS, area, blurred, curves_of
-from training.heatmaps.likeness import spearman, ssim
+from training.heatmaps.explaining import choose_evenly, heatmaps_of
 from training.heatmaps.lung_field import GRID, lung_field
-from training.heatmaps.randomisation import cascade
-from training.heatmaps.subject import choose_evenly, heatmaps_of
+from training.heatmaps.randomisation import cascade, spearman, ssim
 from training.report.bootstrap import estimate_mean
 
 SIDE = 56

@@ -11,7 +11,7 @@ from cxr.images.preprocessing import Preprocessing, to_model_input
 from cxr.verdict.decision import OperatingPoint
 from export.phantom import draw_phantom
 from training.reliability.outliers import FAMILIES, make_outliers
-from training.reliability.referral import fit_least_probabilities, fit_referral
+from training.reliability.referral_fit import fit_least_probabilities, fit_referral
 
 SPEC = Preprocessing(size_px=112, min_side_px=32)
 RADIOGRAPHS = np.stack([to_model_input(draw_phantom(i), SPEC) for i in range(4)])

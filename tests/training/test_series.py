@@ -15,21 +15,20 @@ from cxr.data.split import read_split_file
 from tests.conftest import make_kaggle_layout
 from training.__main__ import main
 from training.commands.dummy_class import SMALL_RECIPE
-from training.experiments.dummy_experiment import DummyExperiment
+from training.experiments.dummy_class_effect import DummyExperiment
 from training.fit.trainer import Trainer
 from training.recipe import RECIPES_DIR, load_recipe
-from training.reliability.limits import Limits, find_limits
+from training.reliability.limits import FittedLimits, find_limits
 from training.runs import finish
-from training.runs.cross_validation import CrossValidation
-from training.runs.series import figure_of, format_figure
+from training.runs.series import CrossValidation, figure_of, format_figure
 
 
 @pytest.fixture(scope="module", autouse=True)
 def quick_finish() -> Iterator[None]:
     """Few replicates, and the limits of the first run for all: neither is this file's matter."""
-    found: list[Limits] = []
+    found: list[FittedLimits] = []
 
-    def limits_of_the_first(*arguments: Any) -> Limits:
+    def limits_of_the_first(*arguments: Any) -> FittedLimits:
         found.extend([] if found else [find_limits(*arguments)])
         return found[0]
 

@@ -17,8 +17,7 @@ def add(commands: Commands) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train the missing folds and summarise all of them."""
-    from training.runs.cross_validation import report_folds
-    from training.runs.series import train_series
+    from training.runs.series import report_folds, train_series
 
     folds, out = arguments.folds, arguments.out
     with training_world(arguments) as world:

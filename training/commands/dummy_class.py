@@ -24,7 +24,7 @@ def add(commands: Commands) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train the missing runs and compare them."""
-    from training.experiments.dummy_experiment import report_dummy
+    from training.experiments.dummy_class_effect import report_dummy
     from training.runs.series import train_series
 
     with training_world(arguments) as world:

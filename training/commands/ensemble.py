@@ -19,7 +19,7 @@ def add(commands: Commands) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Make an ensemble."""
-    from training.runs.combine import combine_runs
+    from training.runs.ensemble import combine_runs
 
     written = combine_runs(arguments.runs, deriving_job(arguments, arguments.name))
     print(f"run written to {written}")

@@ -32,15 +32,15 @@ def run(arguments: argparse.Namespace) -> None:
     from cxr.bundles.digest import verify_replaceable
     from cxr.explain.evidence import EVIDENCE_NAME
     from cxr.explain.evidence_text import evidence_markdown
+    from training.heatmaps.explaining import methods_named
     from training.heatmaps.faithfulness import (
-        Plan,
+        FaithfulnessPlan,
         measure_faithfulness,
         save_evidence,
     )
     from training.heatmaps.faithfulness_report import write_report
-    from training.heatmaps.subject import methods_named
 
-    plan = Plan(
+    plan = FaithfulnessPlan(
         split=arguments.split,
         n=arguments.n,
         methods=methods_named(arguments.methods),

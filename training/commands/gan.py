@@ -29,8 +29,7 @@ def add(commands: Commands) -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace) -> None:
     """Train an AC-GAN."""
     from training.experiments.gan.features import DEFAULT_FEATURES
-    from training.experiments.gan.job import GanJob
-    from training.experiments.gan.recipe import load_gan_recipe
+    from training.experiments.gan.recipe import GanJob, load_gan_recipe
     from training.experiments.gan.train import run_gan_training
 
     recipe = load_gan_recipe(arguments.recipe)

@@ -29,7 +29,7 @@ def add(commands: Commands) -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace) -> None:
     """Compare trainings with and without synthetic images."""
     from training.experiments.gan.effect import CLASSIFIER, EffectJob, measure_effect
-    from training.experiments.gan.effect_report import effect_markdown
+    from training.experiments.gan.effect_result import effect_markdown
     from training.recipe import load_recipe
 
     job = EffectJob(

@@ -28,8 +28,8 @@ def add(commands: Commands) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Draw the sheet."""
+    from training.heatmaps.explaining import method_named
     from training.heatmaps.sheet import SheetPlan, write_sheet
-    from training.heatmaps.subject import method_named
 
     plan = SheetPlan(
         split=arguments.split,

@@ -30,17 +30,21 @@ def add(commands: Commands) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Replace the run's limits and print their figures."""
-    from training.reliability.limits import Elsewhere
-    from training.reliability.refit import format_limits, limit_run, named_folder
+    from training.reliability.limits import (
+        ExternalImages,
+        format_limits,
+        named_folder,
+        refit_limits,
+    )
 
-    external = Elsewhere(
+    external = ExternalImages(
         frontal=tuple(map(named_folder, arguments.frontal)),
         in_scope=tuple(map(named_folder, arguments.in_scope)),
         out_of_scope=tuple(map(named_folder, arguments.out_of_scope)),
     )
     ages = None if arguments.ages is None else (arguments.ages[0], arguments.ages[1])
     compute = compute_of(arguments)
-    run = limit_run(
+    run = refit_limits(
         arguments.run, arguments.data, external, compute, ages=ages, quiet=arguments.quiet
     )
     print(format_limits(run))

@@ -26,8 +26,8 @@ def add(commands: Commands) -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace) -> None:
     """Replace a run's classifier by a support vector machine."""
     from training.runs.derive import open_member
-    from training.runs.svm import put_svm
+    from training.runs.svm import fit_svm_run
 
     member = open_member(arguments.run)
     job = deriving_job(arguments, arguments.name or f"{member.run.name}-svm")
-    print(f"run written to {put_svm(member, arguments.kernel, arguments.c, job)}")
+    print(f"run written to {fit_svm_run(member, arguments.kernel, arguments.c, job)}")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from cxr.data.dataset import LabelledImage
 from cxr.data.labels import Task
@@ -16,7 +19,6 @@ from cxr.errors import DataError, InputError
 from cxr.images.decoding import decode_image
 from cxr.images.preprocessing import Preprocessing, decode_options, to_model_input
 from cxr.pixels.image import ModelInput
-from training.data.reading import map_over_images
 
 log = logging.getLogger(__name__)
 
@@ -110,3 +112,33 @@ def _report_broken(broken: list[tuple[LabelledImage, InputError]], total: int) -
             f"{len(broken)} of {total} images are unreadable, the first is "
             f"{broken[0][0].name}. Copy the data set again."
         )
+
+
+ThingT = TypeVar("ThingT")
+ResultT = TypeVar("ResultT")
+
+
+def map_over_images(
+    work: Callable[[ThingT], ResultT], images: Sequence[ThingT], workers: int, quiet: bool
+) -> list[ResultT]:
+    """Call a function with each image, in threads.
+
+    Args:
+        work: Releases the GIL for most of its time, as decoding does.
+        images: What it is called with.
+        workers: Threads.
+        quiet: Show no progress bar.
+
+    Returns:
+        Its results, in the order of the images. What it raises is raised.
+    """
+    with ThreadPoolExecutor(workers) as pool:
+        results = tqdm(
+            pool.map(work, images),
+            total=len(images),
+            desc="reading images",
+            unit="image",
+            disable=quiet,
+            dynamic_ncols=True,
+        )
+        return list(results)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cxr.bundles.digest import new_directory, verify_replaceable
 from training.explore.alike import NEAR, exact_groups, near_pairs
+from training.explore.conclusions import conclude
 from training.explore.facts import CLUES
 from training.explore.figures import draw_all
 from training.explore.findings import Exploration
@@ -26,7 +27,6 @@ from training.explore.summary import (
     tell_same,
 )
 from training.explore.typical import choose_examples, find_lookalikes, layouts_of
-from training.explore.words import conclude
 from training.report.page import render_page, write_figures
 
 log = logging.getLogger(__name__)

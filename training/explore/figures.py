@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from training.explore.conclusions import is_one_size
 from training.explore.facts import HISTOGRAM_BINS
 from training.explore.findings import Exploration, Shortcuts
 from training.explore.pictures import (
@@ -17,7 +18,6 @@ from training.explore.pictures import (
     draw_near,
 )
 from training.explore.reading import Collection
-from training.explore.words import is_one_size
 from training.report.figures import NEGATIVE_COLOUR, POSITIVE_COLOUR
 
 COLOURS = (NEGATIVE_COLOUR, POSITIVE_COLOUR, "#c98a1b", "#3c8d6b", "#7a5ca8", "#5f6b7a")

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from cxr.metrics.estimate import Estimate
+from cxr.section import Section
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Count(_Section):
+class Count(Section):
     """Images and patients of one class in one folder."""
 
     folder: str
@@ -24,7 +19,7 @@ class Count(_Section):
     viral: int
 
 
-class Spread(_Section):
+class Spread(Section):
     """Smallest, 5th percentile, median, 95th percentile, largest."""
 
     smallest: float
@@ -34,7 +29,7 @@ class Spread(_Section):
     largest: float
 
 
-class Sizes(_Section):
+class Sizes(Section):
     """How large the images of one class are."""
 
     label: str
@@ -44,7 +39,7 @@ class Sizes(_Section):
     file_bytes: Spread
 
 
-class GreyLevels(_Section):
+class GreyLevels(Section):
     """Pixel histogram of one class: shares of the pixels in 64 steps from black to white.
 
     ``low`` and ``high`` hold between them eight of ten images.
@@ -57,7 +52,7 @@ class GreyLevels(_Section):
     mean_level: float
 
 
-class SamePixels(_Section):
+class SamePixels(Section):
     """Files with the same pixels."""
 
     names: tuple[str, ...]
@@ -66,7 +61,7 @@ class SamePixels(_Section):
     crosses_patients: bool
 
 
-class NearPair(_Section):
+class NearPair(Section):
     """Two files with nearly the same picture."""
 
     first: str
@@ -78,14 +73,14 @@ class NearPair(_Section):
     crosses_patients: bool
 
 
-class SharedPatient(_Section):
+class SharedPatient(Section):
     """A patient's name that occurs in several folders."""
 
     patient: str
     images: dict[str, int]
 
 
-class Patients(_Section):
+class Patients(Section):
     """How many images patients have, and who is in several folders."""
 
     patients: int
@@ -95,7 +90,7 @@ class Patients(_Section):
     in_several_classes: int
 
 
-class Shortcut(_Section):
+class Shortcut(Section):
     """One clue alone. The AUROC is at least 0.5, whichever way the clue points.
 
     ``larger_in`` is None where it is the same everywhere.
@@ -107,7 +102,7 @@ class Shortcut(_Section):
     larger_in: str | None
 
 
-class Shortcuts(_Section):
+class Shortcuts(Section):
     """What tells two sides apart without a lung.
 
     ``together`` is a logistic regression over all clues, asked about patients it did not see;
@@ -122,7 +117,7 @@ class Shortcuts(_Section):
     folds: int
 
 
-class Examples(_Section):
+class Examples(Section):
     """Images of one class: the most typical one, others like it, and the least typical."""
 
     label: str
@@ -131,7 +126,7 @@ class Examples(_Section):
     atypical: tuple[str, ...]
 
 
-class Lookalike(_Section):
+class Lookalike(Section):
     """Two images of different classes that are as alike as any."""
 
     first: str
@@ -141,7 +136,7 @@ class Lookalike(_Section):
     correlation: float
 
 
-class Exploration(_Section):
+class Exploration(Section):
     """The content of ``exploration.json``."""
 
     schema_version: Literal[1] = 1

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.errors import DataError, InputError
-from training.data.reading import map_over_images
+from training.data.samples import map_over_images
 from training.explore.facts import CLUES, Facts, measure_image
 from training.explore.listing import Listed
 

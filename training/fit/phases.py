@@ -1,10 +1,12 @@
-"""Which part of a network a phase trains."""
+"""The phases of a recipe: their epochs in order, and what each one trains."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from cxr.errors import RunError
 from cxr.networks.network import Network
-from training.recipe import Phase
+from training.recipe import Phase, Recipe
 
 
 def let_learn(network: Network, phase: Phase) -> None:
@@ -20,3 +22,24 @@ def let_learn(network: Network, phase: Phase) -> None:
             network.train_last(phase.last_layers)
     except ValueError as error:
         raise RunError(f"Phase {phase.name!r} of the recipe: {error}.") from None
+
+
+@dataclass(frozen=True)
+class PlannedEpoch:
+    """One epoch of the whole training.
+
+    Attributes:
+        phase: The phase it belongs to.
+        epoch: Number within the phase, from 0.
+        index: Number within the training, from 0.
+    """
+
+    phase: Phase
+    epoch: int
+    index: int
+
+
+def plan_epochs(recipe: Recipe) -> list[PlannedEpoch]:
+    """List all epochs of a recipe in order."""
+    pairs = [(phase, epoch) for phase in recipe.phases for epoch in range(phase.epochs)]
+    return [PlannedEpoch(phase, epoch, index) for index, (phase, epoch) in enumerate(pairs)]

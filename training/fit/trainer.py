@@ -27,8 +27,7 @@ from training.data.synthetic import combine
 from training.device import Compute
 from training.distributed import World
 from training.fit.augment import Augmenter
-from training.fit.phases import let_learn
-from training.fit.plan import Plan, plan_epochs
+from training.fit.phases import PlannedEpoch, let_learn, plan_epochs
 from training.fit.scoring import score
 from training.fit.statistics import class_weights, normalisation_of, positive_auroc
 from training.recipe import Phase, Recipe
@@ -175,7 +174,7 @@ class Trainer:
         devices = [self.compute.device] if self.compute.device.type == "cuda" else None
         return DistributedDataParallel(self.network, device_ids=devices)
 
-    def _batches(self, plan: Plan) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def _batches(self, plan: PlannedEpoch) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         order = np.random.default_rng((self.recipe.seed, plan.index)).permutation(len(self.train))
         seed = int.from_bytes(
             hashlib.sha256(f"{self.recipe.seed} {plan.index} {self.world.rank}".encode()).digest()[
@@ -200,7 +199,7 @@ class Trainer:
 
     def _epoch(
         self,
-        plan: Plan,
+        plan: PlannedEpoch,
         network: nn.Module,
         optimizer: torch.optim.Optimizer,
         schedule: torch.optim.lr_scheduler.LambdaLR,

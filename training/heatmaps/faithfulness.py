@@ -30,10 +30,9 @@ from training.data.samples import Samples, load_samples
 from training.device import Compute
 from training.heatmaps import deletion
 from training.heatmaps.deletion import BLOCKS, STEPS, ImageCurves
-from training.heatmaps.lung_field import lung_field
-from training.heatmaps.lung_share import measure_lung_share
+from training.heatmaps.explaining import choose_evenly, heatmaps_of, probabilities_as_served
+from training.heatmaps.lung_field import lung_field, measure_lung_share
 from training.heatmaps.randomisation import Maps, measure_randomisation
-from training.heatmaps.subject import choose_evenly, heatmaps_of, probabilities_as_served
 from training.report.bootstrap import estimate_mean
 from training.runs.provenance import code_revision, versions
 
@@ -45,7 +44,7 @@ BaselineName = Literal["donor", "blur"]
 
 
 @dataclass(frozen=True)
-class Plan:
+class FaithfulnessPlan:
     """What to measure.
 
     Attributes:
@@ -80,7 +79,9 @@ class Findings:
     fields: NDArray[np.bool_]
 
 
-def measure_faithfulness(run_path: Path, data: DataSets, plan: Plan, compute: Compute) -> Findings:
+def measure_faithfulness(
+    run_path: Path, data: DataSets, plan: FaithfulnessPlan, compute: Compute
+) -> Findings:
     """Run all checks.
 
     Args:
@@ -187,7 +188,7 @@ def _measure_curves(
     samples: Samples,
     bases: NDArray[np.uint8],
     maps: Maps,
-    plan: Plan,
+    plan: FaithfulnessPlan,
     compute: Compute,
 ) -> list[ImageCurves]:
     rng = np.random.default_rng(plan.seed)
@@ -214,7 +215,7 @@ def _curves(
     baseline: BaselineName,
     found: Sequence[ImageCurves],
     samples: Samples,
-    plan: Plan,
+    plan: FaithfulnessPlan,
 ) -> Curves:
     deleted = deletion.area(np.stack([c.deletion for c in found]))  # (N, methods)
     inserted = deletion.area(np.stack([c.insertion for c in found]))

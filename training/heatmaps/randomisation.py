@@ -15,6 +15,8 @@ from typing import TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage, stats
 from tqdm import tqdm
 
 from cxr.bundles.run import Run
@@ -25,8 +27,7 @@ from cxr.networks import build_network
 from cxr.networks.served import ServedNetwork
 from training.data.samples import Samples
 from training.device import Compute
-from training.heatmaps import likeness
-from training.heatmaps.subject import heatmaps_of
+from training.heatmaps.explaining import heatmaps_of
 from training.report.bootstrap import estimate_mean
 
 PAIRINGS = 5  # of each image with others, for the reference
@@ -95,7 +96,7 @@ def measure_randomisation(
             explainer = GradCam(network, compute.dtype, compute.device)
             for method, before in maps.items():
                 after = heatmaps_of(explainer, samples.pixels, list(samples.labels), method)
-                pair = likeness.spearman(before, after), likeness.ssim(before, after)
+                pair = spearman(before, after), ssim(before, after)
                 alike.setdefault((method, stage), []).append(pair)
     return {
         method: Randomisation(
@@ -114,7 +115,7 @@ def _pairings(maps: NDArray[np.float32]) -> list[Alike]:
     others = [np.roll(maps, shift, axis=0) for shift in range(1, min(PAIRINGS + 1, len(maps)))]
     if not others:
         return [(np.full(1, np.nan), np.full(1, np.nan))]
-    return [(likeness.spearman(maps, other), likeness.ssim(maps, other)) for other in others]
+    return [(spearman(maps, other), ssim(maps, other)) for other in others]
 
 
 def _likeness(pairs: Sequence[Alike], samples: Samples, seed: int) -> Likeness:
@@ -123,3 +124,57 @@ def _likeness(pairs: Sequence[Alike], samples: Samples, seed: int) -> Likeness:
         spearman=estimate_mean(rank, samples.patients, seed),
         ssim=estimate_mean(structure, samples.patients, seed),
     )
+
+
+SSIM_SIDE = 56  # maps are compared as they are looked at, enlarged; 8 times 7 x 7
+SSIM_SIGMA = 1.5 * SSIM_SIDE / 28  # of the window: about one cell of the coarsest map
+C1, C2 = 0.01**2, 0.03**2  # the constants of Wang et al. for values in [0, 1]
+
+
+def spearman(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Rank correlation of the cells of each pair of maps, (N,).
+
+    Args:
+        first: Shape (N, h, w).
+        second: Same shape.
+
+    Returns:
+        In [-1, 1]; 0 if either map is even, because an even map orders nothing.
+    """
+    a, b = _centred_ranks(first), _centred_ranks(second)
+    norm = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+    return np.divide((a * b).sum(axis=1), norm, out=np.zeros_like(norm), where=norm > 0)
+
+
+def _centred_ranks(maps: NDArray[np.float32]) -> NDArray[np.float64]:
+    ranks = stats.rankdata(maps.reshape(len(maps), -1), axis=1)
+    return ranks - ranks.mean(axis=1, keepdims=True)
+
+
+def ssim(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Structural similarity of each pair of maps, (N,), with a Gaussian window.
+
+    Source: Wang, Bovik, Sheikh, Simoncelli, "Image Quality Assessment: From Error Visibility to
+    Structural Similarity", IEEE TIP 2004. Arguments as in :func:`spearman`, values in [0, 1].
+    """
+    a, b = _enlarged(first), _enlarged(second)
+    mean_a, mean_b = _window(a), _window(b)
+    var_a, var_b = _window(a * a) - mean_a**2, _window(b * b) - mean_b**2
+    covariance = _window(a * b) - mean_a * mean_b
+    luminance = (2 * mean_a * mean_b + C1) / (mean_a**2 + mean_b**2 + C1)
+    structure = (2 * covariance + C2) / (var_a + var_b + C2)
+    return (luminance * structure).mean(axis=(1, 2))
+
+
+def _enlarged(maps: NDArray[np.float32]) -> NDArray[np.float64]:
+    side = (SSIM_SIDE, SSIM_SIDE)
+    return np.stack(
+        [
+            np.asarray(Image.fromarray(m).resize(side, Image.Resampling.BILINEAR), np.float64)
+            for m in np.ascontiguousarray(maps, dtype=np.float32)
+        ]
+    )
+
+
+def _window(maps: NDArray[np.float64]) -> NDArray[np.float64]:
+    return ndimage.gaussian_filter(maps, (0, SSIM_SIGMA, SSIM_SIGMA))

@@ -25,7 +25,7 @@ from cxr.images.preprocessing import decode_options, to_model_input
 from cxr.networks.served import served_network
 from cxr.pixels.image import DecodedImage, GrayImage
 from training.device import Compute
-from training.heatmaps.subject import BATCH, choose_evenly
+from training.heatmaps.explaining import BATCH, choose_evenly
 from training.reliability.calibrate import probabilities_of
 from training.report.page import render_png
 

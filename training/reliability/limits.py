@@ -1,7 +1,9 @@
-"""What a run knows of its own limits: the scope gate, and when to abstain."""
+"""The limits of a run: the scope gate, and when to abstain."""
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,19 +13,25 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cxr.bundles.manifest import ScopeSection
+from cxr.bundles.digest import new_directory, sha256_of_file
+from cxr.bundles.manifest import SCOPE_NAME, WEIGHTS_NAME, ScopeSection
+from cxr.bundles.run import RUN_NAME, Run, open_run
+from cxr.data.dataset import DataSets
 from cxr.data.labels import Task
-from cxr.data.split import Part
+from cxr.data.split import PARTS, SPLIT_NAME, Part, list_divided, read_split_file
+from cxr.errors import RunError
 from cxr.images.preprocessing import Preprocessing
-from cxr.networks.served import ServedNetwork
+from cxr.metrics.estimate import format_estimate
+from cxr.networks.served import ServedNetwork, served_network
 from cxr.verdict.decision import OperatingPoint
 from cxr.verdict.referral import Referral
 from cxr.verdict.scope_gate import Judgement, ScopeFigure, ScopeGate
-from training.data.samples import Samples
+from training.data.samples import Samples, load_samples
+from training.data.split import samples_of
 from training.device import Compute
 from training.recipe import Recipe
 from training.reliability.outliers import FAMILIES, make_outliers
-from training.reliability.referral import fit_referral
+from training.reliability.referral_fit import fit_referral
 from training.reliability.scope_fit import (
     Described,
     GateData,
@@ -35,6 +43,7 @@ from training.reliability.scope_fit import (
 from training.reliability.scope_measure import (
     PictureSet,
     judge_all,
+    list_pictures,
     measure_scope,
     picture_set,
     read_pictures,
@@ -55,8 +64,8 @@ class NamedFolder:
 
 
 @dataclass(frozen=True)
-class Elsewhere:
-    """Pictures from elsewhere.
+class ExternalImages:
+    """Pictures from external.
 
     Attributes:
         frontal: Frontal chest radiographs of other hospitals, fitted on and, by halves,
@@ -71,7 +80,7 @@ class Elsewhere:
 
 
 @dataclass(frozen=True)
-class Limits:
+class FittedLimits:
     """What is written into a run."""
 
     gate: ScopeGate
@@ -79,7 +88,7 @@ class Limits:
     referral: Referral
 
 
-class Given(NamedTuple):
+class NetworkOutputs(NamedTuple):
     """What a network gave: probabilities (N, K) and embeddings (N, D)."""
 
     probabilities: NDArray[np.float64]
@@ -99,14 +108,16 @@ class Answers:
         self._device = compute.device
 
     @torch.inference_mode()
-    def __call__(self, pixels: Pixels) -> Given:
+    def __call__(self, pixels: Pixels) -> NetworkOutputs:
         """Answer for model inputs (N, 1, S, S)."""
         probabilities, embeddings = [], []
         for start in range(0, len(pixels), BATCH):
             answer = self._served(torch.from_numpy(pixels[start : start + BATCH]).to(self._device))
             probabilities.append(answer.probabilities.cpu())
             embeddings.append(answer.embedding.cpu())
-        return Given(torch.cat(probabilities).double().numpy(), torch.cat(embeddings).numpy())
+        return NetworkOutputs(
+            torch.cat(probabilities).double().numpy(), torch.cat(embeddings).numpy()
+        )
 
     def embed(self, pixels: Pixels) -> NDArray[np.float32]:
         """Embeddings alone."""
@@ -121,8 +132,8 @@ def find_limits(
     parts: dict[Part, Samples],
     spec: Preprocessing,
     compute: Compute,
-    elsewhere: Elsewhere | None = None,
-) -> Limits:
+    external: ExternalImages | None = None,
+) -> FittedLimits:
     """Fit and measure the scope gate and the abstaining of a trained network.
 
     Args:
@@ -133,14 +144,14 @@ def find_limits(
         parts: Samples of the split by patient.
         spec: Preprocessing of the samples.
         compute: Device.
-        elsewhere: Pictures of other sources; without them the measurement of families that
+        external: Pictures of other sources; without them the measurement of families that
             the gate was not shown is left out, too.
 
     Raises:
         DataError: A folder holds no picture, or a class has no validation image.
     """
     answers = Answers(served, compute)
-    other = elsewhere or Elsewhere()
+    other = external or ExternalImages()
 
     def read(folders: Sequence[NamedFolder], *, frontal: bool) -> list[PictureSet]:
         return [
@@ -167,10 +178,10 @@ def find_limits(
         *made,
     ]
     figures = [measure_scope(p, judge_all(p, gate, thresholds)) for p in pictures]
-    if elsewhere is not None:
+    if external is not None:
         figures += _cross_fitted(frontal, data, described)
         figures += [_never_shown(p, described, data.seed) for p in made]
-    return Limits(
+    return FittedLimits(
         gate=gate,
         scope=ScopeSection(
             thresholds=thresholds, ages_years=recipe.ages_years, figures=tuple(figures)
@@ -179,7 +190,7 @@ def find_limits(
     )
 
 
-def _radiographs(part: Part, samples: Samples, given: Given) -> PictureSet:
+def _radiographs(part: Part, samples: Samples, given: NetworkOutputs) -> PictureSet:
     groups = [str(patient) for patient in samples.patients]
     name = f"{part} patients"
     return picture_set(name, samples.pixels, given.embeddings, frontal=True, groups=groups)
@@ -219,7 +230,7 @@ def _never_shown(pictures: PictureSet, described: Described, seed: int) -> Scope
 
 
 def _referral(
-    answered: dict[Part, Given],
+    answered: dict[Part, NetworkOutputs],
     parts: dict[Part, Samples],
     coverage: float,
     point: OperatingPoint,
@@ -230,3 +241,93 @@ def _referral(
         measured = (answered["test"].probabilities, test.labels, test.patients)
     val = (answered["val"].probabilities, parts["val"].labels)
     return fit_referral(val, measured, coverage, point, task)
+
+
+def refit_limits(
+    run_path: Path,
+    data: DataSets,
+    external: ExternalImages,
+    compute: Compute,
+    *,
+    ages: tuple[float, float] | None = None,
+    quiet: bool = False,
+) -> Run:
+    """Fit and measure a run's limits and write them into it; its weights stay as they are.
+
+    The run is replaced as a whole, or not at all.
+
+    Args:
+        run_path: The run directory.
+        data: The data set it was trained on.
+        external: Pictures of other sources.
+        compute: Device.
+        ages: Youngest and oldest patients of the data in years; None for the recipe's.
+        quiet: Show no progress bar.
+
+    Returns:
+        The run as it is now.
+
+    Raises:
+        RunError: The run is missing or damaged.
+        DataError: The data set or a folder is not as it must be.
+    """
+    run = open_run(run_path)
+    for folder in (*external.frontal, *external.in_scope, *external.out_of_scope):
+        list_pictures(folder.path)  # before the long work
+    task, recipe = run.task.as_task(), Recipe.model_validate(run.recipe)
+    rows = read_split_file(run_path / SPLIT_NAME)
+    samples = load_samples(
+        list_divided(data, task, [row.name for row in rows]),
+        run.preprocessing,
+        task,
+        os.cpu_count() or 1,
+        quiet,
+    )
+    parts = {part: samples_of(samples, rows, part) for part in PARTS}
+    point = next(p for p in run.operating_points if p.name == run.default_operating_point)
+    if ages is not None:
+        recipe = recipe.model_copy(update={"ages_years": ages})
+    served = served_network(run_path / WEIGHTS_NAME, run)
+    found = find_limits(served, recipe, task, point, parts, run.preprocessing, compute, external)
+    with new_directory(run_path, RUN_NAME) as directory:
+        shutil.copytree(run_path, directory, dirs_exist_ok=True)
+        found.gate.save(directory / SCOPE_NAME)
+        changes = {
+            "scope": found.scope,
+            "referral": found.referral,
+            "scope_sha256": sha256_of_file(directory / SCOPE_NAME),
+        }
+        changed = run.model_copy(update=changes)
+        (directory / RUN_NAME).write_text(changed.model_dump_json(indent=2) + "\n")
+    return changed
+
+
+def named_folder(text: str) -> NamedFolder:
+    """Read ``NAME=DIR``.
+
+    Raises:
+        RunError: It is not of that form.
+    """
+    name, equals, path = text.partition("=")
+    if not (name and equals and path):
+        raise RunError(f"{text!r} is not NAME=DIR: a name for the report and a folder.")
+    return NamedFolder(name, Path(path))
+
+
+def format_limits(run: Run) -> str:
+    """Give the figures as aligned tables."""
+    lines = [f"{'scope':34}{'images':>8}  {'flagged':24}{'refused':>9}{'unusual':>9}"]
+    for figure in run.scope.figures:
+        kind = "in " if figure.frontal else "out"
+        flagged = format_estimate("flagged", figure.flagged)
+        lines.append(
+            f"{kind} {figure.name:30}{figure.images:>8}  {flagged:24}"
+            f"{figure.refused:>9.3f}{figure.unusual:>9.3f}"
+        )
+    lines += ["", f"{'coverage asked':>14}  {'reached':24}{'referred':24}accuracy of the rest"]
+    for one in run.referral.figures:
+        cells = (one.coverage, one.referred, one.accuracy)
+        lines.append(
+            f"{one.target:>14.2f}  " + "".join(f"{format_estimate('', c):24}" for c in cells)
+        )
+    return "\n".join(line.rstrip() for line in lines)

@@ -16,8 +16,7 @@ from cxr.images.preprocessing import Preprocessing, decode_options, to_model_inp
 from cxr.pixels.image import DecodedImage
 from cxr.verdict.scope import assess_scope
 from cxr.verdict.scope_gate import Judgement, ScopeFigure, ScopeGate, ScopeThresholds
-from training.reliability.layouts import layouts_of
-from training.reliability.scope_fit import Embed, Pixels
+from training.reliability.scope_fit import Embed, Pixels, layouts_of
 from training.report.bootstrap import estimate_mean
 
 LABELS_NAME = "labels.csv"

@@ -96,3 +96,57 @@ def write_result(result: BaseModel, markdown: str, out: Path, name: str) -> None
     content = json.loads(result.model_dump_json())
     (out / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
     (out / f"{name}.md").write_text(markdown + "\n")
+
+
+CV_NAME = "cross_validation"
+
+
+class CrossValidation(BaseModel):
+    """The content of ``cross_validation.json``.
+
+    ``points`` has the figures of each operating point over the folds.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    recipe: str
+    seed: int
+    folds: int
+    data_digest: str
+    images: tuple[int, ...]
+    patients: tuple[int, ...]
+    points: dict[str, Figures]
+
+
+def report_folds(runs: Sequence[Run], out: Path) -> str:
+    """Summarise the folds, write cross_validation.json and .md, and give the table.
+
+    Args:
+        runs: One for each fold, in order.
+        out: Folder.
+    """
+    first = runs[0]
+    result = CrossValidation(
+        recipe=first.name,
+        seed=first.provenance.seed,
+        folds=len(runs),
+        data_digest=first.provenance.data_digest,
+        images=tuple(run.provenance.images["test"] for run in runs),
+        patients=tuple(run.provenance.patients["test"] for run in runs),
+        points={
+            point.name: summarise(runs, "test", point.name) for point in first.operating_points
+        },
+    )
+    each = [f"fold {number}" for number in range(len(runs))]
+    text = (
+        f"# {len(runs)} folds of {first.name}\n\n"
+        f"{sum(result.images)} images, each tested once; {sum(result.patients)} patients, none in "
+        "two folds. Mean and standard deviation over the folds; the deviation is of folds, not of "
+        "the mean, and folds share most of what they learn from.\n\n"
+    )
+    text += "\n\n".join(
+        f"Operating point {name}:\n\n" + markdown_table({"mean ± deviation": figures}, each)
+        for name, figures in result.points.items()
+    )
+    write_result(result, text, out, CV_NAME)
+    return text

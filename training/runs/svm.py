@@ -46,7 +46,7 @@ GAMMAS = (0.25, 1.0, 4.0)
 STEP, INNER = "svm", "svm__estimator"
 
 
-def put_svm(member: Member, kernel: Kernel, c: Sequence[float], job: DerivingJob) -> Path:
+def fit_svm_run(member: Member, kernel: Kernel, c: Sequence[float], job: DerivingJob) -> Path:
     """Fit support vector machines on a run's embeddings and finish the result as any run.
 
     Only training patients are fitted on; C and gamma are chosen by cross-validation among them, so

@@ -11,8 +11,7 @@ from PIL import Image
 
 from training.device import Compute
 from training.experiments.gan.features import FeatureNetwork, FeatureSpace
-from training.experiments.gan.job import GanJob
-from training.experiments.gan.recipe import GanRecipe, load_gan_recipe
+from training.experiments.gan.recipe import GanJob, GanRecipe, load_gan_recipe
 from training.experiments.gan.train import run_gan_training
 
 PATIENTS = 14

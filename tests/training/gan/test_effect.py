@@ -15,8 +15,7 @@ from tests.training.gan.conftest import CPU
 from training.data.samples import Samples
 from training.experiments.gan.arms import additions, choose
 from training.experiments.gan.effect import EffectJob, figures_of, measure_effect, shortened
-from training.experiments.gan.effect_report import effect_markdown
-from training.experiments.gan.effect_result import ArmResult, summarise
+from training.experiments.gan.effect_result import ArmResult, effect_markdown, summarise
 from training.experiments.gan.synthesize import synthesize
 from training.fit.trainer import Trainer
 from training.recipe import Recipe, load_recipe

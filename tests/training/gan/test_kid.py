@@ -12,9 +12,8 @@ from cxr.bundles.manifest import WEIGHTS_NAME
 from cxr.bundles.run import open_run
 from cxr.networks.served import served_network
 from tests.training.gan.conftest import CPU
+from training.experiments.gan.evaluator import kid, memorisation, nearest, squared_mmd
 from training.experiments.gan.features import FeatureSpace
-from training.experiments.gan.judge import memorisation, nearest
-from training.experiments.gan.kid import kid, squared_mmd
 
 
 def test_squared_mmd_is_what_the_formula_gives_by_hand() -> None:

@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.results.generated import generated_markdown, show_generator
-from training.experiments.gan.pictures import GAP_PX, PREVIEW_COLUMNS
 from training.experiments.gan.record import open_gan
+from training.experiments.gan.sampling import GAP_PX, PREVIEW_COLUMNS
 
 
 def test_figures_are_its_own_and_drawings_repeat(tiny_gan: Path, tmp_path: Path) -> None:

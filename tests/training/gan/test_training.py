@@ -24,7 +24,7 @@ from training.experiments.gan.trainer import GanTrainer
 @pytest.fixture(autouse=True)
 def _cheap_features(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.experiments.gan.train.FeatureSpace", Means)
-    monkeypatch.setattr("training.experiments.gan.finish.write_report", lambda *_: None)
+    monkeypatch.setattr("training.experiments.gan.train.write_report", lambda *_: None)
 
 
 def test_directory_is_complete_and_read_back(tiny_gan: Path) -> None:

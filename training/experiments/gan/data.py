@@ -13,7 +13,7 @@ from cxr.images.preprocessing import Preprocessing
 from training.data.samples import Samples, load_samples
 from training.data.split import samples_of, split_as_before
 from training.data.split_kinds import folders_of, make_split
-from training.experiments.gan.job import GanJob
+from training.experiments.gan.recipe import GanJob
 
 SEEN: tuple[Part, ...] = ("train", "val")
 

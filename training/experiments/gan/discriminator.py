@@ -17,7 +17,7 @@ SPREAD_GROUP = 8
 """Images over which the spread is taken that tells the discriminator of a lack of variety."""
 
 
-class Verdict(NamedTuple):
+class DiscriminatorOutput(NamedTuple):
     """What the discriminator says of N images.
 
     Attributes:
@@ -66,10 +66,10 @@ class Discriminator(nn.Module):
         self.real = spectral_norm(nn.Linear(flat, 1))
         self.auxiliary = nn.Linear(flat, num_classes)
 
-    def forward(self, images: torch.Tensor) -> Verdict:
-        """Judge images (N, 1, S, S) in [-1, 1]."""
+    def forward(self, images: torch.Tensor) -> DiscriminatorOutput:
+        """GeneratorEvaluator images (N, 1, S, S) in [-1, 1]."""
         maps = images
         for convolution in self.convolutions:
             maps = F.leaky_relu(convolution(maps), LEAK)
         flat = F.leaky_relu(self.mix(_spread(maps)), LEAK).flatten(1)
-        return Verdict(self.real(flat).float().squeeze(1), self.auxiliary(flat).float())
+        return DiscriminatorOutput(self.real(flat).float().squeeze(1), self.auxiliary(flat).float())

@@ -25,8 +25,7 @@ from training.data.synthetic import SyntheticSet, load_synthetic, open_synthetic
 from training.device import Compute
 from training.distributed import World
 from training.experiments.gan.arms import ARMS, Addition, additions, choose
-from training.experiments.gan.effect_report import write_effect
-from training.experiments.gan.effect_result import ArmResult, Effect, summarise
+from training.experiments.gan.effect_result import ArmResult, Effect, summarise, write_effect
 from training.experiments.gan.sampling import stream_seed
 from training.fit.scoring import score
 from training.fit.trainer import Trainer

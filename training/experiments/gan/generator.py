@@ -56,7 +56,7 @@ class ModulatedNorm(nn.Module):
         return torch.addcmul(offset, self.norm(maps), 1.0 + gain)
 
 
-class Stage(nn.Module):
+class UpsamplingBlock(nn.Module):
     """Doubles the side: convolution, modulated norm, ReLU."""
 
     def __init__(self, channels_in: int, channels_out: int, code: int, smooth: bool) -> None:
@@ -101,7 +101,7 @@ class Generator(nn.Module):
         self.seed_norm = ModulatedNorm(inner[0], code)
         outer = [*inner[1:], LAST_CHANNELS]
         self.stages = nn.ModuleList(
-            Stage(before, after, code, smooth=i >= len(inner) - SMOOTH_STAGES)
+            UpsamplingBlock(before, after, code, smooth=i >= len(inner) - SMOOTH_STAGES)
             for i, (before, after) in enumerate(zip(inner, outer, strict=True))
         )
         self.picture = nn.Conv2d(LAST_CHANNELS, 1, 3, padding=1)

@@ -1,12 +1,15 @@
-"""A recipe of the AC-GAN: everything that is not data, in one small TOML file."""
+"""The recipe of an AC-GAN and its training job."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import Field, field_validator
 
+from cxr.data.dataset import DataSets
 from cxr.section import Section
+from training.device import Compute
 from training.experiments.gan.generator import widths
 from training.recipe import Augmentation, SplitSpec, read_recipe
 
@@ -71,3 +74,31 @@ def load_gan_recipe(name_or_path: str) -> GanRecipe:
         RunError: There is none, or it is not valid; the message names the field.
     """
     return read_recipe(name_or_path, GAN_RECIPES_DIR, GanRecipe)
+
+
+@dataclass(frozen=True)
+class GanJob:
+    """What a training needs to know beside the recipe.
+
+    Attributes:
+        recipe: How to train.
+        data: The data set's folder, or several.
+        out: The directory to make.
+        compute: Device and precision.
+        features: Run whose embedding the images are compared in.
+        split_file: A split made before, of the same data; None divides the patients anew.
+        quiet: Show no progress bars.
+    """
+
+    recipe: GanRecipe
+    data: DataSets
+    out: Path
+    compute: Compute
+    features: Path
+    split_file: Path | None = None
+    quiet: bool = False
+
+    @property
+    def work_dir(self) -> Path:
+        """Where checkpoint and previews lie until the training is complete."""
+        return self.out.with_name(f".{self.out.name}.training")

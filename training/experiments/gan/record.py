@@ -12,9 +12,8 @@ from cxr.bundles.manifest import WEIGHTS_NAME, Provenance, TaskSection
 from cxr.errors import RunError
 from cxr.images.preprocessing import Preprocessing
 from cxr.section import Section, first_complaint
+from training.experiments.gan.evaluator import Kid, Memorisation
 from training.experiments.gan.features import FeatureNetwork
-from training.experiments.gan.judge import Memorisation
-from training.experiments.gan.kid import Kid
 
 GAN_NAME = "gan.json"
 DISCRIMINATOR_NAME = "discriminator.safetensors"
@@ -44,7 +43,7 @@ class GanEpoch(Section):
     seconds: float
 
 
-class Worth(Section):
+class GeneratorQuality(Section):
     """What the finished generator's images are worth, by class.
 
     Attributes:
@@ -73,7 +72,7 @@ class GanRun(Section):
     versions: dict[str, str]
     features: FeatureNetwork
     curves: tuple[GanEpoch, ...]
-    worth: Worth
+    worth: GeneratorQuality
     weights_sha256: str
     discriminator_sha256: str
 

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from training.experiments.gan.pictures import render_sheet, sample_images
 from training.experiments.gan.record import GanRun
+from training.experiments.gan.sampling import render_sheet, sample_images
 from training.experiments.gan.trainer import GanTrainer
 from training.report.page import render_page, write_figures
 

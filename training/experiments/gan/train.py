@@ -1,28 +1,35 @@
-"""One whole training of the AC-GAN: data to directory."""
+"""Train an AC-GAN: from the data to its directory."""
 
 from __future__ import annotations
 
 import logging
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
-from cxr.bundles.digest import verify_replaceable
-from cxr.data.labels import task_named
+import numpy as np
+
+from cxr.bundles.digest import new_directory, sha256_of_file, verify_replaceable
+from cxr.bundles.manifest import WEIGHTS_NAME, Provenance, task_section
+from cxr.data.labels import Task, task_named
+from cxr.data.split import SPLIT_NAME, write_split_file
 from cxr.errors import RunError
-from training.experiments.gan.data import load_gan_data
+from cxr.networks.weights import save_weights
+from training.experiments.gan.data import GanData, load_gan_data
+from training.experiments.gan.evaluator import GeneratorEvaluator, memorisation, nearest
 from training.experiments.gan.features import FeatureSpace
-from training.experiments.gan.finish import write_gan
-from training.experiments.gan.job import GanJob
-from training.experiments.gan.judge import Judge
-from training.experiments.gan.record import GAN_NAME
+from training.experiments.gan.recipe import GanJob
+from training.experiments.gan.record import DISCRIMINATOR_NAME, GAN_NAME, GanRun, GeneratorQuality
+from training.experiments.gan.report import write_report
 from training.experiments.gan.trainer import GanTrainer
+from training.runs.provenance import code_revision, versions
 from training.runs.train import make_deterministic
 
 log = logging.getLogger(__name__)
 
 
 def run_gan_training(job: GanJob, restart: bool = False) -> Path:
-    """Train generator and discriminator, judge them, and write the directory.
+    """Train generator and discriminator, evaluator them, and write the directory.
 
     Args:
         job: What to do.
@@ -47,19 +54,77 @@ def run_gan_training(job: GanJob, restart: bool = False) -> Path:
     space = FeatureSpace(job.features, job.compute)
     data = load_gan_data(job, task)
     log.info("images: train %d, val %d", len(data.train), len(data.val))
-    judge = Judge(space, job.recipe, task, data.val, job.compute)
+    evaluator = GeneratorEvaluator(space, job.recipe, task, data.val, job.compute)
     names = sorted(str(name) for name in data.train.names)
     trainer = GanTrainer(
         job.recipe,
         task,
         data.train,
-        judge,
+        evaluator,
         job.compute,
         job.work_dir,
         fingerprint=f"{data.digest} {names} {space.about.weights_sha256}",
         quiet=job.quiet,
     )
     trainer.run()
-    write_gan(job, task, data, trainer, judge)
+    write_gan(job, task, data, trainer, evaluator)
     shutil.rmtree(job.work_dir)
     return job.out
+
+
+def write_gan(
+    job: GanJob, task: Task, data: GanData, trainer: GanTrainer, evaluator: GeneratorEvaluator
+) -> None:
+    """GeneratorEvaluator the finished generator and write the directory, complete or not at all.
+
+    Args:
+        job: What was trained, and where it goes.
+        task: What the classes are.
+        data: Samples of the split.
+        trainer: After its last epoch.
+        evaluator: As during the training.
+    """
+    recipe = job.recipe
+    pixels, labels = evaluator.images(trainer.result, recipe.judging.final_images)
+    made, real = evaluator.space.embed(pixels), evaluator.space.embed(data.train.pixels)
+    worth = GeneratorQuality(
+        kid=evaluator.kid(made, labels),
+        reference=evaluator.kid(real, data.train.labels),
+        memorisation=memorisation(
+            made, labels, evaluator.val_features, evaluator.val_labels, real, task.classes
+        ),
+    )
+    distances, neighbours = nearest(made, real)
+    closest = np.argsort(distances)
+    with new_directory(job.out, GAN_NAME) as directory:
+        save_weights(trainer.result, directory / WEIGHTS_NAME)
+        save_weights(trainer.discriminator, directory / DISCRIMINATOR_NAME)
+        write_split_file(directory / SPLIT_NAME, data.rows)
+        parts = {"train": data.train, "val": data.val}
+        run = GanRun(
+            name=recipe.name,
+            version=recipe.version,
+            task=task_section(task),
+            preprocessing=data.spec,
+            recipe=recipe.model_dump(mode="json"),
+            notes=recipe.notes,
+            provenance=Provenance(
+                recipe=recipe.name,
+                seed=recipe.seed,
+                init="none (from scratch)",
+                code_revision=code_revision(),
+                data_digest=data.digest,
+                trained_at=datetime.now(UTC).isoformat(timespec="seconds"),
+                images={part: len(samples) for part, samples in parts.items()},
+                patients={part: len(set(samples.patients)) for part, samples in parts.items()},
+            ),
+            versions=versions(trainer.compute),
+            features=evaluator.space.about,
+            curves=tuple(trainer.curves),
+            worth=worth,
+            weights_sha256=sha256_of_file(directory / WEIGHTS_NAME),
+            discriminator_sha256=sha256_of_file(directory / DISCRIMINATOR_NAME),
+        )
+        pairs = (pixels[closest], data.train.pixels[neighbours[closest]])
+        write_report(run, trainer, pairs, directory)
+        (directory / GAN_NAME).write_text(run.model_dump_json(indent=2) + "\n")

@@ -20,12 +20,11 @@ from cxr.errors import RunError
 from training.data.samples import Samples
 from training.device import Compute
 from training.experiments.gan.discriminator import Discriminator
+from training.experiments.gan.evaluator import GeneratorEvaluator
 from training.experiments.gan.generator import Generator
-from training.experiments.gan.judge import Judge
-from training.experiments.gan.pictures import write_preview
 from training.experiments.gan.recipe import GanRecipe
 from training.experiments.gan.record import GanEpoch
-from training.experiments.gan.sampling import balanced_order, stream_seed, to_unit
+from training.experiments.gan.sampling import balanced_order, stream_seed, to_unit, write_preview
 from training.fit.augment import Augmenter
 from training.fit.trainer import CHECKPOINT_NAME
 
@@ -42,7 +41,7 @@ class GanTrainer:
         recipe: How to train.
         task: What the classes are.
         train: Samples to learn from.
-        judge: Measures the generator now and then.
+        evaluator: Measures the generator now and then.
         compute: Device and precision.
         work_dir: Where checkpoint and previews are kept.
         fingerprint: Digest of data and split; a checkpoint of others is refused.
@@ -54,13 +53,13 @@ class GanTrainer:
         recipe: GanRecipe,
         task: Task,
         train: Samples,
-        judge: Judge,
+        evaluator: GeneratorEvaluator,
         compute: Compute,
         work_dir: Path,
         fingerprint: str,
         quiet: bool = False,
     ) -> None:
-        self.recipe, self.task, self.train, self.judge = recipe, task, train, judge
+        self.recipe, self.task, self.train, self.evaluator = recipe, task, train, evaluator
         # float16 would need its losses scaled.
         self.compute = compute.exact if compute.dtype == torch.float16 else compute
         self.work_dir, self.quiet = work_dir, quiet
@@ -176,7 +175,7 @@ class GanTrainer:
             auxiliary_real=means[1],
             generator_loss=means[2],
             auxiliary_generated=means[3],
-            kid=self.judge.kid_of(self.result) if due else None,
+            kid=self.evaluator.kid_of(self.result) if due else None,
             images_per_second=self.steps_per_epoch * self.recipe.batch_size / seconds,
             seconds=seconds,
         )

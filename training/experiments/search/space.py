@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from optuna import Trial
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from cxr.errors import RunError
+from cxr.section import Section
 from training.recipe import Recipe
 
 Value: TypeAlias = bool | int | float | str
@@ -24,11 +25,7 @@ EVERY = "*"
 """In a field's path: each item of a list."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Range(_Section):
+class Range(Section):
     """Numbers from ``low`` to ``high``; whole ones if both are written as whole ones."""
 
     low: int | float
@@ -64,7 +61,7 @@ class Range(_Section):
         return [min(max(value, float(self.low)), float(self.high)) for value in values]
 
 
-class Choices(_Section):
+class Choices(Section):
     """Some values."""
 
     choices: tuple[Value, ...] = Field(min_length=1)

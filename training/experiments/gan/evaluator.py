@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,6 @@ from training.data.samples import Samples
 from training.device import Compute
 from training.experiments.gan.features import FeatureSpace
 from training.experiments.gan.generator import Generator
-from training.experiments.gan.kid import Features, Kid, kid
 from training.experiments.gan.recipe import GanRecipe
 from training.experiments.gan.sampling import generate, stream_seed
 
@@ -37,7 +37,7 @@ class Memorisation(Section):
     close_share: float
 
 
-class Judge:
+class GeneratorEvaluator:
     """Compares generated images with those of held-out patients.
 
     Args:
@@ -124,3 +124,63 @@ def memorisation(
             close_share=float((own < np.quantile(others, CLOSE_QUANTILE)).mean()),
         )
     return found
+
+
+Features: TypeAlias = NDArray[np.float32]
+
+
+class Kid(Section):
+    """KID with what it owes to the draw.
+
+    Attributes:
+        value: Mean over subsets.
+        standard_error: Standard deviation over the subsets by the root of their number. The
+            subsets overlap, so it is that of drawing them, not of the images themselves.
+    """
+
+    value: float
+    standard_error: float
+
+
+def _kernel(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    return (x @ y.T / x.shape[1] + 1.0) ** 3
+
+
+def squared_mmd(x: Features, y: Features) -> float:
+    """Unbiased squared maximum mean discrepancy of two sets.
+
+    Args:
+        x: Shape (M, D), M >= 2.
+        y: Shape (N, D), N >= 2.
+    """
+    a, b = x.astype(np.float64), y.astype(np.float64)
+    return _within(_kernel(a, a)) + _within(_kernel(b, b)) - 2.0 * float(_kernel(a, b).mean())
+
+
+def _within(kernel: NDArray[np.float64]) -> float:
+    n = len(kernel)
+    return float((kernel.sum() - np.trace(kernel)) / (n * (n - 1)))
+
+
+def kid(x: Features, y: Features, subsets: int, subset_size: int, seed: int) -> Kid:
+    """KID of two sets, over random subsets of both.
+
+    Args:
+        x: Shape (M, D).
+        y: Shape (N, D).
+        subsets: How many.
+        subset_size: Images of each; fewer where a set has fewer.
+        seed: Of the draw.
+    """
+    draw = np.random.default_rng(seed)
+    size = min(subset_size, len(x), len(y))
+    values = [
+        squared_mmd(
+            x[draw.choice(len(x), size, replace=False)], y[draw.choice(len(y), size, replace=False)]
+        )
+        for _ in range(subsets)
+    ]
+    return Kid(
+        value=float(np.mean(values)),
+        standard_error=float(np.std(values, ddof=1) / np.sqrt(subsets)),
+    )
