@@ -38,10 +38,10 @@ async def health(request: Request) -> HealthAnswer:
 
 @router.get("/live", summary="Is the process of any use?", responses=problem_responses(503))
 async def live(request: Request) -> StatusAnswer:
-    """200 from the first moment to the last, also while starting and draining.
+    """200 throughout, also while starting and draining.
 
-    503 only if nothing has come back from the cores, a device or an explanation for so long
-    (`CXR_STALL_RESTART_S`) that the process should be replaced.
+    503 once nothing has come back from cores, a device or an explanation for `CXR_STALL_RESTART_S`:
+    the process should be replaced.
     """
     runtime_of(request).verify_live()
     return StatusAnswer(status="live")
@@ -51,8 +51,7 @@ async def live(request: Request) -> StatusAnswer:
 async def ready(request: Request) -> StatusAnswer:
     """200 once the bundles are verified, warmed and match their goldens.
 
-    503 when draining, and for as long as nothing comes back from the cores or a device
-    (`CXR_STALL_S`).
+    503 while draining, and while nothing comes back from cores or a device (`CXR_STALL_S`).
     """
     runtime_of(request).lifecycle.verify_ready()
     return StatusAnswer(status="ready")

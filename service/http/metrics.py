@@ -21,7 +21,7 @@ router = APIRouter(tags=["health"])
 
 @router.get("/metrics", **METRICS_ROUTE)
 async def metrics(request: Request) -> Response:
-    """Prometheus text. Comes however busy the service is, also while starting and draining."""
+    """Prometheus text, however busy the service is, also while starting and draining."""
     return Response(cast("Metrics", request.app.state.metrics).render(), media_type=CONTENT_TYPE)
 
 

@@ -24,13 +24,13 @@ from service.web.documented import schema_of
 
 TITLE = "Chest radiograph inference"
 DESCRIPTION = """\
-Reads frontal chest radiographs: is the model's finding present (pneumonia, unless it says
-otherwise), how probable is it, and may this image be read by the model at all.
+Reads frontal chest radiographs: is the model's finding present (pneumonia by default), how
+probable is it, and is the image within the model's scope at all.
 
 **Research use only, not a medical device.** No answer of this service may be used for the
 care of a patient.
 
-Send JPEG, PNG or DICOM (Part 10); the type is taken from the content. Every error is
+Send JPEG, PNG or DICOM (Part 10); the type is detected from the content. Every error is
 RFC 9457 problem+json with a stable `type`.
 """
 
@@ -80,9 +80,9 @@ class ImagesForm(BaseModel):
 
     files: list[File] = Field(
         min_length=1,
-        description="One part named `files` for each image. A file in a part of another name is "
-        "read, too. An image is called in the answer as its file, without folders, if it alone is "
-        "called so; else by its position, from 0.",
+        description="One part named `files` for each image. Files in parts of other names are "
+        "read, too. The id of an image is its file name without folders if that is unique; "
+        "otherwise its position, from 0.",
     )
 
 
@@ -107,7 +107,7 @@ _EXAMPLE = {
     "value": {"images": [{"id": "example", "data": EXAMPLE_BASE64}]},
 }
 _TWO_EXAMPLES = {
-    "summary": "Twice the same, ids left to the service",
+    "summary": "The same twice, with ids chosen by the service",
     "value": {"images": [{"data": EXAMPLE_BASE64}, {"data": EXAMPLE_BASE64}]},
 }
 
@@ -117,9 +117,9 @@ def _body(
 ) -> dict[str, Any]:
     return {
         "required": True,
-        "description": "A JPEG, PNG or DICOM file as it is, sent as application/octet-stream or "
-        "as what it is (image/jpeg, image/png, application/dicom): its content tells. Or images "
-        "in a form, or in JSON.",
+        "description": "A JPEG, PNG or DICOM file, sent as application/octet-stream or under its "
+        "own type (image/jpeg, image/png, application/dicom): the content decides. Or images in a "
+        "form or in JSON.",
         "content": {
             "application/json": {"schema": schema_of(request), "examples": examples},
             "multipart/form-data": {"schema": schema_of(form)},
@@ -135,17 +135,17 @@ EXPLAIN_BODY = _body(OneImageRequest, OneImageForm, {"one image": _EXAMPLE})
 
 PREDICT_CONTENT: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "A result for each image, in the form the Accept header asks for. No image "
-        "may fail where it is DICOM or FHIR: one that does is 422, one of many "
-        "`some-images-failed`. 406 if an image is no DICOM and the answer would be.",
+        "description": "A result for each image, in the format that the Accept header asks for. "
+        "In DICOM and FHIR a failed image fails the request: 422, one of many with "
+        "`some-images-failed`. 406 if a DICOM answer is requested for another image.",
         "content": content_of(PREDICT_FORMATS),
     }
 }
 
 EXPLAIN_CONTENT: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "The prediction with its explanation; the overlay alone; as DICOM, a "
-        "Secondary Capture of it, or a structured report and that",
+        "description": "The prediction with its explanation, or the overlay alone; in DICOM a "
+        "Secondary Capture, or a structured report and a Secondary Capture",
         "content": content_of(EXPLAIN_FORMATS),
     }
 }

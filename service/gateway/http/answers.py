@@ -11,7 +11,7 @@ from service.gateway.store.states import State
 
 
 class DeliveryAnswer(BaseModel):
-    """The results of a job on their way to one destination."""
+    """A job's results on their way to one destination."""
 
     destination: str
     state: str = Field(description="waiting, delivered or dead.")
@@ -51,7 +51,7 @@ class JobsAnswer(BaseModel):
 
 
 class PulledAnswer(BaseModel):
-    """What a pulled study gave."""
+    """Outcome of a pulled study."""
 
     jobs: tuple[str, ...] = Field(description="Ids of the jobs of its radiographs.")
     known: int = Field(description="How many of them had been received before.")

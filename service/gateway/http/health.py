@@ -40,7 +40,7 @@ class GatewayHealth(BaseModel):
 
 @router.get("/health", summary="Summarise the state")
 async def health(request: Request) -> GatewayHealth:
-    """State and backlog, of all gateways that share the inbox, as last known."""
+    """State and backlog of all gateways that share the inbox, as last known."""
     gateway = await look(request)
     known = gateway.known_state.last()
     return GatewayHealth(
@@ -56,13 +56,13 @@ async def health(request: Request) -> GatewayHealth:
 
 @router.get("/health/live", summary="Is the event loop turning?")
 async def live() -> StatusAnswer:
-    """200 from the first moment to the last."""
+    """200 throughout."""
     return StatusAnswer(status="live")
 
 
 @router.get("/health/ready", summary="Are objects accepted?", responses=gateway_responses(503))
 async def ready(request: Request) -> StatusAnswer:
-    """200 while objects are taken; 503 while starting or stopping. A full disk is no reason."""
+    """200 while objects are accepted; 503 while starting or stopping. A full disk is no reason."""
     gateway_of(request).lifecycle.verify_ready()
     return StatusAnswer(status="ready")
 

@@ -46,7 +46,7 @@ def show_job(job_id: str, request: Request) -> JobAnswer:
 
 @router.post("/{job_id}:retry", summary="Retry a dead job", responses=gateway_responses(404, 409))
 def retry_job(job_id: str, request: Request) -> JobAnswer:
-    """Begin a dead job again where it failed: its analysis, or its dead deliveries."""
+    """Retry a dead job where it failed: its analysis, or its dead deliveries."""
     gateway = gateway_of(request)
     entry = gateway.ledger.retry(job_id)
     gateway.signals.analysis.ring()

@@ -30,7 +30,7 @@ router = APIRouter(prefix="/dicomweb", tags=["DICOMweb"])
 
 
 class StowAnswer(BaseModel):
-    """What became of each object, in the DICOM JSON model (PS3.18, 10.5.3 and F)."""
+    """Outcome of each object, in the DICOM JSON model (PS3.18, 10.5.3 and F)."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -61,7 +61,7 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 @router.post("/studies", summary="Store objects (STOW-RS)", **STORING)
 async def store(request: Request) -> Response:
-    """Objects in; the answer lists each that is stored, and each that is not with its reason."""
+    """Store objects. The answer lists each stored object, and each failed one with the reason."""
     return await _store(request, None)
 
 

@@ -26,7 +26,7 @@ router = APIRouter(prefix="/v1/studies", tags=["studies"])
     responses=gateway_responses(400, 404, 413, 429, 502, 503, 507),
 )
 async def analyze_study(study_instance_uid: str, request: Request) -> PulledAnswer:
-    """Fetch the study by WADO-RS. Answered once its objects are safely in the inbox."""
+    """Fetch a study by WADO-RS. Answered once its objects are in the inbox."""
     if len(study_instance_uid) > 64 or not UID_FORM.fullmatch(study_instance_uid):
         raise InvalidRequestError("The Study Instance UID is malformed.")
     gateway = gateway_of(request)

@@ -23,7 +23,7 @@ FHIR = "application/fhir+json"
 
 
 class FhirResource(BaseModel):
-    """A FHIR R4 resource: a DiagnosticReport, or of several images a Bundle of them."""
+    """A FHIR R4 DiagnosticReport, or a Bundle of them for several images."""
 
     model_config = ConfigDict(extra="allow")
 

@@ -17,10 +17,9 @@ router = APIRouter(prefix="/v1", tags=["models"])
 
 @router.get("/models", summary="List the loaded models", responses=problem_responses(503))
 async def list_models(request: Request) -> ModelsAnswer:
-    """All loaded models with their operating points, metrics and limitations.
+    """All loaded models with operating points, metrics and limitations.
 
-    `versions` lists what lies in the folder of bundles, too: what could be loaded, and what cannot
-    be and why.
+    `versions` also lists the bundle repository: what could be loaded, and what cannot and why.
     """
     runtime = runtime_of(request)
     models = runtime.models

@@ -57,10 +57,10 @@ def body_of(kind: type[VersionChoice]) -> dict[str, Any]:
     openapi_extra=body_of(LoadChoice),
 )
 async def load_model(request: Request, name: str) -> ModelVersionsAnswer:
-    """The version named, or the newest on disk. Answered when it has taken over.
+    """Load the named version, or the newest on disk. Answered once it has taken over.
 
-    It is verified and warmed beside the one that answers; requests that began on that one finish
-    on it. If it cannot be loaded, nothing is changed. A repeat changes nothing.
+    It is verified and warmed beside the active one, which finishes its requests. A failure changes
+    nothing, and neither does a repeat.
     """
     runtime, wanted = _begin(request), await _read(request, LoadChoice)
     with runtime.lifecycle.accepted_request():
@@ -76,9 +76,9 @@ async def load_model(request: Request, name: str) -> ModelVersionsAnswer:
     openapi_extra=body_of(VersionChoice),
 )
 async def unload_model(request: Request, name: str) -> ModelVersionsAnswer:
-    """A version that stands by, or without one the whole model. Answered when it is gone.
+    """Unload a standby version, or without one the whole model. Answered once it is gone.
 
-    Requests that began on it are finished first. A repeat changes nothing.
+    Its requests are finished first. A repeat changes nothing.
     """
     runtime, wanted = _begin(request), await _read(request, VersionChoice)
     with runtime.lifecycle.accepted_request():
@@ -94,10 +94,10 @@ async def unload_model(request: Request, name: str) -> ModelVersionsAnswer:
     openapi_extra=body_of(VersionChoice),
 )
 async def roll_back_model(request: Request, name: str) -> ModelVersionsAnswer:
-    """The version named, or the one that answered before the present one.
+    """Return to the named version, or to the previously active one.
 
-    At once if it is still loaded, else when it is loaded again. With a version a repeat changes
-    nothing; without one it goes back one more.
+    At once if it is still loaded, else after loading it. With a version a repeat changes nothing;
+    without one it goes back one more.
     """
     runtime, wanted = _begin(request), await _read(request, VersionChoice)
     with runtime.lifecycle.accepted_request():

@@ -45,14 +45,17 @@ def _current_method(given: object) -> object:
 
 TargetQuery = Annotated[
     str | None,
-    Query(description="Class to explain; the most probable one of the finding.", max_length=256),
+    Query(
+        description="Class to explain; by default the most probable one of the finding.",
+        max_length=256,
+    ),
 ]
 MethodQuery = Annotated[
     Method,
     BeforeValidator(_current_method),
     Query(
-        description="How the feature maps are weighed. `gradcam++`, the former name of "
-        "`gradcam_plus_plus`, still counts."
+        description="How the feature maps are weighted. `gradcam++`, the former name of "
+        "`gradcam_plus_plus`, is still accepted."
     ),
 ]
 AlphaQuery = Annotated[
@@ -90,13 +93,13 @@ async def explain(
     method: MethodQuery = "gradcam",
     alpha: AlphaQuery = DEFAULT_ALPHA,
 ) -> Response:
-    """The prediction for one image, and a heatmap of what speaks for a class.
+    """Return the prediction for one image and a heatmap of the evidence for a class.
 
-    With `Accept: image/png` the answer is the overlay: the radiograph with the heatmap over it,
-    legend and caption below it; with `application/dicom` it is a Secondary Capture of that, with
-    `multipart/related; type="application/dicom"` the SR of /v1/predict and the capture, both for
-    DICOM images. Pictures of an image out of scope show no heatmap. A heatmap shows what the
-    network looked at, not where a disease is. Research use only, not a medical device.
+    `Accept: image/png` returns the overlay: the radiograph under the heatmap, with legend and
+    caption. For DICOM images, `application/dicom` returns it as a Secondary Capture, and
+    `multipart/related; type="application/dicom"` the SR of /v1/predict and that capture. Pictures
+    of images out of scope show no heatmap. A heatmap shows what the network looked at, not where a
+    disease is. Research use only, not a medical device.
     """
     verify_query(request, "model", "operating_point", "target", "method", "alpha")
     with accepted(request, model, operating_point) as prediction:

@@ -25,7 +25,10 @@ ModelQuery = Annotated[
 ]
 PointQuery = Annotated[
     str | None,
-    Query(description="Name of an operating point of the model; its default.", max_length=64),
+    Query(
+        description="Name of an operating point; by default the one that the model names.",
+        max_length=64,
+    ),
 ]
 
 
@@ -40,16 +43,16 @@ PointQuery = Annotated[
 async def predict(
     request: Request, model: ModelQuery = None, operating_point: PointQuery = None
 ) -> Response:
-    """Probability of the finding and the decision for each image, in the order of the request.
+    """Return the probability of the finding and the decision for each image, in request order.
 
-    One bad image of many fails alone: its result has the status `error` and the problem. A
-    request of one image is answered with that problem and its status. The type of an image
-    is taken from its content. Research use only, not a medical device.
+    One bad image of many fails alone: its result has the status `error` and a problem. A single
+    image is answered with its problem and status. Image types are detected from the content.
+    Research use only, not a medical device.
 
-    With `Accept: application/dicom` a DICOM image is answered with a Comprehensive 3D SR
-    (TID 1500); with `multipart/related; type="application/dicom"` several are, in their order;
-    with `application/fhir+json` images of any kind are with a FHIR R4 DiagnosticReport, or a Bundle
-    of them. No failure can stand in these: if one image of many fails, the request does.
+    `Accept: application/dicom` returns a Comprehensive 3D SR (TID 1500) of one DICOM image,
+    `multipart/related; type="application/dicom"` one for each image, and `application/fhir+json` a
+    FHIR R4 DiagnosticReport, or a Bundle of them, of images of any type. In these formats one
+    failed image fails the request.
     """
     verify_query(request, "model", "operating_point")
     with accepted(request, model, operating_point) as prediction:

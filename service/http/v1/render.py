@@ -50,11 +50,11 @@ async def render(
     window_width: WidthQuery = None,
     max_side: SideQuery = DEFAULT_SIDE_PX,
 ) -> Response:
-    """One image as a grey PNG, made as the model's input is; for DICOM through a chosen window.
+    """Return one image as a grey PNG, made like the model's input; for DICOM with a chosen window.
 
-    `window_center` and `window_width` go together, for monochrome DICOM. `Accept: image/png`
-    gives the picture itself. Nothing of the patient is in the answer, unless it is burned
-    into the pixels.
+    `window_center` and `window_width` belong together and apply to monochrome DICOM.
+    `Accept: image/png` returns the picture alone. The answer holds no patient data, unless it is
+    burned into the pixels.
     """
     verify_query(request, "window_center", "window_width", "max_side")
     window = _window_of(window_center, window_width)

@@ -48,7 +48,7 @@ _BODY: dict[str, Any] = {
                     },
                 },
                 "all outputs": {
-                    "summary": "The same; who names no outputs gets all",
+                    "summary": "The same with all outputs, the default",
                     "value": {"inputs": [_INPUT]},
                 },
             },
@@ -86,11 +86,11 @@ _EXTRA: dict[str, Any] = {
     openapi_extra=_EXTRA,
 )
 async def infer(request: Request, name: str) -> Response:
-    """The same answers as /v1/predict, as tensors.
+    """The answers of /v1/predict as tensors.
 
-    Exactly one input: `image_bytes`, whole JPEG, PNG or DICOM files, or `image`, what the model
-    takes. One bad image fails the request: the protocol has no error for one of many. Research
-    use only, not a medical device.
+    Exactly one input: `image_bytes`, whole JPEG, PNG or DICOM files, or `image`, model inputs. One
+    bad image fails the request: the protocol cannot represent less. Research use only, not a
+    medical device.
     """
     return await _infer(request, name, None)
 

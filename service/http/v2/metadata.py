@@ -35,7 +35,7 @@ async def server_metadata() -> ServerMetadata:
 
 @router.get("/health/live", summary="Is the process of any use?", responses=error_responses(503))
 async def server_live(request: Request) -> ServerLive:
-    """200 from the first moment to the last; 503 if the process should be replaced."""
+    """200 throughout; 503 if the process should be replaced."""
     runtime_of(request).verify_live()
     return ServerLive(live=True)
 
@@ -49,7 +49,7 @@ async def server_ready(request: Request) -> ServerReady:
 
 @router.post("/repository/index", summary="List the models", responses=error_responses(503))
 async def repository_index(request: Request) -> list[IndexEntry]:
-    """All versions of all models: READY if they answer, else LOADING or UNAVAILABLE."""
+    """All versions of all models: READY, LOADING or UNAVAILABLE."""
     return [
         IndexEntry(
             name=versions.model,

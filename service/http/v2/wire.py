@@ -25,7 +25,7 @@ class RequestPart(BaseModel):
 
 
 class InputParameters(RequestPart):
-    """How the data of an input is given."""
+    """How an input's data is given."""
 
     binary_data_size: int | None = Field(
         default=None, ge=0, description="Bytes of this tensor after the JSON, instead of `data`."
@@ -48,7 +48,7 @@ class InputTensor(RequestPart):
 
 
 class OutputParameters(RequestPart):
-    """How an output is wanted."""
+    """How an output is requested."""
 
     binary_data: bool | None = Field(
         default=None, description="After the JSON instead of in it; else binary_data_output."
@@ -56,14 +56,14 @@ class OutputParameters(RequestPart):
 
 
 class RequestedOutput(RequestPart):
-    """One output that is wanted."""
+    """One requested output."""
 
     name: str = Field(max_length=MAX_NAME_CHARS)
     parameters: OutputParameters | None = None
 
 
 class RequestParameters(RequestPart):
-    """What holds for the whole request."""
+    """Parameters of the whole request."""
 
     operating_point: str | None = Field(
         default=None, max_length=MAX_NAME_CHARS, description="Of the model; its default."
@@ -90,13 +90,13 @@ class InferRequest(RequestPart):
 
 
 class ErrorAnswer(Answer):
-    """Why something could not be done."""
+    """Why a request failed."""
 
     error: str = Field(description="The kind of problem, what was wrong here, and what to do.")
 
 
 class TensorMetadata(Answer):
-    """A tensor's form. -1 is any number of images."""
+    """A tensor. -1 is any number of images."""
 
     name: str
     datatype: str
@@ -112,7 +112,7 @@ class ServerMetadata(Answer):
 
 
 class ModelParameters(Answer):
-    """What a client has to know beyond the tensors."""
+    """What a client needs to know beyond the tensors."""
 
     classes: tuple[str, ...] = Field(description="In the order of the probabilities.")
     positive_class: str = Field(description="The finding that is asked for.")
@@ -121,7 +121,7 @@ class ModelParameters(Answer):
 
 
 class ModelMetadata(Answer):
-    """What a model takes and gives. Exactly one input is sent; all outputs are the default."""
+    """A model's tensors. A request has one input, and gets all outputs by default."""
 
     name: str
     versions: tuple[str, ...]
@@ -160,7 +160,7 @@ class IndexEntry(Answer):
 
 
 class OutputAnswerParameters(Answer):
-    """Where the data of an output is."""
+    """Where an output's data is."""
 
     binary_data_size: int = Field(description="Bytes of this tensor after the JSON.")
 
@@ -176,7 +176,7 @@ class OutputAnswer(Answer):
 
 
 class InferAnswerParameters(Answer):
-    """What held for the whole request."""
+    """Parameters of the whole request."""
 
     operating_point: str = Field(description="At which was decided.")
 
