@@ -28,12 +28,14 @@ every span would repeat it (section 6.1)."""
 NS_PER_S = 1_000_000_000
 _PROPAGATOR = TraceContextTextMapPropagator()
 _provider: TracerProvider | None = None
+is_on = False
+"""Whether spans are recorded."""
 
 
 def install(provider: TracerProvider | None) -> TracerProvider | None:
     """Record spans with this provider from now on, with none for None; return the former one."""
-    global _provider
-    before, _provider = _provider, provider
+    global _provider, is_on
+    before, _provider, is_on = _provider, provider, provider is not None
     return before
 
 
@@ -70,13 +72,8 @@ def _tracer() -> trace.Tracer:
 
 
 @contextmanager
-def server_span(
-    name: str, headers: Mapping[str, str], *, traced: bool = True
-) -> Iterator[ServerSpan]:
-    """Record a request as part of the trace that its headers name, if tracing is on."""
-    if _provider is None or not traced:
-        yield trace.INVALID_SPAN
-        return
+def server_span(name: str, headers: Mapping[str, str]) -> Iterator[ServerSpan]:
+    """Record a request as part of the trace that its headers name."""
     context = _PROPAGATOR.extract({TRACEPARENT: headers.get(TRACEPARENT, "")})
     with _tracer().start_as_current_span(
         name, context, SpanKind.SERVER, record_exception=False, set_status_on_exception=False

@@ -8,6 +8,7 @@ import math
 import re
 import secrets
 from collections.abc import Callable, Collection, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
@@ -63,6 +64,7 @@ NO_STORE = "no-store"
 """Default Cache-Control of answers without an ETag: they are about patients, or cannot be
 revalidated."""
 
+NOT_TRACED = nullcontext()
 CUT_OFF = "The service stopped before the request was answered. Try another replica."
 
 
@@ -211,11 +213,11 @@ class RequestMiddleware:
         if method == "HEAD" and rules.answers_head:
             exchange.without_body = True
             inner = {**scope, "method": "GET"}  # a copy: the server reads the method of its own
-        traced = scope["path"] not in rules.quiet_paths
+        is_traced = tracing.is_on and scope["path"] not in rules.quiet_paths
         token = CURRENT.set(timeline)
         try:
-            with tracing.server_span(method, headers, traced=traced) as span:
-                timeline.trace_id = tracing.trace_id_of(span)
+            with tracing.server_span(method, headers) if is_traced else NOT_TRACED as span:
+                timeline.trace_id = tracing.trace_id_of(span) if span is not None else None
                 try:
                     if refusal is not None:
                         raise refusal
@@ -241,7 +243,7 @@ class RequestMiddleware:
         self,
         scope: Scope,
         method: str,
-        span: tracing.ServerSpan,
+        span: tracing.ServerSpan | None,
         exchange: _Exchange,
     ) -> None:
         rules, timeline, status = self._rules, exchange.timeline, exchange.status
@@ -253,7 +255,7 @@ class RequestMiddleware:
         outcome = timeline.problem or ("ok" if counted < 400 else INVALID_REQUEST.slug)
         if counted == CLIENT_CLOSED_REQUEST:
             outcome = "client-closed"
-        if span.is_recording():
+        if span is not None:
             timeline.record_spans()
             attributes = {
                 "http.request.method": method,
