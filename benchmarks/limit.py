@@ -18,8 +18,7 @@ import numpy as np
 from benchmarks.child import read_plan, say, wait_for_go
 from benchmarks.engine import build_engine, bundle_of, on_one_core
 from cxr.bundles.manifest import Manifest
-from cxr.images.decoding import decode_image
-from cxr.images.preprocessing import decode_options, to_model_input
+from cxr.images.decoding import decode_image, decode_options, to_model_input
 from cxr.pixels.image import ModelInput
 from service.engines.protocol import Engine
 from service.settings import load_settings

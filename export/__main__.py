@@ -5,18 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from cxr.arguments import add_data, add_quiet
 from cxr.bundles.manifest import FP32
-from cxr.command import run_command
-from cxr.errors import BundleError
-
-if TYPE_CHECKING:
-    from cxr.bundles.bundle import Bundle
-    from export.engine import ExportEngine
+from cxr.command_line import add_data, add_quiet, run_command
 
 ENGINES = ("onnxruntime", "openvino", "pytorch")
 PRECISIONS = (FP32, "int8", "bf16", "fp16")
@@ -94,7 +86,7 @@ def _build(arguments: argparse.Namespace) -> None:
 
 
 def _quantize(arguments: argparse.Namespace) -> None:
-    from export.int8_file import INT8_NAME
+    from export.int8 import INT8_NAME
     from export.quantize import quantize_run
 
     run, data = arguments.run, arguments.data
@@ -110,7 +102,7 @@ def _quantize(arguments: argparse.Namespace) -> None:
 
 def _reference(arguments: argparse.Namespace) -> None:
     from cxr.bundles.bundle import open_bundle
-    from export.reference_file import REFERENCE_NAME, measure_reference
+    from export.reference import REFERENCE_NAME, measure_reference
 
     run, bundle = arguments.run, open_bundle(arguments.bundle)
     found = measure_reference(run, bundle, arguments.data, arguments.quiet)
@@ -135,8 +127,8 @@ def _verify(arguments: argparse.Namespace) -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     from cxr.bundles.bundle import open_bundle
-    from export.evaluate import evaluate_bundle, format_table
-    from export.source import labelled_images
+    from export.engines import build_runner
+    from export.evaluate import evaluate_bundle, format_table, labelled_images
 
     bundle = open_bundle(arguments.bundle)
     images, called = labelled_images(
@@ -147,32 +139,13 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         split_file=arguments.split_file,
         label_map=arguments.label_map,
     )
-    engine = _engine(bundle, arguments)
+    engine = build_runner(bundle, arguments.engine, arguments.precision, arguments.provider)
     evaluation = evaluate_bundle(bundle, engine, images, called, arguments.quiet)
     print(format_table(evaluation))
     for name in evaluation.unreadable:
         print(f"unreadable, left out: {name}", file=sys.stderr)
     if arguments.json:
         arguments.json.write_text(evaluation.model_dump_json(indent=2) + "\n")
-
-
-def _engine(bundle: Bundle, arguments: argparse.Namespace) -> ExportEngine:
-    from cxr.networks.served import served_network
-    from export.engine import OrtEngine, TorchEngine
-
-    wanted = arguments.engine, arguments.precision
-    if arguments.engine == "openvino":
-        if find_spec("openvino") is None:
-            raise BundleError("OpenVINO is not installed: pip install 'cxr-inference[openvino]'.")
-        from export.openvino_engine import OpenVinoEngine
-
-        return OpenVinoEngine(bundle, arguments.precision)
-    if wanted == ("pytorch", FP32):
-        return TorchEngine(served_network(bundle.weights_path, bundle.manifest))
-    if wanted in (("onnxruntime", "bf16"), ("pytorch", arguments.precision)):
-        raise BundleError(f"The engine {wanted[0]} does not compute in {wanted[1]} here.")
-    path = bundle.model_path_of(arguments.precision)
-    return OrtEngine(path, bundle.manifest, arguments.provider)
 
 
 COMMANDS = {

@@ -10,7 +10,6 @@ import onnx
 from numpy.typing import NDArray
 
 from cxr.bundles import manifest as names
-from cxr.bundles.digest import new_directory, sha256_of_file
 from cxr.bundles.manifest import (
     GoldenTolerance,
     Manifest,
@@ -21,19 +20,17 @@ from cxr.bundles.manifest import (
 )
 from cxr.bundles.run import Run, open_run
 from cxr.explain.evidence import read_evidence
+from cxr.files import new_directory, sha256_of_file
 from cxr.networks.served import served_network
-from cxr.verdict.scope_gate import load_scope_gate
-from export.card import render_card
-from export.engine import OrtEngine, TorchEngine
+from cxr.verdict.scope import load_scope_gate
+from export.card import intended_use, limitations, render_card
+from export.comparison import LOGIT_TOLERANCE, measure_parity, verify_goldens_rounded
+from export.engines import OrtRunner, TorchRunner
 from export.goldens import TOLERANCE, golden_inputs, write_goldens
 from export.graph import OPSET, embedding_size, export_graph
-from export.half import halve_graph
-from export.int8_file import Int8File, read_int8
-from export.intended_use import intended_use, limitations
-from export.parity import LOGIT_TOLERANCE, measure_parity
-from export.qdq import quantise_graph
-from export.reference_file import read_reference
-from export.rounding import verify_goldens_rounded
+from export.int8 import Int8File, read_int8
+from export.precisions import halve_graph, quantise_graph
+from export.reference import read_reference
 
 # Stand in until they are measured or written; a draft manifest never reaches the disk.
 _UNMEASURED = Parity(
@@ -99,7 +96,7 @@ def build_bundle(run_path: Path, out: Path, *, with_int8: bool = True) -> Path:
         tensors = Tensors(embedding_size=embedding_size(served, size))
         model = directory / names.MODEL_NAME
         export_graph(served, size, model, tensors)
-        reference, candidate = TorchEngine(served), OrtEngine(model, draft)
+        reference, candidate = TorchRunner(served), OrtRunner(model, draft)
         inputs = golden_inputs(run.preprocessing)
         parity = measure_parity(reference, candidate, inputs)
         precisions: dict[names.Precision, PrecisionSection] = {
@@ -131,11 +128,11 @@ def build_bundle(run_path: Path, out: Path, *, with_int8: bool = True) -> Path:
 
 
 def _write_fp16(
-    directory: Path, reference: TorchEngine, draft: Manifest, inputs: NDArray[np.uint8]
+    directory: Path, reference: TorchRunner, draft: Manifest, inputs: NDArray[np.uint8]
 ) -> PrecisionSection:
     path = directory / names.HALF_MODEL_NAME
     onnx.save_model(halve_graph(onnx.load(directory / names.MODEL_NAME)), path)
-    goldens = verify_goldens_rounded(reference, OrtEngine(path, draft), inputs, FP16_TOLERANCE)
+    goldens = verify_goldens_rounded(reference, OrtRunner(path, draft), inputs, FP16_TOLERANCE)
     return PrecisionSection(
         file=path.name,
         golden_tolerance=GoldenTolerance(
@@ -150,14 +147,14 @@ def _write_fp16(
 def _write_int8(
     int8: Int8File,
     directory: Path,
-    reference: TorchEngine,
+    reference: TorchRunner,
     draft: Manifest,
     inputs: NDArray[np.uint8],
 ) -> PrecisionSection:
     path = directory / names.INT8_MODEL_NAME
     model = onnx.load(directory / names.MODEL_NAME)
     onnx.save_model(quantise_graph(model, int8.ranges), path)
-    goldens = verify_goldens_rounded(reference, OrtEngine(path, draft), inputs, int8.tolerance)
+    goldens = verify_goldens_rounded(reference, OrtRunner(path, draft), inputs, int8.tolerance)
     # Other engines and CPUs round eight bits differently, though not by much.
     allowed = float(f"{max(3 * goldens.probabilities, LEAST_INT8_TOLERANCE):.2g}")
     return PrecisionSection(

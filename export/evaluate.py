@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,18 +15,19 @@ from pydantic import BaseModel, ConfigDict
 from tqdm import tqdm
 
 from cxr.bundles.bundle import Bundle
+from cxr.bundles.manifest import Manifest
 from cxr.data.dataset import LabelledImage
+from cxr.data.external import has_split_folders, list_class_folders, list_csv, read_label_map
+from cxr.data.split import SPLIT_NAME, select_images
 from cxr.errors import DataError, InputError
-from cxr.images.decoding import decode_image
+from cxr.images.decoding import decode_image, decode_options, to_model_input
 from cxr.images.layout import describe_layout
-from cxr.images.preprocessing import decode_options, to_model_input
 from cxr.metrics.classes import measure_task
 from cxr.metrics.estimate import Estimate, format_estimate
 from cxr.pixels.image import DicomFacts, ModelInput
-from cxr.verdict.decision import Decision, OperatingPoint
+from cxr.verdict.decision import Decision, Evidence, OperatingPoint, Rules, reach_verdict
 from cxr.verdict.scope import Scope, assess_scope
-from cxr.verdict.verdict import Evidence, Rules, reach_verdict
-from export.engine import ExportEngine
+from export.engines import Runner
 
 BATCH = 16
 
@@ -73,7 +75,7 @@ class Evaluation(BaseModel):
 
 def evaluate_bundle(
     bundle: Bundle,
-    engine: ExportEngine,
+    engine: Runner,
     images: list[LabelledImage],
     split: str,
     quiet: bool = False,
@@ -192,3 +194,46 @@ def format_table(evaluation: Evaluation) -> str:
         f"images {100 * evaluation.out_of_scope:.1f} % because they are out of scope"
     )
     return "\n".join(lines)
+
+
+DEFAULT_SPLIT = "test"
+
+
+def labelled_images(
+    manifest: Manifest,
+    *,
+    data: Sequence[Path] | None,
+    csv: Path | None,
+    split: str | None,
+    split_file: Path | None,
+    label_map: str,
+) -> tuple[list[LabelledImage], str]:
+    """List images from split folders, class folders alone, or a CSV file.
+
+    Args:
+        manifest: Of the bundle; its task has the classes.
+        data: Folders of data sets, or None.
+        csv: The file, or None.
+        split: A split of ``data``; None for the test folder, or class folders alone.
+        split_file: For a part of the split by patient; None for that of the shipped run.
+        label_map: See :func:`cxr.data.external.read_label_map`.
+
+    Returns:
+        The images, and what the report calls them.
+
+    Raises:
+        DataError: They are not as they must be, or options contradict each other.
+    """
+    task, mapped = manifest.task.as_task(), read_label_map(label_map)
+    if csv is not None:
+        if split is not None:
+            raise DataError("A CSV file has no splits: leave --split out.")
+        return list_csv(csv, task, mapped), csv.name
+    assert data
+    if split is None and len(data) == 1 and not has_split_folders(data[0]):
+        return list_class_folders(data[0], task, mapped), data[0].resolve().name
+    if mapped:
+        raise DataError("--label-map goes with a CSV file or with class folders alone.")
+    chosen = split or DEFAULT_SPLIT
+    rows = split_file or Path("models") / manifest.name / SPLIT_NAME
+    return select_images(data, chosen, task, rows), chosen

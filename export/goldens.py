@@ -14,10 +14,9 @@ from cxr.bundles.bundle import Bundle
 from cxr.bundles.manifest import FP32, GoldenTolerance
 from cxr.data.labels import Task
 from cxr.errors import BundleError
-from cxr.images.decoding import decode_image
-from cxr.images.preprocessing import Preprocessing, decode_options, to_model_input
+from cxr.images.decoding import Preprocessing, decode_image, decode_options, to_model_input
 from cxr.pixels.image import ModelInput
-from export.engine import ExportEngine
+from export.engines import Runner
 from export.phantom import draw_phantom, encode_dicom, encode_jpeg, encode_png
 
 TOLERANCE = GoldenTolerance(
@@ -53,7 +52,7 @@ def read_model_input(data: bytes, spec: Preprocessing) -> ModelInput:
     return to_model_input(decode_image(data, decode_options(spec)).pixels, spec)
 
 
-def write_goldens(directory: Path, engine: ExportEngine, spec: Preprocessing, task: Task) -> None:
+def write_goldens(directory: Path, engine: Runner, spec: Preprocessing, task: Task) -> None:
     """Write golden tensors and golden files with the engine's answers."""
     images = golden_inputs(spec)
     answers = engine.run(images)
@@ -74,7 +73,7 @@ def write_goldens(directory: Path, engine: ExportEngine, spec: Preprocessing, ta
     path.write_text(json.dumps(expected, indent=2) + "\n")
 
 
-def verify_goldens(bundle: Bundle, engine: ExportEngine, precision: str = FP32) -> None:
+def verify_goldens(bundle: Bundle, engine: Runner, precision: str = FP32) -> None:
     """Replay a bundle's goldens on an engine that computes in a precision.
 
     Raises:

@@ -19,13 +19,12 @@ from cxr.data.dataset import DataSets, LabelledImage
 from cxr.data.split import INTERNAL_PREFIX, SPLIT_NAME, select_images
 from cxr.errors import DataError, InputError, RunError
 from export.build import build_bundle
-from export.calibrate import measure_ranges
-from export.engine import EngineAnswer, ExportEngine, OrtEngine
+from export.comparison import compare
+from export.engines import OrtRunner, Outputs, Runner
 from export.evaluate import Evaluation, evaluate_bundle
 from export.goldens import read_model_input
-from export.int8_file import INT8_NAME, Int8File
-from export.qdq import STAYS_FLOAT, quantise_graph
-from export.rounding import compare
+from export.int8 import INT8_NAME, Int8File, measure_ranges
+from export.precisions import STAYS_FLOAT, quantise_graph
 
 MAX_AUROC_LOSS = 0.002
 SEED = 0
@@ -35,11 +34,11 @@ CALIBRATION_PART, TEST_PART = "train", "test"
 class Recorder:
     """An engine that keeps its answers."""
 
-    def __init__(self, engine: ExportEngine) -> None:
+    def __init__(self, engine: Runner) -> None:
         self._engine = engine
-        self.answers: list[EngineAnswer] = []
+        self.answers: list[Outputs] = []
 
-    def run(self, images: NDArray[np.uint8]) -> EngineAnswer:
+    def run(self, images: NDArray[np.uint8]) -> Outputs:
         """Answer for model inputs (N, 1, S, S)."""
         self.answers.append(self._engine.run(images))
         return self.answers[-1]
@@ -73,7 +72,7 @@ def quantize_run(
         quantised = Path(folder) / INT8_MODEL_NAME
         onnx.save_model(quantise_graph(model, ranges), quantised)
         engines = [
-            OrtEngine(p, bundle.manifest, "cpu", threads) for p in (bundle.model_path, quantised)
+            OrtRunner(p, bundle.manifest, "cpu", threads) for p in (bundle.model_path, quantised)
         ]
         figures = _measure(bundle, engines, test, quiet)
     _verify_loss(figures)
@@ -99,7 +98,7 @@ def _model_inputs(
 
 
 def _measure(
-    bundle: Bundle, engines: Sequence[ExportEngine], images: list[LabelledImage], quiet: bool
+    bundle: Bundle, engines: Sequence[Runner], images: list[LabelledImage], quiet: bool
 ) -> PrecisionFigures:
     recorders = [Recorder(engine) for engine in engines]
     exact, rounded = (

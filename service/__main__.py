@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from cxr.command import run_command
+from cxr.command_line import run_command
 from service.commands import drift, gateway, jobs, keys, predict, serve, shadow
 
 COMMANDS = {

@@ -12,8 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypeAliasType
 
 from cxr.metrics.estimate import Estimate
-from cxr.verdict.decision import Decision, OperatingPoint
-from cxr.verdict.referral import ReferBand
+from cxr.verdict.decision import Decision, OperatingPoint, ReferBand
 
 
 class Answer(BaseModel):

@@ -9,8 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from cxr.bundles.bundle import open_bundle
-from cxr.images.decoding import decode_image
-from cxr.images.preprocessing import Preprocessing, decode_options, to_model_input
+from cxr.images.decoding import Preprocessing, decode_image, decode_options, to_model_input
 from cxr.pixels.image import ModelInput
 from service.engines.protocol import Engine
 from service.engines.registry import build_engine

@@ -12,7 +12,7 @@ from cxr.bundles.run import open_run
 from cxr.explain.evidence import read_evidence
 from cxr.explain.methods import METHODS
 from export.__main__ import main as export_main
-from export.reference_file import read_reference
+from export.reference import read_reference
 from service.client import Client
 from tests.conftest import REPOSITORY
 from tests.live import LiveServer

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxr.verdict.scope_gate import INVERTED, UNUSUAL
+from cxr.verdict.scope import INVERTED, UNUSUAL
 from service.answers import ImageResult
 from service.client import Client, ServiceError
 from tests.live import LiveServer

@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from cxr.command import run_command
+from cxr.command_line import run_command
 from training.commands import (
     compare,
     cv,

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from cxr.errors import RunError
-from cxr.networks.precision import has_fast_bf16
+from cxr.networks.served import has_fast_bf16
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from cxr.images.decoding import decode_image
-from cxr.images.preprocessing import Preprocessing, decode_options, to_model_input
+from cxr.images.decoding import Preprocessing, decode_image, decode_options, to_model_input
 
 PREFIX = "PEER_"
 

@@ -18,7 +18,7 @@ from cxr.bundles.manifest import WEIGHTS_NAME
 from cxr.bundles.run import Run
 from cxr.networks.served import served_network
 from export.build import build_bundle
-from export.engine import OrtEngine
+from export.engines import OrtRunner
 
 ROUNDS = 15
 WARM_UP = 2
@@ -61,7 +61,7 @@ def _macs(path: Path, run: Run) -> int:
 
 
 def _latencies_ms(bundles: Sequence[Bundle]) -> list[float]:
-    engines = [OrtEngine(one.model_path, one.manifest, threads=1) for one in bundles]
+    engines = [OrtRunner(one.model_path, one.manifest, threads=1) for one in bundles]
     images = [one.golden_tensors().images[-1:] for one in bundles]
     taken: list[list[float]] = [[] for _ in bundles]
     for round_ in range(WARM_UP + ROUNDS):

@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from cxr.bundles import manifest as names
-from cxr.bundles.digest import sha256_of_file
 from cxr.bundles.manifest import Manifest
 from cxr.errors import BundleError
-from cxr.regular_file import read_regular_file
+from cxr.files import read_regular_file, sha256_of_file
 from cxr.section import first_complaint
-from cxr.verdict.scope_gate import ScopeGate, load_scope_gate
-from cxr.verdict.verdict import Rules
+from cxr.verdict.decision import Rules
+from cxr.verdict.scope import load_scope_gate
 
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 """A hundred times what those have that ship."""
@@ -79,28 +78,21 @@ class Bundle:
         """The same weights for PyTorch."""
         return self.path / names.WEIGHTS_NAME
 
-    def scope_gate(self) -> ScopeGate:
-        """Read the scope gate's numbers.
-
-        Raises:
-            BundleError: They are another network's.
-        """
-        size = self.manifest.tensors.embedding_size
-        return load_scope_gate(self.path / names.SCOPE_NAME, size)
-
     def rules(self) -> Rules:
-        """Read what its images are judged by.
+        """Read what the model's images are judged by.
 
         Raises:
-            BundleError: The scope gate's numbers are another network's.
+            BundleError: The scope gate is another network's.
         """
-        manifest = self.manifest
+        manifest, points = self.manifest, self.manifest.operating_points
+        size = manifest.tensors.embedding_size
         return Rules(
             task=manifest.task.as_task(),
             referral=manifest.referral,
-            gate=self.scope_gate(),
+            gate=load_scope_gate(self.path / names.SCOPE_NAME, size),
             thresholds=manifest.scope.thresholds,
             ages_years=manifest.scope.ages_years,
+            points={None: manifest.operating_point(), **{p.name: p for p in reversed(points)}},
         )
 
     def golden_tensors(self) -> GoldenTensors:

@@ -8,12 +8,11 @@ from pydantic import BaseModel, Field, model_validator
 
 from cxr.bundles.reference import Reference
 from cxr.data.labels import Task
-from cxr.images.preprocessing import Preprocessing
+from cxr.images.decoding import Preprocessing
 from cxr.metrics.estimate import Estimate
 from cxr.section import Section
-from cxr.verdict.decision import OperatingPoint
-from cxr.verdict.referral import Referral
-from cxr.verdict.scope_gate import ScopeFigure, ScopeThresholds
+from cxr.verdict.decision import OperatingPoint, Referral
+from cxr.verdict.scope import ScopeFigure, ScopeThresholds
 
 MANIFEST_NAME = "manifest.json"
 MODEL_NAME = "model.onnx"

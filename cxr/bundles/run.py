@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
-from cxr.bundles.digest import sha256_of_file
 from cxr.bundles.manifest import (
     SCOPE_NAME,
     WEIGHTS_NAME,
@@ -18,11 +17,11 @@ from cxr.bundles.manifest import (
     TaskSection,
 )
 from cxr.errors import RunError
-from cxr.images.preprocessing import Preprocessing
+from cxr.files import sha256_of_file
+from cxr.images.decoding import Preprocessing
 from cxr.metrics.estimate import Estimate
 from cxr.section import Section, first_complaint
-from cxr.verdict.decision import OperatingPoint
-from cxr.verdict.referral import Referral
+from cxr.verdict.decision import OperatingPoint, Referral
 
 RUN_NAME = "run.json"
 
@@ -85,3 +84,37 @@ def open_run(path: Path) -> Run:
         if sha256_of_file(path / name) != digest:
             raise RunError(f"The run {path} was changed: {name} is not what {RUN_NAME} states.")
     return run
+
+
+class Measured(Section):
+    """Something measured with one set of weights."""
+
+    weights_sha256: str
+
+
+SomeMeasured = TypeVar("SomeMeasured", bound=Measured)
+
+
+def read_measured(
+    path: Path, kind: type[SomeMeasured], weights_sha256: str, again: str
+) -> SomeMeasured | None:
+    """Read such a file; None if nothing was measured.
+
+    Args:
+        path: The file.
+        kind: What it holds.
+        weights_sha256: Of the run's weights.
+        again: What to do if it is of other weights, for the message.
+
+    Raises:
+        RunError: Not such a file, or of other weights.
+    """
+    if not path.is_file():
+        return None
+    try:
+        found = kind.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise RunError(f"{path} is not valid at {first_complaint(error)}.") from None
+    if found.weights_sha256 != weights_sha256:
+        raise RunError(f"{path} was measured with other weights. {again}")
+    return found

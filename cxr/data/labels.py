@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ class Task:
         classes: Class names in the order of the network's outputs. They are also the
             names of the class folders of a data set.
         positive: The finding whose probability the decision rule compares with a threshold.
-        positives: Classes that make it up; empty if one class is called as the finding.
+        positives: Classes that make up the finding; empty if it is a class itself.
     """
 
     name: str
@@ -28,38 +29,38 @@ class Task:
     positive: str
     positives: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def positive_classes(self) -> tuple[str, ...]:
         """Classes that make up the finding, in the order of the network's outputs."""
         chosen = self.positives or (self.positive,)
         return tuple(name for name in self.classes if name in chosen)
 
-    @property
+    @cached_property
     def negative_classes(self) -> tuple[str, ...]:
         """The other classes."""
         return tuple(name for name in self.classes if name not in self.positive_classes)
 
-    @property
+    @cached_property
     def presupposed(self) -> str | None:
-        """What every class is a kind of, which the question takes for granted; None if nothing."""
+        """Finding of which every class is a kind, which the question takes for granted."""
         wholes = {KINDS.get(name) for name in self.classes}
         return wholes.pop() if len(wholes) == 1 else None
 
-    @property
+    @cached_property
     def positive_columns(self) -> list[int]:
         """Columns of the finding's classes in logits and probabilities."""
         return [self.classes.index(name) for name in self.positive_classes]
 
     def is_positive(self, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Tell which class indices (N,) are of the finding: shape (N,)."""
+        """Return which class indices (N,) belong to the finding, shape (N,)."""
         return np.isin(labels, self.positive_columns)
 
     def probability(self, by_class: Mapping[str, float]) -> float:
-        """Give the finding's probability, of those of the classes."""
-        return min(sum(by_class[name] for name in self.positive_classes), 1.0)
+        """Return the finding's probability, given those of the classes."""
+        return min(sum(map(by_class.__getitem__, self.positive_classes)), 1.0)
 
     def probabilities(self, of_classes: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Give the finding's probabilities, shape (N,), of those of the classes (N, K)."""
+        """Return the finding's probabilities (N,), given those of the classes (N, K)."""
         columns = of_classes[:, self.positive_columns].astype(np.float64)
         return np.asarray(columns.sum(axis=1).clip(0.0, 1.0))
 
@@ -70,7 +71,7 @@ KINDS: Mapping[str, str] = {"BACTERIAL": "PNEUMONIA", "VIRAL": "PNEUMONIA"}
 PNEUMONIA = Task(name="pneumonia", classes=("NORMAL", "PNEUMONIA"), positive="PNEUMONIA")
 
 ETIOLOGY = Task(name="etiology", classes=("VIRAL", "BACTERIAL"), positive="BACTERIAL")
-"""Of radiographs with pneumonia: whether there is any, its answer does not say."""
+"""For radiographs with pneumonia; the answer does not say whether there is any."""
 
 TERNARY = Task(
     name="ternary",
@@ -83,7 +84,7 @@ TASKS = {task.name: task for task in (PNEUMONIA, ETIOLOGY, TERNARY)}
 
 
 def task_named(name: str) -> Task:
-    """Give the task of that name.
+    """Return the task of that name.
 
     Raises:
         RunError: There is none.

@@ -1,4 +1,4 @@
-"""The attributes that say how pixels are stored: verified, and completed where they are absent."""
+"""Verify the attributes that say how pixels are stored, and complete absent ones."""
 
 from __future__ import annotations
 
@@ -21,25 +21,19 @@ UNCOMPRESSED = "Send the image uncompressed (1.2.840.10008.1.2.1)."
 def verify_header(
     ds: FileDataset, has_pixels: bool, verify_pixels: Callable[..., None]
 ) -> tuple[int, int, tuple[str, ...]]:
-    """Verify that a dataset describes one frame that can be read, before it is.
-
-    Codes are set without blanks, and absent attributes to what the standard would have.
+    """Verify that a dataset describes one frame that can be read, and complete it in place.
 
     Args:
-        ds: Is changed.
+        ds: Its absent attributes are set to the standard's defaults.
         has_pixels: Whether pixel data follow it.
-        verify_pixels: Called with columns, rows and frames, then with the bytes a pixel takes;
-            raises to refuse.
+        verify_pixels: Called with columns, rows and frames, then with the bytes a pixel takes.
 
     Returns:
         Rows, columns, and sentences on the attributes that were absent.
 
     Raises:
-        UnreadableImageError: An attribute is absent that nothing stands for, or contradicts
-            another.
-        UnsupportedDicomError: No pixels, several frames, or a pixel format no radiograph has.
-        UnsupportedMediaError: A transfer syntax that no decoder here reads.
-        ImageTooLargeError: Decoding would take too much memory.
+        InputError: An attribute is absent or contradicts another, no decoder here reads the object,
+            or decoding would take too much memory.
     """
     if not has_pixels:
         raise UnsupportedDicomError(
@@ -95,7 +89,6 @@ def _complete_samples(ds: Dataset) -> tuple[str, ...]:
 
 
 def _set(ds: Dataset, keyword: str, default: int) -> bool:
-    """Set an attribute to its number; tell whether the default had to be taken."""
     had_none = is_absent(ds, keyword)
     setattr(ds, keyword, integer_of(ds, keyword, default))
     return had_none

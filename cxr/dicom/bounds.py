@@ -1,4 +1,4 @@
-"""How much a DICOM file may hold beside its pixels, and what is said to one that holds more."""
+"""Bounds on what a DICOM file may hold beside its pixels."""
 
 from __future__ import annotations
 
@@ -28,14 +28,7 @@ _TEXTS = frozenset(
 
 
 def refuse(what: str) -> NoReturn:
-    """Refuse a file that holds more than is read.
-
-    Args:
-        what: Of which it holds too much.
-
-    Raises:
-        ImageTooLargeError: Always.
-    """
+    """Raise ImageTooLargeError for a file that holds too much of something."""
     raise ImageTooLargeError(
         f"The DICOM file holds {what}, which is more than is read here. Send the image without "
         "what does not belong to it."
@@ -43,22 +36,13 @@ def refuse(what: str) -> NoReturn:
 
 
 def verify_header_size(size_bytes: int) -> None:
-    """Bound what precedes the pixel data.
-
-    Raises:
-        ImageTooLargeError: It is more than ``MAX_HEADER_BYTES``.
-    """
+    """Raise ImageTooLargeError for more than ``MAX_HEADER_BYTES`` before the pixel data."""
     if size_bytes > MAX_HEADER_BYTES:
         refuse(f"more than {MAX_HEADER_BYTES >> 20} MiB before its pixel data")
 
 
 def verify_length(tag: int, vr: bytes | None, length: int) -> bool:
-    """Bound what an element becomes when it is read, by its length.
-
-    Args:
-        tag: Its tag; private ones are never read.
-        vr: Its representation, None where the file states none.
-        length: Of its value in bytes.
+    """Bound what an element becomes when it is read, by the length of its value in bytes.
 
     Returns:
         Whether its values remain to be counted, with :func:`verify_values`.
@@ -80,10 +64,6 @@ def verify_length(tag: int, vr: bytes | None, length: int) -> bool:
 
 
 def verify_values(value: bytes | bytearray) -> None:
-    """Bound the values of a text.
-
-    Raises:
-        ImageTooLargeError: They are more than ``MAX_TEXTS``.
-    """
+    """Raise ImageTooLargeError for a text of more than ``MAX_TEXTS`` values."""
     if value.count(b"\\") >= MAX_TEXTS:
         refuse(f"an element of more than {MAX_TEXTS} values")

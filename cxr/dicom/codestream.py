@@ -1,7 +1,7 @@
 """Headers and ends of JPEG, JPEG-LS and JPEG 2000 codestreams.
 
-Some decoders fill in silently what a cut stream lacks, and all of them allocate what its
-header declares. Both are looked at here before any of them runs.
+Some decoders silently fill in what a truncated stream lacks, and all of them allocate what its
+header declares. Both are verified here first.
 """
 
 from __future__ import annotations
@@ -37,16 +37,10 @@ MAX_LEVELS = 32  # T.800 table A.15
 
 @dataclass(frozen=True)
 class Header:
-    """What a codestream says of itself.
+    """Header of a codestream.
 
-    Attributes:
-        width: Columns.
-        height: Rows.
-        components: 1 for grey, 3 for colour.
-        bits: Per sample.
-        signed: Whether samples are two's complement; only JPEG 2000 knows.
-        is_ycc: Whether a JPEG of three components says that they are YCbCr (True) or RGB
-            (False): by its JFIF marker, else by Adobe's; None if it has neither.
+    ``is_ycc`` tells whether a JPEG of three components says that they are YCbCr (True) or RGB
+    (False): by its JFIF marker, else by Adobe's; None if it has neither.
     """
 
     width: int
@@ -58,10 +52,7 @@ class Header:
 
 
 def read_jpeg(stream: Stream) -> Header:
-    """Read the header of a JPEG or JPEG-LS codestream and see that it ends.
-
-    Args:
-        stream: One frame; padding behind its end is allowed.
+    """Read the header of a JPEG or JPEG-LS frame and verify that the frame ends, but for padding.
 
     Raises:
         UnreadableImageError: It is neither, or has no size, scan or end.
@@ -99,7 +90,6 @@ def read_jpeg(stream: Stream) -> Header:
 
 
 def _jpeg_marker(stream: Stream, position: int) -> tuple[int, int]:
-    """Give the marker at a position and the position behind it; 0xFF may be repeated."""
     if stream[position : position + 1] != b"\xff":
         raise UnreadableImageError(CUT)
     while stream[position : position + 1] == b"\xff":
@@ -110,14 +100,11 @@ def _jpeg_marker(stream: Stream, position: int) -> tuple[int, int]:
 
 
 def read_jpeg_2000(stream: Stream) -> Header:
-    """Read the header of a JPEG 2000 codestream and see that all tile parts are there.
-
-    Args:
-        stream: One codestream from its SOC marker on; padding behind its end is allowed.
+    """Read the header of a JPEG 2000 codestream and verify that all tile parts are present.
 
     Raises:
         UnreadableImageError: It is none, or a tile part or the end is missing.
-        ImageTooLargeError: Its tiles, precincts or code blocks are too many to hold.
+        ImageTooLargeError: It has too many tiles, precincts or code blocks.
     """
     if stream[:4] != JPEG_2000_START or len(stream) < 51:
         raise UnreadableImageError(CUT)
@@ -140,7 +127,6 @@ def read_jpeg_2000(stream: Stream) -> Header:
 
 
 def _verify_tile_parts(stream: Stream, samples: int) -> None:
-    """Walk the main header and then the tile parts by their lengths (T.800 A.4.2) to the end."""
     position, left = 2, iter(range(MAX_SEGMENTS))
     while True:
         _count(left)
@@ -210,13 +196,12 @@ def _verify_blocks(segment: Stream, marker: int, samples: int) -> None:
 
 
 def find_jpeg_2000(stream: Stream) -> int:
-    """Give where a JPEG 2000 codestream begins; 0 if there is none."""
+    """Return where a JPEG 2000 codestream begins; 0 if there is none."""
     found = _JPEG_2000_BEGIN.search(stream)
     return 0 if found is None else found.start()
 
 
 def _ends(stream: Stream, padding: bytes) -> bool:
-    """Whether a stream ends with its last marker and then nothing but padding."""
     end = len(stream)
     while end > 0:
         tail = bytes(stream[max(end - _TAIL_BYTES, 0) : end]).rstrip(padding)

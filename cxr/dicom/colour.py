@@ -1,7 +1,8 @@
-"""Colours of a DICOM image to grey levels: secondary captures, and radiographs exported as such."""
+"""Colour DICOM images to grey levels, strip by strip, so that only a strip is in full precision."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +11,10 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import convert_color_space
 
-from cxr.dicom.lookup_tables import LookupTable, full_scale_of, read_table
-from cxr.dicom.pixel_data import Stored
-from cxr.dicom.segmented_tables import read_segmented_table
+from cxr.dicom.lookup_tables import LookupTable, full_scale_of, read_segmented_table, read_table
+from cxr.dicom.pixel_data import StoredValues
 from cxr.dicom.values import MalformedValueError
 from cxr.errors import UnreadableImageError
-from cxr.pixels.colour import to_gray
 from cxr.pixels.image import GrayImage
 
 COLOURS = ("Red", "Green", "Blue")
@@ -23,18 +22,13 @@ COLOURS = ("Red", "Green", "Blue")
 
 @dataclass(frozen=True)
 class ColourRendering:
-    """Grey levels of a colour image.
-
-    Attributes:
-        pixels: Shape (H, W), uint8, by luma.
-        chroma: Mean spread of the colour channels, in grey levels of 255.
-    """
+    """Grey levels (H, W), uint8, by luma; chroma is the mean spread of the channels, of 255."""
 
     pixels: GrayImage
     chroma: float
 
 
-def render_colour(stored: Stored) -> ColourRendering:
+def render_colour(stored: StoredValues) -> ColourRendering:
     """Return the luma of RGB or YCbCr values, shape (H, W, 3), which may be overwritten."""
     pixels, chroma = to_gray(
         stored.values, _rgb_of_ycc if stored.is_ycc else _as_it_is, stored.bits
@@ -43,11 +37,7 @@ def render_colour(stored: Stored) -> ColourRendering:
 
 
 def render_palette(ds: Dataset, indices: NDArray[Any]) -> ColourRendering:
-    """Return the luma of palette colours (PS3.3 C.7.6.3.1.5).
-
-    Args:
-        ds: The dataset with its palette.
-        indices: Shape (H, W), of any integer type.
+    """Return the luma of palette colours (PS3.3 C.7.6.3.1.5) for indices of shape (H, W).
 
     Raises:
         UnreadableImageError: The palette is absent or malformed.
@@ -79,3 +69,41 @@ def _as_it_is(strip: NDArray[Any]) -> NDArray[Any]:
 
 def _rgb_of_ycc(strip: NDArray[Any]) -> NDArray[Any]:
     return convert_color_space(strip, "YBR_FULL", "RGB")
+
+
+_STRIP_ROWS = 16  # a multiple of the stride below
+_CHROMA_STRIDE = 4
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R 601-2, as Pillow's
+
+
+def to_gray(
+    values: NDArray[Any], to_rgb: Callable[[NDArray[Any]], NDArray[Any]], bits: int | None = None
+) -> tuple[GrayImage, float]:
+    """Convert colour to grey levels.
+
+    Args:
+        values: Shape (H, W) or (H, W, 3), of any integer type; writeable colours are overwritten.
+        to_rgb: Returns the RGB of a strip, shape (rows, W, 3).
+        bits: Bits of the full scale; None for all those of ``to_rgb``'s result.
+    """
+    gray = _room_for(values)
+    spread, count, scale = 0, 0, 1.0
+    for top in range(0, len(gray), _STRIP_ROWS):
+        strip = to_rgb(values[top : top + _STRIP_ROWS])
+        seen = strip[::_CHROMA_STRIDE, ::_CHROMA_STRIDE].astype(np.int32)
+        spreads = seen.max(axis=2) - seen.min(axis=2)
+        spread, count = spread + int(spreads.sum()), count + spreads.size
+        scale = 255.0 / (2.0 ** (bits or 8 * strip.itemsize) - 1.0)
+        luma = strip.astype(np.float32) @ _LUMA
+        luma *= scale
+        luma += 0.5
+        gray[top : top + _STRIP_ROWS] = np.clip(luma, 0.0, 255.0)
+    return gray, spread / count * scale
+
+
+def _room_for(values: NDArray[Any]) -> GrayImage:
+    height, width = values.shape[:2]
+    flags = values.flags
+    if values.dtype == np.uint8 and values.ndim == 3 and flags.writeable and flags.c_contiguous:
+        return values.reshape(-1)[: height * width].reshape(height, width)
+    return np.empty((height, width), dtype=np.uint8)

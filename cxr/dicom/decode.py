@@ -33,14 +33,11 @@ def decode_dicom(
         data: The whole Part 10 file.
         sha256: Digest of ``data``, copied to the result.
         verify_pixels: Called with columns, rows and frames before anything is allocated for
-            them, then with the bytes a pixel takes; raises to refuse.
-        window: Shown through instead of the object's own VOI, if it is monochrome.
+            them, then with the bytes a pixel takes; raises to reject.
+        window: Window to apply instead of the object's own VOI, if it is monochrome.
 
     Raises:
-        UnreadableImageError: Truncated or corrupt.
-        ImageTooLargeError: More than is read here, of pixels or of anything else.
-        UnsupportedDicomError: No pixels, several frames, or a pixel format no radiograph has.
-        UnsupportedMediaError: A transfer syntax that no decoder here reads.
+        InputError: The object cannot be used; the subclass says why.
     """
     try:
         return _decode(data, sha256, verify_pixels, window)

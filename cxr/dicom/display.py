@@ -1,4 +1,4 @@
-"""The attributes of a DICOM dataset that say how its values are shown."""
+"""The attributes of a DICOM dataset that say how its values are displayed."""
 
 from __future__ import annotations
 
@@ -26,15 +26,9 @@ FARTHEST = 1e15
 
 
 class DisplayAttributes:
-    """Modality, VOI and padding attributes, read one by one.
+    """Modality, VOI and padding attributes of a dataset, read one by one.
 
-    One that is malformed is ignored, as a viewer would, and noted once.
-
-    Args:
-        ds: Whose attributes are read.
-
-    Attributes:
-        notes: Sentences for the sender on what was ignored.
+    A malformed one is ignored, as a viewer would, and noted once in ``notes``.
     """
 
     def __init__(self, ds: Dataset) -> None:
@@ -42,14 +36,7 @@ class DisplayAttributes:
         self.notes: list[str] = []
 
     def apply_modality(self, stored: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Map stored values through modality LUT or rescale (PS3.3 C.11.1).
-
-        Args:
-            stored: Values, any shape.
-
-        Returns:
-            Same shape, in the units of the modality.
-        """
+        """Map stored values to the modality's units by LUT or rescale (PS3.3 C.11.1)."""
         if (lut := self.lookup_table("ModalityLUTSequence")) is not None:
             return lut.look_up(stored).astype(np.float64)
         slope, intercept = (
@@ -83,11 +70,7 @@ class DisplayAttributes:
         return Window(centre, width, function)
 
     def is_padding(self, stored: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Tell which stored values are padding (PS3.3 C.7.5.1.1.2).
-
-        Args:
-            stored: All stored values in order.
-        """
+        """Return which stored values are padding (PS3.3 C.7.5.1.1.2)."""
         ends = [self._stored_value(k) for k in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
         first, last = ends[0], ends[1] if ends[1] is not None else ends[0]
         if first is None or last is None:
@@ -95,7 +78,6 @@ class DisplayAttributes:
         return (stored >= min(first, last)) & (stored <= max(first, last))
 
     def _stored_value(self, keyword: str) -> int | None:
-        """Return an attribute with the pixels' sign, whichever its own representation has."""
         try:
             words = words_of(self.ds, keyword)
         except MalformedValueError:
@@ -134,17 +116,13 @@ class DisplayAttributes:
 
 
 def function_of(ds: Dataset) -> str:
-    """Return the dataset's VOI LUT Function, LINEAR for anything else (PS3.3 C.11.2.1.3)."""
+    """Return the VOI LUT Function, LINEAR for anything unknown (PS3.3 C.11.2.1.3)."""
     stated = text_of(ds, "VOILUTFunction").upper()
     return stated if stated in FUNCTIONS else "LINEAR"
 
 
 def windowed(values: NDArray[np.float64], window: Window) -> Any:
-    """Apply a window (PS3.3 C.11.2.1.2 and C.11.2.1.3).
-
-    Returns:
-        Fractions of white, same shape as ``values``, not yet clipped to [0, 1].
-    """
+    """Return fractions of white, not yet clipped (PS3.3 C.11.2.1.2 and C.11.2.1.3)."""
     centre, width = window.center, window.width
     if window.function == "SIGMOID":
         # Far from the centre of a narrow window the exponential is out of range, the limit right.

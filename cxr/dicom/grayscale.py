@@ -1,50 +1,38 @@
-"""Stored DICOM pixel values to the grey levels a viewer shows.
+"""From stored DICOM pixel values to the grey levels a viewer shows.
 
-The order of the transformations is the standard's (PS3.4, N.2): bits above HighBit masked,
-modality LUT, VOI LUT, and MONOCHROME1 inverted last. They are evaluated once for every stored
-value instead of once for every pixel, which is exact and many times cheaper; the bits of a cell
-are sorted out in the same table.
+The order of the transformations is the standard's (PS3.4, N.2). They are evaluated once for every
+possible value instead of every pixel, which is exact and many times cheaper.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from cxr.dicom.display import DisplayAttributes, function_of, windowed
-from cxr.dicom.pixel_data import Stored
+from cxr.dicom.pixel_data import StoredValues
 from cxr.dicom.values import integer_of
-from cxr.pixels.cells import Cells
 from cxr.pixels.image import Display, GrayImage, Window
 
 
 @dataclass(frozen=True)
 class Rendering:
-    """Grey levels of stored pixel values.
-
-    Attributes:
-        pixels: Shape (H, W), uint8, bone bright.
-        notes: Sentences for the sender.
-        display: How the values became grey levels.
-    """
+    """Grey levels (H, W), uint8, bone bright, with notes for the sender."""
 
     pixels: GrayImage
     notes: tuple[str, ...]
     display: Display
 
 
-def render_gray(ds: Dataset, stored: Stored, window: Window | None = None) -> Rendering:
-    """Return the grey levels a viewer shows for stored pixel values.
+def render_gray(ds: Dataset, stored: StoredValues, window: Window | None = None) -> Rendering:
+    """Return the grey levels a viewer shows for monochrome pixel data.
 
-    A malformed attribute of the display is ignored and noted: the pixels are sound without it.
-
-    Args:
-        ds: The dataset with its modality, VOI and photometric attributes.
-        stored: Its pixel data, monochrome.
-        window: Applied instead of the dataset's own VOI; its function is the dataset's.
+    A malformed display attribute is ignored and noted: the pixels are sound without it. A window
+    replaces the dataset's own VOI, but not its VOI LUT Function.
     """
     bits = integer_of(ds, "BitsStored")
     lowest = -(1 << (bits - 1)) if integer_of(ds, "PixelRepresentation") == 1 else 0
@@ -57,8 +45,7 @@ def render_gray(ds: Dataset, stored: Stored, window: Window | None = None) -> Re
     return Rendering(pixels.look_up(table), tuple(attributes.notes), display)
 
 
-def _cells_of(ds: Dataset, stored: Stored, lowest: int, bits: int) -> Cells:
-    """Tell which stored value each possible cell stands for."""
+def _cells_of(ds: Dataset, stored: StoredValues, lowest: int, bits: int) -> Cells:
     cells = stored.values
     if cells.dtype not in (np.uint8, np.uint16):
         cells = cells.astype(np.uint16)  # two's complement, if there is a sign
@@ -82,17 +69,6 @@ def _cells_of(ds: Dataset, stored: Stored, lowest: int, bits: int) -> Cells:
 def _display_table(
     attributes: DisplayAttributes, stored: NDArray[np.int64], cells: Cells, chosen: Window | None
 ) -> tuple[GrayImage, Display]:
-    """Map every stored value to a grey level.
-
-    Args:
-        attributes: Modality and VOI of the dataset.
-        stored: All stored values in order, shape (2**BitsStored,).
-        cells: Which of them occur in the image.
-        chosen: A window in place of the dataset's VOI.
-
-    Returns:
-        Same shape, uint8, before the inversion of MONOCHROME1; and what was applied.
-    """
     values = attributes.apply_modality(stored)
     low, high = cells.range_of(values, attributes.is_padding(stored))
     window = None
@@ -110,7 +86,51 @@ def _display_table(
 
 
 def _with_function(window: Window, function: str) -> Window:
-    """Give a chosen window a function, the exact one where LINEAR has no window so narrow."""
     if function == "LINEAR" and window.width < 1:
         function = "LINEAR_EXACT"
     return replace(window, function=function)
+
+
+ROWS_AT_ONCE = 64  # what is looked up stays in the cache
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Pixels (H, W), uint8 or uint16, looked up and measured without being unpacked.
+
+    ``places`` has the index among the stored values of each possible cell, shape (256 or 65536,).
+    """
+
+    pixels: NDArray[Any]
+    places: NDArray[np.int32]
+
+    def look_up(self, table: GrayImage) -> GrayImage:
+        """Return the grey level of each pixel by a table over the stored values."""
+        by_cell = table[self.places]
+        gray = np.empty(self.pixels.shape, dtype=np.uint8)
+        for top in range(0, len(gray), ROWS_AT_ONCE):
+            rows = slice(top, top + ROWS_AT_ONCE)
+            # No cell is out of range; "clip" is the quickest way to have that not looked at.
+            np.take(by_cell, self.pixels[rows], out=gray[rows], mode="clip")
+        return gray
+
+    def range_of(
+        self, values: NDArray[np.float64], padding: NDArray[np.bool_]
+    ) -> tuple[float, float]:
+        """Return the lowest and highest value that occurs; padding counts if there is no other."""
+        first, last = int(self.pixels.min()), int(self.pixels.max())
+        between = self.places[first : last + 1]
+        steps = np.diff(values[between])
+        if not padding[between[[0, -1]]].any() and ((steps >= 0).all() or (steps <= 0).all()):
+            return _ends(values[between[[0, -1]]])
+        occurs = np.zeros(len(values), dtype=np.bool_)
+        seen = np.zeros(len(self.places), dtype=np.bool_)
+        for top in range(0, len(self.pixels), ROWS_AT_ONCE):  # as an index, a cell takes 8 bytes
+            seen[self.pixels[top : top + ROWS_AT_ONCE]] = True
+        occurs[self.places[seen]] = True
+        kept = occurs & ~padding
+        return _ends(values[kept if kept.any() else occurs])
+
+
+def _ends(values: NDArray[np.float64]) -> tuple[float, float]:
+    return float(values.min()), float(values.max())

@@ -1,16 +1,14 @@
-"""What a DICOM header tells of an image without telling anything of the patient."""
+"""Technical facts of a DICOM header, without anything that identifies the patient."""
 
 from __future__ import annotations
 
 import re
+from datetime import date, datetime
 
 from pydicom.dataset import Dataset
 
-from cxr.dicom.age import age_years_of
-from cxr.dicom.body_part import is_chest
-from cxr.dicom.projection import projection_of
 from cxr.dicom.values import text_of
-from cxr.pixels.image import DicomFacts
+from cxr.pixels.image import DicomFacts, Projection
 
 NO_VIEW = (
     "The DICOM header names no known view position; the model reads frontal views (PA, AP), and a "
@@ -51,7 +49,7 @@ def facts_of(ds: Dataset) -> DicomFacts:
 
 
 def header_warnings(facts: DicomFacts) -> tuple[str, ...]:
-    """Return the sentences for the sender to which a header gives cause."""
+    """Return the warnings a header gives cause for."""
     found = (
         (NO_VIEW, facts.projection is None),
         (FOR_PROCESSING, facts.presentation_intent == "FOR PROCESSING"),
@@ -63,3 +61,128 @@ def header_warnings(facts: DicomFacts) -> tuple[str, ...]:
 def _code(ds: Dataset, keyword: str) -> str:
     code = text_of(ds, keyword).upper()
     return code if CODE.fullmatch(code) else NO_CODE
+
+
+VIEW_OF_CODE = {
+    "R-10206": "AP",
+    "399348003": "AP",
+    "R-10214": "PA",
+    "272479007": "PA",
+    "R-10236": "LL",
+    "399173006": "LL",
+    "R-10232": "RL",
+    "399198007": "RL",
+}
+"""PS3.16 CID 4010, as SNOMED RT and SNOMED CT: the view where ViewPosition is empty."""
+
+FRONTAL_WORD = re.compile(
+    r"(CXR|CHEST|THORAX)?(AP|PA|APPA|FRONTAL|POSTEROANTERIOR|ANTEROPOSTERIOR)"
+)
+"""One word of a frontal view. ``PA`` and ``AP`` are the standard's (PS3.3 C.8.11.5.1.1)."""
+
+LATERAL_WORD = re.compile(
+    r"(L|R|LT|RT|LEFT|RIGHT|CXR|CHEST|THORAX)?LAT\w*|LATERO\w*|SEITLICH|PROFILE?|PERFIL"
+    r"|[LR]L[DO]?|[LR][AP]O|OBL\w*"  # the standard's, with decubitus and oblique
+    r"|XTABLE\w*|XTL\w*|CROSSTABLE\w*|(L|R|LT|RT|LEFT|RIGHT)?DECUB\w*"
+)
+"""One word of a view that is not frontal."""
+
+CROSS_TABLE = re.compile(r"\b(X|CROSS)[\W_]TABLE")
+WORDS = re.compile(r"[^\W_]+")
+
+
+def projection_of(ds: Dataset) -> tuple[Projection | None, str]:
+    """Return the projection, None if unknown, and the view position that a code stands for, or "".
+
+    ViewPosition (0018,5101) first; if it says nothing known, the codes and words of
+    ViewCodeSequence (0054,0220), and a lateral word in BodyPartExamined (0018,0015).
+    """
+    code, meaning = _view_code(ds)
+    stated = projection_of_words(text_of(ds, "ViewPosition"))
+    if stated is None:
+        stated = projection_of_words(code) or projection_of_words(meaning)
+    if stated is None and projection_of_words(text_of(ds, "BodyPartExamined")) == "lateral":
+        stated = "lateral"
+    return stated, code
+
+
+def projection_of_words(text: str) -> Projection | None:
+    """Return the projection that a text names, lateral if it names both."""
+    upper = text.upper()
+    words = WORDS.findall(upper)
+    if CROSS_TABLE.search(upper) or any(LATERAL_WORD.fullmatch(word) for word in words):
+        return "lateral"
+    return "frontal" if any(FRONTAL_WORD.fullmatch(word) for word in words) else None
+
+
+def _view_code(ds: Dataset) -> tuple[str, str]:
+    try:
+        items = ds.get("ViewCodeSequence")
+        if not items:
+            return "", ""
+        code = VIEW_OF_CODE.get(text_of(items[0], "CodeValue"), "")
+        return code, text_of(items[0], "CodeMeaning")
+    except Exception:  # whatever pydicom makes of a sequence that is none
+        return "", ""
+
+
+CHEST_WORD = re.compile(
+    r"(CHEST|CXR|THORAX|TORAX|TORACE)(AP|PA|LAT|PORT(ABLE)?|\d+|VIEWS?|V|XRAY)*"
+    r"|LUNGS?|PULMO|PULMON(ES|ARY)?|POUMONS?"
+)
+"""One word for the chest: PS3.16 annex L's CHEST, THORAX, and how they are spelled."""
+
+OTHER_WORD = re.compile(
+    r"\d+|AP|PA|[LR]?LAT\w*|LL|RL|FRONTAL|VIEWS?|VW|V|PORT(ABLE)?|BED(SIDE)?|ERECT|UPRIGHT|SUPINE"
+    r"|SITTING|STANDING|STD|STANDARD|ROUTINE|ADULT|PED(IATRIC)?|CHILD|INFANT|NEONATE|BABY|X|RAY|XRAY"
+    r"|SINGLE|TWO|ONE|AND|OR|RIBS?|HEART|CR|DX|DR|XR"
+)
+"""One word that may stand beside it and names no other part of the body."""
+
+UNKNOWN = frozenset({"UNKNOWN", "NONE", "UNDEFINED", "UNSPECIFIED", "NA"})
+"""Says no more of the part than an absent attribute."""
+
+
+def is_chest(text: str) -> bool:
+    """Return whether BodyPartExamined (0018,0015) names the chest, or nothing."""
+    words = WORDS.findall(text.upper())
+    if not text or "".join(words) in UNKNOWN:
+        return True
+    known = all(CHEST_WORD.fullmatch(word) or OTHER_WORD.fullmatch(word) for word in words)
+    return known and any(CHEST_WORD.fullmatch(word) for word in words)
+
+
+AGE = re.compile(r"(\d{3})([DWMY])")
+"""Value representation AS, PS3.5 table 6.2-1: three digits and a unit."""
+
+YEARS_PER_UNIT = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
+OLDEST_YEARS = 130
+
+
+def age_years_of(ds: Dataset) -> float | None:
+    """Return the patient's age in years, None if it is absent or malformed.
+
+    PatientAge (0010,1010) first, as the modality worked it out; else PatientBirthDate
+    (0010,0030) against StudyDate (0008,0020).
+    """
+    stated = AGE.fullmatch(_text(ds, "PatientAge"))
+    if stated:
+        years = int(stated[1]) * YEARS_PER_UNIT[stated[2]]
+        return years if years <= OLDEST_YEARS else None
+    born, studied = _date(ds, "PatientBirthDate"), _date(ds, "StudyDate")
+    if born is None or studied is None:
+        return None
+    years = (studied - born).days / 365.25
+    return years if 0 <= years <= OLDEST_YEARS else None
+
+
+def _text(ds: Dataset, keyword: str) -> str:
+    value = ds.get(keyword)
+    return "" if value is None else str(value).strip().upper()
+
+
+def _date(ds: Dataset, keyword: str) -> date | None:
+    try:
+        return datetime.strptime(_text(ds, keyword), "%Y%m%d").date()
+    except ValueError:
+        return None

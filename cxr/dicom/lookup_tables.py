@@ -1,8 +1,7 @@
-"""Lookup tables of DICOM (PS3.3 C.11.1.1, C.11.2.1.1, C.7.6.3.1.5), by their data.
+"""Lookup tables of DICOM (PS3.3 C.11.1.1, C.11.2.1.1, C.7.6.3.1.5, C.7.9.2), read by their data.
 
-Descriptors are often wrong: they declare 16 bits for entries of 12, entries of 8 bits that are
-stored in words, one entry less than there is. So the number of entries is the descriptor's, and
-everything else is told by the data: how an entry is stored, and how bright the brightest is.
+Descriptors are often wrong about bits, words and even the number of entries: how an entry is
+stored, and how bright the brightest is, are taken from the data.
 """
 
 from __future__ import annotations
@@ -22,11 +21,10 @@ EXTRA_BYTES = 2  # behind the entries: padding, or an entry that was not counted
 
 @dataclass(frozen=True)
 class LookupTable:
-    """A table that maps whole numbers to entries.
+    """A table that maps whole numbers to entries (n,), uint16.
 
-    Attributes:
-        first: Number that the first entry belongs to, as it is stored: without a sign.
-        entries: Shape (n,), uint16. Smaller numbers get the first entry, larger the last.
+    ``first`` is the number of the first entry, without a sign. Smaller numbers get the first entry,
+    larger ones the last.
     """
 
     first: int
@@ -36,7 +34,7 @@ class LookupTable:
         """Return the entry of each number.
 
         The sign of ``first`` depends on attributes that are often wrong or, with implicit VR,
-        cannot be told: it is the one with which the table covers more of the numbers.
+        unknown: it is the one with which the table covers more of the numbers.
         """
         last = len(self.entries) - 1
         low, high = int(numbers.min()), int(numbers.max())
@@ -46,16 +44,14 @@ class LookupTable:
 
     @property
     def full_scale(self) -> int:
-        """The value that is white: the highest of as many bits as the entries use."""
+        """The value that is white."""
         return full_scale_of(int(self.entries.max()))
 
 
 def full_scale_of(highest: int) -> int:
-    """Return the highest value of as many bits as some values use, 255 at least.
+    """Return the highest number of as many bits as the highest value needs, at least 255.
 
-    Args:
-        highest: Of the values. A power of two is one too many for the bits below it, and is
-            taken for their white.
+    A power of two is taken for the white of the bits below it.
     """
     return (1 << max(FEWEST_BITS, (highest - 1).bit_length())) - 1
 
@@ -63,17 +59,10 @@ def full_scale_of(highest: int) -> int:
 def read_table(
     ds: Dataset, descriptor: str = "LUTDescriptor", data: str = "LUTData"
 ) -> LookupTable:
-    """Read a lookup table in any form that is met.
-
-    Entries are words, or bytes if there are as many bytes as entries.
-
-    Args:
-        ds: Item of a LUT sequence, or the dataset of a palette.
-        descriptor: Keyword of its LUT Descriptor.
-        data: Keyword of its LUT Data.
+    """Read a lookup table of words, or of bytes if there are as many bytes as entries.
 
     Raises:
-        MalformedValueError: The descriptor is none, or there are fewer entries than it declares.
+        MalformedValueError: The descriptor is malformed, or declares more entries than there are.
     """
     described, stored = words_of(ds, descriptor), words_of(ds, data)
     if len(described) != 3:
@@ -91,3 +80,62 @@ def read_table(
 def bytes_of(words: NDArray[np.uint16]) -> NDArray[np.uint16]:
     """Return two entries of each word, the low byte first (PS3.5 8.1.1)."""
     return np.stack([words & 0xFF, words >> 8], axis=1).ravel()
+
+
+DISCRETE, LINEAR, INDIRECT = 0, 1, 2
+
+
+def read_segmented_table(ds: Dataset, descriptor: str, data: str) -> LookupTable:
+    """Read a segmented palette: discrete and linear pieces (PS3.3 C.7.9.2).
+
+    Raises:
+        MalformedValueError: The descriptor is malformed, or the segments do not make its entries.
+    """
+    described, stored = words_of(ds, descriptor), words_of(ds, data)
+    if len(described) != 3:
+        raise MalformedValueError
+    count = int(described[0]) or MAX_ENTRIES
+    units = bytes_of(stored) if described[2] <= 8 else stored
+    entries: list[int] = []
+    _expand(units, 0, len(units), entries, 2 if described[2] > 8 else 1)
+    if len(entries) < count:
+        raise MalformedValueError
+    return LookupTable(int(described[1]), np.array(entries[:count], dtype=np.uint16))
+
+
+def _expand(
+    units: NDArray[np.uint16],
+    position: int,
+    segments: int,
+    entries: list[int],
+    unit_bytes: int,
+    *,
+    may_point: bool = True,
+) -> None:
+    while segments and position + 1 < len(units) and len(entries) < MAX_ENTRIES:
+        opcode, length = int(units[position]), int(units[position + 1])
+        position += 2
+        if opcode == DISCRETE:
+            entries.extend(int(value) for value in _exactly(units, position, length))
+            position += length
+        elif opcode == LINEAR and entries:
+            (end,) = _exactly(units, position, 1)
+            steps = np.linspace(entries[-1], int(end), length + 1)[1:]
+            entries.extend(int(value) for value in np.rint(steps))
+            position += 1
+        elif opcode == INDIRECT and may_point:
+            offset = _exactly(units, position, 4 // unit_bytes)  # in bytes, the low unit first
+            offset_bytes = sum(int(unit) << 8 * unit_bytes * i for i, unit in enumerate(offset))
+            target = offset_bytes // unit_bytes
+            _expand(units, target, length, entries, unit_bytes, may_point=False)
+            position += len(offset)
+        else:
+            raise MalformedValueError
+        segments -= 1
+
+
+def _exactly(units: NDArray[np.uint16], position: int, count: int) -> NDArray[np.uint16]:
+    found = units[position : position + count]
+    if len(found) != count:
+        raise MalformedValueError
+    return found

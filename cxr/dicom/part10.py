@@ -1,7 +1,4 @@
-"""A DICOM Part 10 file (PS3.10, chapter 7), opened in bounds: its header, then its pixel data.
-
-The one reader of preamble, file meta group and structure; pydicom parses what was walked over.
-"""
+"""Read a DICOM Part 10 file (PS3.10, chapter 7) within bounds: its header, then its pixel data."""
 
 from __future__ import annotations
 
@@ -40,15 +37,11 @@ _BIG_GROUP = 0x0400  # a small group of big endian, read as little
 
 
 class FileMeta:
-    """The file meta group.
+    """The file meta group; a group length that is absent, 0 or wrong is tolerated.
 
     Attributes:
-        values: Of its elements, by tag, as they stand.
-        syntax: Transfer syntax; None if it states none.
+        values: Raw values of its elements, by tag.
         end: Where the data set begins.
-
-    Args:
-        data: The whole file. A group length that is absent, 0 or wrong is no reason to refuse it.
 
     Raises:
         UnreadableImageError: It is no Part 10 file.
@@ -76,7 +69,7 @@ class FileMeta:
         return self.syntax == DeflatedExplicitVRLittleEndian
 
     def order_of(self, data: Bytes) -> str:
-        """Give the byte order of the data set: ``<`` or ``>``."""
+        """Return the byte order of the data set: ``<`` or ``>``."""
         if self.syntax is None and len(data) >= self.end + 6:  # then its first group tells
             group, _, vr = struct.unpack("<HH2s", data[self.end : self.end + 6])
             return ">" if group >= _BIG_GROUP and vr.isalpha() and vr.isupper() else "<"
@@ -86,14 +79,7 @@ class FileMeta:
 class Inflating:
     """Inflates what follows the file meta group in steps (PS3.5, A.5).
 
-    Its methods raise UnreadableImageError for data that are corrupt or cut.
-
-    Attributes:
-        data: What has been inflated for :meth:`grow`.
-
-    Args:
-        deflated: The whole file.
-        start: Where the deflated data begin.
+    Its methods raise UnreadableImageError for data that are corrupt or truncated.
     """
 
     def __init__(self, deflated: Bytes, start: int) -> None:
@@ -104,12 +90,12 @@ class Inflating:
         self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
 
     def grow(self, size: int) -> None:
-        """Inflate into ``data`` until it is as long, or there is no more."""
+        """Inflate into ``data`` until it has this size, or there is no more."""
         while len(self.data) < size and (step := self._take(_STEP_BYTES)):
             self.data += step
 
     def pieces(self, at: int, most_bytes: int) -> Iterator[bytes]:
-        """Give what stands in ``data`` from a place on and what follows it, at most so much."""
+        """Yield the bytes from a position of ``data`` on, at most ``most_bytes``."""
         piece = bytes(self.data[at : at + most_bytes])
         while most_bytes and (piece := piece or self._take(min(most_bytes, _PIECE_BYTES))):
             yield piece
@@ -117,7 +103,7 @@ class Inflating:
             piece = b""
 
     def rest(self, at: int, most_bytes: int) -> bytearray:
-        """Give the same at once."""
+        """Return the same at once."""
         rest = bytearray()
         for piece in self.pieces(at, most_bytes):
             rest += piece
@@ -142,13 +128,7 @@ class Inflating:
 
 @dataclass(frozen=True)
 class PixelData:
-    """The value of (7FE0,0010).
-
-    Attributes:
-        value: As it stands: cells, or the items of one frame up to the end of the file.
-        order: ``<`` or ``>``.
-        is_words: Whether its representation is OW.
-    """
+    """The value of (7FE0,0010): cells, or the items of one frame up to the end of the file."""
 
     value: memoryview
     order: str
@@ -156,23 +136,18 @@ class PixelData:
 
 
 def shape_of(ds: Dataset) -> tuple[int, int, int]:
-    """Give rows, columns and samples of a pixel, of which there is one if nothing is said."""
+    """Return rows, columns and samples per pixel, which default to 1."""
     return int(ds.Rows), int(ds.Columns), int(ds.get("SamplesPerPixel") or 1)
 
 
 def cells_bytes(ds: Dataset) -> int:
-    """Give the most bytes that the uncompressed cells of a header take."""
+    """Return the most bytes that the uncompressed cells of a header take."""
     rows, columns, samples = shape_of(ds)
     return -(-rows * columns * samples * int(ds.BitsAllocated) // 8)
 
 
 def fragments_of(pixels: PixelData) -> list[memoryview]:
-    """Give the fragments of encapsulated pixel data (PS3.5, A.4) without their offset table.
-
-    Raises:
-        UnreadableImageError: One is cut, or they have no end.
-        ImageTooLargeError: There are more than :data:`cxr.dicom.bounds.MAX_ITEMS`.
-    """
+    """Return the fragments of encapsulated pixel data (PS3.5, A.4) without their offset table."""
     fragments: list[memoryview] = []
     at = 0
     while len(pixels.value) >= at + _ITEM_HEAD.size:
@@ -190,16 +165,10 @@ def fragments_of(pixels: PixelData) -> list[memoryview]:
 
 
 class DicomFile:
-    """One Part 10 file whose structure is within bounds.
-
-    Attributes:
-        meta: Its file meta group.
-
-    Args:
-        data: The whole file, or its beginning as far as the pixel data.
+    """One Part 10 file, or its beginning as far as the pixel data.
 
     Raises:
-        UnreadableImageError: It is no Part 10 file, or cut or corrupt where it is deflated.
+        UnreadableImageError: It is no Part 10 file, or its deflated part is cut or corrupt.
         ImageTooLargeError: It holds more than :mod:`cxr.dicom.bounds` allows.
     """
 
@@ -230,11 +199,7 @@ class DicomFile:
         return self.pixels_at is not None and self.pixels_at.length is None
 
     def header(self, keywords: Sequence[str] = ()) -> FileDataset:
-        """Parse everything before the pixel data.
-
-        Args:
-            keywords: Of the attributes that are wanted; all without any.
-        """
+        """Parse everything before the pixel data, or only the attributes of some keywords."""
         group = io.BytesIO(self._data[META_AT : self.meta.end])
         meta = FileMetaDataset(read_dataset(group, is_implicit_VR=False, is_little_endian=True))
         file = io.BytesIO(self._header)
@@ -250,15 +215,7 @@ class DicomFile:
         return FileDataset(file, ds, None, meta, is_implicit, self._order == "<")
 
     def pixel_data(self, most_bytes: int) -> PixelData:
-        """Give the pixel data: a view of the file, unless that is deflated.
-
-        Args:
-            most_bytes: More are neither inflated nor given, but for a byte that makes them even,
-                unless they are encapsulated.
-
-        Raises:
-            UnreadableImageError: They are cut.
-        """
+        """Return at most ``most_bytes`` of pixel data, all if encapsulated."""
         stop = self._pixels()
         most = len(self._data) if stop.length is None else min(stop.length, most_bytes)
         most += most % 2
@@ -271,11 +228,7 @@ class DicomFile:
         return PixelData(value, self._order, stop.vr == b"OW")
 
     def inflated_pixels(self, most_bytes: int) -> Iterator[bytes]:
-        """Give the pixel data of a deflated file piece by piece, once; at most so many bytes.
-
-        Raises:
-            UnreadableImageError: They are corrupt or cut.
-        """
+        """Yield at most so many bytes of a deflated file's pixel data, once."""
         stop = self._pixels()
         if self._inflating is not None:
             yield from self._inflating.pieces(stop.value_at, most_bytes)

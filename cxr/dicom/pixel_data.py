@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from imagecodecs import PackbitsError, packbits_decode
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from cxr.dicom.cells import frame_of, native_cells, run_length_cells
 from cxr.dicom.codestream import CUT, Header, find_jpeg_2000, read_jpeg, read_jpeg_2000
-from cxr.dicom.part10 import PixelData, shape_of
+from cxr.dicom.part10 import PixelData, fragments_of, shape_of
 from cxr.dicom.syntaxes import BY_UID, JPEG, JPEG_2000, RLE, Codec
 from cxr.errors import InputError, UnreadableImageError
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredValues:
     """Values as they are stored, before any display transformation.
 
     Attributes:
         values: Shape (H, W) of any integer type, grey or indices of a palette; or (H, W, 3).
-        bits: Of each grey value that may be other than 0, above BitsStored if whole cells
-            were stored; of the full scale of a colour.
+        bits: Bits of a grey value, above BitsStored if whole cells were stored; or of the full
+            scale of a colour.
         overshoots: Whether values beyond BitsStored are errors of a lossy encoder.
-        is_ycc: Whether colours are YCbCr of full range (PS3.3 C.7.6.3.1.2, YBR_FULL), else RGB.
+        is_ycc: Whether colours are YCbCr of full range (PS3.3 C.7.6.3.1.2), else RGB.
     """
 
     values: NDArray[Any]
@@ -35,7 +36,7 @@ class Stored:
 
 
 def decoding_bytes(ds: Dataset) -> int:
-    """Return the most bytes of memory that a pixel of a verified header takes, beside the file."""
+    """Return the most bytes of memory that a pixel takes to decode, beside the file."""
     codec = BY_UID[ds.file_meta.TransferSyntaxUID].codec
     _, _, samples = shape_of(ds)
     if codec is not None:
@@ -43,12 +44,8 @@ def decoding_bytes(ds: Dataset) -> int:
     return samples * -(-int(ds.BitsAllocated) // 8) + 2  # its cells, a segment or grey, and strips
 
 
-def stored_values(ds: Dataset, pixels: PixelData) -> Stored:
+def stored_values(ds: Dataset, pixels: PixelData) -> StoredValues:
     """Read the one frame of a dataset whose header was verified.
-
-    Args:
-        ds: The header.
-        pixels: Its pixel data.
 
     Raises:
         UnreadableImageError: Truncated, corrupt, or another size than the dataset's.
@@ -64,10 +61,10 @@ def stored_values(ds: Dataset, pixels: PixelData) -> Stored:
     except Exception:  # each decoder has its own exceptions
         raise UnreadableImageError(CUT) from None
     bits = int(ds.BitsAllocated if values.ndim == 2 else ds.BitsStored)
-    return Stored(values, bits, is_ycc=ds.PhotometricInterpretation.startswith("YBR_FULL"))
+    return StoredValues(values, bits, is_ycc=ds.PhotometricInterpretation.startswith("YBR_FULL"))
 
 
-def _decoded(ds: Dataset, codec: Codec, frame: memoryview, *, is_lossy: bool) -> Stored:
+def _decoded(ds: Dataset, codec: Codec, frame: memoryview, *, is_lossy: bool) -> StoredValues:
     if codec.family == JPEG_2000:
         frame = frame[find_jpeg_2000(frame) :]  # some wrap it in a JP2 file
         header = read_jpeg_2000(frame)
@@ -90,10 +87,10 @@ def _decoded(ds: Dataset, codec: Codec, frame: memoryview, *, is_lossy: bool) ->
     if is_signed and not header.signed and header.bits < ds.BitsStored:
         values = _sign_extended(values, header.bits, ds.BitsStored)
     overshoots = is_lossy and header.bits > ds.BitsStored and header.signed == is_signed
-    return Stored(values, header.bits, overshoots)
+    return StoredValues(values, header.bits, overshoots)
 
 
-def _decoded_colours(ds: Dataset, codec: Codec, frame: memoryview, header: Header) -> Stored:
+def _decoded_colours(ds: Dataset, codec: Codec, frame: memoryview, header: Header) -> StoredValues:
     colours = {}
     if codec.family == JPEG:  # told what it holds, the decoder gives RGB
         labelled_rgb = ds.PhotometricInterpretation == "RGB"
@@ -103,13 +100,101 @@ def _decoded_colours(ds: Dataset, codec: Codec, frame: memoryview, header: Heade
     # JPEG 2000 undoes its own transformation, whatever the label.
     is_ycc = codec.family not in (JPEG, JPEG_2000)
     is_ycc = is_ycc and ds.PhotometricInterpretation.startswith("YBR_FULL")
-    return Stored(values, header.bits, is_ycc=is_ycc)
+    return StoredValues(values, header.bits, is_ycc=is_ycc)
 
 
 def _sign_extended(values: NDArray[Any], bits: int, stored_bits: int) -> NDArray[Any]:
-    """Give unsigned samples the sign that their dataset declares, in two's complement."""
     cells = values if 8 * values.itemsize >= stored_bits else values.astype(np.uint16)
     half = cells.dtype.type(1 << (bits - 1))
     cells ^= half
     cells -= half
     return cells
+
+
+SUBSAMPLED = "YBR_FULL_422"
+
+_RUN_LENGTH_HEAD = struct.Struct("<16L")
+_EXCESS_BYTES = 1 << 16  # some encoders pad a segment, none by more than a row
+
+
+def frame_of(pixels: PixelData) -> memoryview:
+    """Return the one frame of encapsulated pixel data (PS3.5, A.4), all fragments joined."""
+    frame = fragments_of(pixels)
+    if not frame:
+        raise UnreadableImageError(CUT)
+    return frame[0] if len(frame) == 1 else memoryview(b"".join(frame))
+
+
+def native_cells(ds: Dataset, pixels: PixelData) -> NDArray[Any]:
+    """View uncompressed cells of a verified header (PS3.5, 8.1.1), copied only where necessary.
+
+    Returns:
+        Shape (H, W), or (H, W, 3) in colour, unsigned, of one bit, a byte or a word.
+    """
+    rows, columns, samples = shape_of(ds)
+    count = rows * columns * samples
+    if ds.BitsAllocated == 1:
+        _verify_length(pixels.value, -(-count // 8))
+        bits = np.frombuffer(pixels.value, np.uint8, -(-count // 8))
+        return np.unpackbits(bits, bitorder="little", count=count).reshape(rows, columns)
+    item_bytes = int(ds.BitsAllocated) // 8
+    value = pixels.value
+    if pixels.order == ">" and pixels.is_words and item_bytes == 1:  # bytes stand in words
+        value = memoryview(np.frombuffer(value, "<u2", len(value) // 2).byteswap().tobytes())
+    kind = np.dtype(f"{pixels.order}u{item_bytes}")
+    if ds.PhotometricInterpretation == SUBSAMPLED and len(value) < count * item_bytes:
+        _verify_length(value, rows * columns * 2 * item_bytes)
+        return _resampled(np.frombuffer(value, kind, rows * columns * 2), rows, columns)
+    _verify_length(value, count * item_bytes)
+    cells = np.frombuffer(value, kind, count)
+    if samples == 1:
+        return cells.reshape(rows, columns)
+    if ds.get("PlanarConfiguration") == 1:
+        return cells.reshape(samples, rows, columns).transpose(1, 2, 0)
+    return cells.reshape(rows, columns, samples)
+
+
+def run_length_cells(ds: Dataset, pixels: PixelData) -> NDArray[Any]:
+    """Decode run-length encoded cells (PS3.5, annex G)."""
+    rows, columns, samples = shape_of(ds)
+    size, item_bytes = rows * columns, int(ds.BitsAllocated) // 8
+    frame = frame_of(pixels)
+    if len(frame) < _RUN_LENGTH_HEAD.size or not item_bytes:
+        raise UnreadableImageError(CUT)
+    count, *offsets = _RUN_LENGTH_HEAD.unpack_from(frame)
+    if count != samples * item_bytes:
+        raise UnreadableImageError(CUT)
+    ends = [*offsets[1:count], len(frame)]
+    planes = np.empty((samples, size, item_bytes), np.uint8)
+    for number, (begin, end) in enumerate(zip(offsets, ends, strict=False)):
+        sample, place = divmod(number, item_bytes)
+        # The highest byte comes first. No name holds a segment while the next one is unpacked.
+        planes[sample, :, item_bytes - 1 - place] = _unpacked(frame[begin:end], size)
+    cells = planes.view(f"<u{item_bytes}").reshape(samples, rows, columns)
+    return cells[0] if samples == 1 else cells.transpose(1, 2, 0)
+
+
+def _unpacked(segment: memoryview, size: int) -> NDArray[np.uint8]:
+    room: Any = np.empty(size + _EXCESS_BYTES, np.uint8)
+    for kept in (len(segment), len(segment) - 1):  # the last byte may be there to make it even
+        try:
+            unpacked: Any = packbits_decode(cast("bytes", segment[:kept]), out=room)
+        except PackbitsError:
+            continue
+        if len(unpacked) >= size:
+            return cast("NDArray[np.uint8]", unpacked[:size])
+    raise UnreadableImageError(CUT)
+
+
+def _resampled(cells: NDArray[Any], rows: int, columns: int) -> NDArray[Any]:
+    """Give each pixel its colour where two of a row share one (PS3.3 C.7.6.3.1.2)."""
+    pairs = cells.reshape(-1, 4)
+    full = np.empty((len(pairs), 2, 3), cells.dtype)
+    full[..., 0] = pairs[:, :2]
+    full[..., 1:] = pairs[:, np.newaxis, 2:]
+    return full.reshape(rows, columns, 3)
+
+
+def _verify_length(value: memoryview, size: int) -> None:
+    if len(value) < size:
+        raise UnreadableImageError(CUT)

@@ -1,8 +1,8 @@
-"""How much structure a DICOM data set has, counted before objects are made of it.
+"""Count the structure of a DICOM data set before objects are made of it.
 
-A few kilobytes can hold a million items, and the parser makes an object of some hundred bytes of
-each. This walks over the bytes by tags and lengths alone (PS3.5, chapter 7), in the steps that
-pydicom takes over the same bytes, also where they are odd, and refuses what holds too much.
+A few kilobytes can hold a million items, each of which costs the parser some hundred bytes. This
+walks over tags and lengths alone (PS3.5, chapter 7), in the steps that pydicom takes over the same
+bytes, also where they are odd.
 """
 
 from __future__ import annotations
@@ -44,15 +44,7 @@ class _EndError(Exception):
 
 @dataclass(frozen=True)
 class Stop:
-    """The element at which a walk was told to stop.
-
-    Attributes:
-        tag: Its tag.
-        at: Where it begins.
-        value_at: Where its value begins.
-        length: Of the value in bytes; None if it is undefined.
-        vr: Representation; None if none is stated.
-    """
+    """The element at which a walk stopped; ``length`` is None if undefined, ``vr`` if absent."""
 
     tag: int
     at: int
@@ -64,17 +56,12 @@ class Stop:
 class Walk:
     """Walks over one data set.
 
-    Attributes:
-        found: Values of the wanted elements, as they stand.
-        elements: How many there were so far, on every level.
-        items: How many items of sequences.
-
     Args:
-        data: What it walks over.
+        data: The bytes.
         order: ``<`` or ``>``.
         stop_when: Whether to stop at an element of the top level, by its tag.
-        wanted: Tags of the top level whose values are kept.
-        grow: Makes ``data`` as long as it is told, or as it can; where not all is there yet.
+        wanted: Tags of the top level whose raw values are kept in ``found``.
+        grow: Extends ``data`` to a size, or as far as it can, where not all is there yet.
     """
 
     def __init__(
@@ -99,10 +86,7 @@ class Walk:
         self._stop: Stop | None = None
 
     def run(self, start: int) -> Stop | None:
-        """Walk to where it is to stop; None if the data end before.
-
-        Args:
-            start: Where the data set begins.
+        """Walk from the start of the data set to where it is to stop; None if the data end before.
 
         Raises:
             ImageTooLargeError: It holds more than :mod:`cxr.dicom.bounds` allows.
@@ -115,7 +99,6 @@ class Walk:
         return self._stop
 
     def _dataset(self, at: int, end: int, limit: int, is_implicit: bool, depth: int) -> int:
-        """Walk over elements up to ``end`` or a delimiter; nothing is there from ``limit`` on."""
         while at < end:
             begin = at
             at += 8
@@ -162,7 +145,6 @@ class Walk:
         return found + 8
 
     def _defined_sequence(self, at: int, end: int, is_implicit: bool, depth: int) -> None:
-        """Walk over a sequence that is parsed by itself, when it is touched."""
         try:
             self._sequence(at, end, end, is_implicit, depth)
         except _EndError:
@@ -185,7 +167,6 @@ class Walk:
         return at
 
     def _lacks_vr(self, at: int) -> bool:
-        """Whether the element there states no representation, whatever the transfer syntax is."""
         try:
             self._reach(at + 6, _ANYWHERE)
         except _EndError:
@@ -203,7 +184,6 @@ class Walk:
                 self.found[tag] = bytes(value)
 
     def _reach(self, size: int, limit: int) -> None:
-        """See that there is as much data as that, or end the walk."""
         if size > len(self._data) and self._grow is not None:
             verify_header_size(size - self._start)
             self._grow(size)
@@ -212,13 +192,5 @@ class Walk:
 
 
 def verify_structure(data: Bytes, order: str = "<") -> None:
-    """Bound what a data set without a file around it holds.
-
-    Args:
-        data: The whole data set.
-        order: ``<`` or ``>``.
-
-    Raises:
-        ImageTooLargeError: It holds more than :mod:`cxr.dicom.bounds` allows.
-    """
+    """Raise ImageTooLargeError for a bare data set that holds too much."""
     Walk(data, order, lambda tag: False).run(0)

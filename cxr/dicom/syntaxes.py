@@ -1,8 +1,7 @@
 """The DICOM transfer syntaxes that are read, and the library that reads each.
 
-One permissively licensed package decodes all compressed ones. It is called by name and never
-looked up, so a decoder that happens to be installed beside it is not used. OpenJPEG reads HTJ2K
-too: the package's OpenJPH is quicker, but its errors are lost and leave memory unwritten.
+Decoders are called by name, so one that happens to be installed beside them is not used. OpenJPEG
+reads HTJ2K too: OpenJPH is faster, but its errors are lost and leave memory unwritten.
 """
 
 from __future__ import annotations
@@ -19,15 +18,7 @@ JPEG, JPEG_LOSSLESS, JPEG_LS, JPEG_2000 = "jpeg", "jpeg-lossless", "jpeg-ls", "j
 
 @dataclass(frozen=True)
 class Codec:
-    """What reads the codestream of a compressed transfer syntax.
-
-    Attributes:
-        family: Which headers its codestreams have.
-        decode: Bytes of one codestream to its samples.
-        library: Behind ``decode``, with its licence.
-        gray_bytes: Most memory it takes for each pixel, with what it gives, measured.
-        colour_bytes: The same of three samples a pixel.
-    """
+    """Decoder of a compressed transfer syntax, and the most memory it takes for a pixel."""
 
     family: str
     decode: Callable[..., NDArray[Any]]
@@ -38,14 +29,7 @@ class Codec:
 
 @dataclass(frozen=True)
 class Syntax:
-    """One transfer syntax (PS3.5, chapter 10 and annex A).
-
-    Attributes:
-        uid: (0002,0010).
-        name: The standard's, shortened.
-        codec: None where pixels stand uncompressed or run-length encoded.
-        is_lossy: Whether decoded values may differ from those that were encoded.
-    """
+    """One transfer syntax (PS3.5, chapter 10 and annex A)."""
 
     uid: str
     name: str
@@ -85,7 +69,7 @@ BY_UID = {syntax.uid: syntax for syntax in READ}
 
 
 def syntaxes_table() -> str:
-    """Give the transfer syntaxes as a table in Markdown."""
+    """Return the transfer syntaxes as a Markdown table."""
     rows = [f"| `{s.uid}` | {s.name} | {_reader_of(s)} |\n" for s in READ]
     return "| UID | transfer syntax | read by |\n|---|---|---|\n" + "".join(rows)
 

@@ -1,8 +1,7 @@
-"""Values of DICOM attributes, read from their bytes and never trusted to have their form.
+"""Values of DICOM attributes, read from their bytes.
 
 pydicom converts an element when it is touched and raises in a hundred ways if it is malformed.
-Here the stored bytes are read instead, so that one odd value can be ignored, or read where it
-has one meaning, without a word about the rest of the object.
+Read from bytes, one odd value can be ignored without rejecting the rest of the object.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ BINARY = ("US", "SS", "UL", "SL", "UN", None)  # None: implicit, pydicom looks i
 
 
 class MalformedValueError(ValueError):
-    """A value has not the form that its attribute asks for."""
+    """A value does not have the form of its attribute."""
 
 
 def name_of(keyword: str) -> str:
@@ -37,16 +36,15 @@ def name_of(keyword: str) -> str:
 
 
 def is_absent(ds: Dataset, keyword: str) -> bool:
-    """Tell whether an attribute is absent or has no value."""
+    """Return whether an attribute is absent or has no value."""
     element = ds.get_item(keyword)
     return element is None or element.value is None or element.value in (b"", "")
 
 
 def text_of(ds: Dataset, keyword: str) -> str:
-    r"""Return a value's characters without blanks around them, empty if it is absent.
+    """Return a value's characters without surrounding blanks, "" if it is absent.
 
-    Several values are joined by a backslash, as they are stored. Bytes outside ASCII become
-    ``U+FFFD``: this is for codes and numbers, not for names.
+    Several values stay joined by a backslash. Bytes outside ASCII become ``U+FFFD``.
     """
     element = ds.get_item(keyword)
     if element is None or element.value is None:
@@ -60,15 +58,9 @@ def text_of(ds: Dataset, keyword: str) -> str:
 
 
 def decimal_of(ds: Dataset, keyword: str) -> float | None:
-    """Return the first number of an attribute of representation DS.
+    """Return the first number of a DS attribute, None if it is absent or empty.
 
-    A decimal comma is read as the point it stands for: a comma separates no values.
-
-    Returns:
-        None if the attribute is absent or empty.
-
-    Raises:
-        MalformedValueError: The first value is no finite number.
+    A decimal comma is read as a point. Raises MalformedValueError for no finite number.
     """
     stored = text_of(ds, keyword)
     return _decimal(stored.partition("\\")[0].strip(BLANKS)) if stored else None
@@ -83,16 +75,7 @@ def _decimal(text: str) -> float:
 
 
 def integer_of(ds: Dataset, keyword: str, default: int | None = None) -> int:
-    """Return an attribute as a whole number.
-
-    Args:
-        ds: The dataset.
-        keyword: Of an attribute with one value of a numeric representation.
-        default: For an attribute that is absent or empty.
-
-    Raises:
-        UnreadableImageError: It is absent and has no default, or is no whole number.
-    """
+    """Return a whole number; UnreadableImageError if it is none, or absent without a default."""
     if is_absent(ds, keyword):
         if default is None:
             raise UnreadableImageError(f"The DICOM attribute {name_of(keyword)} is absent.")
@@ -110,14 +93,7 @@ def integer_of(ds: Dataset, keyword: str, default: int | None = None) -> int:
 
 
 def words_of(ds: Dataset, keyword: str) -> NDArray[np.uint16]:
-    """Return the 16-bit words of an attribute as they are stored, unsigned.
-
-    Returns:
-        Shape (n,); n is 0 if the attribute is absent or empty.
-
-    Raises:
-        MalformedValueError: It holds something else.
-    """
+    """Return 16-bit words (n,), n = 0 if absent; MalformedValueError if it holds something else."""
     element = ds.get_item(keyword)
     value = None if element is None else element.value
     if value is None:

@@ -1,48 +1,59 @@
-"""Bytes of a JPEG, PNG or DICOM file to one radiograph.
+"""From the bytes of a JPEG, PNG or DICOM file to one radiograph, and on to the model input.
 
-Training, export and the service all decode here, so that the network is served exactly
+Training, export and the service all decode and resize here, so that the network is served exactly
 what it was trained on. The type is taken from the content, never from a name or header.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
+
 from cxr.dicom import decode as dicom
-from cxr.errors import ImageTooLargeError, UnsupportedMediaError
+from cxr.errors import ImageOutOfScopeError, ImageTooLargeError, UnsupportedMediaError
 from cxr.images import raster
-from cxr.images.exhaustion import told_as_too_large
-from cxr.pixels.image import DecodedImage, Window
+from cxr.pixels.image import DecodedImage, GrayImage, ModelInput, Window
 
 JPEG_MAGIC = b"\xff\xd8\xff"
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 DICOM_MAGIC = b"DICM"
 DICOM_PREAMBLE_BYTES = 128
-
 SNIFF_BYTES = DICOM_PREAMBLE_BYTES + len(DICOM_MAGIC)
-"""As many leading bytes as :func:`sniff_format` looks at."""
-
+"""Number of leading bytes that :func:`sniff_format` looks at."""
 
 DEFAULT_MAX_PIXELS = 64_000_000  # four times the largest detectors made (about 16 Mpx)
-
 
 PIXEL_BYTES = 4
 """Memory that decoding may take for each pixel of the largest image, beside the file: an operator
 can reckon with ``PIXEL_BYTES * max_pixels`` for each image that is decoded at a time."""
 
+REDUCED_SIDES = 2
+"""A JPEG is decoded at a reduced scale that keeps this many times the model input's side: the
+result is then within a fraction of a grey level of full size, the probability within 0.01 (see
+docs/decisions/0011)."""
+
+NO_MEMORY = (
+    "There was not enough memory to read the image. Send a smaller one, or fewer at a time; its "
+    "operator can give the service more memory, or lower the number of pixels it accepts."
+)
+
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    """What bounds and shapes the decoding.
+    """Limits and scale of decoding.
 
     Attributes:
         max_pixels: Width x height x frames a header may declare.
         reduce_to_px: A JPEG may be decoded at a reduced scale as long as both sides keep at
             least this many pixels; 0 decodes at full size. Entropy decoding remains, the
             inverse transform and the resize become cheaper.
-        window: A window to show monochrome DICOM through instead of its own; other images
-            have none, so it is ignored there.
+        window: Window to show monochrome DICOM through instead of its own; ignored otherwise.
     """
 
     max_pixels: int = DEFAULT_MAX_PIXELS
@@ -52,14 +63,14 @@ class DecodeOptions:
     def verify_pixels(
         self, width: int, height: int, frames: int = 1, bytes_per_pixel: int = PIXEL_BYTES
     ) -> None:
-        """Refuse a declared size over the limit, before anything is allocated for it.
+        """Check a declared size against the limit, before anything is allocated for it.
 
         Args:
-            width: In pixels.
-            height: In pixels.
-            frames: How many there are.
-            bytes_per_pixel: Memory that decoding takes for each pixel, beside the file. What
-                needs more than ``PIXEL_BYTES`` may have fewer pixels accordingly.
+            width: Width in pixels.
+            height: Height in pixels.
+            frames: Number of frames.
+            bytes_per_pixel: Memory that decoding takes for each pixel, beside the file. Encodings
+                that need more than ``PIXEL_BYTES`` may have fewer pixels accordingly.
 
         Raises:
             ImageTooLargeError: Over the limit.
@@ -80,44 +91,57 @@ class DecodeOptions:
         )
 
 
-DEFAULT_OPTIONS = DecodeOptions()
+class Preprocessing(BaseModel):
+    """How an image becomes a model input. Travels with the weights, in the manifest.
+
+    The method is fixed: bilinear with antialiasing, straight to a square, as the networks
+    were trained. Normalisation is inside the graph.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size_px: int = Field(ge=16, le=2048, description="Side S of the square model input.")
+    min_side_px: int = Field(ge=1, description="Shortest side an image may have.")
+
+
+def decode_options(spec: Preprocessing, max_pixels: int = DEFAULT_MAX_PIXELS) -> DecodeOptions:
+    """Return the options with which every image is decoded that goes into a model input."""
+    return DecodeOptions(max_pixels=max_pixels, reduce_to_px=REDUCED_SIDES * spec.size_px)
+
+
+@contextmanager
+def told_as_too_large() -> Iterator[None]:
+    """Report exhausted memory as an image that is too large.
+
+    Raises:
+        ImageTooLargeError: In place of MemoryError.
+    """
+    try:
+        yield
+    except MemoryError:
+        raise ImageTooLargeError(NO_MEMORY) from None
 
 
 def sniff_format(head: bytes) -> str | None:
-    """Name the format of some bytes by their first ones.
-
-    Args:
-        head: At least the first ``SNIFF_BYTES`` bytes, or all of them.
-
-    Returns:
-        ``jpeg``, ``png`` or ``dicom``; None for anything else.
-    """
+    """Return ``jpeg``, ``png``, ``dicom`` or None by the first ``SNIFF_BYTES`` bytes of a file."""
     if head.startswith(JPEG_MAGIC):
         return "jpeg"
     if head.startswith(PNG_MAGIC):
         return "png"
-    if head[DICOM_PREAMBLE_BYTES:SNIFF_BYTES] == DICOM_MAGIC:
-        return "dicom"
-    return None
+    return "dicom" if head[DICOM_PREAMBLE_BYTES:SNIFF_BYTES] == DICOM_MAGIC else None
 
 
-def decode_image(data: bytes, options: DecodeOptions = DEFAULT_OPTIONS) -> DecodedImage:
-    """Decode one radiograph. Any thread may call it; it shares no state.
-
-    Args:
-        data: A whole JPEG, PNG or DICOM Part 10 file.
-        options: Limits and scale.
-
-    Returns:
-        The image with the facts of its container.
+def decode_image(data: bytes, options: DecodeOptions | None = None) -> DecodedImage:
+    """Decode one whole file. Any thread may call it; it shares no state.
 
     Raises:
-        UnsupportedMediaError: Another format, or a transfer syntax no decoder here reads.
-        ImageTooLargeError: More pixels declared than ``options.max_pixels``, more than is read of
-            anything else, or no memory for them.
+        UnsupportedMediaError: Another format, or a transfer syntax that no decoder here reads.
+        ImageTooLargeError: More pixels than ``options.max_pixels``, too much of anything else, or
+            not enough memory.
         UnreadableImageError: Truncated or corrupt.
         UnsupportedDicomError: A DICOM object that is not one single-frame radiograph.
     """
+    options = options or DecodeOptions()
     kind = sniff_format(data[:SNIFF_BYTES])
     if kind is None:
         raise UnsupportedMediaError(
@@ -128,3 +152,29 @@ def decode_image(data: bytes, options: DecodeOptions = DEFAULT_OPTIONS) -> Decod
         if kind == "dicom":
             return dicom.decode_dicom(data, digest, options.verify_pixels, options.window)
         return raster.decode_raster(data, kind, digest, options.verify_pixels, options.reduce_to_px)
+
+
+def to_model_input(image: GrayImage, spec: Preprocessing) -> ModelInput:
+    """Resize one radiograph to the network's input. Any thread may call it.
+
+    Args:
+        image: Shape (H, W), uint8, bone bright (MONOCHROME2 sense).
+        spec: Preprocessing section of the bundle's manifest.
+
+    Returns:
+        Shape (1, S, S), uint8, S = ``spec.size_px``.
+
+    Raises:
+        ImageOutOfScopeError: A side is shorter than ``spec.min_side_px``.
+    """
+    height, width = image.shape
+    if min(height, width) < spec.min_side_px:
+        raise ImageOutOfScopeError(
+            f"The image is {width} x {height} pixels; the model needs at least "
+            f"{spec.min_side_px} on each side. Send the original, not a thumbnail."
+        )
+    size = spec.size_px
+    if (height, width) == (size, size):
+        return np.array(image)[np.newaxis]
+    resized = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(resized, dtype=np.uint8)[np.newaxis]

@@ -62,7 +62,7 @@ def describe_layout(model_input: ModelInput) -> Layout:
     place += BINS * (place < 0.0)
     lower = place.astype(np.int64)
     to_upper = strength * (place - lower)
-    where = np.stack([_CELL_OF_PIXEL + (n & (BINS - 1)) for n in (lower, lower + 1)])
+    where = _CELL_OF_PIXEL + (np.stack([lower, lower + 1]) & (BINS - 1))
     weights = np.stack([strength - to_upper, to_upper])
     found = np.bincount(where.ravel(), weights.ravel(), minlength=CELLS * CELLS * BINS)
     histograms = found.reshape(CELLS, CELLS, BINS) / (SIDE_PX / CELLS) ** 2

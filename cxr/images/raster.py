@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
-from cxr.errors import InputError, UnreadableImageError
-from cxr.images.jpeg import bytes_per_pixel, read_jpeg_frame
+from cxr.errors import InputError, UnreadableImageError, UnsupportedMediaError
 from cxr.images.png import decode_png
 from cxr.pixels.image import DecodedImage, GrayImage
 from cxr.pixels.jpeg_markers import verify_markers
@@ -22,7 +23,6 @@ Image.MAX_IMAGE_PIXELS = None
 
 _CHROMA_SAMPLE_PX = 64  # colour is judged on a thumbnail of this side
 _ORIENTATION_TAG = 0x0112
-_TRANSPOSING_ORIENTATIONS = frozenset({5, 6, 7, 8})
 _UPRIGHT_BY: dict[int, Callable[[GrayImage], GrayImage]] = {
     2: np.fliplr,
     3: lambda pixels: np.rot90(pixels, 2),
@@ -33,6 +33,41 @@ _UPRIGHT_BY: dict[int, Callable[[GrayImage], GrayImage]] = {
     8: np.rot90,
 }
 """Exif 2.3, 4.6.4: the value of Orientation with the operation that undoes it."""
+
+_SIZED = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}  # T.81 table B.1, T.87
+_BARE = frozenset({0x01, *range(0xD0, 0xD9), 0xFF})  # without a length: TEM, RST, SOI; fill bytes
+_PROGRESSIVE, _SCAN, _END = 0xC2, 0xDA, 0xD9
+_KINDS = {
+    0xC3: "lossless JPEG",
+    0xCB: "lossless JPEG",
+    **dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "hierarchical JPEG"),
+    **dict.fromkeys((0xC9, 0xCA), "JPEG with arithmetic coding"),
+    0xF7: "JPEG-LS",
+}
+"""Outside DICOM, viewers read none of these; within DICOM some are read."""
+
+_COEFFICIENT_BYTES = 2
+_PICTURE_BYTES = {1: 3, 3: 5, 4: 9}  # of a decoded pixel by its components, with its grey copy
+
+
+@dataclass(frozen=True)
+class JpegFrame:
+    """Frame header of a JPEG file (T.81 B.2.2).
+
+    Attributes:
+        width: Columns.
+        height: Rows.
+        components: Number of colours.
+        samples_per_pixel: Samples of all components, chroma subsampling counted.
+        is_buffered: Whether all coefficients are held until the last scan: the file is
+            progressive, or has a scan for each component.
+    """
+
+    width: int
+    height: int
+    components: int
+    samples_per_pixel: float
+    is_buffered: bool
 
 
 def decode_raster(
@@ -53,17 +88,17 @@ def decode_raster(
         kind: ``jpeg`` or ``png``.
         sha256: Digest of ``data``, copied to the result.
         verify_pixels: Called with width and height before decoding, then with a frame and the
-            bytes a pixel takes; raises to refuse.
+            bytes a pixel takes; raises to reject.
         reduce_to_px: Smallest side a reduced-scale JPEG decode must keep; 0 for full size.
 
     Raises:
         UnreadableImageError: Truncated or corrupt.
-        UnsupportedMediaError: A JPEG of a kind that only DICOM holds.
+        UnsupportedMediaError: A kind of JPEG that is read only within DICOM.
         ImageTooLargeError: It has too many scans, segments or chunks, or needs too much memory.
     """
     if kind == "png":
         png = decode_png(data, verify_pixels)
-        pixels, orientation = png.pixels, _orientation_of(_exif_of(png.exif))
+        pixels, orientation = png.pixels, _orientation_of(png.exif)
         height, width = pixels.shape
         chroma, notes = png.chroma, png.notes
     else:
@@ -71,10 +106,12 @@ def decode_raster(
             data, verify_pixels, reduce_to_px
         )
         notes = ()
-    if orientation in _TRANSPOSING_ORIENTATIONS:
-        width, height = height, width
+    if orientation in _UPRIGHT_BY:
+        if orientation >= 5:  # transposed
+            width, height = height, width
+        pixels = np.ascontiguousarray(_UPRIGHT_BY[orientation](pixels))
     return DecodedImage(
-        pixels=_upright(pixels, orientation),
+        pixels=pixels,
         format=kind,
         width=width,
         height=height,
@@ -94,13 +131,15 @@ def _decode_jpeg(
         with Image.open(io.BytesIO(data), formats=("JPEG",)) as picture:
             size = picture.size
             verify_pixels(*size)
-            if reduce_to_px:
-                _draft(picture, reduce_to_px)
+            scale = min(size) / reduce_to_px if reduce_to_px else 0.0
+            if scale >= 2.0:
+                # libjpeg offers 1/2, 1/4 and 1/8; Pillow picks the smallest that is large enough.
+                picture.draft(picture.mode, (int(size[0] / scale), int(size[1] / scale)))
             if frame is not None:
                 verify_pixels(*size, 1, bytes_per_pixel(frame, *picture.size))
-            orientation = _orientation_of(picture.getexif)
+            orientation = _orientation_of(picture)
             picture.load()
-            chroma = _mean_chroma(picture)
+            chroma = 0.0 if picture.mode == "L" else _mean_chroma(picture)
             gray = picture.convert("L")
     except (InputError, MemoryError):
         raise
@@ -112,41 +151,82 @@ def _decode_jpeg(
     return np.asarray(gray, dtype=np.uint8), orientation, size, chroma
 
 
-def _exif_of(block: bytes) -> Callable[[], Image.Exif]:
-    def read() -> Image.Exif:
-        exif = Image.Exif()
-        exif.load(block)
-        return exif
-
-    return read
-
-
-def _orientation_of(read_exif: Callable[[], Image.Exif]) -> int:
+def _orientation_of(source: Image.Image | bytes) -> int:
     try:
-        return int(read_exif().get(_ORIENTATION_TAG, 1))
-    except Exception:  # a broken EXIF block is no reason to refuse sound pixels
+        if isinstance(source, bytes):
+            exif = Image.Exif()
+            exif.load(source)
+        else:
+            exif = source.getexif()
+        return int(exif.get(_ORIENTATION_TAG, 1))
+    except Exception:  # a broken EXIF block is no reason to reject sound pixels
         return 1
 
 
-def _upright(pixels: GrayImage, orientation: int) -> GrayImage:
-    operation = _UPRIGHT_BY.get(orientation)
-    return pixels if operation is None else np.ascontiguousarray(operation(pixels))
-
-
-def _draft(picture: Image.Image, reduce_to_px: int) -> None:
-    """Ask libjpeg for 1/2, 1/4 or 1/8 scale, whichever keeps both sides at the minimum."""
-    smaller = min(picture.size)
-    scale = smaller / reduce_to_px
-    if scale >= 2.0:
-        # Pillow picks the largest reduction whose result is at least as large as asked for.
-        wanted = (int(picture.size[0] / scale), int(picture.size[1] / scale))
-        picture.draft(picture.mode, wanted)
-
-
 def _mean_chroma(picture: Image.Image) -> float:
-    if picture.mode == "L":
-        return 0.0
     colours = picture if picture.mode == "RGB" else picture.convert("RGB")
     thumbnail = colours.resize((_CHROMA_SAMPLE_PX, _CHROMA_SAMPLE_PX), Image.Resampling.BOX)
     channels = np.asarray(thumbnail, dtype=np.int16)
     return float((channels.max(axis=2) - channels.min(axis=2)).mean())
+
+
+def read_jpeg_frame(data: bytes) -> JpegFrame | None:
+    """Read the frame header of a whole JPEG file.
+
+    Returns:
+        None if it has no sound one: the decoder finds what is wrong with it.
+
+    Raises:
+        UnsupportedMediaError: It is JPEG-LS, lossless, hierarchical, arithmetic or of 12 bits.
+    """
+    position, frame = 2, None
+    while position + 4 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker in _BARE:
+            position += 1 if marker == 0xFF else 2
+            continue
+        length = int.from_bytes(data[position + 2 : position + 4], "big")
+        body = data[position + 4 : position + 2 + length]
+        if marker in _SIZED and frame is None:
+            frame = _frame_of(marker, body)
+        elif marker == _SCAN and frame is not None and body:
+            width, height, components, samples, is_progressive = frame
+            is_buffered = is_progressive or body[0] < components
+            return JpegFrame(width, height, components, samples, is_buffered)
+        if marker in (_SCAN, _END):
+            return None
+        position += 2 + length
+    return None
+
+
+def _frame_of(marker: int, body: bytes) -> tuple[int, int, int, float, bool] | None:
+    bits = body[0] if body else 8
+    kind = _KINDS.get(marker, "" if bits == 8 else f"JPEG of {bits} bits")
+    if kind:
+        raise UnsupportedMediaError(
+            f"The file is {kind}. By itself JPEG of 8 bits is read, baseline or progressive. "
+            "Send that, a PNG, or the DICOM object that holds it."
+        )
+    if len(body) < 6 or len(body) < 6 + 3 * body[5] or not body[5]:
+        return None
+    total = most_across = most_down = 0
+    for factors in body[7 : 6 + 3 * body[5] : 3]:
+        across, down = factors >> 4, factors & 15
+        total += across * down
+        most_across, most_down = max(most_across, across), max(most_down, down)
+    samples = total / max(most_across * most_down, 1)
+    height, width = int.from_bytes(body[1:3], "big"), int.from_bytes(body[3:5], "big")
+    return width, height, body[5], samples, marker == _PROGRESSIVE
+
+
+def bytes_per_pixel(frame: JpegFrame, width: int, height: int) -> int:
+    """Return the most bytes of memory that decoding takes for a declared pixel of a file.
+
+    Args:
+        frame: Header of the file.
+        width: Columns it will be decoded to, perhaps at a reduced scale.
+        height: Rows it will be decoded to.
+    """
+    pixels = max(frame.width * frame.height, 1)
+    held = _COEFFICIENT_BYTES * frame.samples_per_pixel if frame.is_buffered else 0.0
+    return math.ceil(held + _PICTURE_BYTES.get(frame.components, 9) * width * height / pixels)

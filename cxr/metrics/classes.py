@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.data.labels import Task
-from cxr.metrics.binary import REPLICATES, Floats, Metrics, bootstrap, measure
-from cxr.metrics.ranking import Ranking
+from cxr.metrics.binary import Ranking, measure
+from cxr.metrics.estimate import REPLICATES, Floats, Metrics, bootstrap
 
 CLASS_ACCURACY = "class_accuracy"
 MACRO_AUROC = "macro_auroc"

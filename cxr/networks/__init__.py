@@ -58,7 +58,7 @@ def build_network(architecture: str, num_classes: int) -> Network:
         return Ensemble([build_network(member, num_classes) for member in members])
     body, _, around = architecture.rpartition(WITH)
     if around == MIRRORED:
-        from cxr.networks.mirrored import Mirrored
+        from cxr.networks.ensemble import Mirrored
 
         return Mirrored(build_network(body, num_classes))
     if around in SVM.values():

@@ -11,7 +11,6 @@ from torch import nn
 
 from cxr.bundles.manifest import Calibration, Normalisation
 from cxr.networks.network import Network
-from cxr.networks.stack import Stack
 
 PROBE_PX = 64
 """Side of the image that shows how large a member's maps and embedding are: the smallest that
@@ -139,3 +138,75 @@ def _interleaved(stages: Sequence[Sequence[str]]) -> tuple[str, ...]:
         for number, own in enumerate(stages)
         if depth <= len(own)
     )
+
+
+class Mirrored(Network):
+    """A network whose logits are the mean over the image and its mirror image.
+
+    Where a whole model mirrors, what surrounds it does so. This is for a member of an ensemble
+    whose other members do not.
+
+    Args:
+        body: The network.
+    """
+
+    explain_layer = "stack"
+
+    def __init__(self, body: Network) -> None:
+        super().__init__()
+        self.body = body
+        self.stack = Stack((1, 1))
+        self.stages = tuple(f"body.{stage}" for stage in body.stages)
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Maps of the image, and of the mirror image turned back."""
+        mirrored = self.body.features(images.flip(3)).flip(3)
+        return self.stack([self.body.features(images), mirrored])
+
+    def embed(self, features: torch.Tensor) -> torch.Tensor:
+        """Embedding of the image, then that of the mirror image."""
+        plain, mirrored = features.chunk(2, dim=1)
+        return torch.cat([self.body.embed(plain), self.body.embed(mirrored.flip(3))], dim=1)
+
+    def classify(self, embedding: torch.Tensor) -> torch.Tensor:
+        """Mean of both logits."""
+        plain, mirrored = embedding.chunk(2, dim=1)
+        return (self.body.classify(plain) + self.body.classify(mirrored)) / 2.0
+
+    def add_to_logits(self, offset: torch.Tensor) -> None:
+        """As the body does."""
+        self.body.add_to_logits(offset)
+
+
+class Stack(nn.Module):
+    """Maps of several passes, one behind the other as channels, on the finest grid among them.
+
+    Grad-CAM sums over channels. So the heatmap of the stack is the sum of those of the passes,
+    each weighed by what it adds to the logit.
+
+    Args:
+        times: How many times as fine as each pass's own grid that grid is. Coarse maps are
+            repeated, not interpolated: averaging gives them back exactly.
+    """
+
+    def __init__(self, times: Sequence[int]) -> None:
+        super().__init__()
+        self._times = tuple(times)
+
+    def forward(self, maps: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Stack maps (N, C, h, w): shape (N, sum of C, H, W).
+
+        Raises:
+            ValueError: The image's side is not a multiple of all strides.
+        """
+        fine = [_repeat(one, times) for one, times in zip(maps, self._times, strict=True)]
+        if len({one.shape[2:] for one in fine}) > 1:
+            sides = " and ".join(str(one.shape[2]) for one in maps)
+            raise ValueError(f"feature maps of side {sides} do not fit each other at this size")
+        return torch.cat(fine, dim=1)
+
+
+def _repeat(maps: torch.Tensor, times: int) -> torch.Tensor:
+    if times == 1:
+        return maps
+    return maps.repeat_interleave(times, dim=2).repeat_interleave(times, dim=3)

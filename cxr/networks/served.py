@@ -15,7 +15,7 @@ from cxr.networks.network import Network
 from cxr.networks.weights import load_weights
 
 
-class Answer(NamedTuple):
+class ServedOutputs(NamedTuple):
     """Outputs of the served graph, in the order of its ONNX outputs."""
 
     logits: torch.Tensor
@@ -47,8 +47,8 @@ class ServedNetwork(nn.Module):
         """Model inputs (N, 1, S, S), uint8, to what the network takes, float32."""
         return (images.to(torch.float32) / 255.0 - self.mean) / self.std
 
-    def forward(self, images: torch.Tensor) -> Answer:
-        """Answer for model inputs.
+    def forward(self, images: torch.Tensor) -> ServedOutputs:
+        """ServedOutputs for model inputs.
 
         Args:
             images: Shape (N, 1, S, S), uint8.
@@ -64,7 +64,7 @@ class ServedNetwork(nn.Module):
             logits = (logits + self.network.classify(mirrored)) / 2.0
             embedding = (embedding + mirrored) / 2.0
         probabilities = torch.softmax(logits / self.temperature, dim=1)
-        return Answer(logits, probabilities, embedding)
+        return ServedOutputs(logits, probabilities, embedding)
 
 
 def surround(
@@ -90,3 +90,9 @@ def served_network(weights: Path, described: Manifest | Run) -> ServedNetwork:
     network = build_network(described.architecture, len(described.task.classes))
     load_weights(network, weights)
     return surround(network, described.normalisation, described.calibration)
+
+
+def has_fast_bf16() -> bool:
+    """Whether this CPU multiplies bfloat16 in hardware (AVX-512 bf16 or AMX)."""
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -11,7 +11,7 @@ from torch import nn
 from cxr.networks.network import Network
 
 
-class Tokens(nn.Module):
+class PatchTokens(nn.Module):
     """Patches of 16 x 16 pixels to tokens that know where they come from.
 
     Args:
@@ -71,7 +71,7 @@ class VitSmall(Network):
             num_classes=0,
             dynamic_img_size=True,
         )
-        self.tokens = Tokens(whole)
+        self.tokens = PatchTokens(whole)
         self.blocks = whole.blocks
         for block in self.blocks:
             block.attn.fused_attn = False  # its parts are operators every engine has

@@ -1,20 +1,18 @@
 """A verdict in words, the same on the page, in JSON, in reports and under pictures.
 
 A sentence names the line that decided, which is seldom the threshold alone: at the operating
-point, the model abstains around it (:mod:`cxr.verdict.referral`).
+point, the model abstains around it (:class:`cxr.verdict.decision.Referral`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
-from cxr.data.labels import Task
-from cxr.verdict import scope, scope_gate
-from cxr.verdict.decision import OperatingPoint
-from cxr.verdict.referral import ReferBand, Referral
-from cxr.verdict.verdict import Verdict
-from cxr.verdict.words import listed, percents, short_words_of, words_of
+from cxr.data.labels import KINDS, Task
+from cxr.verdict import scope
+from cxr.verdict.decision import OperatingPoint, ReferBand, Referral, Verdict
 
 ABSTAINS = "No answer: a person has to look"
 NO_CHEST = "Not a chest radiograph"
@@ -22,13 +20,15 @@ NO_CHEST = "Not a chest radiograph"
 OUT_OF_SCOPE: Mapping[str, str] = {
     scope.BLANK: "Blank picture",
     scope.COLOURED: "Picture in colour",
-    scope_gate.INVERTED: "Inverted picture",
-    **dict.fromkeys(scope_gate.TURNED.values(), "Turned picture"),
+    scope.INVERTED: "Inverted picture",
+    **dict.fromkeys(scope.TURNED.values(), "Turned picture"),
     scope.LATERAL: "Not a frontal view",
     # Its layout is a chest's: a healthy one's, say, for a model that has seen sick ones only.
-    scope_gate.UNLIKE_TRAINING: "Unlike the pictures the model was made for",
+    scope.UNLIKE_TRAINING: "Unlike the pictures the model was made for",
 }
-"""Headlines by the reason; of every other reason it is ``NO_CHEST``."""
+"""Headlines by the reason; every other reason has ``NO_CHEST``."""
+
+MOST_DECIMALS = 6
 
 
 @dataclass(frozen=True)
@@ -62,29 +62,30 @@ def conclude(
         point: The operating point in force.
         referral: When the model abstains.
     """
-    subject = _subject(task)
+    subject, label = _subject(task), verdict.label
     if verdict.reasons:
-        return Conclusion(_out_of_scope(verdict.reasons), subject, verdict.reasons)
+        headlines = [OUT_OF_SCOPE.get(reason, NO_CHEST) for reason in verdict.reasons]
+        headline = NO_CHEST if NO_CHEST in headlines else headlines[0]
+        return Conclusion(headline, subject, verdict.reasons)
     band = referral.band(point, task.positive)
     if band is not None:
-        line = _of_two(verdict, task, band)
+        reasons = [_of_two(verdict, subject, band)]
     else:
-        line = _of_many(verdict, task, by_class, point, referral)
-    return Conclusion(_headline(verdict, task), subject, (line, *_remarks(verdict, task, by_class)))
-
-
-def _out_of_scope(reasons: Iterable[str]) -> str:
-    headlines = [OUT_OF_SCOPE.get(reason, NO_CHEST) for reason in reasons]
-    return NO_CHEST if NO_CHEST in headlines else headlines[0]
-
-
-def _headline(verdict: Verdict, task: Task) -> str:
-    if verdict.label is None:
-        return ABSTAINS
+        reasons = [_of_many(verdict, task, by_class, point, referral)]
     if task.presupposed is not None:
-        return f"If there is {words_of(task.presupposed)}: {_rather(verdict.label, task)}"
-    likely = "likely" if verdict.decision == "positive" else "unlikely"
-    return f"Signs of {words_of(task.positive)}: {likely}"
+        whole = words_of(task.presupposed)
+        reasons.append(f"The model presupposes {whole} and does not tell whether there is any.")
+    if verdict.decision == "positive" and label is not None and label != task.positive:
+        [share] = percents(by_class[label])
+        reasons.append(f"The most probable kind is {short_words_of(label)}, {share}.")
+    if label is None:
+        headline = ABSTAINS
+    elif task.presupposed is not None:
+        headline = f"If there is {words_of(task.presupposed)}: {_rather(label, task)}"
+    else:
+        likely = "likely" if verdict.decision == "positive" else "unlikely"
+        headline = f"Signs of {subject}: {likely}"
+    return Conclusion(headline, subject, tuple(reasons))
 
 
 def _rather(name: str, task: Task) -> str:
@@ -93,35 +94,27 @@ def _rather(name: str, task: Task) -> str:
     return f"{short_words_of(name)} rather than {listed(others, 'or')}"
 
 
-def _remarks(verdict: Verdict, task: Task, by_class: Mapping[str, float]) -> Iterable[str]:
-    if task.presupposed is not None:
-        whole = words_of(task.presupposed)
-        yield f"The model presupposes {whole} and does not tell whether there is any."
-    if verdict.decision == "positive" and verdict.label not in (None, task.positive):
-        [share] = percents(by_class[verdict.label])
-        yield f"The most probable kind is {short_words_of(verdict.label)}, {share}."
-
-
+@cache
 def _subject(task: Task) -> str:
     if task.presupposed is None:
         return words_of(task.positive)
     return f"{_rather(task.positive, task)} {words_of(task.presupposed)}"
 
 
-def _of_two(verdict: Verdict, task: Task, band: ReferBand) -> str:
+def _of_two(verdict: Verdict, subject: str, band: ReferBand) -> str:
     """Name the line for a model of two classes: an end of the band in which it abstains."""
     value, low, high = percents(verdict.probability, band.low, band.high)
-    subject, has_band = f"The probability of {_subject(task)}, {value},", band.low < band.high
+    text, has_band = f"The probability of {subject}, {value},", band.low < band.high
     if verdict.decision == "refer":
         where = f"between {low} and {high}" if has_band else f"at {low}, the line itself"
-        return f"{subject} lies {where}, where the model abstains."
+        return f"{text} lies {where}, where the model abstains."
     if verdict.decision == "positive":
         relation, line, end = "at or above", high, "upper"
     else:
         below = "below" if verdict.probability < band.low else "not above"
         relation, line, end = below, low, "lower"
     kind = f"{end} end of the range in which the model abstains" if has_band else "threshold"
-    return f"{subject} is {relation} {line}, the {kind}."
+    return f"{text} is {relation} {line}, the {kind}."
 
 
 def _of_many(
@@ -134,7 +127,13 @@ def _of_many(
     """Name the lines for a model of more classes: the threshold, and each class's own."""
 
     def lines(names: Iterable[str]) -> str:
-        return listed([_line(name, by_class[name], referral) for name in names])
+        parts = []
+        for name in names:
+            share, line = by_class[name], referral.least_probability[name]
+            value, least = percents(share, line)
+            relation = "reaches" if share >= line else "is below"
+            parts.append(f"{short_words_of(name)}, {value}, {relation} {least}")
+        return listed(parts)
 
     value, threshold = percents(verdict.probability, point.threshold)
     reached = verdict.probability >= point.threshold
@@ -149,7 +148,42 @@ def _of_many(
     return f"{text}, but the opposite is not ruled out: {lines(left)}."
 
 
-def _line(name: str, share: float, referral: Referral) -> str:
-    value, least = percents(share, referral.least_probability[name])
-    relation = "reaches" if share >= referral.least_probability[name] else "is below"
-    return f"{short_words_of(name)}, {value}, {relation} {least}"
+def words_of(name: str) -> str:
+    """Return a finding or class in words: ``bacterial pneumonia`` for BACTERIAL."""
+    own = short_words_of(name)
+    return f"{own} {short_words_of(KINDS[name])}" if name in KINDS else own
+
+
+def short_words_of(name: str) -> str:
+    """Return a name in lower case, for a place that says what it is a kind of."""
+    return name.lower().replace("_", " ")
+
+
+def listed(parts: Sequence[str], last: str = "and") -> str:
+    """Join parts to ``a, b and c``."""
+    *others, final = parts
+    return f"{', '.join(others)} {last} {final}" if others else final
+
+
+def percents(*shares: float) -> list[str]:
+    """Write shares in [0, 1] in percent, for one sentence.
+
+    Each has one decimal, or as many as are needed to tell different shares apart: a sentence that
+    says "19.8 % is below 19.8 %" explains nothing.
+    """
+    texts: list[str] = []
+    for decimals in range(1, MOST_DECIMALS + 1):
+        texts = [_percent(share, decimals) for share in shares]
+        if len(set(texts)) == len(set(shares)):
+            break
+    return texts
+
+
+def _percent(share: float, decimals: int) -> str:
+    value, least = share * 100, 10.0**-decimals
+    if 0 < value < least:
+        return f"under {least:.{decimals}f} %"
+    if 100 - least < value < 100:
+        return f"over {100 - least:.{decimals}f} %"
+    text = f"{value:.{decimals}f}"
+    return f"{text.rstrip('0').rstrip('.')} %"

@@ -1,42 +1,57 @@
-"""Is this picture the kind of image the model was made for? Plain checks of pixels and tags.
+"""Is this picture the kind of image the model was made for?
 
-What has to be learnt from images is asked of :mod:`cxr.verdict.scope_gate`.
+Plain checks look at pixels and DICOM tags. The scope gate is learnt; its numbers travel in the
+bundle and answer three questions:
+
+- a linear classifier compares the picture's layout (:mod:`cxr.images.layout`) with those of
+  radiographs and of everything else, also as if the picture were turned or inverted;
+- the network's embedding has a Mahalanobis distance from those of the training images (Lee et
+  al., "A Simple Unified Framework for Detecting Out-of-Distribution Samples", NeurIPS 2018), the
+  covariance shrunk (Ledoit, Wolf 2004);
+- what the principal components of the training images' layouts leave over tells a picture that
+  is in scope but unusual: an adult's, for a model trained on children.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from cxr.errors import BundleError
+from cxr.images.layout import LAYOUT_SIZE, Layout, turn_layout
+from cxr.metrics.estimate import Estimate
 from cxr.pixels.image import DecodedImage, DicomFacts
+from cxr.section import Section
 
 FRONTAL_MODALITIES = frozenset({"CR", "DX", "DR", "XR", "RF", "RG", "OT", "SC", ""})
 """Modalities under which archives really hold projection radiographs of the chest."""
 
-MIN_CONTRAST = 8.0
-"""Standard deviation, in grey levels, below which a picture shows nothing.
-
-Radiographs of the training set lie between 19 and 88.
-"""
-
-CONTRAST_STRIDE = 4
-"""Of every so many rows and columns one is looked at: the same figure in a tenth of the time."""
-
-MAX_CHROMA = 12.0
-"""Mean spread of the colour channels, in grey levels, above which a picture is a colour one.
-
-Grey radiographs stored as colour JPEG stay near 0.
-"""
-
-MAX_ASPECT = 3.0
-"""Longer over shorter side.
-
-Original images of the training set lie between 1 and 2, adult ones between 1 and 1.3.
-"""
-
+MIN_CONTRAST = 8.0  # standard deviation in grey levels; the training set's lie between 19 and 88
+CONTRAST_STRIDE = 4  # of rows and columns: the same figure in a tenth of the time
+MAX_CHROMA = 12.0  # spread of the colour channels; grey radiographs in colour JPEG stay near 0
+MAX_ASPECT = 3.0  # longer over shorter side; the training set's lie between 1 and 2
 
 BLANK = "The image is blank or almost without contrast."
 COLOURED = "The image is in colour; radiographs are grey."
 LATERAL = "The DICOM view position is lateral; the model reads frontal views."
+NOT_A_CHEST = "The picture does not look like a frontal chest radiograph."
+UNLIKE_TRAINING = "The network finds nothing in the picture that is like its training images."
+INVERTED = "The picture looks inverted: bone should be bright. Send it as it was stored."
+TURNED = {
+    1: "The picture looks as if it lay on its side. Send it upright.",
+    2: "The picture looks as if it stood upside down. Send it upright.",
+    3: "The picture looks as if it lay on its side. Send it upright.",
+}
+UNUSUAL = (
+    "The picture differs from the model's training images (by age, position or equipment, "
+    "perhaps); its probability is less reliable."
+)
 
 
 @dataclass(frozen=True)
@@ -48,54 +63,156 @@ class Scope:
 
 
 def assess_scope(image: DecodedImage) -> Scope:
-    """Judge one decoded image by its pixels and, if it is DICOM, by its tags.
+    """Judge a decoded image by its pixels and its DICOM tags.
 
-    Absent DICOM attributes are no reason to doubt an image; contradicting ones are.
+    Contradicting tags put an image out of scope, absent ones do not.
     """
-    reasons = [*_pixel_reasons(image), *_dicom_reasons(image)]
-    return Scope(in_scope=not reasons, reasons=tuple(reasons))
-
-
-def age_warnings(facts: DicomFacts | None, ages_years: tuple[float, float] | None) -> list[str]:
-    """Warn if the DICOM header gives an age on which the model was not trained.
-
-    Args:
-        facts: Of the DICOM header, None for other formats.
-        ages_years: Youngest and oldest patients trained on, None if that is not known. Who is
-            five has had the fifth birthday and not the sixth.
-    """
-    if facts is None or facts.age_years is None or ages_years is None:
-        return []
-    youngest, oldest = ages_years
-    if youngest <= facts.age_years < oldest + 1:
-        return []
-    return [
-        f"The patient's age is outside the range the model was trained on ({youngest:g} to "
-        f"{oldest:g} years); its probability is less reliable."
-    ]
-
-
-def _pixel_reasons(image: DecodedImage) -> list[str]:
     reasons = []
     if float(image.pixels[::CONTRAST_STRIDE, ::CONTRAST_STRIDE].std()) < MIN_CONTRAST:
         reasons.append(BLANK)
     if image.chroma > MAX_CHROMA:
         reasons.append(COLOURED)
-    longer, shorter = max(image.width, image.height), min(image.width, image.height)
-    if longer > MAX_ASPECT * shorter:
+    if max(image.width, image.height) > MAX_ASPECT * min(image.width, image.height):
         reasons.append("The image is far longer than wide; a chest radiograph is not.")
-    return reasons
-
-
-def _dicom_reasons(image: DecodedImage) -> list[str]:
     facts = image.dicom
-    if facts is None:
-        return []
-    reasons = []
-    if facts.modality not in FRONTAL_MODALITIES:
-        reasons.append("The DICOM modality is not a projection radiograph's.")
-    if not facts.is_chest:
-        reasons.append("The DICOM body part is not the chest.")
-    if facts.projection == "lateral":
-        reasons.append(LATERAL)
-    return reasons
+    if facts is not None:
+        if facts.modality not in FRONTAL_MODALITIES:
+            reasons.append("The DICOM modality is not a projection radiograph's.")
+        if not facts.is_chest:
+            reasons.append("The DICOM body part is not the chest.")
+        if facts.projection == "lateral":
+            reasons.append(LATERAL)
+    return Scope(in_scope=not reasons, reasons=tuple(reasons))
+
+
+def age_warnings(facts: DicomFacts, ages_years: tuple[float, float] | None) -> tuple[str, ...]:
+    """Warn of a patient's age outside the youngest and oldest patients trained on.
+
+    A five-year-old has had the fifth birthday and not the sixth, so the upper end is inclusive.
+    """
+    if facts.age_years is None or ages_years is None:
+        return ()
+    youngest, oldest = ages_years
+    if youngest <= facts.age_years < oldest + 1:
+        return ()
+    return (
+        f"The patient's age is outside the range the model was trained on ({youngest:g} to "
+        f"{oldest:g} years); its probability is less reliable.",
+    )
+
+
+class ScopeFigure(Section):
+    """How the gate judged one set of pictures."""
+
+    name: str
+    frontal: bool = Field(description="Whether these are frontal chest radiographs.")
+    images: int
+    flagged: Estimate = Field(description="Share found out of scope.")
+    refused: float = Field(description="Share that could not be read.")
+    unusual: float = Field(description="Share in scope with a warning.")
+
+
+class ScopeThresholds(Section):
+    """The gate's thresholds, chosen on validation patients."""
+
+    layout: float = Field(description="Least score of a chest's layout.")
+    embedding: float = Field(description="Largest squared distance of an embedding.")
+    unusual: float = Field(description="Largest squared rest of a usual layout.")
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Reasons to call a picture out of scope, and warnings about one in scope."""
+
+    reasons: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ScopeGate:
+    """The gate's numbers.
+
+    Attributes:
+        layout_weights: Shape (LAYOUT_SIZE,), float32.
+        layout_bias: Shape (1,), float32.
+        usual_mean: Shape (LAYOUT_SIZE,), float32.
+        usual_components: Shape (P, LAYOUT_SIZE), float32, orthonormal rows.
+        embedding_mean: Shape (D,), float32.
+        embedding_whitening: Shape (D, D), float32: makes the covariance the identity.
+    """
+
+    layout_weights: NDArray[np.float32]
+    layout_bias: NDArray[np.float32]
+    usual_mean: NDArray[np.float32]
+    usual_components: NDArray[np.float32]
+    embedding_mean: NDArray[np.float32]
+    embedding_whitening: NDArray[np.float32]
+
+    def layout_scores(self, layouts: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Score layouts (N, LAYOUT_SIZE): shape (N,), above 0 for chests."""
+        return layouts @ self.layout_weights + self.layout_bias
+
+    def unusual_rests(self, layouts: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the squared length of what the usual components leave over, shape (N,)."""
+        centred = layouts - self.usual_mean
+        rest = centred - (centred @ self.usual_components.T) @ self.usual_components
+        return np.asarray((rest**2).sum(axis=1))
+
+    def embedding_distances(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return squared Mahalanobis distances (N,) of embeddings (N, D)."""
+        white = (embeddings - self.embedding_mean) @ self.embedding_whitening
+        return np.asarray((white**2).sum(axis=1))
+
+    def judge(
+        self, layout: Layout, embedding: NDArray[np.float32], thresholds: ScopeThresholds
+    ) -> Judgement:
+        """Judge one picture. Takes a tenth of a millisecond, so the event loop may call it.
+
+        Args:
+            layout: Layout of the model input.
+            embedding: Shape (D,), float32, from the network's graph.
+            thresholds: The gate's thresholds.
+        """
+        inverted = turn_layout(layout, 0, inverted=True)
+        score, when_inverted = self.layout_scores(np.stack([layout, inverted]))
+        if when_inverted > max(score, thresholds.layout):
+            return Judgement((INVERTED,), ())
+        if not score >= thresholds.layout:
+            turned = np.stack([turn_layout(layout, n, inverted=False) for n in TURNED])
+            scores = self.layout_scores(turned)
+            best = int(scores.argmax())
+            is_turned = scores[best] >= thresholds.layout
+            return Judgement((TURNED[best + 1] if is_turned else NOT_A_CHEST,), ())
+        if self.embedding_distances(embedding[None])[0] > thresholds.embedding:
+            return Judgement((UNLIKE_TRAINING,), ())
+        is_unusual = self.unusual_rests(layout[None])[0] > thresholds.unusual
+        return Judgement((), (UNUSUAL,) if is_unusual else ())
+
+    def save(self, path: Path) -> None:
+        """Write the numbers as a safetensors file."""
+        save_file({f.name: np.ascontiguousarray(getattr(self, f.name)) for f in fields(self)}, path)
+        path.chmod(0o644)  # safetensors makes it private
+
+
+def load_scope_gate(path: Path, embedding_size: int) -> ScopeGate:
+    """Read what :meth:`ScopeGate.save` wrote, for embeddings of length ``embedding_size``.
+
+    Raises:
+        BundleError: Unreadable, or made for another network.
+    """
+    try:
+        gate = ScopeGate(**load_file(path))
+    except (SafetensorError, OSError, TypeError):
+        raise BundleError(f"{path.name} does not hold a scope gate, or is damaged.") from None
+    expected = {
+        "layout_weights": (LAYOUT_SIZE,),
+        "layout_bias": (1,),
+        "usual_mean": (LAYOUT_SIZE,),
+        "usual_components": (len(gate.usual_components), LAYOUT_SIZE),
+        "embedding_mean": (embedding_size,),
+        "embedding_whitening": (embedding_size, embedding_size),
+    }
+    for name, shape in expected.items():
+        if getattr(gate, name).shape != shape:
+            raise BundleError(f"{path.name} was made for another network: {name} is not {shape}.")
+    return gate

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from cxr.regular_file import read_regular_file
+from cxr.files import read_regular_file
 
 POLL_S = 1.0
 LARGEST_BYTES = 4 * 1024 * 1024

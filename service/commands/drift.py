@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxr.command import OK
+from cxr.command_line import OK
 from service.commands.parsing import Commands
 
 if TYPE_CHECKING:

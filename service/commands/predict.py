@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxr.command import FAILED, OK
+from cxr.command_line import FAILED, OK
 from service.commands.parsing import Commands
 
 if TYPE_CHECKING:

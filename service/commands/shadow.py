@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cxr.command import OK
+from cxr.command_line import OK
 from service.commands.parsing import Commands
 
 

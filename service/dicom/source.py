@@ -10,7 +10,7 @@ from pydicom.uid import SecondaryCaptureImageStorage
 
 from cxr.dicom.part10 import DicomFile
 from cxr.errors import InputError, UnreadableImageError
-from cxr.images.exhaustion import told_as_too_large
+from cxr.images.decoding import told_as_too_large
 from cxr.silence import silence
 from service.dicom import values
 from service.dicom.pixels import digest_pixels

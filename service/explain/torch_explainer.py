@@ -16,8 +16,7 @@ from cxr.bundles.bundle import Bundle
 from cxr.errors import RunError
 from cxr.explain.grad_cam import GradCam
 from cxr.explain.methods import Method
-from cxr.networks.precision import has_fast_bf16
-from cxr.networks.served import served_network
+from cxr.networks.served import has_fast_bf16, served_network
 from service.engines.provider import ON_CUDA_DEVICE
 from service.errors import StartupError
 from service.explain.explaining import Explanation, Tolerance

@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cxr.explain.overlay import to_picture
-from cxr.images.decoding import decode_image
-from cxr.images.exhaustion import told_as_too_large
+from cxr.images.decoding import (
+    Preprocessing,
+    decode_image,
+    decode_options,
+    to_model_input,
+    told_as_too_large,
+)
 from cxr.images.layout import Layout, describe_layout
-from cxr.images.preprocessing import Preprocessing, decode_options, to_model_input
 from cxr.pixels.image import DecodedImage, DicomFacts, GrayImage, ModelInput
 from cxr.verdict.scope import Scope, assess_scope
 from service.answers import DicomAnswer, ImageFacts

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from cxr.images.decoding import DecodeOptions, decode_image
-from cxr.images.exhaustion import told_as_too_large
+from cxr.images.decoding import DecodeOptions, decode_image, told_as_too_large
 from cxr.pixels.image import Display, Window
 from service.errors import InvalidRequestError
 

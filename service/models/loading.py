@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cxr.bundles.bundle import Bundle, open_bundle
 from cxr.errors import BundleError, CxrError, InputError
-from cxr.verdict.verdict import Rules
+from cxr.verdict.decision import Rules
 from service.engines.buckets import bucket_sizes, stack_padded
 from service.engines.protocol import Engine, EngineBuilder, EngineOutput
 from service.errors import StartupError

@@ -19,8 +19,7 @@ import numpy as np
 from cxr.errors import CxrError, ImageOutOfScopeError
 from cxr.explain.methods import Method
 from cxr.verdict.conclusion import conclude
-from cxr.verdict.decision import OperatingPoint
-from cxr.verdict.verdict import Evidence, reach_verdict
+from cxr.verdict.decision import Evidence, OperatingPoint, reach_verdict
 from service.answers import ConclusionAnswer, ImageResult, ScopeAnswer, Uncertainty
 from service.deadline import Deadline
 from service.engines.protocol import OutputRow

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
-from cxr.images.preprocessing import Preprocessing
+from cxr.images.decoding import Preprocessing
 from service.answers import ImageResult
 from service.deadline import Clock, Deadline
 from service.engines.buckets import bucket_sizes

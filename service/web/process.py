@@ -7,7 +7,7 @@ import ssl
 from pathlib import Path
 from typing import Any
 
-from cxr.regular_file import verify_regular_file
+from cxr.files import verify_regular_file
 from service.errors import StartupError
 from service.settings import AccessSettings, prefix_of
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from cxr.bundles.bundle import list_bundles, open_bundle
-from cxr.bundles.digest import new_directory
 from cxr.errors import BundleError, OutputError
+from cxr.files import new_directory
 
 
 @pytest.fixture

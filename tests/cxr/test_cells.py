@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cxr.pixels.cells import Cells
+from cxr.dicom.grayscale import Cells
 
 ROWS, COLUMNS, SIZE = 130, 7, 4096  # more rows than are looked up at once
 PADDING = {

@@ -5,12 +5,9 @@ from __future__ import annotations
 import pytest
 
 from cxr.data.labels import ETIOLOGY, PNEUMONIA, TASKS, TERNARY, Task
-from cxr.verdict import scope, scope_gate
-from cxr.verdict.conclusion import ABSTAINS, NO_CHEST, conclude
-from cxr.verdict.decision import OperatingPoint, decide
-from cxr.verdict.referral import Referral
-from cxr.verdict.verdict import Verdict
-from cxr.verdict.words import percents, words_of
+from cxr.verdict import scope
+from cxr.verdict.conclusion import ABSTAINS, NO_CHEST, conclude, percents, words_of
+from cxr.verdict.decision import OperatingPoint, Referral, Verdict, decide
 
 LINES = {
     "pneumonia": {"NORMAL": 0.69761, "PNEUMONIA": 0.19755},
@@ -133,16 +130,16 @@ def test_headline_and_the_line_that_decided(
 @pytest.mark.parametrize(
     ("reasons", "headline"),
     [
-        ((scope_gate.NOT_A_CHEST,), NO_CHEST),
+        ((scope.NOT_A_CHEST,), NO_CHEST),
         (("The DICOM body part is not the chest.",), NO_CHEST),
         ((scope.BLANK,), "Blank picture"),
         ((scope.LATERAL,), "Not a frontal view"),
-        ((scope_gate.INVERTED,), "Inverted picture"),
-        ((scope_gate.TURNED[2],), "Turned picture"),
+        ((scope.INVERTED,), "Inverted picture"),
+        ((scope.TURNED[2],), "Turned picture"),
         ((scope.COLOURED,), "Picture in colour"),
-        ((scope_gate.UNLIKE_TRAINING,), "Unlike the pictures the model was made for"),
-        ((scope.BLANK, scope_gate.INVERTED), "Blank picture"),
-        ((scope.BLANK, scope_gate.NOT_A_CHEST), NO_CHEST),
+        ((scope.UNLIKE_TRAINING,), "Unlike the pictures the model was made for"),
+        ((scope.BLANK, scope.INVERTED), "Blank picture"),
+        ((scope.BLANK, scope.NOT_A_CHEST), NO_CHEST),
     ],
 )
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)

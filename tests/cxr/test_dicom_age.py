@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydicom.dataset import Dataset
 
-from cxr.dicom.age import age_years_of
+from cxr.dicom.header import age_years_of
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from cxr.bundles.bundle import open_bundle
-from cxr.images.decoding import decode_image
-from cxr.images.preprocessing import decode_options, to_model_input
+from cxr.images.decoding import decode_image, decode_options, to_model_input
 from export.phantom import draw_phantom, encode_png
 from service.engines.registry import build_engine
 from service.settings import Settings

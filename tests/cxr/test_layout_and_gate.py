@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from cxr.errors import BundleError
+from cxr.images.decoding import Preprocessing, to_model_input
 from cxr.images.layout import LAYOUT_SIZE, describe_layout, turn_layout
-from cxr.images.preprocessing import Preprocessing, to_model_input
-from cxr.verdict import scope_gate as texts
-from cxr.verdict.scope_gate import ScopeGate, ScopeThresholds, load_scope_gate
+from cxr.verdict import scope as texts
+from cxr.verdict.scope import ScopeGate, ScopeThresholds, load_scope_gate
 from export.phantom import draw_phantom
 
 SPEC = Preprocessing(size_px=224, min_side_px=64)

@@ -7,9 +7,8 @@ import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, roc_auc_score
 
 from cxr.errors import DataError
-from cxr.metrics.binary import expected_calibration_error, measure
+from cxr.metrics.binary import Ranking, expected_calibration_error, measure
 from cxr.metrics.estimate import Estimate, format_estimate
-from cxr.metrics.ranking import Ranking
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 2, 400)

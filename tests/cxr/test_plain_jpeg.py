@@ -11,7 +11,7 @@ from PIL import Image
 
 from cxr.errors import ImageTooLargeError, UnreadableImageError, UnsupportedMediaError
 from cxr.images.decoding import DecodeOptions, decode_image
-from cxr.images.jpeg import bytes_per_pixel, read_jpeg_frame
+from cxr.images.raster import bytes_per_pixel, read_jpeg_frame
 from export.phantom import draw_phantom, encode_jpeg
 
 PHANTOM = draw_phantom(4)[:160, :200]

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from cxr.errors import ImageOutOfScopeError
-from cxr.images.decoding import decode_image
-from cxr.images.preprocessing import Preprocessing, to_model_input
+from cxr.images.decoding import Preprocessing, decode_image, to_model_input
 from export.phantom import draw_phantom
 
 SPEC = Preprocessing(size_px=224, min_side_px=64)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cxr.verdict.decision import OperatingPoint, decide
-from cxr.verdict.referral import Referral
+from cxr.verdict.decision import OperatingPoint, Referral, decide
 
 
 def rule(normal: float, pneumonia: float) -> Referral:

@@ -16,9 +16,9 @@ from cxr.errors import BundleError
 from cxr.networks.served import served_network
 from export.__main__ import main
 from export.build import build_bundle
-from export.engine import EngineAnswer, OrtEngine, TorchEngine
+from export.comparison import LOGIT_TOLERANCE, measure_parity
+from export.engines import OrtRunner, Outputs, TorchRunner
 from export.goldens import golden_inputs
-from export.parity import LOGIT_TOLERANCE, measure_parity
 
 
 @pytest.fixture
@@ -44,8 +44,8 @@ def test_graph_is_what_the_design_says(smoke_bundle: Path) -> None:
 def test_onnx_and_pytorch_agree_at_any_batch(batch: int, smoke_bundle: Path) -> None:
     """Logits differ by rounding only, also at batch sizes that were never traced."""
     bundle = open_bundle(smoke_bundle)
-    reference = TorchEngine(served_network(bundle.weights_path, bundle.manifest))
-    candidate = OrtEngine(bundle.model_path, bundle.manifest)
+    reference = TorchRunner(served_network(bundle.weights_path, bundle.manifest))
+    candidate = OrtRunner(bundle.model_path, bundle.manifest)
     images = np.random.default_rng(batch).integers(0, 256, (batch, 1, 112, 112), dtype=np.uint8)
     expected, given = reference.run(images), candidate.run(images)
     assert np.abs(expected[0] - given[0]).max() <= LOGIT_TOLERANCE
@@ -55,13 +55,13 @@ def test_onnx_and_pytorch_agree_at_any_batch(batch: int, smoke_bundle: Path) -> 
 def test_disagreement_fails_the_build(smoke_bundle: Path) -> None:
     """A graph that answers otherwise, or with NaN, is no bundle."""
     bundle = open_bundle(smoke_bundle)
-    reference = OrtEngine(bundle.model_path, bundle.manifest)
+    reference = OrtRunner(bundle.model_path, bundle.manifest)
 
     class Wrong:
         def __init__(self, output: str, offset: float) -> None:
             self.output, self.offset = output, np.float32(offset)
 
-        def run(self, images: np.ndarray) -> EngineAnswer:
+        def run(self, images: np.ndarray) -> Outputs:
             answer = reference.run(images)
             return answer._replace(**{self.output: getattr(answer, self.output) + self.offset})
 
@@ -150,7 +150,7 @@ def test_verify_finds_answers_that_changed_under_valid_digests(
     answers = json.loads(expected.read_text())
     expected.write_text(json.dumps({name: 1.0 - p for name, p in answers.items()}))
     manifest = json.loads((damaged / "manifest.json").read_text())
-    from cxr.bundles.digest import sha256_of_file
+    from cxr.files import sha256_of_file
 
     manifest["files"]["golden/expected.json"] = sha256_of_file(expected)
     (damaged / "manifest.json").write_text(json.dumps(manifest))

@@ -20,8 +20,7 @@ from cxr.explain.evidence import (
     Randomised,
 )
 from cxr.metrics.estimate import Estimate
-from export.card import render_card
-from export.intended_use import intended_use, limitations
+from export.card import intended_use, limitations, render_card
 from tests.conftest import REPOSITORY
 
 

@@ -12,8 +12,8 @@ import pytest
 from cxr.bundles.bundle import Bundle, open_bundle
 from cxr.engines.openvino_options import HINT, HINTS
 from cxr.engines.ort_options import CONFIG_ENTRIES, configure_session
-from export import engine as export_engine
-from export.engine import OrtEngine
+from export import engines as export_engine
+from export.engines import OrtRunner
 from service.engines import onnxruntime_session as ort_session
 from service.engines.onnxruntime_session import open_session
 from service.engines.placement import ON_CPU
@@ -49,7 +49,7 @@ def test_onnxruntime_opens_graphs_alike(bundle: Bundle, monkeypatch: pytest.Monk
 
     for module in (export_engine.onnxruntime, ort_session.ort):
         monkeypatch.setattr(module, "InferenceSession", watched)
-    ours = OrtEngine(bundle.model_path, bundle.manifest, threads=1)
+    ours = OrtRunner(bundle.model_path, bundle.manifest, threads=1)
     served = open_session(bundle, "fp32", ON_CPU)
     by_export, by_service = opened
     assert by_export == by_service
@@ -64,7 +64,7 @@ def test_onnxruntime_opens_graphs_alike(bundle: Bundle, monkeypatch: pytest.Monk
 def test_openvino_compiles_graphs_alike(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     """But for threads and streams, which are there for speed."""
     openvino = pytest.importorskip("openvino")
-    from export.openvino_engine import OpenVinoEngine
+    from export.engines import OpenVinoRunner
     from service.engines.openvino import build_openvino_engine
     from tests.service.conftest import make_settings
 
@@ -77,7 +77,7 @@ def test_openvino_compiles_graphs_alike(bundle: Bundle, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(openvino.Core, "compile_model", watched)
     settings = make_settings(bundle.path, workers=1)
-    OpenVinoEngine(bundle, "fp32")
+    OpenVinoRunner(bundle, "fp32")
     build_openvino_engine(bundle, settings, "fp32")
     ours, served = asked
     for options in (ours, served):

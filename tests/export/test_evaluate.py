@@ -12,7 +12,7 @@ import pytest
 
 from cxr.bundles.bundle import open_bundle
 from export.__main__ import main
-from export.engine import OrtEngine
+from export.engines import OrtRunner
 from export.goldens import read_model_input
 
 
@@ -29,7 +29,7 @@ def test_every_image_is_scored_as_one_alone_would_be(
     """Batching mixes nothing up: each probability is that of its own file."""
     found = evaluate(smoke_bundle, toy_data, tmp_path / "e.json")
     bundle = open_bundle(smoke_bundle)
-    engine = OrtEngine(bundle.model_path, bundle.manifest)
+    engine = OrtRunner(bundle.model_path, bundle.manifest)
     assert found["images"] == 24
     for score in found["scores"]:
         data = (toy_data / score["name"]).read_bytes()

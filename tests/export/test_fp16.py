@@ -15,9 +15,9 @@ from cxr.networks.served import served_network
 from export import build as build_module
 from export.__main__ import main
 from export.build import FP16_TOLERANCE, build_bundle
-from export.engine import OrtEngine, TorchEngine
-from export.half import halve_graph
-from export.rounding import GOLDENS_FACTOR, compare
+from export.comparison import GOLDENS_FACTOR, compare
+from export.engines import OrtRunner, TorchRunner
+from export.precisions import halve_graph
 
 CAPTURABLE = {
     *("Cast", "Div", "Sub", "Slice", "Conv", "Relu", "MaxPool", "Add", "ReduceMean"),
@@ -71,8 +71,8 @@ def test_answers_are_rounded_only(smoke_bundle: Path) -> None:
     """Against PyTorch in float32, on the goldens; and really rounded."""
     bundle = open_bundle(smoke_bundle)
     images = bundle.golden_tensors().images
-    reference = TorchEngine(served_network(bundle.weights_path, bundle.manifest))
-    half = OrtEngine(bundle.model_path_of("fp16"), bundle.manifest)
+    reference = TorchRunner(served_network(bundle.weights_path, bundle.manifest))
+    half = OrtRunner(bundle.model_path_of("fp16"), bundle.manifest)
     largest, _ = compare([reference.run(images)], [half.run(images)])
     assert largest.exceeds(FP16_TOLERANCE.times(GOLDENS_FACTOR)) is None
     assert largest.embedding > 1e-5

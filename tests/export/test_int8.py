@@ -21,13 +21,12 @@ from cxr.networks.served import ServedNetwork
 from cxr.networks.small_cnn import SmallCnn
 from export.__main__ import main
 from export.build import build_bundle
-from export.engine import EngineAnswer, OrtEngine
-from export.fold import fold_batch_norms
+from export.comparison import verify_goldens_rounded
+from export.engines import OrtRunner, Outputs
 from export.graph import export_graph
-from export.int8_file import INT8_NAME, read_int8
-from export.qdq import quantise_graph, quantised_nodes
+from export.int8 import INT8_NAME, read_int8
+from export.precisions import fold_batch_norms, quantise_graph, quantised_nodes
 from export.quantize import MAX_AUROC_LOSS
-from export.rounding import verify_goldens_rounded
 from tests.conftest import REPOSITORY
 
 SIZE_PX = 64
@@ -144,8 +143,8 @@ def test_answers_are_near_float32(int8_bundle: Path) -> None:
     bundle = open_bundle(int8_bundle)
     section = bundle.manifest.precisions["int8"]
     images = bundle.golden_tensors().images
-    exact = OrtEngine(bundle.model_path, bundle.manifest).run(images)
-    rounded = OrtEngine(bundle.model_path_of("int8"), bundle.manifest).run(images)
+    exact = OrtRunner(bundle.model_path, bundle.manifest).run(images)
+    rounded = OrtRunner(bundle.model_path_of("int8"), bundle.manifest).run(images)
     gap = np.abs(exact.probabilities - rounded.probabilities).max()
     assert 0 < gap <= section.golden_tolerance.tensors
     assert section.goldens is not None
@@ -155,14 +154,14 @@ def test_answers_are_near_float32(int8_bundle: Path) -> None:
 def test_wrong_graph_is_no_rounding(int8_bundle: Path) -> None:
     """Eight bits may differ, but only so far: answers to darker images are found out."""
     bundle = open_bundle(int8_bundle)
-    reference = OrtEngine(bundle.model_path, bundle.manifest)
-    rounded = OrtEngine(bundle.model_path_of("int8"), bundle.manifest)
+    reference = OrtRunner(bundle.model_path, bundle.manifest)
+    rounded = OrtRunner(bundle.model_path_of("int8"), bundle.manifest)
     allowed = bundle.manifest.rounding_of("int8")
     images = bundle.golden_tensors().images
     verify_goldens_rounded(reference, rounded, images, allowed)
 
     class Darker:
-        def run(self, images: np.ndarray) -> EngineAnswer:
+        def run(self, images: np.ndarray) -> Outputs:
             return rounded.run(images // 4)
 
     with pytest.raises(BundleError, match="more than rounding"):

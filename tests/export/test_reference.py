@@ -14,7 +14,7 @@ from cxr.bundles.reference import count_bins
 from cxr.errors import RunError
 from export.__main__ import main
 from export.build import build_bundle
-from export.reference_file import REFERENCE_NAME, read_reference
+from export.reference import REFERENCE_NAME, read_reference
 
 
 @pytest.fixture(scope="module")

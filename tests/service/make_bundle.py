@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
-from cxr.bundles.digest import sha256_of_file
 from cxr.bundles.manifest import Manifest
 from cxr.bundles.reference import BIN_EDGES, Reference
+from cxr.files import sha256_of_file
 from cxr.images.layout import LAYOUT_SIZE
-from cxr.verdict.scope_gate import ScopeGate
+from cxr.verdict.scope import ScopeGate
 from service.images.preparation import prepare_image
 from tests.service.make_images import make_dicom, make_jpeg, make_png
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxr.images.preprocessing import Preprocessing
+from cxr.images.decoding import Preprocessing
 from service.__main__ import main
 from service.commands.scoring import list_images
 from service.images.preparation import prepare_image

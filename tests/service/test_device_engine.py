@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cxr.bundles.bundle import Bundle, open_bundle
 from cxr.bundles.manifest import FP32
 from cxr.engines.ort_options import CPU, CUDA
-from export.rounding import GOLDENS_FACTOR
+from export.comparison import GOLDENS_FACTOR
 from service.engines import cuda as device_engine
 from service.engines.bound_session import BoundSession
 from service.engines.buckets import bucket_sizes

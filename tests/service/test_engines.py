@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from cxr.bundles.bundle import open_bundle
 from cxr.networks.served import served_network
 from cxr.pixels.image import ModelInput
-from export.engine import TorchEngine
-from export.rounding import GOLDENS_FACTOR
+from export.comparison import GOLDENS_FACTOR
+from export.engines import TorchRunner
 from service.engines import registry as engines
 from service.engines.machine import Machine, cpu_flags, look_at_machine
 from service.engines.protocol import Engine, OutputRow
@@ -196,7 +196,7 @@ def test_engines_answer_as_pytorch_within_their_tolerance(
     """Goldens matched at start; other images stay within what the manifest allows."""
     bundle = open_bundle(int8_bundle)
     images = bundle.golden_tensors().images
-    reference = TorchEngine(served_network(bundle.weights_path, bundle.manifest)).run(images)
+    reference = TorchRunner(served_network(bundle.weights_path, bundle.manifest)).run(images)
     given = [run_one(real_engine, image) for image in images]
     allowed = bundle.manifest.rounding_of(real_engine.precision).times(GOLDENS_FACTOR)
     slack = 1e-4  # of fp32 itself

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from cxr.bundles.bundle import Bundle, open_bundle
 from cxr.engines.ort_options import CPU, CUDA
-from cxr.networks.precision import has_fast_bf16
+from cxr.networks.served import has_fast_bf16
 from export.phantom import draw_phantom, encode_jpeg
 from service.engines.machine import look_at_machine
 from service.engines.protocol import OutputRow

@@ -14,7 +14,7 @@ import pytest
 
 from cxr.bundles.bundle import MAX_MANIFEST_BYTES, list_bundles, open_bundle
 from cxr.errors import BundleError, CxrError
-from cxr.regular_file import read_regular_file
+from cxr.files import read_regular_file
 from service.engines.registry import build_engine
 from service.models.repository import scan_repository
 from service.models.runtime import Runtime

@@ -17,7 +17,7 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Route, expect
 
-from cxr.verdict.scope_gate import NOT_A_CHEST, TURNED, UNLIKE_TRAINING
+from cxr.verdict.scope import NOT_A_CHEST, TURNED, UNLIKE_TRAINING
 from export.phantom import draw_phantom, encode_dicom, encode_jpeg, encode_png
 from tests.browser import (
     Visit,

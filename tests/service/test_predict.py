@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cxr.images.preprocessing import Preprocessing
+from cxr.images.decoding import Preprocessing
 from service.answers import PredictAnswer
 from service.images.preparation import prepare_image
 from tests.service.fake_engine import FakeEngine

@@ -11,7 +11,7 @@ import pytest
 from cxr.bundles.bundle import Bundle
 from cxr.bundles.manifest import Manifest
 from cxr.errors import ImageTooLargeError
-from cxr.images.preprocessing import Preprocessing
+from cxr.images.decoding import Preprocessing
 from cxr.verdict.decision import OperatingPoint
 from service.engines.protocol import OutputRow
 from service.images.preparation import prepare_image

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cxr.errors import BundleError
-from cxr.verdict import scope_gate as texts
+from cxr.verdict import scope as texts
 from service.commands.scoring import score_files
 from service.engines.registry import build_engine
 from service.models.loading import load_models

@@ -12,7 +12,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from sklearn.metrics import roc_auc_score
 
 from cxr.data.dataset import patient_of
-from cxr.images.preprocessing import Preprocessing, to_model_input
+from cxr.images.decoding import Preprocessing, to_model_input
 from export.phantom import draw_phantom
 from tests.training.make_radiograph import make_radiograph
 from training.explore.alike import exact_groups, near_pairs

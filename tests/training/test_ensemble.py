@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from cxr.bundles.digest import sha256_of_file
 from cxr.bundles.manifest import Calibration, Normalisation
 from cxr.bundles.run import open_run
 from cxr.data.split import read_split_file, write_split_file
+from cxr.files import sha256_of_file
 from cxr.networks import build_network
 from cxr.networks.served import ServedNetwork, served_network
 from cxr.networks.weights import save_weights

@@ -12,7 +12,7 @@ from PIL import Image
 
 from cxr.bundles.run import Run, open_run
 from cxr.networks.small_cnn import EMBEDDING
-from cxr.verdict.scope_gate import load_scope_gate
+from cxr.verdict.scope import load_scope_gate
 from export.phantom import draw_phantom, encode_dicom, encode_jpeg, encode_png
 from training.__main__ import main
 from training.reliability.outliers import FAMILIES

@@ -10,7 +10,7 @@ import pytest
 from cxr.data.dataset import list_split
 from cxr.data.labels import PNEUMONIA
 from cxr.errors import DataError
-from cxr.images.preprocessing import Preprocessing
+from cxr.images.decoding import Preprocessing
 from tests.conftest import make_kaggle_layout
 from training.data.samples import load_samples
 

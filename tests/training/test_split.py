@@ -11,7 +11,7 @@ import pytest
 from cxr.data.labels import PNEUMONIA
 from cxr.data.split import list_pool
 from cxr.errors import DataError
-from cxr.images.preprocessing import Preprocessing
+from cxr.images.decoding import Preprocessing
 from training.data.samples import Samples, load_samples
 from training.data.split import group_samples, samples_of, split_by_patient
 from training.recipe import SplitSpec

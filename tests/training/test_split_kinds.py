@@ -13,7 +13,7 @@ from cxr.data.dataset import list_split, named_sets
 from cxr.data.labels import PNEUMONIA
 from cxr.data.split import SplitRow, list_divided, list_pool, select_images, write_split_file
 from cxr.errors import DataError, RunError
-from cxr.images.preprocessing import Preprocessing
+from cxr.images.decoding import Preprocessing
 from export.phantom import encode_png
 from tests.training.make_radiograph import make_radiograph
 from training.data.samples import Samples, load_samples

@@ -19,7 +19,7 @@ from cxr.networks.served import served_network
 from cxr.networks.svm import Svm
 from cxr.networks.weights import load_weights, save_weights
 from export.build import build_bundle
-from export.engine import OrtEngine, TorchEngine
+from export.engines import OrtRunner, TorchRunner
 from export.goldens import golden_inputs
 from training.__main__ import main
 from training.data.samples import Samples
@@ -110,8 +110,8 @@ def test_run_is_exported_and_explained(svm_run: Path, tmp_path: Path) -> None:
     bundle = open_bundle(build_bundle(svm_run, tmp_path))
     served = served_network(svm_run / WEIGHTS, run)
     images = golden_inputs(run.preprocessing)
-    given = OrtEngine(bundle.model_path, bundle.manifest, threads=1).run(images)
-    expected = TorchEngine(served).run(images)
+    given = OrtRunner(bundle.model_path, bundle.manifest, threads=1).run(images)
+    expected = TorchRunner(served).run(images)
     np.testing.assert_allclose(given.logits, expected.logits, atol=TOLERANCE)
     assert bundle.manifest.explain_layer == "body.block3"
     found = GradCam(served).explain(images, [1] * len(images), ["gradcam"] * len(images))

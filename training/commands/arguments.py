@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from cxr.arguments import add_data, add_quiet
+from cxr.command_line import add_data, add_quiet
 from training.recipe import Recipe, load_recipe, recipe_names
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from cxr.arguments import add_data, add_quiet
+from cxr.command_line import add_data, add_quiet
 from training.commands.arguments import Commands
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cxr.arguments import add_data, add_quiet
+from cxr.command_line import add_data, add_quiet
 from training.commands.arguments import Commands, add_compute, compute_of
 
 
@@ -29,9 +29,8 @@ def add(commands: Commands) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure, print, and write what the arguments ask for."""
-    from cxr.bundles.digest import verify_replaceable
-    from cxr.explain.evidence import EVIDENCE_NAME
-    from cxr.explain.evidence_text import evidence_markdown
+    from cxr.explain.evidence import EVIDENCE_NAME, evidence_markdown
+    from cxr.files import verify_replaceable
     from training.heatmaps.explaining import methods_named
     from training.heatmaps.faithfulness import (
         FaithfulnessPlan,

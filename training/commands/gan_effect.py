@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cxr.arguments import add_data, add_quiet
+from cxr.command_line import add_data, add_quiet
 from training.commands.arguments import Commands, add_compute, compute_of
 
 

@@ -16,8 +16,7 @@ from tqdm import tqdm
 from cxr.data.dataset import LabelledImage
 from cxr.data.labels import Task
 from cxr.errors import DataError, InputError
-from cxr.images.decoding import decode_image
-from cxr.images.preprocessing import Preprocessing, decode_options, to_model_input
+from cxr.images.decoding import Preprocessing, decode_image, decode_options, to_model_input
 from cxr.pixels.image import ModelInput
 
 log = logging.getLogger(__name__)

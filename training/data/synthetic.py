@@ -13,7 +13,7 @@ from cxr.data.dataset import list_split
 from cxr.data.labels import Task
 from cxr.data.split import SPLIT_NAME, SplitRow, folder_of, read_split_file
 from cxr.errors import RunError
-from cxr.images.preprocessing import Preprocessing
+from cxr.images.decoding import Preprocessing
 from cxr.section import Section, first_complaint
 from training.data.samples import Samples, load_samples
 

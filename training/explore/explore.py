@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from cxr.bundles.digest import new_directory, verify_replaceable
+from cxr.files import new_directory, verify_replaceable
 from training.explore.alike import NEAR, exact_groups, near_pairs
 from training.explore.conclusions import conclude
 from training.explore.facts import CLUES

@@ -7,9 +7,14 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from cxr.bundles.digest import new_directory
-from cxr.explain.evidence import EVIDENCE_NAME, ExplanationEvidence
-from cxr.explain.evidence_text import BASELINES, GROUPS, evidence_markdown
+from cxr.explain.evidence import (
+    BASELINES,
+    EVIDENCE_NAME,
+    GROUPS,
+    ExplanationEvidence,
+    evidence_markdown,
+)
+from cxr.files import new_directory
 from training.heatmaps.faithfulness import Findings, evidence_json
 from training.report.page import render_page, write_figures
 

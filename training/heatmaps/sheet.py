@@ -20,8 +20,7 @@ from cxr.explain.colours import INFERNO
 from cxr.explain.grad_cam import GradCam
 from cxr.explain.methods import Method
 from cxr.explain.overlay import DEFAULT_ALPHA, Heatmap, blend, to_picture
-from cxr.images.decoding import decode_image
-from cxr.images.preprocessing import decode_options, to_model_input
+from cxr.images.decoding import decode_image, decode_options, to_model_input
 from cxr.networks.served import served_network
 from cxr.pixels.image import DecodedImage, GrayImage
 from training.device import Compute

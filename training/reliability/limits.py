@@ -13,19 +13,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cxr.bundles.digest import new_directory, sha256_of_file
 from cxr.bundles.manifest import SCOPE_NAME, WEIGHTS_NAME, ScopeSection
 from cxr.bundles.run import RUN_NAME, Run, open_run
 from cxr.data.dataset import DataSets
 from cxr.data.labels import Task
 from cxr.data.split import PARTS, SPLIT_NAME, Part, list_divided, read_split_file
 from cxr.errors import RunError
-from cxr.images.preprocessing import Preprocessing
+from cxr.files import new_directory, sha256_of_file
+from cxr.images.decoding import Preprocessing
 from cxr.metrics.estimate import format_estimate
 from cxr.networks.served import ServedNetwork, served_network
-from cxr.verdict.decision import OperatingPoint
-from cxr.verdict.referral import Referral
-from cxr.verdict.scope_gate import Judgement, ScopeFigure, ScopeGate
+from cxr.verdict.decision import OperatingPoint, Referral
+from cxr.verdict.scope import Judgement, ScopeFigure, ScopeGate
 from training.data.samples import Samples, load_samples
 from training.data.split import samples_of
 from training.device import Compute

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from cxr.data.labels import Task
 from cxr.errors import DataError
-from cxr.verdict.decision import OperatingPoint, decide
-from cxr.verdict.referral import Referral, ReferralFigure
+from cxr.verdict.decision import OperatingPoint, Referral, ReferralFigure, decide
 from training.report.bootstrap import estimate_mean
 
 TARGETS = (0.90, 0.95, 0.98, 0.99)

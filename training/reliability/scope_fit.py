@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from cxr.images.layout import LAYOUT_SIZE, describe_layout
-from cxr.verdict.scope_gate import ScopeGate, ScopeThresholds
+from cxr.verdict.scope import ScopeGate, ScopeThresholds
 from training.fit.augment import Augmenter
 from training.recipe import Augmentation
 from training.reliability.outliers import FAMILIES, make_outliers

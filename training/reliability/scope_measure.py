@@ -11,11 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.errors import DataError, InputError
-from cxr.images.decoding import SNIFF_BYTES, decode_image, sniff_format
-from cxr.images.preprocessing import Preprocessing, decode_options, to_model_input
+from cxr.images.decoding import (
+    SNIFF_BYTES,
+    Preprocessing,
+    decode_image,
+    decode_options,
+    sniff_format,
+    to_model_input,
+)
 from cxr.pixels.image import DecodedImage
-from cxr.verdict.scope import assess_scope
-from cxr.verdict.scope_gate import Judgement, ScopeFigure, ScopeGate, ScopeThresholds
+from cxr.verdict.scope import Judgement, ScopeFigure, ScopeGate, ScopeThresholds, assess_scope
 from training.reliability.scope_fit import Embed, Pixels, layouts_of
 from training.report.bootstrap import estimate_mean
 

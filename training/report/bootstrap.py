@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cxr.metrics.binary import CONFIDENCE_PERCENTILES, REPLICATES, bootstrap
-from cxr.metrics.estimate import Estimate
-from cxr.metrics.ranking import Ranking
+from cxr.metrics.binary import Ranking
+from cxr.metrics.estimate import CONFIDENCE_PERCENTILES, REPLICATES, Estimate, bootstrap
 
 
 def estimate_mean(values: ArrayLike, patients: NDArray[np.str_], seed: int) -> Estimate:

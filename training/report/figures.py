@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_curve
 
 from cxr.bundles.run import EpochRecord
-from cxr.metrics.binary import ECE_BINS, Metrics
+from cxr.metrics.binary import ECE_BINS
+from cxr.metrics.estimate import Metrics
 from cxr.verdict.decision import OperatingPoint
 
 Floats = NDArray[np.float64]

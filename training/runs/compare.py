@@ -7,11 +7,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from cxr.bundles.digest import new_directory
 from cxr.bundles.run import open_run
 from cxr.errors import RunError
-from cxr.metrics.binary import Metrics
-from cxr.metrics.estimate import format_estimate
+from cxr.files import new_directory
+from cxr.metrics.estimate import Metrics, format_estimate
 from training.report.figures import draw_comparison
 from training.report.page import render_page, write_figures
 from training.runs.evaluate import METRICS_NAME, RunEvaluation

@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cxr.bundles.digest import verify_replaceable
 from cxr.bundles.manifest import Normalisation, Provenance
 from cxr.bundles.run import RUN_NAME, EpochRecord, Run, open_run
 from cxr.data.dataset import DataSets
 from cxr.data.labels import Task
 from cxr.data.split import PARTS, SPLIT_NAME, Part, SplitRow, list_divided, read_split_file
 from cxr.errors import DataError, RunError
-from cxr.images.preprocessing import Preprocessing
+from cxr.files import verify_replaceable
+from cxr.images.decoding import Preprocessing
 from cxr.networks.network import Network
 from training.data.samples import Samples, load_samples
 from training.data.split import samples_of

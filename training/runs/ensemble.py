@@ -12,8 +12,7 @@ from cxr.bundles.run import EpochRecord, Run
 from cxr.data.split import SPLIT_NAME
 from cxr.errors import RunError
 from cxr.networks import AND, MIRRORED, WITH, build_network
-from cxr.networks.ensemble import Ensemble
-from cxr.networks.mirrored import Mirrored
+from cxr.networks.ensemble import Ensemble, Mirrored
 from cxr.networks.network import Network
 from cxr.networks.weights import load_weights
 from training.data.samples import Samples

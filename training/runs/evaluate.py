@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from cxr.bundles.digest import new_directory, verify_replaceable
 from cxr.bundles.manifest import WEIGHTS_NAME
 from cxr.bundles.run import open_run
 from cxr.data.dataset import DataSets
 from cxr.data.split import SPLIT_NAME, select_images
+from cxr.files import new_directory, verify_replaceable
 from cxr.metrics.classes import labels_at, measure_task
 from cxr.metrics.estimate import Estimate
 from cxr.networks import build_network

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cxr.bundles.digest import new_directory, sha256_of_file
 from cxr.bundles.manifest import (
     SCOPE_NAME,
     WEIGHTS_NAME,
@@ -21,9 +20,10 @@ from cxr.bundles.manifest import (
 from cxr.bundles.run import RUN_NAME, EpochRecord, Run
 from cxr.data.labels import Task
 from cxr.data.split import SPLIT_NAME, Part, SplitRow, write_split_file
-from cxr.images.preprocessing import Preprocessing
-from cxr.metrics.binary import Metrics
+from cxr.files import new_directory, sha256_of_file
+from cxr.images.decoding import Preprocessing
 from cxr.metrics.classes import measure_task
+from cxr.metrics.estimate import Metrics
 from cxr.networks import build_network
 from cxr.networks.network import Network
 from cxr.networks.served import surround

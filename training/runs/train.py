@@ -11,13 +11,13 @@ from pathlib import Path
 
 import torch
 
-from cxr.bundles.digest import verify_replaceable
 from cxr.bundles.manifest import Provenance, SyntheticImages
 from cxr.bundles.run import RUN_NAME
 from cxr.data.labels import Task, task_named
 from cxr.data.split import PARTS, list_divided, list_pool, read_split_file
 from cxr.errors import RunError
-from cxr.images.preprocessing import Preprocessing
+from cxr.files import verify_replaceable
+from cxr.images.decoding import Preprocessing
 from cxr.networks import build_network
 from training.data.samples import Samples, load_samples
 from training.data.split import samples_of, split_as_before

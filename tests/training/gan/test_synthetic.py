@@ -12,7 +12,7 @@ from cxr.data.dataset import etiology_of, patient_of
 from cxr.data.labels import PNEUMONIA, TERNARY
 from cxr.data.split import SPLIT_NAME, SplitRow, list_pool, read_split_file
 from cxr.errors import OutputError, RunError
-from cxr.images.preprocessing import Preprocessing
+from cxr.images.decoding import Preprocessing
 from cxr.networks import build_network
 from tests.training.gan.conftest import CPU
 from training.data.samples import Samples

@@ -9,7 +9,7 @@ from cxr.data.dataset import LabelledImage
 from cxr.data.labels import Task
 from cxr.data.split import Part, SplitRow, list_divided, list_pool, read_split_file
 from cxr.errors import DataError
-from cxr.images.preprocessing import Preprocessing
+from cxr.images.decoding import Preprocessing
 from training.data.samples import Samples, load_samples
 from training.data.split import samples_of, split_as_before
 from training.data.split_kinds import folders_of, make_split

@@ -16,7 +16,7 @@ from cxr.data.dataset import DataSets
 from cxr.data.labels import Task, task_named
 from cxr.data.split import PARTS, SPLIT_NAME, list_divided, read_split_file
 from cxr.errors import RunError
-from cxr.images.preprocessing import Preprocessing
+from cxr.images.decoding import Preprocessing
 from cxr.metrics.classes import macro_auroc
 from cxr.networks import build_network
 from training.data.samples import Samples, load_samples

@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from cxr.bundles.digest import sha256_of_file
 from cxr.bundles.manifest import WEIGHTS_NAME, Provenance, TaskSection
 from cxr.errors import RunError
-from cxr.images.preprocessing import Preprocessing
+from cxr.files import sha256_of_file
+from cxr.images.decoding import Preprocessing
 from cxr.section import Section, first_complaint
 from training.experiments.gan.evaluator import Kid, Memorisation
 from training.experiments.gan.features import FeatureNetwork

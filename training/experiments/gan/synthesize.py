@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cxr.bundles.digest import new_directory
 from cxr.bundles.manifest import WEIGHTS_NAME
 from cxr.data.dataset import etiology_word
 from cxr.data.split import SPLIT_NAME, read_split_file, write_split_file
+from cxr.files import new_directory
 from cxr.networks.weights import load_weights
 from training.data.synthetic import SYNTHETIC_NAME, SyntheticSet
 from training.device import Compute

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cxr.bundles.digest import new_directory, sha256_of_file, verify_replaceable
 from cxr.bundles.manifest import WEIGHTS_NAME, Provenance, task_section
 from cxr.data.labels import Task, task_named
 from cxr.data.split import SPLIT_NAME, write_split_file
 from cxr.errors import RunError
+from cxr.files import new_directory, sha256_of_file, verify_replaceable
 from cxr.networks.weights import save_weights
 from training.experiments.gan.data import GanData, load_gan_data
 from training.experiments.gan.evaluator import GeneratorEvaluator, memorisation, nearest

@@ -13,7 +13,7 @@ from cxr.bundles.run import EpochRecord
 from cxr.data.labels import Task, task_named
 from cxr.data.split import list_pool
 from cxr.errors import RunError
-from cxr.images.preprocessing import Preprocessing
+from cxr.images.decoding import Preprocessing
 from cxr.networks import build_network
 from training.data.samples import Samples, load_samples
 from training.data.split import samples_of

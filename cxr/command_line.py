@@ -1,11 +1,13 @@
-"""How a command of ours ends."""
+"""What the command lines share: common arguments, and how a command ends."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from cxr.errors import CxrError
 
@@ -15,12 +17,12 @@ TERMINATED = 143  # and for SIGTERM
 
 
 def run_command(command: Callable[[], int | None], when_interrupted: str) -> int:
-    """Run a command and give the exit status of its process.
+    """Run a command and return the exit status of its process.
 
     Args:
-        command: May give a status of its own. Raises CxrError or OSError for what its user
-            can mend, told in one line.
-        when_interrupted: What to say after Ctrl-C.
+        command: May return a status of its own. A CxrError or OSError it raises is reported in
+            one line.
+        when_interrupted: Message after Ctrl-C.
     """
     if os.getpid() == 1:  # in a container: the kernel drops signals of it that have no handler
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
@@ -36,3 +38,19 @@ def run_command(command: Callable[[], int | None], when_interrupted: str) -> int
     except KeyboardInterrupt:
         print(when_interrupted, file=sys.stderr)
         return INTERRUPTED
+
+
+def add_data(command: argparse.ArgumentParser) -> None:
+    """Add ``--data``, which may be repeated."""
+    command.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        action="append",
+        help="folder that holds train/ ...; repeat it for several data sets",
+    )
+
+
+def add_quiet(command: argparse.ArgumentParser) -> None:
+    """Add ``--quiet``, for commands that show a progress bar."""
+    command.add_argument("--quiet", action="store_true", help="no progress bars")

@@ -10,14 +10,13 @@ from collections import Counter
 from pathlib import Path
 
 from cxr.bundles.bundle import Bundle
-from cxr.bundles.digest import sha256_of_file
-from cxr.bundles.measured import Measured, read_measured
 from cxr.bundles.reference import BIN_EDGES, Reference, count_bins
-from cxr.bundles.run import open_run
+from cxr.bundles.run import Measured, open_run, read_measured
 from cxr.data.dataset import DataSets
 from cxr.data.split import SPLIT_NAME, select_images
 from cxr.errors import BundleError
-from export.engine import OrtEngine
+from cxr.files import sha256_of_file
+from export.engines import OrtRunner
 from export.evaluate import Evaluation, evaluate_bundle
 
 REFERENCE_NAME = "reference.json"
@@ -52,7 +51,7 @@ def measure_reference(
     manifest = bundle.manifest
     split = f"internal-{PART}"
     images = select_images(data, split, manifest.task.as_task(), run_path / SPLIT_NAME)
-    engine = OrtEngine(bundle.model_path, manifest)
+    engine = OrtRunner(bundle.model_path, manifest)
     reference = summarise(evaluate_bundle(bundle, engine, images, split, quiet))
     file = ReferenceFile(weights_sha256=weights, reference=reference)
     (run_path / REFERENCE_NAME).write_text(file.model_dump_json(indent=2) + "\n")

@@ -1,0 +1,139 @@
+"""Engines that export compares and evaluates with."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+from cxr.bundles.bundle import Bundle
+from cxr.bundles.manifest import FP32, Manifest
+from cxr.engines.openvino_options import DEVICE, HINT, HINTS, hint_of, openvino_options
+from cxr.engines.ort_options import CPU, CUDA, configure_session, cuda_options
+from cxr.errors import BundleError
+from cxr.networks.served import ServedNetwork, served_network
+
+
+class Outputs(NamedTuple):
+    """Logits (N, K), probabilities (N, K) and embeddings (N, D) of N model inputs, float32."""
+
+    logits: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+    embedding: NDArray[np.float32]
+
+
+class Runner(Protocol):
+    """Computes a model's outputs."""
+
+    def run(self, images: NDArray[np.uint8]) -> Outputs:
+        """Return the outputs for model inputs (N, 1, S, S)."""
+
+
+class OrtRunner:
+    """ONNX Runtime on a bundle's graph, with the service's session options but for threads.
+
+    Args:
+        model: The ONNX file.
+        manifest: Names of the tensors.
+        provider: ``cpu`` or ``cuda``.
+        threads: Threads of one run; 0 for one per core.
+
+    Raises:
+        BundleError: The file is no graph, or the provider is not available.
+    """
+
+    def __init__(self, model: Path, manifest: Manifest, provider: str = "cpu", threads: int = 0):
+        self._tensors = manifest.tensors
+        options = configure_session(onnxruntime.SessionOptions(), threads or os.cpu_count() or 1)
+        wanted = CUDA if provider == "cuda" else CPU
+        provider_options = cuda_options() if provider == "cuda" else {}
+        if provider == "cuda":
+            onnxruntime.preload_dlls(directory="")  # CUDA's libraries lie in Python packages
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(model), options, providers=[(wanted, provider_options)]
+            )
+        except Exception:  # ONNX Runtime's exceptions have no public base but this
+            raise BundleError(f"{model.name} cannot be loaded by ONNX Runtime.") from None
+        if self._session.get_providers()[0] != wanted:
+            raise BundleError(f"ONNX Runtime offers no {wanted} on this machine.")
+
+    def run(self, images: NDArray[np.uint8]) -> Outputs:
+        """Return the outputs for model inputs (N, 1, S, S)."""
+        names = [self._tensors.logits, self._tensors.probabilities, self._tensors.embedding]
+        return Outputs(*self._session.run(names, {self._tensors.image: images}))
+
+
+class TorchRunner:
+    """The PyTorch path: the same weights, eager, float32."""
+
+    def __init__(self, served: ServedNetwork) -> None:
+        self._served = served.eval()
+
+    def run(self, images: NDArray[np.uint8]) -> Outputs:
+        """Return the outputs for model inputs (N, 1, S, S)."""
+        with torch.inference_mode():
+            outputs = self._served(torch.tensor(images))
+        return Outputs(*(output.numpy() for output in outputs))
+
+
+class OpenVinoRunner:
+    """OpenVINO on the CPU, with the service's options but for threads and streams.
+
+    Args:
+        bundle: The opened bundle.
+        precision: ``fp32``, ``bf16`` or ``int8``.
+
+    Raises:
+        BundleError: OpenVINO is not installed, or bundle or CPU lack that precision.
+    """
+
+    def __init__(self, bundle: Bundle, precision: str) -> None:
+        if find_spec("openvino") is None:
+            raise BundleError("OpenVINO is not installed: pip install 'cxr-inference[openvino]'.")
+        import openvino
+
+        names = bundle.manifest.tensors
+        self._image = names.image
+        self._outputs = (names.logits, names.probabilities, names.embedding)
+        path = bundle.model_path_of(precision)
+        if precision not in HINTS:
+            raise BundleError(f"OpenVINO runs {', '.join(HINTS)} here, not {precision}.")
+        options = openvino_options(precision, threads=0, streams=1)
+        compiled = openvino.Core().compile_model(path, DEVICE, options)
+        if hint_of(compiled.get_property(HINT)) != HINTS[precision]:
+            raise BundleError(f"OpenVINO does not compute in {precision} on this CPU.")
+        self._request = compiled.create_infer_request()
+
+    def run(self, images: NDArray[np.uint8]) -> Outputs:
+        """Return the outputs for model inputs (N, 1, S, S)."""
+        self._request.infer({self._image: images})
+        # Copied: the request's own tensors are overwritten by its next run.
+        return Outputs(*(self._request.get_tensor(n).data.copy() for n in self._outputs))
+
+
+def build_runner(bundle: Bundle, engine: str, precision: str, provider: str) -> Runner:
+    """Build the engine that runs a bundle.
+
+    Args:
+        bundle: The opened bundle.
+        engine: ``onnxruntime``, ``openvino`` or ``pytorch``.
+        precision: Number format to compute in.
+        provider: ``cpu`` or ``cuda``, for ONNX Runtime.
+
+    Raises:
+        BundleError: The engine is not installed, or does not compute in that precision here.
+    """
+    if engine == "openvino":
+        return OpenVinoRunner(bundle, precision)
+    if (engine, precision) == ("pytorch", FP32):
+        return TorchRunner(served_network(bundle.weights_path, bundle.manifest))
+    if engine == "pytorch" or precision == "bf16":
+        raise BundleError(f"The engine {engine} does not compute in {precision} here.")
+    return OrtRunner(bundle.model_path_of(precision), bundle.manifest, provider)
