@@ -17,13 +17,7 @@ TERMINATED = 143  # and for SIGTERM
 
 
 def run_command(command: Callable[[], int | None], when_interrupted: str) -> int:
-    """Run a command and return the exit status of its process.
-
-    Args:
-        command: May return a status of its own. A CxrError or OSError it raises is reported in
-            one line.
-        when_interrupted: Message after Ctrl-C.
-    """
+    """Run a command, report CxrError and OSError in one line, and return the exit status."""
     if os.getpid() == 1:  # in a container: the kernel drops signals of it that have no handler
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
@@ -52,5 +46,5 @@ def add_data(command: argparse.ArgumentParser) -> None:
 
 
 def add_quiet(command: argparse.ArgumentParser) -> None:
-    """Add ``--quiet``, for commands that show a progress bar."""
+    """Add ``--quiet``."""
     command.add_argument("--quiet", action="store_true", help="no progress bars")

@@ -11,55 +11,54 @@
     │   └── ImageOutOfScopeError   readable, but not a picture the model may be asked about
     ├── DataError                  a data set's folder or files are not as they must be
     ├── RunError                   a run directory is missing, incomplete or of another kind
-    ├── OutputError                a result cannot be written where it was asked for
+    ├── OutputError                a result cannot be written; nothing was changed
     └── BundleError                a bundle is missing, incomplete, tampered with or too new
 
-None knows HTTP; the service maps them. A message is one sentence or two that say what was
-wrong and what to do, without file contents, patient data or text of a library's exception.
+None knows HTTP. Messages hold no file contents, patient data or library exceptions.
 """
 
 from __future__ import annotations
 
 
 class CxrError(Exception):
-    """Base of every error this project raises on purpose."""
+    """Base of every deliberate error."""
 
 
 class InputError(CxrError):
-    """An image that was given cannot be used. ``str(error)`` may be shown to its sender."""
+    """An image cannot be used; the message may be shown to its sender."""
 
 
 class UnsupportedMediaError(InputError):
-    """The bytes are not JPEG, PNG or DICOM, or use a transfer syntax that no decoder reads."""
+    """Unknown format or transfer syntax."""
 
 
 class ImageTooLargeError(InputError):
-    """More pixels, or more of anything else, than is read. Raised before it is paid for."""
+    """Too large; raised before memory is allocated."""
 
 
 class UnreadableImageError(InputError):
-    """The bytes start like an image but are truncated or corrupt."""
+    """Truncated or corrupt image."""
 
 
 class UnsupportedDicomError(InputError):
-    """A DICOM object that is not one single-frame radiograph."""
+    """Not one single-frame radiograph."""
 
 
 class ImageOutOfScopeError(InputError):
-    """A readable image the model may not be asked about."""
+    """An image the model may not be asked about."""
 
 
 class DataError(CxrError):
-    """A data set's folders or files are not as they must be."""
+    """Unusable data set."""
 
 
 class RunError(CxrError):
-    """A run directory is missing, incomplete or was made by something else."""
+    """Unusable run directory."""
 
 
 class OutputError(CxrError):
-    """A result cannot be written where it was asked for; nothing there was changed."""
+    """Result that cannot be written."""
 
 
 class BundleError(CxrError):
-    """A bundle is missing, incomplete, tampered with or of another schema version."""
+    """Unusable bundle."""

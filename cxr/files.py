@@ -1,4 +1,4 @@
-"""Files that others put where we read: they may be anything."""
+"""Files and directories: read safely, digested, and written whole or not at all."""
 
 from __future__ import annotations
 
@@ -18,16 +18,10 @@ CHUNK_BYTES = 1024 * 1024
 
 
 def read_regular_file(path: Path, max_bytes: int) -> bytes:
-    """Read a small file, at once: a pipe is not waited for, nor a device read for ever.
-
-    Symbolic links are followed, as in Kubernetes' volumes.
-
-    Args:
-        path: The file.
-        max_bytes: Largest content accepted.
+    """Read a small file at once, without waiting for a pipe or a device.
 
     Raises:
-        OSError: It cannot be read, is no regular file, or is too large; ``strerror`` says which.
+        OSError: It is unreadable, irregular or larger than ``max_bytes``; ``strerror`` says which.
     """
     # Without O_NONBLOCK the opening of a pipe waits for somebody who writes.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -44,11 +38,7 @@ def read_regular_file(path: Path, max_bytes: int) -> bytes:
 
 
 def verify_regular_file(path: Path) -> None:
-    """Raise before a library opens a file that would never end, or never begin.
-
-    Raises:
-        OSError: It is not there, or no regular file.
-    """
+    """Raise OSError unless a path is a regular file."""
     _verify_kind(os.stat(path))
 
 
@@ -58,24 +48,17 @@ def _verify_kind(found: os.stat_result) -> None:
 
 
 def sha256_of_file(path: Path) -> str:
-    """Give the SHA-256 of a file's content, lower-case hexadecimal."""
+    """Return the SHA-256 of a file, lower-case hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
 def new_directory(path: Path, mark: str) -> Iterator[Path]:
-    """Fill a directory beside ``path`` and rename it there when all went well.
+    """Fill a temporary directory and rename it to ``path`` when all went well.
 
-    A reader sees the whole directory or none of it, also after an interruption. What stood
-    at ``path`` before is replaced only then, and only if it is an older one of the same kind.
-
-    Args:
-        path: Where the directory shall be.
-        mark: Name of a file that every directory of this kind holds.
-
-    Yields:
-        An empty directory on the same file system.
+    A reader sees all or nothing, also after an interruption. An older directory that holds a file
+    named ``mark`` is replaced.
 
     Raises:
         OutputError: Something else stands at ``path``, or nothing can be written there.
@@ -103,15 +86,11 @@ def new_directory(path: Path, mark: str) -> Iterator[Path]:
 
 
 def verify_replaceable(path: Path, mark: str) -> None:
-    """Check that :func:`new_directory` may write here; for calling before long work.
-
-    Raises:
-        OutputError: Something else stands at ``path``.
-    """
+    """Raise OutputError early if :func:`new_directory` may not write here."""
     if path.is_dir() and ((path / mark).is_file() or not any(path.iterdir())):
         return
     if path.exists() or path.is_symlink():
         raise OutputError(
             f"{path} exists and is not an older output of this command (it has no {mark}); "
-            "it was left alone. Give another --out."
+            "it was left unchanged. Choose another --out."
         )

@@ -8,7 +8,7 @@ MAX_PLACE_CHARS = 200  # an unknown member may be called anything, at any length
 
 
 class Section(BaseModel):
-    """Part of a manifest or a run: immutable, without surprises."""
+    """Part of a JSON file: immutable, without unknown members."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False
@@ -16,7 +16,7 @@ class Section(BaseModel):
 
 
 def first_complaint(error: ValidationError) -> str:
-    """Give where a document is not valid and why, for a message: ``task.name: Field required``."""
+    """Return where and why a document is invalid: ``task.name: Field required``."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"]) or "the document"
     return f"{where[:MAX_PLACE_CHARS]}: {first['msg']}"

@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
 
 
@@ -158,11 +158,7 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command.
-
-    Returns:
-        Exit status: 0, 1 for an error that is told in one line, 130 when interrupted.
-    """
+    """Run one command and return its exit status."""
     parsed = _parser().parse_args(arguments)
     return run_command(
         lambda: COMMANDS[parsed.command](parsed),

@@ -1,4 +1,4 @@
-"""A run directory to a bundle directory, all or nothing."""
+"""Build a bundle directory from a run directory, all or nothing."""
 
 from __future__ import annotations
 
@@ -65,20 +65,12 @@ LEAST_INT8_TOLERANCE = 0.02  # of goldens, where they happen to move less than i
 
 
 def build_bundle(run_path: Path, out: Path, *, with_int8: bool = True) -> Path:
-    """Build the bundle of a run.
+    """Build the bundle of a run in a folder of bundles and return its directory.
 
-    Args:
-        run_path: The run directory.
-        out: Folder of bundles; the new one is named after the run's model and replaces an
-            older one only when it is complete.
-        with_int8: Quantise, too, if the run says how.
-
-    Returns:
-        The bundle's directory.
+    It is named after the run's model and replaces an older one only when it is complete.
 
     Raises:
-        RunError: The run is missing or damaged, or its explanation.json, int8.json or
-            reference.json is of other weights.
+        RunError: The run is damaged, or a file measured for it is of other weights.
         BundleError: PyTorch and ONNX Runtime disagree, or the scope gate is another network's.
     """
     run = open_run(run_path)

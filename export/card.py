@@ -1,4 +1,4 @@
-"""The model card, made from the manifest."""
+"""What a model is for, what limits it, and its model card."""
 
 from __future__ import annotations
 
@@ -28,14 +28,7 @@ def render_card(
     evidence: ExplanationEvidence | None = None,
     int8: Int8File | None = None,
 ) -> str:
-    """Render MODEL_CARD.md.
-
-    Args:
-        manifest: Of the bundle.
-        notes: What was tried in training, from the run.
-        evidence: Whether heatmaps are worth anything, from the run; None if not measured.
-        int8: How it was quantised, from the run; None if it was not.
-    """
+    """Render MODEL_CARD.md from manifest, notes and measurements of the run."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES_DIR),
         undefined=StrictUndefined,

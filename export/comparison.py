@@ -23,16 +23,7 @@ SHORTEST = 1e-6  # an embedding this short is as good as zero
 
 
 def measure_parity(reference: Runner, candidate: Runner, images: NDArray[np.uint8]) -> Parity:
-    """Compare PyTorch with ONNX Runtime at several batch sizes.
-
-    Args:
-        reference: PyTorch.
-        candidate: ONNX Runtime.
-        images: At least ``max(BATCH_SIZES)`` model inputs, (N, 1, S, S).
-
-    Raises:
-        BundleError: Logits or embeddings differ by more than the tolerance.
-    """
+    """Compare ONNX Runtime with PyTorch at ``BATCH_SIZES``; BundleError if they disagree."""
     gaps = []
     for size in BATCH_SIZES:
         expected, given = reference.run(images[:size]), candidate.run(images[:size])
@@ -87,17 +78,7 @@ def _gaps(one: Outputs, other: Outputs) -> NDArray[np.float32]:
 def verify_goldens_rounded(
     reference: Runner, candidate: Runner, images: NDArray[np.uint8], usual: Rounding
 ) -> Rounding:
-    """Compare two engines on the goldens' model inputs (N, 1, S, S), each alone.
-
-    Args:
-        reference: PyTorch.
-        candidate: An engine in a precision that rounds.
-        images: The model inputs.
-        usual: What the precision may change on radiographs.
-
-    Raises:
-        BundleError: They differ by more than ``GOLDENS_FACTOR`` times ``usual``.
-    """
+    """Compare an engine that rounds with PyTorch; BundleError if they differ by too much."""
     answers = [[engine.run(i[np.newaxis]) for i in images] for engine in (reference, candidate)]
     largest, _ = compare(*answers)
     allowed = usual.times(GOLDENS_FACTOR)

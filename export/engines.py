@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime
 import torch
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from cxr.bundles.bundle import Bundle
 from cxr.bundles.manifest import FP32, Manifest
@@ -21,7 +22,7 @@ from cxr.networks.served import ServedNetwork, served_network
 
 
 class Outputs(NamedTuple):
-    """Logits (N, K), probabilities (N, K) and embeddings (N, D) of N model inputs, float32."""
+    """Logits (N, K), probabilities (N, K) and embeddings (N, D), float32."""
 
     logits: NDArray[np.float32]
     probabilities: NDArray[np.float32]
@@ -35,18 +36,8 @@ class Runner(Protocol):
         """Return the outputs for model inputs (N, 1, S, S)."""
 
 
-class OrtRunner:
-    """ONNX Runtime on a bundle's graph, with the service's session options but for threads.
-
-    Args:
-        model: The ONNX file.
-        manifest: Names of the tensors.
-        provider: ``cpu`` or ``cuda``.
-        threads: Threads of one run; 0 for one per core.
-
-    Raises:
-        BundleError: The file is no graph, or the provider is not available.
-    """
+class OrtRunner(Runner):
+    """ONNX Runtime with the service's session options but for ``threads``, 0 for all cores."""
 
     def __init__(self, model: Path, manifest: Manifest, provider: str = "cpu", threads: int = 0):
         self._tensors = manifest.tensors
@@ -64,35 +55,27 @@ class OrtRunner:
         if self._session.get_providers()[0] != wanted:
             raise BundleError(f"ONNX Runtime offers no {wanted} on this machine.")
 
+    @override
     def run(self, images: NDArray[np.uint8]) -> Outputs:
-        """Return the outputs for model inputs (N, 1, S, S)."""
         names = [self._tensors.logits, self._tensors.probabilities, self._tensors.embedding]
         return Outputs(*self._session.run(names, {self._tensors.image: images}))
 
 
-class TorchRunner:
-    """The PyTorch path: the same weights, eager, float32."""
+class TorchRunner(Runner):
+    """PyTorch with the same weights, eager, float32."""
 
     def __init__(self, served: ServedNetwork) -> None:
         self._served = served.eval()
 
+    @override
     def run(self, images: NDArray[np.uint8]) -> Outputs:
-        """Return the outputs for model inputs (N, 1, S, S)."""
         with torch.inference_mode():
             outputs = self._served(torch.tensor(images))
         return Outputs(*(output.numpy() for output in outputs))
 
 
-class OpenVinoRunner:
-    """OpenVINO on the CPU, with the service's options but for threads and streams.
-
-    Args:
-        bundle: The opened bundle.
-        precision: ``fp32``, ``bf16`` or ``int8``.
-
-    Raises:
-        BundleError: OpenVINO is not installed, or bundle or CPU lack that precision.
-    """
+class OpenVinoRunner(Runner):
+    """OpenVINO with the service's options but for threads and streams."""
 
     def __init__(self, bundle: Bundle, precision: str) -> None:
         if find_spec("openvino") is None:
@@ -111,29 +94,19 @@ class OpenVinoRunner:
             raise BundleError(f"OpenVINO does not compute in {precision} on this CPU.")
         self._request = compiled.create_infer_request()
 
+    @override
     def run(self, images: NDArray[np.uint8]) -> Outputs:
-        """Return the outputs for model inputs (N, 1, S, S)."""
         self._request.infer({self._image: images})
         # Copied: the request's own tensors are overwritten by its next run.
         return Outputs(*(self._request.get_tensor(n).data.copy() for n in self._outputs))
 
 
 def build_runner(bundle: Bundle, engine: str, precision: str, provider: str) -> Runner:
-    """Build the engine that runs a bundle.
-
-    Args:
-        bundle: The opened bundle.
-        engine: ``onnxruntime``, ``openvino`` or ``pytorch``.
-        precision: Number format to compute in.
-        provider: ``cpu`` or ``cuda``, for ONNX Runtime.
-
-    Raises:
-        BundleError: The engine is not installed, or does not compute in that precision here.
-    """
+    """Build ``onnxruntime``, ``openvino`` or ``pytorch``; BundleError if it cannot run here."""
     if engine == "openvino":
         return OpenVinoRunner(bundle, precision)
     if (engine, precision) == ("pytorch", FP32):
         return TorchRunner(served_network(bundle.weights_path, bundle.manifest))
     if engine == "pytorch" or precision == "bf16":
-        raise BundleError(f"The engine {engine} does not compute in {precision} here.")
+        raise BundleError(f"The engine {engine} does not support {precision} here.")
     return OrtRunner(bundle.model_path_of(precision), bundle.manifest, provider)

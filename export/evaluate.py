@@ -1,4 +1,4 @@
-"""Score a labelled folder through a bundle, as the service would."""
+"""Score labelled images through a bundle, as the service would."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class Decoded:
-    """What is kept of one file: its full-size pixels are gone."""
+    """A file without its full-size pixels."""
 
     model_input: ModelInput
     plain: Scope
@@ -56,7 +56,7 @@ class ScoredImage(BaseModel):
 
 
 class Evaluation(BaseModel):
-    """The content of the JSON file ``export evaluate`` writes."""
+    """The JSON file that ``export evaluate`` writes."""
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
 
@@ -80,16 +80,7 @@ def evaluate_bundle(
     split: str,
     quiet: bool = False,
 ) -> Evaluation:
-    """Score images and measure at every operating point.
-
-    Unreadable images are named in the result and left out.
-
-    Args:
-        bundle: The opened bundle.
-        engine: Runs its graph.
-        images: What to score, of any size and format the service reads.
-        split: Name for the report.
-        quiet: Show no progress bar.
+    """Score images and measure at every operating point; unreadable images are named and left out.
 
     Raises:
         DataError: No image could be read.
@@ -183,7 +174,7 @@ def _decoded(
 
 
 def format_table(evaluation: Evaluation) -> str:
-    """Give the metrics as an aligned table, one column per operating point."""
+    """Return the metrics as a table, one column per operating point."""
     points = list(evaluation.metrics)
     lines = ["".join(f"{cell:>24}" for cell in ("", *points)).rstrip()]
     for figure in next(iter(evaluation.metrics.values())):
@@ -208,32 +199,24 @@ def labelled_images(
     split_file: Path | None,
     label_map: str,
 ) -> tuple[list[LabelledImage], str]:
-    """List images from split folders, class folders alone, or a CSV file.
+    """List images from split folders, class folders alone, or a CSV file, and name the list.
 
-    Args:
-        manifest: Of the bundle; its task has the classes.
-        data: Folders of data sets, or None.
-        csv: The file, or None.
-        split: A split of ``data``; None for the test folder, or class folders alone.
-        split_file: For a part of the split by patient; None for that of the shipped run.
-        label_map: See :func:`cxr.data.external.read_label_map`.
-
-    Returns:
-        The images, and what the report calls them.
+    No ``split`` stands for the test folder, or class folders alone; no ``split_file`` for that of
+    the shipped run.
 
     Raises:
-        DataError: They are not as they must be, or options contradict each other.
+        DataError: Images are missing, or options contradict each other.
     """
     task, mapped = manifest.task.as_task(), read_label_map(label_map)
     if csv is not None:
         if split is not None:
-            raise DataError("A CSV file has no splits: leave --split out.")
+            raise DataError("A CSV file has no splits: omit --split.")
         return list_csv(csv, task, mapped), csv.name
     assert data
     if split is None and len(data) == 1 and not has_split_folders(data[0]):
         return list_class_folders(data[0], task, mapped), data[0].resolve().name
     if mapped:
-        raise DataError("--label-map goes with a CSV file or with class folders alone.")
+        raise DataError("--label-map requires a CSV file, or class folders without splits.")
     chosen = split or DEFAULT_SPLIT
     rows = split_file or Path("models") / manifest.name / SPLIT_NAME
     return select_images(data, chosen, task, rows), chosen

@@ -35,7 +35,7 @@ ENCODERS: dict[str, tuple[Callable[[NDArray[np.uint8]], bytes], float]] = {
 
 
 def golden_inputs(spec: Preprocessing) -> NDArray[np.uint8]:
-    """Give eight model inputs, (8, 1, S, S): phantoms, one flat, one of noise."""
+    """Return model inputs (8, 1, S, S): phantoms, a flat one, and noise."""
     inputs = [to_model_input(draw_phantom(i, o), spec) for i, o in enumerate(OPACITIES)]
     size = spec.size_px
     inputs[0] = np.full((1, size, size), 128, dtype=np.uint8)
@@ -44,16 +44,12 @@ def golden_inputs(spec: Preprocessing) -> NDArray[np.uint8]:
 
 
 def read_model_input(data: bytes, spec: Preprocessing) -> ModelInput:
-    """Decode and resize a file's bytes as the service does.
-
-    Raises:
-        InputError: It cannot be used.
-    """
+    """Decode and resize a file's bytes as the service does."""
     return to_model_input(decode_image(data, decode_options(spec)).pixels, spec)
 
 
 def write_goldens(directory: Path, engine: Runner, spec: Preprocessing, task: Task) -> None:
-    """Write golden tensors and golden files with the engine's answers."""
+    """Write golden tensors and files with the engine's answers."""
     images = golden_inputs(spec)
     answers = engine.run(images)
     np.savez(
@@ -74,18 +70,14 @@ def write_goldens(directory: Path, engine: Runner, spec: Preprocessing, task: Ta
 
 
 def verify_goldens(bundle: Bundle, engine: Runner, precision: str = FP32) -> None:
-    """Replay a bundle's goldens on an engine that computes in a precision.
-
-    Raises:
-        BundleError: An answer is not the stored one.
-    """
+    """Replay a bundle's goldens; BundleError if an answer differs."""
     manifest = bundle.manifest
     tolerance = manifest.golden_tolerance_of(precision)
     stored = bundle.golden_tensors()
     probabilities = engine.run(stored.images).probabilities
     gap = float(np.abs(probabilities - stored.probabilities).max())
     if not gap <= tolerance.tensors:
-        raise BundleError(f"The golden tensors are not matched in {precision}: off by {gap:.2e}.")
+        raise BundleError(f"The golden tensors do not match in {precision}: off by {gap:.2e}.")
     task = manifest.task.as_task()
     for path, expected in bundle.golden_files().items():
         model_input = read_model_input(path.read_bytes(), manifest.preprocessing)
@@ -93,5 +85,5 @@ def verify_goldens(bundle: Bundle, engine: Runner, precision: str = FP32) -> Non
         gap = abs(float(task.probabilities(answer.probabilities)[0]) - expected)
         if not gap <= tolerance.files:
             raise BundleError(
-                f"The golden file {path.name} is not matched in {precision}: off by {gap:.2e}."
+                f"The golden file {path.name} does not match in {precision}: off by {gap:.2e}."
             )

@@ -1,4 +1,4 @@
-"""A served network to an ONNX graph."""
+"""Export a served network to an ONNX graph."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TRACE_BATCH = 2  # 1 would be specialised into the graph
 
 
 def embedding_size(served: ServedNetwork, size_px: int) -> int:
-    """Give D, the length of the embedding."""
+    """Return the length D of the embedding."""
     with torch.inference_mode():
         return int(
             served(torch.zeros(1, 1, size_px, size_px, dtype=torch.uint8)).embedding.shape[1]
@@ -26,17 +26,7 @@ def embedding_size(served: ServedNetwork, size_px: int) -> int:
 
 
 def export_graph(served: ServedNetwork, size_px: int, path: Path, tensors: Tensors) -> None:
-    """Write the ONNX file and check it.
-
-    Args:
-        served: In evaluation mode, on the CPU, float32.
-        size_px: Side of the model input.
-        path: The file to write. Weights are inside it.
-        tensors: Names of input and outputs.
-
-    Raises:
-        onnx.checker.ValidationError: The graph is not valid ONNX.
-    """
+    """Write and check the ONNX file of a network in evaluation mode."""
     images = torch.zeros(_TRACE_BATCH, 1, size_px, size_px, dtype=torch.uint8)
     for name in ("torch.onnx", "onnxscript", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -61,7 +51,7 @@ def export_graph(served: ServedNetwork, size_px: int, path: Path, tensors: Tenso
 
 
 def _without_traces(model: onnx.ModelProto) -> None:
-    """Drop the exporter's notes: stack traces with paths of the machine that exported."""
+    """Drop stack traces, which hold paths of the machine."""
     del model.metadata_props[:]
     model.doc_string = ""
     graph = model.graph

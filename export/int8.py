@@ -1,8 +1,4 @@
-"""What quantisation needs to know of the data, kept in the run: ``int8.json``.
-
-A bundle is built without any data, so the ranges are measured beforehand, by
-``python -m export quantize``. They belong to one set of weights and say which.
-"""
+"""Ranges of activations for quantisation; kept in the run, for bundles are built without data."""
 
 from __future__ import annotations
 
@@ -38,7 +34,7 @@ class Int8File(Measured):
 
     @property
     def tolerance(self) -> Rounding:
-        """Up to where a difference from float32 may be rounding alone."""
+        """Largest difference from float32 by rounding alone."""
         largest = self.figures.largest
         return Rounding(
             logits=_margin(largest.logits, LEAST.logits),
@@ -52,12 +48,8 @@ def _margin(largest: float, least: float) -> float:
 
 
 def read_int8(run: Path, weights_sha256: str) -> Int8File | None:
-    """Read the file of a run; None if it was not quantised.
-
-    Raises:
-        RunError: Not such a file, or of other weights.
-    """
-    again = f"Measure it anew: python -m export quantize --run {run} --data DIR."
+    """Read the file of a run, None if there is none; RunError if of other weights."""
+    again = f"Measure it again: python -m export quantize --run {run} --data DIR."
     return read_measured(run / INT8_NAME, Int8File, weights_sha256, again)
 
 
@@ -68,19 +60,10 @@ GREYS = 256
 def measure_ranges(
     model: onnx.ModelProto, images: Iterable[NDArray[np.uint8]], threads: int
 ) -> dict[str, tuple[float, float]]:
-    """Find each activation's smallest and largest value over images.
+    """Measure each activation's extremes over model inputs (1, S, S).
 
-    Cutting extremes off (percentiles from 99.9 to 99.99) was tried and lost more than its finer
-    steps gained; see docs/decisions/0009. What goes into the first convolutions are the pixels, so
-    its range is that of all greys and eight bits lose nothing of it.
-
-    Args:
-        model: As :func:`export.graph.export_graph` writes it.
-        images: Model inputs, (1, S, S), at least one.
-        threads: Of a run.
-
-    Returns:
-        Lowest and highest value by name of the folded graph's tensor, 0 between them.
+    Percentiles from 99.9 to 99.99 lost more than their finer steps gained; see docs/decisions/0009.
+    The pixels' range is that of all greys, so eight bits lose nothing of them.
     """
     folded = fold_batch_norms(model)
     names, pixels = activations(folded.graph), normalised_inputs(folded.graph)

@@ -18,15 +18,7 @@ _UID_ROOT = "2.25.310118022019430511702470384310101"  # fixed, so that a rebuilt
 
 
 def draw_phantom(seed: int, opacity: float = 0.0) -> GrayImage:
-    """Draw a thorax: body, lung fields, ribs, spine, heart, and noise.
-
-    Args:
-        seed: Of positions and noise.
-        opacity: In [0, 1], how white a patch in one lung is.
-
-    Returns:
-        Shape (HEIGHT, WIDTH), uint8.
-    """
+    """Draw a thorax (HEIGHT, WIDTH), uint8, with a patch of ``opacity`` in one lung."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float64)
     x, y = (x - WIDTH / 2) / WIDTH, (y - HEIGHT / 2) / HEIGHT
@@ -65,7 +57,7 @@ def encode_png(image: GrayImage) -> bytes:
 
 
 def encode_dicom(image: GrayImage, monochrome1: bool = False) -> bytes:
-    """Encode as an uncompressed 12-bit DX image with a window, shown as ``image`` is."""
+    """Encode as an uncompressed 12-bit DX image that is displayed as ``image``."""
     stored = image.astype(np.uint16) * 16
     if monochrome1:
         stored = 255 * 16 - stored

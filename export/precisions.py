@@ -1,6 +1,7 @@
-"""Batch norms folded into the convolutions before them, as every engine does by itself.
+"""Rewrite a float32 graph to compute its feature maps in eight bits or in float16.
 
-Quantisation needs it done beforehand: what is rounded to eight bits are the folded weights.
+Eight bits are QDQ, U8S8: unsigned activations and signed weights, one scale per output channel, the
+only pairing that CPUs multiply fast (VNNI's ``vpdpbusd``). Float16 is for CUDA's tensor cores.
 """
 
 from __future__ import annotations
@@ -21,11 +22,9 @@ DEFAULT_EPSILON = 1e-5  # of ONNX's BatchNormalization
 
 
 def fold_batch_norms(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Give the same computation without batch norms.
+    """Fold batch norms into the convolutions before them, as every engine does by itself.
 
-    A convolution and batch norm that are used twice, for the image and for its mirror image,
-    keep one folded weight. A batch norm that no convolution goes straight into stays as it is:
-    those of pre-activation networks and of DenseNets follow a sum or a concatenation.
+    Quantisation rounds the folded weights. Batch norms after a sum or a concatenation stay.
     """
     folded = onnx.ModelProto()
     folded.CopyFrom(model)
@@ -75,7 +74,7 @@ _ENDS = ("ReduceMean", "AveragePool", "GlobalAveragePool", "Reshape", "Gemm")
 
 
 def quantised_nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """List the nodes that make the feature maps; all others stay float."""
+    """List the nodes that make the feature maps."""
     nodes = list(graph.node)  # in the order of computation
     first = next(i for i, node in enumerate(nodes) if node.op_type == "Conv")
     before: set[str] = set()
@@ -94,7 +93,7 @@ def quantised_nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
 
 
 def activations(graph: onnx.GraphProto) -> list[str]:
-    """List the tensors that need a range: what goes into and comes out of those nodes."""
+    """List their inputs and outputs, the tensors that need a range."""
     constants = {tensor.name for tensor in graph.initializer}
     names: dict[str, None] = {}
     for node in quantised_nodes(graph):
@@ -103,7 +102,7 @@ def activations(graph: onnx.GraphProto) -> list[str]:
 
 
 def normalised_inputs(graph: onnx.GraphProto) -> list[str]:
-    """List those of them that nothing in eight bits has made: the normalised pixels."""
+    """List the activations that no such node made: the normalised pixels."""
     made = {name for node in quantised_nodes(graph) for name in node.output}
     return [name for name in activations(graph) if name not in made]
 
@@ -111,11 +110,7 @@ def normalised_inputs(graph: onnx.GraphProto) -> list[str]:
 def quantise_graph(
     model: onnx.ModelProto, ranges: Mapping[str, tuple[float, float]]
 ) -> onnx.ModelProto:
-    """Quantise an exported graph. The same graph and ranges give the same bytes.
-
-    Args:
-        model: As :func:`export.graph.export_graph` writes it.
-        ranges: Lowest and highest value of each activation of the folded graph.
+    """Quantise an exported graph by the range of each activation.
 
     Raises:
         RunError: The ranges are of another graph.
@@ -125,8 +120,8 @@ def quantise_graph(
     if set(wanted) != set(ranges):
         odd = min(set(wanted) ^ set(ranges))
         raise RunError(
-            f"The ranges in int8.json are of another graph (see {odd}). "
-            "Measure them anew: python -m export quantize."
+            f"The ranges in int8.json belong to another graph (see {odd}). "
+            "Measure them again: python -m export quantize."
         )
     bounds = {
         name: (np.array(low, dtype=np.float32), np.array(high, dtype=np.float32))
@@ -156,12 +151,9 @@ HALF_SUFFIX, FLOAT_SUFFIX = ".half", ".float"
 
 
 def halve_graph(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Compute the feature maps in float16. The same graph gives the same bytes.
+    """Compute the feature maps of an exported graph in float16.
 
-    Batch norms are folded beforehand: their statistics may exceed what float16 holds.
-
-    Args:
-        model: As :func:`export.graph.export_graph` writes it.
+    Batch norms are folded first: their statistics may exceed float16.
 
     Raises:
         BundleError: A weight exceeds what float16 holds.

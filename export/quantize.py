@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from tqdm import tqdm
+from typing_extensions import override
 
 from cxr.bundles.bundle import Bundle, open_bundle
 from cxr.bundles.manifest import INT8_MODEL_NAME, PrecisionFigures
@@ -31,15 +32,15 @@ SEED = 0
 CALIBRATION_PART, TEST_PART = "train", "test"
 
 
-class Recorder:
+class Recorder(Runner):
     """An engine that keeps its answers."""
 
     def __init__(self, engine: Runner) -> None:
         self._engine = engine
         self.answers: list[Outputs] = []
 
+    @override
     def run(self, images: NDArray[np.uint8]) -> Outputs:
-        """Answer for model inputs (N, 1, S, S)."""
         self.answers.append(self._engine.run(images))
         return self.answers[-1]
 
@@ -47,18 +48,10 @@ class Recorder:
 def quantize_run(
     run_path: Path, data: DataSets, images: int, threads: int = 1, quiet: bool = False
 ) -> Int8File:
-    """Write a run's ``int8.json``.
-
-    Args:
-        run_path: The run directory.
-        data: The data set it was trained on.
-        images: How many training images to measure ranges on.
-        threads: Of a run of the graph.
-        quiet: Show no progress bar.
+    """Write a run's ``int8.json``, with ranges measured on some of its training images.
 
     Raises:
         RunError: The run is missing or damaged, or eight bits cost too much.
-        DataError: Images of the split are missing.
     """
     run = open_run(run_path)
     task, split_file = run.task.as_task(), run_path / SPLIT_NAME
@@ -130,6 +123,6 @@ def _verify_loss(figures: PrecisionFigures) -> None:
     before, after = figures.auroc_fp32.value, figures.auroc.value
     if before is not None and after is not None and before - after > MAX_AUROC_LOSS:
         raise RunError(
-            f"Eight bits cost {before - after:.4f} of AUROC, allowed are {MAX_AUROC_LOSS}; "
+            f"Eight bits cost {before - after:.4f} of AUROC; at most {MAX_AUROC_LOSS} is allowed; "
             "nothing was written."
         )

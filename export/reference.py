@@ -1,8 +1,4 @@
-"""What a run's model answers on its validation images, kept in the run: ``reference.json``.
-
-A bundle is built without any data, so this is measured beforehand, by
-``python -m export reference``. It belongs to one set of weights and says which.
-"""
+"""A model's answers on validation images; kept in the run, for bundles are built without data."""
 
 from __future__ import annotations
 
@@ -34,20 +30,13 @@ def measure_reference(
 ) -> Reference:
     """Score a run's validation images through its bundle and keep the answers' histogram.
 
-    Args:
-        run_path: The run directory, which gets the file.
-        bundle: Built of that run; decoding, scope gate and decisions are those of the service.
-        data: Folder that holds train/ ...
-        quiet: Show no progress bar.
-
     Raises:
         RunError: The run is missing or damaged.
         BundleError: The bundle is of other weights.
-        DataError: Images are missing.
     """
     weights = open_run(run_path).weights_sha256
     if sha256_of_file(bundle.weights_path) != weights:
-        raise BundleError(f"{bundle.path} was not built of {run_path}. Build it first.")
+        raise BundleError(f"{bundle.path} was not built from {run_path}. Build the bundle first.")
     manifest = bundle.manifest
     split = f"internal-{PART}"
     images = select_images(data, split, manifest.task.as_task(), run_path / SPLIT_NAME)
@@ -59,7 +48,7 @@ def measure_reference(
 
 
 def summarise(evaluation: Evaluation) -> Reference:
-    """Give the reference that scored images make."""
+    """Summarise scored images."""
     scores = evaluation.scores
     return Reference(
         part=PART,
@@ -72,11 +61,9 @@ def summarise(evaluation: Evaluation) -> Reference:
 
 
 def read_reference(run_path: Path, weights_sha256: str) -> Reference | None:
-    """Read the reference of a run; None if it was not measured.
-
-    Raises:
-        RunError: Not such a file, or of other weights.
-    """
-    again = f"Measure it anew: python -m export reference --run {run_path} --bundle DIR --data DIR."
+    """Read the reference of a run, None if there is none; RunError if of other weights."""
+    again = (
+        f"Measure it again: python -m export reference --run {run_path} --bundle DIR --data DIR."
+    )
     found = read_measured(run_path / REFERENCE_NAME, ReferenceFile, weights_sha256, again)
     return None if found is None else found.reference

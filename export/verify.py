@@ -16,15 +16,9 @@ from export.goldens import golden_inputs, verify_goldens
 def verify_bundle(path: Path, provider: str = "cpu") -> tuple[Bundle, Parity, tuple[str, ...]]:
     """Verify digests, replay the goldens and compare PyTorch with ONNX Runtime.
 
-    Every precision that can run here is verified: float32 always, those with a graph of their own
-    on ONNX Runtime, bf16 where OpenVINO is installed and the CPU has it.
-
-    Args:
-        path: The bundle's directory.
-        provider: ``cpu`` or ``cuda``.
-
     Returns:
-        The bundle, PyTorch against ONNX Runtime in float32, and the precisions verified.
+        The bundle, PyTorch against ONNX Runtime in float32, and the precisions verified: those with
+        a graph, and bf16 where OpenVINO and the CPU have it.
 
     Raises:
         BundleError: Something is not as the manifest states.

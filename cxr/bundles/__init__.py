@@ -1,1 +1,1 @@
-"""What is served and what it is made from: bundle, manifest, run, and their digests."""
+"""Bundles, manifests and runs."""

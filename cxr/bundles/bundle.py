@@ -26,13 +26,7 @@ MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 
 @dataclass(frozen=True)
 class GoldenTensors:
-    """Stored model inputs and the answers PyTorch gave for them.
-
-    Attributes:
-        images: Shape (N, 1, S, S), uint8.
-        logits: Shape (N, K), float32.
-        probabilities: Shape (N, K), float32.
-    """
+    """Model inputs (N, 1, S, S), uint8, with PyTorch's answers (N, K), float32."""
 
     images: NDArray[np.uint8]
     logits: NDArray[np.float32]
@@ -41,14 +35,7 @@ class GoldenTensors:
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle: every file was there with the digest its manifest states.
-
-    Attributes:
-        path: The directory.
-        manifest: Its description.
-        sha256: Digest of manifest.json, which lists the digests of all other files: the
-            identity of the whole bundle.
-    """
+    """An opened bundle, whose files match their digests; ``sha256`` identifies the whole."""
 
     path: Path
     manifest: Manifest
@@ -60,11 +47,7 @@ class Bundle:
         return self.path / names.MODEL_NAME
 
     def model_path_of(self, precision: str) -> Path:
-        """Give the ONNX file an engine loads to compute in a precision.
-
-        Raises:
-            BundleError: There is none.
-        """
+        """Return the ONNX file for a precision; BundleError if there is none."""
         try:
             return self.path / self.manifest.model_file(precision)
         except KeyError:
@@ -79,11 +62,7 @@ class Bundle:
         return self.path / names.WEIGHTS_NAME
 
     def rules(self) -> Rules:
-        """Read what the model's images are judged by.
-
-        Raises:
-            BundleError: The scope gate is another network's.
-        """
+        """Read what images are judged by; BundleError if the gate is another network's."""
         manifest, points = self.manifest, self.manifest.operating_points
         size = manifest.tensors.embedding_size
         return Rules(
@@ -101,16 +80,13 @@ class Bundle:
             return GoldenTensors(arrays["images"], arrays["logits"], arrays["probabilities"])
 
     def golden_files(self) -> dict[Path, float]:
-        """Give the encoded golden images with the finding's probability of each."""
+        """Return the encoded golden images with the finding's probability of each."""
         expected = json.loads((self.path / names.GOLDEN_EXPECTED_NAME).read_text())
         return {self.path / names.GOLDEN_FILES_DIR / name: float(p) for name, p in expected.items()}
 
 
 def open_bundle(path: Path) -> Bundle:
     """Open a bundle and verify that every file is what the manifest says.
-
-    Args:
-        path: The bundle's directory.
 
     Raises:
         BundleError: Missing, incomplete, tampered with, or of another schema version.
@@ -124,18 +100,12 @@ def open_bundle(path: Path) -> Bundle:
             f"The manifest of {path} is not valid at {first_complaint(error)}."
         ) from None
     except (OSError, ValueError) as error:  # of names no file system has
-        raise BundleError(
-            f"The files of {path} cannot be looked at ({type(error).__name__})."
-        ) from None
+        raise BundleError(f"The files of {path} cannot be read ({type(error).__name__}).") from None
     return Bundle(path, manifest, hashlib.sha256(content).hexdigest())
 
 
 def read_manifest(path: Path) -> bytes:
-    """Read the manifest of a bundle, whatever lies there.
-
-    Raises:
-        BundleError: There is none, or nothing that could be one.
-    """
+    """Read the manifest of a bundle; BundleError if there is none."""
     try:
         return read_regular_file(path / names.MANIFEST_NAME, MAX_MANIFEST_BYTES)
     except FileNotFoundError:
@@ -166,11 +136,10 @@ def _verify_files(path: Path, manifest: Manifest) -> None:
 
 
 def list_bundles(root: Path) -> list[Path]:
-    """List the bundle directories in a folder, sorted by name. A bundle itself lists itself.
+    """List the bundle directories in a folder, sorted by name. A bundle lists itself.
 
-    A bundle lies flat, ``root/<any>/``, or among other versions, ``root/<any>/<any>/``; what it is
-    called and which version it is says its manifest. Names that begin with a dot are passed over:
-    copies under way, and what Kubernetes keeps in volumes.
+    Bundles lie flat, ``root/<any>/``, or by version, ``root/<any>/<any>/``. Names that begin with a
+    dot are skipped: copies under way, and what Kubernetes keeps in volumes.
     """
     if _has_manifest(root):
         return [root]
@@ -182,7 +151,6 @@ def list_bundles(root: Path) -> list[Path]:
 
 
 def _has_manifest(path: Path) -> bool:
-    """Whether something is called as a manifest is. Opening it says what is wrong with it."""
     return os.path.lexists(path / names.MANIFEST_NAME)
 
 

@@ -32,7 +32,7 @@ another 16-bit float, to which engines round by themselves."""
 
 
 class TaskSection(Section):
-    """The question: classes in the order of the logits, and the finding asked for."""
+    """Classes in the order of the logits, and the finding asked for."""
 
     name: str
     classes: tuple[str, ...] = Field(min_length=2)
@@ -44,16 +44,16 @@ class TaskSection(Section):
     @model_validator(mode="after")
     def _finding_exists(self) -> TaskSection:
         if not set(self.positives or (self.positive,)) < set(self.classes):
-            raise ValueError("the positive classes are not some of the classes")
+            raise ValueError("the positive classes are not a proper subset of the classes")
         return self
 
     def as_task(self) -> Task:
-        """Give the same as the type the rest of the code uses."""
+        """Return the type that the rest of the code uses."""
         return Task(self.name, self.classes, self.positive, self.positives)
 
 
 def task_section(task: Task) -> TaskSection:
-    """Describe a task as runs and manifests do."""
+    """Describe a task for runs and manifests."""
     return TaskSection(
         name=task.name, classes=task.classes, positive=task.positive, positives=task.positives
     )
@@ -84,7 +84,7 @@ class Calibration(Section):
 
 
 class ScopeSection(Section):
-    """Which pictures the model may be asked about; the gate's numbers are in their own file."""
+    """Limits of the model's scope; the gate's numbers are in a file of their own."""
 
     thresholds: ScopeThresholds
     ages_years: tuple[float, float] | None = Field(
@@ -94,7 +94,7 @@ class ScopeSection(Section):
 
 
 class SyntheticImages(Section):
-    """Made images a network has learnt from beside the real ones."""
+    """Generated images a network has learnt from beside the real ones."""
 
     generator: str
     generator_sha256: str
@@ -136,14 +136,14 @@ class GoldenTolerance(Section):
 
 
 class Rounding(Section):
-    """How far answers lie from float32's."""
+    """Differences from float32's answers."""
 
     logits: float = Field(description="Absolute.")
     probabilities: float = Field(description="Absolute.")
     embedding: float = Field(description="Distance over length.")
 
     def times(self, factor: float) -> Rounding:
-        """Give a multiple of all parts."""
+        """Multiply all parts."""
         return Rounding(
             logits=self.logits * factor,
             probabilities=self.probabilities * factor,
@@ -151,7 +151,7 @@ class Rounding(Section):
         )
 
     def exceeds(self, allowed: Rounding) -> str | None:
-        """Name a part that is larger than allowed, or no number; None if all are within."""
+        """Return a part that is larger than allowed or NaN."""
         for name in ("logits", "probabilities", "embedding"):
             if not getattr(self, name) <= getattr(allowed, name):
                 return name
@@ -192,7 +192,7 @@ Number: TypeAlias = Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$", max_length=
 
 
 class Identity(BaseModel):
-    """What tells a bundle from others, read without the rest of its manifest."""
+    """Name and version of a bundle, read without the rest of its manifest."""
 
     name: Name
     version: Number
@@ -237,7 +237,7 @@ class Manifest(Section):
         if self.default_operating_point not in {p.name for p in self.operating_points}:
             raise ValueError("default_operating_point is not one of operating_points")
         if set(self.referral.least_probability) != set(self.task.classes):
-            raise ValueError("referral.least_probability is not of the task's classes")
+            raise ValueError("referral.least_probability does not have the task's classes")
         missing = {MODEL_NAME, WEIGHTS_NAME, SCOPE_NAME, GOLDEN_TENSORS_NAME} - set(self.files)
         if missing:
             raise ValueError(f"files lacks {', '.join(sorted(missing))}")
@@ -247,21 +247,17 @@ class Manifest(Section):
         return self
 
     def model_file(self, precision: str) -> str:
-        """Name the graph that an engine loads to compute in a precision.
-
-        Raises:
-            KeyError: There is none.
-        """
+        """Return the graph for a precision; KeyError if unknown."""
         return MODEL_NAME if precision == FP32 else self._precisions[precision].file
 
     def golden_tolerance_of(self, precision: str) -> GoldenTolerance:
-        """Give the tolerance of goldens in a precision; raises as :meth:`model_file`."""
+        """Return the tolerance of goldens; KeyError if unknown."""
         if precision == FP32:
             return self.golden_tolerance
         return self._precisions[precision].golden_tolerance
 
     def rounding_of(self, precision: str) -> Rounding:
-        """Say what a precision may change; raises as :meth:`model_file`."""
+        """Return what a precision may change; KeyError if unknown."""
         return EXACT if precision == FP32 else self._precisions[precision].tolerance
 
     @property
@@ -270,11 +266,7 @@ class Manifest(Section):
         return dict[str, PrecisionSection](self.precisions.items())
 
     def operating_point(self, name: str | None = None) -> OperatingPoint:
-        """Give an operating point by name, the default one for None.
-
-        Raises:
-            KeyError: There is none of that name.
-        """
+        """Return an operating point, by default the default one; KeyError if unknown."""
         wanted = name or self.default_operating_point
         for point in self.operating_points:
             if point.name == wanted:

@@ -1,4 +1,4 @@
-"""What a model answered on its validation images: what its answers in use are compared with."""
+"""A model's answers on its validation images, with which its answers in use are compared."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BINS = len(BIN_EDGES)
 
 
 def bin_of(probability: float) -> int:
-    """Give the number of the bin a probability lies in, from 0 to ``BINS - 1``."""
+    """Return the bin of a probability, from 0 to ``BINS - 1``."""
     return min(bisect_left(BIN_EDGES, probability), BINS - 1)
 
 
@@ -55,7 +55,7 @@ class Reference(Section):
         return self
 
     def share(self, decision: Decision) -> float:
-        """Give the share of a decision, in [0, 1]."""
+        """Return the share of a decision, in [0, 1]."""
         return self.decisions.get(decision, 0) / self.images
 
     @property

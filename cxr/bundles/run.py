@@ -66,14 +66,10 @@ class Run(Section):
 
 
 def open_run(path: Path) -> Run:
-    """Open a run directory and verify its weights and scope gate.
-
-    Raises:
-        RunError: Missing, incomplete, changed, or not a run.
-    """
+    """Open a run and verify its weights and scope gate; RunError if it is not intact."""
     file = path / RUN_NAME
     if not file.is_file():
-        raise RunError(f"No run at {path}: {RUN_NAME} is missing. Was the training finished?")
+        raise RunError(f"No run at {path}: {RUN_NAME} is missing. Did the training finish?")
     try:
         run = Run.model_validate_json(file.read_bytes())
     except ValidationError as error:
@@ -87,7 +83,7 @@ def open_run(path: Path) -> Run:
 
 
 class Measured(Section):
-    """Something measured with one set of weights."""
+    """A file of a run, measured with one set of weights."""
 
     weights_sha256: str
 
@@ -98,16 +94,10 @@ SomeMeasured = TypeVar("SomeMeasured", bound=Measured)
 def read_measured(
     path: Path, kind: type[SomeMeasured], weights_sha256: str, again: str
 ) -> SomeMeasured | None:
-    """Read such a file; None if nothing was measured.
-
-    Args:
-        path: The file.
-        kind: What it holds.
-        weights_sha256: Of the run's weights.
-        again: What to do if it is of other weights, for the message.
+    """Read a file measured with the run's weights; None if nothing was measured.
 
     Raises:
-        RunError: Not such a file, or of other weights.
+        RunError: Not such a file, or of other weights; ``again`` says what to do.
     """
     if not path.is_file():
         return None

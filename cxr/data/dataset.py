@@ -4,8 +4,7 @@
 
     DIR/train/NORMAL/*.jpeg   DIR/train/PNEUMONIA/*.jpeg   (val/ and test/ alike)
 
-Where a task tells bacterial from viral pneumonia, the names of the files do, as in that data set;
-or each class has a folder of its own. Several data sets can be used as one.
+File names, or class folders of their own, tell bacterial from viral pneumonia.
 """
 
 from __future__ import annotations
@@ -46,9 +45,8 @@ class LabelledImage:
     Attributes:
         path: The file.
         name: Path relative to the data set's folder, with forward slashes.
-        label: Class name: the name of the folder it lies in, or the etiology its name tells.
-        patient: Pseudonym from the file name; the file's stem if the name follows no known
-            pattern, so that each such image counts as a patient of its own.
+        label: Class name.
+        patient: Pseudonym from the file name; its stem if it follows no known pattern.
     """
 
     path: Path
@@ -58,10 +56,9 @@ class LabelledImage:
 
 
 def patient_of(file_name: str) -> str:
-    """Give the patient's pseudonym a file name of the data set carries.
+    """Return the patient's pseudonym from a file name of the data set.
 
-    ``IM-<N>`` and ``NORMAL2-IM-<N>`` are taken for one patient: should they be two, nothing
-    is lost but a little freedom of the split.
+    ``IM-<N>`` and ``NORMAL2-IM-<N>`` are taken for one patient, which at worst restricts the split.
     """
     for pattern in (_PNEUMONIA_NAME, _NORMAL_NAME, _SYNTHETIC_NAME):
         if match := pattern.match(file_name):
@@ -70,10 +67,7 @@ def patient_of(file_name: str) -> str:
 
 
 def named_sets(data: DataSets) -> dict[str, Path]:
-    """Give the folders by what goes before the names of their images and patients.
-
-    That is nothing for one data set, and ``NAME/`` for several, so that patients of different
-    sets are different patients. NAME is the folder's, with as many of those above as it takes.
+    """Return the folders by the prefix of their images' and patients' names, empty for one set.
 
     Raises:
         DataError: The same folder is given twice, or none.
@@ -81,7 +75,7 @@ def named_sets(data: DataSets) -> dict[str, Path]:
     folders = [data] if isinstance(data, Path) else list(data)
     parts = [path.resolve().parts[1:] for path in folders]
     if not folders or len(set(parts)) < len(parts):
-        raise DataError("Give each data set's folder, and each of them once.")
+        raise DataError("Name the folder of each data set exactly once.")
     if len(folders) == 1:
         return {"": folders[0]}
     for depth in range(1, max(map(len, parts)) + 1):
@@ -92,11 +86,7 @@ def named_sets(data: DataSets) -> dict[str, Path]:
 
 
 def data_root(data: Path) -> Path:
-    """Find the folder that holds the splits: ``data``, or the one folder its archive nests.
-
-    Raises:
-        DataError: Neither exists.
-    """
+    """Return ``data``, or the one folder its archive nests; DataError if neither exists."""
     if not data.is_dir():
         raise DataError(f"No folder {data}. Give the folder that holds train/, val/ and test/.")
     nested = data / "chest_xray"
@@ -104,30 +94,14 @@ def data_root(data: Path) -> Path:
 
 
 def list_split(data: DataSets, split: str, task: Task) -> list[LabelledImage]:
-    """List the images of one split folder, sorted by name, or those of several data sets.
-
-    Args:
-        data: Folder that holds the split folders, or several such.
-        split: Name of a split folder: ``train``, ``val`` or ``test``.
-        task: Its classes are the class folders.
-
-    Raises:
-        DataError: The folder or a class folder is missing or holds no image. That the names of
-            all its files tell the same etiology is no error.
-    """
+    """List the images of one split folder, sorted by name; DataError if one is missing."""
     return list_splits(data, (split,), task)
 
 
 def list_splits(
     data: DataSets, splits: Sequence[str], task: Task, optional: Sequence[str] = ()
 ) -> list[LabelledImage]:
-    """List the images of several split folders, each set's one after the other.
-
-    Args:
-        data: Folder that holds the split folders, or several such.
-        splits: Names of split folders.
-        task: Its classes are the class folders.
-        optional: Those of ``splits`` that a data set may lack.
+    """List the images of several split folders; a data set may lack the ``optional`` ones.
 
     Raises:
         DataError: A folder or a class folder is missing or holds no image.
@@ -154,29 +128,20 @@ def _list_folder(data: Path, split: str, task: Task) -> list[LabelledImage]:
 
 
 def list_label(root: Path, folder: Path, label: str) -> list[LabelledImage]:
-    """List the images of one class, from its folder or, of an etiology, by their names.
-
-    Args:
-        root: What names are relative to.
-        folder: Holds the class folders.
-        label: Class name.
-
-    Raises:
-        DataError: There is none.
-    """
+    """List the images of one class, by folder or, for an etiology, by name."""
     if label in _ETIOLOGIES and not (folder / label).is_dir():
         return _list_etiology(root, folder / _UNDIVIDED, label)
     return list_class(root, folder / label, label)
 
 
 def etiology_of(file_name: str) -> str | None:
-    """Give the class, ``BACTERIAL`` or ``VIRAL``, a file name of the data set tells."""
+    """Return the class, ``BACTERIAL`` or ``VIRAL``, that a file's name tells."""
     match = _PNEUMONIA_NAME.match(file_name)
     return next((name for name, word in _ETIOLOGIES.items() if match and match[2] == word), None)
 
 
 def etiology_word(label: str) -> str | None:
-    """Give the word in a file's name that tells a class, or None for other classes."""
+    """Return the word in a file's name that tells a class, None for other classes."""
     return _ETIOLOGIES.get(label)
 
 
@@ -191,18 +156,14 @@ def _list_etiology(root: Path, folder: Path, label: str) -> list[LabelledImage]:
         )
     if not any(told.values()):
         raise DataError(
-            f"No file in {folder} is called person<N>_bacteria_<M> or person<N>_virus_<M>, and "
+            f"No file in {folder} is named person<N>_bacteria_<M> or person<N>_virus_<M>, and "
             f"there is no folder {label} beside it."
         )
     return [image for image in found if told[image.name] == label]
 
 
 def list_class(root: Path, folder: Path, label: str) -> list[LabelledImage]:
-    """List the images in a folder and those below it, all of one class.
-
-    Raises:
-        DataError: There is none.
-    """
+    """List the images in and below a folder; DataError if there is none."""
     if not folder.is_dir():
         raise DataError(f"The class folder {folder} is missing.")
     images = [

@@ -1,4 +1,4 @@
-"""Labelled images in another layout than the training data's: for external validation.
+"""Labelled images for external validation.
 
 ::
 
@@ -27,13 +27,7 @@ REQUIRED_COLUMNS = ("path", "label")
 
 
 def read_label_map(text: str) -> dict[str, str]:
-    """Read ``HEALTHY=NORMAL,OTHER=``: labels of the data with our classes.
-
-    A label without a class is left out.
-
-    Raises:
-        DataError: It is not of that form.
-    """
+    """Read ``HEALTHY=NORMAL,OTHER=``: classes by label, none for those left out."""
     pairs = [one.partition("=") for one in text.split(",") if one.strip()]
     if any(not name.strip() or not equals for name, equals, _ in pairs):
         raise DataError(f"{text!r} is not a label map: LABEL=CLASS, with commas between.")
@@ -41,7 +35,7 @@ def read_label_map(text: str) -> dict[str, str]:
 
 
 def has_split_folders(data: Path) -> bool:
-    """Tell whether a data set is divided into train/, val/ or test/."""
+    """Return whether a data set is divided into train/, val/ or test/."""
     root = data_root(data)
     return any((root / folder).is_dir() for folder in SPLIT_FOLDERS)
 
@@ -49,15 +43,10 @@ def has_split_folders(data: Path) -> bool:
 def list_class_folders(
     data: Path, task: Task, label_map: Mapping[str, str] | None = None
 ) -> list[LabelledImage]:
-    """List the images of a folder that holds class folders, one of them at least.
-
-    Args:
-        data: The folder.
-        task: Its classes.
-        label_map: Classes of the folders that are not called as one; empty for those left out.
+    """List the images of a folder that holds class folders.
 
     Raises:
-        DataError: There is no class folder, or one that is none and not mapped.
+        DataError: There is none, or an unknown one that is not in ``label_map``.
     """
     root, mapped = data_root(data), dict(label_map or {})
     folders = sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
@@ -68,20 +57,14 @@ def list_class_folders(
         if label := _class_of(folder.name, str(data), task, mapped):
             images += list_class(root, folder, label)
     if not images:
-        raise DataError(f"{data} holds no folder of {', '.join(task.classes)}.")
+        raise DataError(f"{data} has no class folder: none of {', '.join(task.classes)}.")
     return images
 
 
 def list_csv(
     file: Path, task: Task, label_map: Mapping[str, str] | None = None
 ) -> list[LabelledImage]:
-    """List the images a CSV file names.
-
-    Args:
-        file: With columns ``path``, ``label`` and, if known, ``patient``; others are ignored.
-            Without a patient the file's name is taken, as in a folder.
-        task: Its classes.
-        label_map: As for :func:`list_class_folders`.
+    """List the images of a CSV file.
 
     Raises:
         DataError: A column is missing, a label is unknown, or a file does not exist.
@@ -98,11 +81,11 @@ def list_csv(
         path = file.parent / row["path"]
         if label := _class_of(row["label"], str(file), task, dict(label_map or {})):
             if not path.is_file():
-                raise DataError(f"{file} names {row['path']}, and there is no such file.")
+                raise DataError(f"{file} lists {row['path']}, which does not exist.")
             patient = row.get("patient") or patient_of(path.name)
             images.append(LabelledImage(path, row["path"], label, patient))
     if not images:
-        raise DataError(f"{file} names no image of {', '.join(task.classes)}.")
+        raise DataError(f"{file} lists no image of the classes {', '.join(task.classes)}.")
     return images
 
 
@@ -110,7 +93,7 @@ def _class_of(label: str, where: str, task: Task, label_map: Mapping[str, str]) 
     found = label_map.get(label, label)
     if found and found not in task.classes:
         raise DataError(
-            f"{where} has the label {label!r}, which is none of {', '.join(task.classes)}. "
-            f"Say what it is (--label-map {label}=CLASS), or leave it out ({label}=)."
+            f"{where} has the label {label!r}, which is not one of {', '.join(task.classes)}. "
+            f"Map it to a class (--label-map {label}=CLASS) or leave it out ({label}=)."
         )
     return found

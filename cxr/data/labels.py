@@ -18,9 +18,8 @@ class Task:
 
     Attributes:
         name: Stable identifier, stored in runs and manifests.
-        classes: Class names in the order of the network's outputs. They are also the
-            names of the class folders of a data set.
-        positive: The finding whose probability the decision rule compares with a threshold.
+        classes: Names in the order of the network's outputs, and of the class folders.
+        positive: The finding, whose probability is compared with a threshold.
         positives: Classes that make up the finding; empty if it is a class itself.
     """
 

@@ -45,11 +45,7 @@ def write_split_file(path: Path, rows: Iterable[SplitRow]) -> None:
 
 
 def read_split_file(path: Path) -> list[SplitRow]:
-    """Read what :func:`write_split_file` wrote.
-
-    Raises:
-        DataError: Missing, or not such a file.
-    """
+    """Read what :func:`write_split_file` wrote; DataError if it is malformed."""
     if not path.is_file():
         raise DataError(f"No split file {path}. It lies in the run's directory.")
     with path.open(newline="") as file:
@@ -58,16 +54,12 @@ def read_split_file(path: Path) -> list[SplitRow]:
             raise DataError(f"{path} is not a split file: its columns are not {_COLUMNS}.")
         rows = list(reader)
     if any(row["part"] not in PARTS for row in rows):
-        raise DataError(f"{path} names a part that is none of {', '.join(PARTS)}.")
+        raise DataError(f"{path} names a part that is not one of {', '.join(PARTS)}.")
     return [SplitRow(**row) for row in rows]  # type: ignore[arg-type]  # checked just above
 
 
 def folder_of(name: str) -> str:
-    """Give the split folder an image's name begins with; its data set may come before.
-
-    Raises:
-        DataError: The name is not one that :func:`cxr.data.dataset.list_split` gives.
-    """
+    """Return the split folder in an image's name; DataError if there is none."""
     for part in name.split("/")[:2]:
         if part in SPLIT_FOLDERS:
             return part
@@ -77,26 +69,13 @@ def folder_of(name: str) -> str:
 def list_pool(
     data: DataSets, task: Task, folders: Sequence[str] = POOL_FOLDERS
 ) -> list[LabelledImage]:
-    """List the images that may be trained on: the folders ``train`` and, if there, ``val``.
-
-    Args:
-        data: One data set's folder, or several.
-        task: Its classes are the class folders.
-        folders: More of them, for a split that is made of others.
-
-    Raises:
-        DataError: A folder is not as it must be.
-    """
+    """List the images that may be trained on: ``train`` and, where present, ``folders``."""
     optional = [folder for folder in folders if folder != "train"]
     return list_splits(data, folders, task, optional)
 
 
 def list_divided(data: DataSets, task: Task, names: Iterable[str]) -> list[LabelledImage]:
-    """List the images a split file may name: the pool, and ``test`` if it names one of that folder.
-
-    Raises:
-        DataError: A folder is not as it must be.
-    """
+    """List the pool, and ``test`` if ``names`` has one of that folder."""
     has_test = any(folder_of(name) == "test" for name in names)
     return list_pool(data, task, SPLIT_FOLDERS if has_test else POOL_FOLDERS)
 
@@ -106,12 +85,8 @@ def select_images(
 ) -> list[LabelledImage]:
     """List the images a command was asked to score.
 
-    Args:
-        data: The data set's folder, or several.
-        split: A folder (``train``, ``val``, ``test``), or ``internal-train``,
-            ``internal-val``, ``internal-test`` for a part of the split by patient.
-        task: Its classes are the class folders.
-        split_file: Needed for an internal part.
+    ``split`` is a folder (``train``, ``val``, ``test``), or ``internal-train``, ``internal-val``,
+    ``internal-test`` for a part of the split by patient, which needs ``split_file``.
 
     Raises:
         DataError: Nothing to score, or images of the split file are missing.

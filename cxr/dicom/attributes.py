@@ -21,19 +21,15 @@ UNCOMPRESSED = "Send the image uncompressed (1.2.840.10008.1.2.1)."
 def verify_header(
     ds: FileDataset, has_pixels: bool, verify_pixels: Callable[..., None]
 ) -> tuple[int, int, tuple[str, ...]]:
-    """Verify that a dataset describes one frame that can be read, and complete it in place.
+    """Verify that a dataset describes one frame that can be read, and set absent attributes.
 
-    Args:
-        ds: Its absent attributes are set to the standard's defaults.
-        has_pixels: Whether pixel data follow it.
-        verify_pixels: Called with columns, rows and frames, then with the bytes a pixel takes.
+    ``verify_pixels`` is called with columns, rows and frames, then with the bytes a pixel takes.
 
     Returns:
         Rows, columns, and sentences on the attributes that were absent.
 
     Raises:
-        InputError: An attribute is absent or contradicts another, no decoder here reads the object,
-            or decoding would take too much memory.
+        InputError: The object cannot be used; the subclass says why.
     """
     if not has_pixels:
         raise UnsupportedDicomError(
@@ -63,7 +59,7 @@ def _complete_samples(ds: Dataset) -> tuple[str, ...]:
     ds.PhotometricInterpretation = photometric
     bits = integer_of(ds, "BitsAllocated")
     if bits not in CELL_BITS:
-        raise UnsupportedDicomError("Pixels of 1, 8 or 16 allocated bits are supported.")
+        raise UnsupportedDicomError("Bits Allocated must be 1, 8 or 16.")
     colours = 3 if photometric in COLOUR else 1
     stored = integer_of(ds, "BitsStored", default=bits)
     defaults = {
@@ -103,9 +99,9 @@ def _verify_syntax(ds: FileDataset) -> None:
         syntax = ds.file_meta.TransferSyntaxUID
     if not syntax.is_transfer_syntax:
         raise UnsupportedMediaError(
-            f"The DICOM file's transfer syntax is not one of the standard's. {UNCOMPRESSED}"
+            f"The DICOM file's transfer syntax is not defined by the standard. {UNCOMPRESSED}"
         )
     if syntax not in BY_UID:
         raise UnsupportedMediaError(
-            f"The DICOM transfer syntax {syntax} is not read here. {UNCOMPRESSED}"
+            f"The DICOM transfer syntax {syntax} is not supported. {UNCOMPRESSED}"
         )

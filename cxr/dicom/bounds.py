@@ -28,28 +28,21 @@ _TEXTS = frozenset(
 
 
 def refuse(what: str) -> NoReturn:
-    """Raise ImageTooLargeError for a file that holds too much of something."""
+    """Raise ImageTooLargeError."""
     raise ImageTooLargeError(
-        f"The DICOM file holds {what}, which is more than is read here. Send the image without "
-        "what does not belong to it."
+        f"The DICOM file holds {what}, which exceeds the limit. Send the image without "
+        "unrelated content."
     )
 
 
 def verify_header_size(size_bytes: int) -> None:
-    """Raise ImageTooLargeError for more than ``MAX_HEADER_BYTES`` before the pixel data."""
+    """Bound the bytes before the pixel data."""
     if size_bytes > MAX_HEADER_BYTES:
         refuse(f"more than {MAX_HEADER_BYTES >> 20} MiB before its pixel data")
 
 
 def verify_length(tag: int, vr: bytes | None, length: int) -> bool:
-    """Bound what an element becomes when it is read, by the length of its value in bytes.
-
-    Returns:
-        Whether its values remain to be counted, with :func:`verify_values`.
-
-    Raises:
-        ImageTooLargeError: It has too many numbers, or is too long a text.
-    """
+    """Bound an element by its length; return whether its values remain to be counted."""
     if tag >> 16 & 1:
         return False
     if vr is None or vr == b"UN":  # then the dictionary says what it is
@@ -64,6 +57,6 @@ def verify_length(tag: int, vr: bytes | None, length: int) -> bool:
 
 
 def verify_values(value: bytes | bytearray) -> None:
-    """Raise ImageTooLargeError for a text of more than ``MAX_TEXTS`` values."""
+    """Bound the values of a text."""
     if value.count(b"\\") >= MAX_TEXTS:
         refuse(f"an element of more than {MAX_TEXTS} values")

@@ -1,7 +1,6 @@
-"""Headers and ends of JPEG, JPEG-LS and JPEG 2000 codestreams.
+"""Headers and ends of JPEG, JPEG-LS and JPEG 2000 codestreams, verified before decoding.
 
-Some decoders silently fill in what a truncated stream lacks, and all of them allocate what its
-header declares. Both are verified here first.
+Some decoders silently fill in what is missing, and all allocate what the header declares.
 """
 
 from __future__ import annotations
@@ -39,8 +38,7 @@ MAX_LEVELS = 32  # T.800 table A.15
 class Header:
     """Header of a codestream.
 
-    ``is_ycc`` tells whether a JPEG of three components says that they are YCbCr (True) or RGB
-    (False): by its JFIF marker, else by Adobe's; None if it has neither.
+    ``is_ycc`` tells a JPEG's YCbCr from RGB by its JFIF marker, else Adobe's; None without either.
     """
 
     width: int
@@ -52,7 +50,7 @@ class Header:
 
 
 def read_jpeg(stream: Stream) -> Header:
-    """Read the header of a JPEG or JPEG-LS frame and verify that the frame ends, but for padding.
+    """Read the header of a JPEG or JPEG-LS frame and verify that it ends.
 
     Raises:
         UnreadableImageError: It is neither, or has no size, scan or end.
@@ -103,7 +101,7 @@ def read_jpeg_2000(stream: Stream) -> Header:
     """Read the header of a JPEG 2000 codestream and verify that all tile parts are present.
 
     Raises:
-        UnreadableImageError: It is none, or a tile part or the end is missing.
+        UnreadableImageError: A tile part or the end is missing.
         ImageTooLargeError: It has too many tiles, precincts or code blocks.
     """
     if stream[:4] != JPEG_2000_START or len(stream) < 51:
@@ -119,8 +117,8 @@ def read_jpeg_2000(stream: Stream) -> Header:
     tiles = -(-(width - tile_left) // tile_width) * -(-(height - tile_top) // tile_height)
     if tiles > MAX_TILES:
         raise ImageTooLargeError(
-            f"The compressed image is cut into {tiles} tiles; at most {MAX_TILES} are accepted. "
-            "Send it in another encoding."
+            f"The compressed image is divided into {tiles} tiles; at most {MAX_TILES} are "
+            "accepted. Send it in another encoding."
         )
     _verify_tile_parts(stream, columns * rows * count)
     return Header(columns, rows, count, (stream[42] & 0x7F) + 1, bool(stream[42] & 0x80))
@@ -156,7 +154,7 @@ def _verify_tile_parts(stream: Stream, samples: int) -> None:
 def _count(left: Iterator[int]) -> None:
     if next(left, None) is None:
         raise ImageTooLargeError(
-            f"The compressed image is cut into more than {MAX_SEGMENTS} segments. Send it in "
+            f"The compressed image is divided into more than {MAX_SEGMENTS} segments. Send it in "
             "another encoding."
         )
 
@@ -175,7 +173,7 @@ def _verify_tile_header(stream: Stream, position: int, samples: int, left: Itera
 
 
 def _verify_blocks(segment: Stream, marker: int, samples: int) -> None:
-    """Bound the code blocks and precincts of a COD or COC segment (T.800 A.6.1, A.6.2)."""
+    """Bound the blocks of a COD or COC segment (T.800 A.6.1, A.6.2)."""
     style = segment[2:3] if marker == _CODING else segment[3:4]
     start = 7 if marker == _CODING else 4
     if len(segment) < start + 5 or not style:
@@ -191,12 +189,13 @@ def _verify_blocks(segment: Stream, marker: int, samples: int) -> None:
         count += samples >> (2 * (levels - level) + unit)
     if count > MAX_BLOCKS:
         raise ImageTooLargeError(
-            "The compressed image is cut into too many small blocks. Send it in another encoding."
+            "The compressed image is divided into too many small blocks. Send it in another "
+            "encoding."
         )
 
 
 def find_jpeg_2000(stream: Stream) -> int:
-    """Return where a JPEG 2000 codestream begins; 0 if there is none."""
+    """Return where a JPEG 2000 codestream begins, or 0."""
     found = _JPEG_2000_BEGIN.search(stream)
     return 0 if found is None else found.start()
 

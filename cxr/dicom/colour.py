@@ -1,9 +1,8 @@
-"""Colour DICOM images to grey levels, strip by strip, so that only a strip is in full precision."""
+"""Colour DICOM images to grey levels, strip by strip."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,24 +19,13 @@ from cxr.pixels.image import GrayImage
 COLOURS = ("Red", "Green", "Blue")
 
 
-@dataclass(frozen=True)
-class ColourRendering:
-    """Grey levels (H, W), uint8, by luma; chroma is the mean spread of the channels, of 255."""
-
-    pixels: GrayImage
-    chroma: float
+def render_colour(stored: StoredValues) -> tuple[GrayImage, float]:
+    """Return luma and mean chroma of RGB or YCbCr values (H, W, 3), which may be overwritten."""
+    return _to_gray(stored.values, _rgb_of_ycc if stored.is_ycc else _as_it_is, stored.bits)
 
 
-def render_colour(stored: StoredValues) -> ColourRendering:
-    """Return the luma of RGB or YCbCr values, shape (H, W, 3), which may be overwritten."""
-    pixels, chroma = to_gray(
-        stored.values, _rgb_of_ycc if stored.is_ycc else _as_it_is, stored.bits
-    )
-    return ColourRendering(pixels, chroma)
-
-
-def render_palette(ds: Dataset, indices: NDArray[Any]) -> ColourRendering:
-    """Return the luma of palette colours (PS3.3 C.7.6.3.1.5) for indices of shape (H, W).
+def render_palette(ds: Dataset, indices: NDArray[Any]) -> tuple[GrayImage, float]:
+    """Return luma and mean chroma of palette colours (PS3.3 C.7.6.3.1.5).
 
     Raises:
         UnreadableImageError: The palette is absent or malformed.
@@ -51,8 +39,7 @@ def render_palette(ds: Dataset, indices: NDArray[Any]) -> ColourRendering:
     codes = np.arange(1 << (8 * indices.itemsize), dtype=np.int64)
     colours = np.stack([table.look_up(codes) for table in tables], axis=-1)
     bits = full_scale_of(int(max(table.entries.max() for table in tables))).bit_length()
-    pixels, chroma = to_gray(indices, lambda strip: colours[strip], bits)
-    return ColourRendering(pixels, chroma)
+    return _to_gray(indices, lambda strip: colours[strip], bits)
 
 
 def _table_of(ds: Dataset, colour: str) -> LookupTable:
@@ -76,16 +63,9 @@ _CHROMA_STRIDE = 4
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R 601-2, as Pillow's
 
 
-def to_gray(
+def _to_gray(
     values: NDArray[Any], to_rgb: Callable[[NDArray[Any]], NDArray[Any]], bits: int | None = None
 ) -> tuple[GrayImage, float]:
-    """Convert colour to grey levels.
-
-    Args:
-        values: Shape (H, W) or (H, W, 3), of any integer type; writeable colours are overwritten.
-        to_rgb: Returns the RGB of a strip, shape (rows, W, 3).
-        bits: Bits of the full scale; None for all those of ``to_rgb``'s result.
-    """
     gray = _room_for(values)
     spread, count, scale = 0, 0, 1.0
     for top in range(0, len(gray), _STRIP_ROWS):

@@ -27,14 +27,10 @@ def decode_dicom(
     verify_pixels: Callable[..., None],
     window: Window | None = None,
 ) -> DecodedImage:
-    """Decode one single-frame radiograph.
+    """Decode one single-frame radiograph from a whole Part 10 file.
 
-    Args:
-        data: The whole Part 10 file.
-        sha256: Digest of ``data``, copied to the result.
-        verify_pixels: Called with columns, rows and frames before anything is allocated for
-            them, then with the bytes a pixel takes; raises to reject.
-        window: Window to apply instead of the object's own VOI, if it is monochrome.
+    ``verify_pixels`` is called with columns, rows and frames before anything is allocated for them,
+    then with the bytes a pixel takes. ``window`` replaces the VOI of a monochrome object.
 
     Raises:
         InputError: The object cannot be used; the subclass says why.
@@ -45,7 +41,7 @@ def decode_dicom(
         raise
     except Exception:  # elements are parsed when touched, and raise in a hundred ways
         raise UnreadableImageError(
-            "A DICOM attribute of the image is malformed. Send the object as it was stored first."
+            "A DICOM attribute of the image is malformed. Send the original object."
         ) from None
 
 
@@ -66,16 +62,13 @@ def _decode(
     stored = stored_values(ds, pixels)
     display, chroma = None, 0.0
     if stored.values.ndim == 3 or ds.PhotometricInterpretation == PALETTE:
-        colour = (
-            render_palette(ds, stored.values) if stored.values.ndim == 2 else render_colour(stored)
-        )
-        shown, chroma = colour.pixels, colour.chroma
+        is_palette = stored.values.ndim == 2
+        shown, chroma = render_palette(ds, stored.values) if is_palette else render_colour(stored)
         notes = (*notes, IN_COLOUR)
     else:
         with np.errstate(all="ignore"):  # absurd slopes and windows overflow, and are clipped
-            gray = render_gray(ds, stored, window)
-        shown, display = gray.pixels, gray.display
-        notes = (*notes, *gray.notes)
+            shown, ignored, display = render_gray(ds, stored, window)
+        notes = (*notes, *ignored)
     return DecodedImage(
         pixels=shown,
         format="dicom",

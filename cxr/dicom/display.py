@@ -1,4 +1,4 @@
-"""The attributes of a DICOM dataset that say how its values are displayed."""
+"""The display attributes of a DICOM dataset."""
 
 from __future__ import annotations
 
@@ -26,17 +26,14 @@ FARTHEST = 1e15
 
 
 class DisplayAttributes:
-    """Modality, VOI and padding attributes of a dataset, read one by one.
-
-    A malformed one is ignored, as a viewer would, and noted once in ``notes``.
-    """
+    """Modality, VOI and padding attributes; malformed ones are ignored and noted once."""
 
     def __init__(self, ds: Dataset) -> None:
         self.ds = ds
         self.notes: list[str] = []
 
     def apply_modality(self, stored: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Map stored values to the modality's units by LUT or rescale (PS3.3 C.11.1)."""
+        """Apply modality LUT or rescale (PS3.3 C.11.1)."""
         if (lut := self.lookup_table("ModalityLUTSequence")) is not None:
             return lut.look_up(stored).astype(np.float64)
         slope, intercept = (
@@ -49,7 +46,7 @@ class DisplayAttributes:
         return np.clip(stored * slope + intercept, -FARTHEST, FARTHEST)
 
     def lookup_table(self, keyword: str) -> LookupTable | None:
-        """Return the table of a sequence's first item, None if there is none to be read."""
+        """Return the table of a sequence's first item, if readable."""
         try:
             items = self.ds.get(keyword)
             return read_table(items[0]) if items else None
@@ -58,7 +55,7 @@ class DisplayAttributes:
             return None
 
     def window(self) -> Window | None:
-        """Return the first window (PS3.3 C.11.2.1.2), None if there is none to be read."""
+        """Return the first window (PS3.3 C.11.2.1.2), if readable."""
         centre, width = self._first("WindowCenter"), self._first("WindowWidth")
         if centre is None and width is None:
             return None

@@ -1,7 +1,6 @@
-"""From stored DICOM pixel values to the grey levels a viewer shows.
+"""From stored DICOM pixel values to the grey levels a viewer shows, in the order of PS3.4, N.2.
 
-The order of the transformations is the standard's (PS3.4, N.2). They are evaluated once for every
-possible value instead of every pixel, which is exact and many times cheaper.
+The transformations are evaluated for every possible value instead of every pixel.
 """
 
 from __future__ import annotations
@@ -19,20 +18,13 @@ from cxr.dicom.values import integer_of
 from cxr.pixels.image import Display, GrayImage, Window
 
 
-@dataclass(frozen=True)
-class Rendering:
-    """Grey levels (H, W), uint8, bone bright, with notes for the sender."""
+def render_gray(
+    ds: Dataset, stored: StoredValues, window: Window | None = None
+) -> tuple[GrayImage, tuple[str, ...], Display]:
+    """Return the grey levels (H, W) a viewer shows, notes for the sender, and what was applied.
 
-    pixels: GrayImage
-    notes: tuple[str, ...]
-    display: Display
-
-
-def render_gray(ds: Dataset, stored: StoredValues, window: Window | None = None) -> Rendering:
-    """Return the grey levels a viewer shows for monochrome pixel data.
-
-    A malformed display attribute is ignored and noted: the pixels are sound without it. A window
-    replaces the dataset's own VOI, but not its VOI LUT Function.
+    Malformed display attributes are ignored and noted. A window replaces the dataset's own VOI, but
+    not its VOI LUT Function.
     """
     bits = integer_of(ds, "BitsStored")
     lowest = -(1 << (bits - 1)) if integer_of(ds, "PixelRepresentation") == 1 else 0
@@ -42,7 +34,7 @@ def render_gray(ds: Dataset, stored: StoredValues, window: Window | None = None)
     table, display = _display_table(attributes, values, pixels, window)
     if ds.PhotometricInterpretation == "MONOCHROME1":
         table = 255 - table
-    return Rendering(pixels.look_up(table), tuple(attributes.notes), display)
+    return pixels.look_up(table), tuple(attributes.notes), display
 
 
 def _cells_of(ds: Dataset, stored: StoredValues, lowest: int, bits: int) -> Cells:
@@ -98,14 +90,14 @@ ROWS_AT_ONCE = 64  # what is looked up stays in the cache
 class Cells:
     """Pixels (H, W), uint8 or uint16, looked up and measured without being unpacked.
 
-    ``places`` has the index among the stored values of each possible cell, shape (256 or 65536,).
+    ``places`` indexes the stored values by possible cell, shape (256 or 65536,).
     """
 
     pixels: NDArray[Any]
     places: NDArray[np.int32]
 
     def look_up(self, table: GrayImage) -> GrayImage:
-        """Return the grey level of each pixel by a table over the stored values."""
+        """Map pixels by a table over the stored values."""
         by_cell = table[self.places]
         gray = np.empty(self.pixels.shape, dtype=np.uint8)
         for top in range(0, len(gray), ROWS_AT_ONCE):
@@ -117,7 +109,7 @@ class Cells:
     def range_of(
         self, values: NDArray[np.float64], padding: NDArray[np.bool_]
     ) -> tuple[float, float]:
-        """Return the lowest and highest value that occurs; padding counts if there is no other."""
+        """Return the extreme values that occur; padding counts if there is no other."""
         first, last = int(self.pixels.min()), int(self.pixels.max())
         between = self.places[first : last + 1]
         steps = np.diff(values[between])

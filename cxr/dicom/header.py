@@ -32,8 +32,8 @@ NO_CODE = "?"
 
 
 def facts_of(ds: Dataset) -> DicomFacts:
-    """Return the technical codes of a header."""
-    projection, code = projection_of(ds)
+    """Return the technical codes."""
+    projection, code = _projection_of(ds)
     return DicomFacts(
         modality=_code(ds, "Modality"),
         view_position=_code(ds, "ViewPosition") or code,
@@ -49,7 +49,7 @@ def facts_of(ds: Dataset) -> DicomFacts:
 
 
 def header_warnings(facts: DicomFacts) -> tuple[str, ...]:
-    """Return the warnings a header gives cause for."""
+    """Return warnings for the sender."""
     found = (
         (NO_VIEW, facts.projection is None),
         (FOR_PROCESSING, facts.presentation_intent == "FOR PROCESSING"),
@@ -91,22 +91,22 @@ CROSS_TABLE = re.compile(r"\b(X|CROSS)[\W_]TABLE")
 WORDS = re.compile(r"[^\W_]+")
 
 
-def projection_of(ds: Dataset) -> tuple[Projection | None, str]:
+def _projection_of(ds: Dataset) -> tuple[Projection | None, str]:
     """Return the projection, None if unknown, and the view position that a code stands for, or "".
 
     ViewPosition (0018,5101) first; if it says nothing known, the codes and words of
     ViewCodeSequence (0054,0220), and a lateral word in BodyPartExamined (0018,0015).
     """
     code, meaning = _view_code(ds)
-    stated = projection_of_words(text_of(ds, "ViewPosition"))
+    stated = _projection_of_words(text_of(ds, "ViewPosition"))
     if stated is None:
-        stated = projection_of_words(code) or projection_of_words(meaning)
-    if stated is None and projection_of_words(text_of(ds, "BodyPartExamined")) == "lateral":
+        stated = _projection_of_words(code) or _projection_of_words(meaning)
+    if stated is None and _projection_of_words(text_of(ds, "BodyPartExamined")) == "lateral":
         stated = "lateral"
     return stated, code
 
 
-def projection_of_words(text: str) -> Projection | None:
+def _projection_of_words(text: str) -> Projection | None:
     """Return the projection that a text names, lateral if it names both."""
     upper = text.upper()
     words = WORDS.findall(upper)
@@ -160,11 +160,7 @@ OLDEST_YEARS = 130
 
 
 def age_years_of(ds: Dataset) -> float | None:
-    """Return the patient's age in years, None if it is absent or malformed.
-
-    PatientAge (0010,1010) first, as the modality worked it out; else PatientBirthDate
-    (0010,0030) against StudyDate (0008,0020).
-    """
+    """Return PatientAge, else PatientBirthDate against StudyDate, in years."""
     stated = AGE.fullmatch(_text(ds, "PatientAge"))
     if stated:
         years = int(stated[1]) * YEARS_PER_UNIT[stated[2]]

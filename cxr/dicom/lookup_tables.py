@@ -1,7 +1,6 @@
 """Lookup tables of DICOM (PS3.3 C.11.1.1, C.11.2.1.1, C.7.6.3.1.5, C.7.9.2), read by their data.
 
-Descriptors are often wrong about bits, words and even the number of entries: how an entry is
-stored, and how bright the brightest is, are taken from the data.
+Descriptors are often wrong about bits, words and even the number of entries.
 """
 
 from __future__ import annotations
@@ -21,11 +20,7 @@ EXTRA_BYTES = 2  # behind the entries: padding, or an entry that was not counted
 
 @dataclass(frozen=True)
 class LookupTable:
-    """A table that maps whole numbers to entries (n,), uint16.
-
-    ``first`` is the number of the first entry, without a sign. Smaller numbers get the first entry,
-    larger ones the last.
-    """
+    """Entries (n,), uint16, and the number of the first; the ends stand for what is beyond."""
 
     first: int
     entries: NDArray[np.uint16]
@@ -33,8 +28,8 @@ class LookupTable:
     def look_up(self, numbers: NDArray[np.int64]) -> NDArray[np.uint16]:
         """Return the entry of each number.
 
-        The sign of ``first`` depends on attributes that are often wrong or, with implicit VR,
-        unknown: it is the one with which the table covers more of the numbers.
+        With implicit VR the sign of ``first`` is unknown: the table covers more numbers with the
+        right one.
         """
         last = len(self.entries) - 1
         low, high = int(numbers.min()), int(numbers.max())
@@ -49,10 +44,7 @@ class LookupTable:
 
 
 def full_scale_of(highest: int) -> int:
-    """Return the highest number of as many bits as the highest value needs, at least 255.
-
-    A power of two is taken for the white of the bits below it.
-    """
+    """Return the white of a highest value, at least 255; 256 has that of 8 bits."""
     return (1 << max(FEWEST_BITS, (highest - 1).bit_length())) - 1
 
 
@@ -62,7 +54,7 @@ def read_table(
     """Read a lookup table of words, or of bytes if there are as many bytes as entries.
 
     Raises:
-        MalformedValueError: The descriptor is malformed, or declares more entries than there are.
+        MalformedValueError: The descriptor is malformed, or declares too many entries.
     """
     described, stored = words_of(ds, descriptor), words_of(ds, data)
     if len(described) != 3:
@@ -78,7 +70,7 @@ def read_table(
 
 
 def bytes_of(words: NDArray[np.uint16]) -> NDArray[np.uint16]:
-    """Return two entries of each word, the low byte first (PS3.5 8.1.1)."""
+    """Split words into bytes, the low one first (PS3.5 8.1.1)."""
     return np.stack([words & 0xFF, words >> 8], axis=1).ravel()
 
 
@@ -86,10 +78,10 @@ DISCRETE, LINEAR, INDIRECT = 0, 1, 2
 
 
 def read_segmented_table(ds: Dataset, descriptor: str, data: str) -> LookupTable:
-    """Read a segmented palette: discrete and linear pieces (PS3.3 C.7.9.2).
+    """Read a segmented palette (PS3.3 C.7.9.2).
 
     Raises:
-        MalformedValueError: The descriptor is malformed, or the segments do not make its entries.
+        MalformedValueError: The descriptor or a segment is malformed.
     """
     described, stored = words_of(ds, descriptor), words_of(ds, data)
     if len(described) != 3:

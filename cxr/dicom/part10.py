@@ -1,4 +1,4 @@
-"""Read a DICOM Part 10 file (PS3.10, chapter 7) within bounds: its header, then its pixel data."""
+"""Read a DICOM Part 10 file (PS3.10, chapter 7) within the bounds of :mod:`cxr.dicom.bounds`."""
 
 from __future__ import annotations
 
@@ -37,15 +37,11 @@ _BIG_GROUP = 0x0400  # a small group of big endian, read as little
 
 
 class FileMeta:
-    """The file meta group; a group length that is absent, 0 or wrong is tolerated.
-
-    Attributes:
-        values: Raw values of its elements, by tag.
-        end: Where the data set begins.
+    """The file meta group: raw values by tag, transfer syntax, and where the data set begins.
 
     Raises:
         UnreadableImageError: It is no Part 10 file.
-        ImageTooLargeError: The group holds more than :mod:`cxr.dicom.bounds` allows.
+        ImageTooLargeError: The group holds too much.
     """
 
     def __init__(self, data: Bytes) -> None:
@@ -69,7 +65,7 @@ class FileMeta:
         return self.syntax == DeflatedExplicitVRLittleEndian
 
     def order_of(self, data: Bytes) -> str:
-        """Return the byte order of the data set: ``<`` or ``>``."""
+        """Return the byte order of the data set, ``<`` or ``>``."""
         if self.syntax is None and len(data) >= self.end + 6:  # then its first group tells
             group, _, vr = struct.unpack("<HH2s", data[self.end : self.end + 6])
             return ">" if group >= _BIG_GROUP and vr.isalpha() and vr.isupper() else "<"
@@ -79,7 +75,7 @@ class FileMeta:
 class Inflating:
     """Inflates what follows the file meta group in steps (PS3.5, A.5).
 
-    Its methods raise UnreadableImageError for data that are corrupt or truncated.
+    Raises UnreadableImageError for data that are corrupt or truncated.
     """
 
     def __init__(self, deflated: Bytes, start: int) -> None:
@@ -90,12 +86,12 @@ class Inflating:
         self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
 
     def grow(self, size: int) -> None:
-        """Inflate into ``data`` until it has this size, or there is no more."""
+        """Inflate into ``data`` up to this size, if there is as much."""
         while len(self.data) < size and (step := self._take(_STEP_BYTES)):
             self.data += step
 
     def pieces(self, at: int, most_bytes: int) -> Iterator[bytes]:
-        """Yield the bytes from a position of ``data`` on, at most ``most_bytes``."""
+        """Yield the bytes from a position on."""
         piece = bytes(self.data[at : at + most_bytes])
         while most_bytes and (piece := piece or self._take(min(most_bytes, _PIECE_BYTES))):
             yield piece
@@ -128,7 +124,7 @@ class Inflating:
 
 @dataclass(frozen=True)
 class PixelData:
-    """The value of (7FE0,0010): cells, or the items of one frame up to the end of the file."""
+    """The value of (7FE0,0010): cells, or the items of one frame."""
 
     value: memoryview
     order: str
@@ -136,18 +132,18 @@ class PixelData:
 
 
 def shape_of(ds: Dataset) -> tuple[int, int, int]:
-    """Return rows, columns and samples per pixel, which default to 1."""
+    """Return rows, columns and samples per pixel (1 by default)."""
     return int(ds.Rows), int(ds.Columns), int(ds.get("SamplesPerPixel") or 1)
 
 
 def cells_bytes(ds: Dataset) -> int:
-    """Return the most bytes that the uncompressed cells of a header take."""
+    """Return the size of the uncompressed cells of a header."""
     rows, columns, samples = shape_of(ds)
     return -(-rows * columns * samples * int(ds.BitsAllocated) // 8)
 
 
 def fragments_of(pixels: PixelData) -> list[memoryview]:
-    """Return the fragments of encapsulated pixel data (PS3.5, A.4) without their offset table."""
+    """Return the fragments of encapsulated pixel data (PS3.5, A.4)."""
     fragments: list[memoryview] = []
     at = 0
     while len(pixels.value) >= at + _ITEM_HEAD.size:
@@ -168,8 +164,8 @@ class DicomFile:
     """One Part 10 file, or its beginning as far as the pixel data.
 
     Raises:
-        UnreadableImageError: It is no Part 10 file, or its deflated part is cut or corrupt.
-        ImageTooLargeError: It holds more than :mod:`cxr.dicom.bounds` allows.
+        UnreadableImageError: It is no Part 10 file, or its deflated part is corrupt.
+        ImageTooLargeError: It holds too much.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -190,7 +186,7 @@ class DicomFile:
 
     @property
     def pixels_at(self) -> Stop | None:
-        """Where the pixel data are; None if there are none, or not of integers."""
+        """Where the integer pixel data are, if there are any."""
         return self._stop if self._stop is not None and self._stop.tag == PIXEL_DATA else None
 
     @property
@@ -199,7 +195,7 @@ class DicomFile:
         return self.pixels_at is not None and self.pixels_at.length is None
 
     def header(self, keywords: Sequence[str] = ()) -> FileDataset:
-        """Parse everything before the pixel data, or only the attributes of some keywords."""
+        """Parse what precedes the pixel data, or only some attributes."""
         group = io.BytesIO(self._data[META_AT : self.meta.end])
         meta = FileMetaDataset(read_dataset(group, is_implicit_VR=False, is_little_endian=True))
         file = io.BytesIO(self._header)
@@ -228,7 +224,7 @@ class DicomFile:
         return PixelData(value, self._order, stop.vr == b"OW")
 
     def inflated_pixels(self, most_bytes: int) -> Iterator[bytes]:
-        """Yield at most so many bytes of a deflated file's pixel data, once."""
+        """Yield a deflated file's pixel data, once."""
         stop = self._pixels()
         if self._inflating is not None:
             yield from self._inflating.pieces(stop.value_at, most_bytes)

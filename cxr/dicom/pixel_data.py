@@ -1,4 +1,4 @@
-"""Pixel data of a DICOM dataset to the values that are stored in them."""
+"""Pixel data of a DICOM dataset to stored values."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ from cxr.errors import InputError, UnreadableImageError
 
 @dataclass(frozen=True)
 class StoredValues:
-    """Values as they are stored, before any display transformation.
+    """Values before any display transformation, shape (H, W) or (H, W, 3).
 
     Attributes:
-        values: Shape (H, W) of any integer type, grey or indices of a palette; or (H, W, 3).
         bits: Bits of a grey value, above BitsStored if whole cells were stored; or of the full
             scale of a colour.
         overshoots: Whether values beyond BitsStored are errors of a lossy encoder.
@@ -36,7 +35,7 @@ class StoredValues:
 
 
 def decoding_bytes(ds: Dataset) -> int:
-    """Return the most bytes of memory that a pixel takes to decode, beside the file."""
+    """Return the memory a pixel takes to decode, beside the file."""
     codec = BY_UID[ds.file_meta.TransferSyntaxUID].codec
     _, _, samples = shape_of(ds)
     if codec is not None:
@@ -49,13 +48,13 @@ def stored_values(ds: Dataset, pixels: PixelData) -> StoredValues:
 
     Raises:
         UnreadableImageError: Truncated, corrupt, or another size than the dataset's.
-        ImageTooLargeError: JPEG 2000 of too many tiles or blocks, or too many fragments.
+        ImageTooLargeError: Too many tiles, blocks or fragments.
     """
     syntax = BY_UID[ds.file_meta.TransferSyntaxUID]
     try:
         if syntax.codec is not None:
-            return _decoded(ds, syntax.codec, frame_of(pixels), is_lossy=syntax.is_lossy)
-        values = (run_length_cells if syntax.uid == RLE else native_cells)(ds, pixels)
+            return _decoded(ds, syntax.codec, _frame_of(pixels), is_lossy=syntax.is_lossy)
+        values = (_run_length_cells if syntax.uid == RLE else _native_cells)(ds, pixels)
     except (InputError, MemoryError):
         raise
     except Exception:  # each decoder has its own exceptions
@@ -72,13 +71,13 @@ def _decoded(ds: Dataset, codec: Codec, frame: memoryview, *, is_lossy: bool) ->
         header = read_jpeg(frame)
     if (header.width, header.height) != (ds.Columns, ds.Rows):
         raise UnreadableImageError(
-            "The compressed frame declares another size than the DICOM attributes Rows and "
-            "Columns. Send the original object."
+            "The size of the compressed frame contradicts the DICOM attributes Rows and Columns. "
+            "Send the original object."
         )
     if header.components not in (1, 3) or header.components != ds.SamplesPerPixel:
         raise UnreadableImageError(
-            "The compressed frame has another number of colours than the DICOM attribute "
-            "SamplesPerPixel. Send the original object."
+            "The compressed frame contradicts the DICOM attribute Samples per Pixel. Send the "
+            "original object."
         )
     if header.components == 3:
         return _decoded_colours(ds, codec, frame, header)
@@ -117,7 +116,7 @@ _RUN_LENGTH_HEAD = struct.Struct("<16L")
 _EXCESS_BYTES = 1 << 16  # some encoders pad a segment, none by more than a row
 
 
-def frame_of(pixels: PixelData) -> memoryview:
+def _frame_of(pixels: PixelData) -> memoryview:
     """Return the one frame of encapsulated pixel data (PS3.5, A.4), all fragments joined."""
     frame = fragments_of(pixels)
     if not frame:
@@ -125,7 +124,7 @@ def frame_of(pixels: PixelData) -> memoryview:
     return frame[0] if len(frame) == 1 else memoryview(b"".join(frame))
 
 
-def native_cells(ds: Dataset, pixels: PixelData) -> NDArray[Any]:
+def _native_cells(ds: Dataset, pixels: PixelData) -> NDArray[Any]:
     """View uncompressed cells of a verified header (PS3.5, 8.1.1), copied only where necessary.
 
     Returns:
@@ -154,11 +153,11 @@ def native_cells(ds: Dataset, pixels: PixelData) -> NDArray[Any]:
     return cells.reshape(rows, columns, samples)
 
 
-def run_length_cells(ds: Dataset, pixels: PixelData) -> NDArray[Any]:
+def _run_length_cells(ds: Dataset, pixels: PixelData) -> NDArray[Any]:
     """Decode run-length encoded cells (PS3.5, annex G)."""
     rows, columns, samples = shape_of(ds)
     size, item_bytes = rows * columns, int(ds.BitsAllocated) // 8
-    frame = frame_of(pixels)
+    frame = _frame_of(pixels)
     if len(frame) < _RUN_LENGTH_HEAD.size or not item_bytes:
         raise UnreadableImageError(CUT)
     count, *offsets = _RUN_LENGTH_HEAD.unpack_from(frame)

@@ -1,8 +1,7 @@
 """Count the structure of a DICOM data set before objects are made of it.
 
 A few kilobytes can hold a million items, each of which costs the parser some hundred bytes. This
-walks over tags and lengths alone (PS3.5, chapter 7), in the steps that pydicom takes over the same
-bytes, also where they are odd.
+takes pydicom's steps over tags and lengths alone (PS3.5, chapter 7), also where they are odd.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ class _EndError(Exception):
 
 @dataclass(frozen=True)
 class Stop:
-    """The element at which a walk stopped; ``length`` is None if undefined, ``vr`` if absent."""
+    """The element at which a walk stopped."""
 
     tag: int
     at: int
@@ -54,14 +53,10 @@ class Stop:
 
 
 class Walk:
-    """Walks over one data set.
+    """Walks over one data set, up to the element of the top level at which ``stop_when`` says so.
 
-    Args:
-        data: The bytes.
-        order: ``<`` or ``>``.
-        stop_when: Whether to stop at an element of the top level, by its tag.
-        wanted: Tags of the top level whose raw values are kept in ``found``.
-        grow: Extends ``data`` to a size, or as far as it can, where not all is there yet.
+    Raw values of ``wanted`` tags are kept in ``found``. ``grow`` extends the data where not all is
+    there yet.
     """
 
     def __init__(
@@ -86,10 +81,10 @@ class Walk:
         self._stop: Stop | None = None
 
     def run(self, start: int) -> Stop | None:
-        """Walk from the start of the data set to where it is to stop; None if the data end before.
+        """Walk to where it is to stop; None if the data end before.
 
         Raises:
-            ImageTooLargeError: It holds more than :mod:`cxr.dicom.bounds` allows.
+            ImageTooLargeError: It holds too much.
         """
         self._start = start
         try:

@@ -1,7 +1,7 @@
 """The DICOM transfer syntaxes that are read, and the library that reads each.
 
-Decoders are called by name, so one that happens to be installed beside them is not used. OpenJPEG
-reads HTJ2K too: OpenJPH is faster, but its errors are lost and leave memory unwritten.
+Decoders are called by name, so that none installed beside them is used. OpenJPEG reads HTJ2K:
+OpenJPH is faster, but loses errors and leaves memory unwritten.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ JPEG, JPEG_LOSSLESS, JPEG_LS, JPEG_2000 = "jpeg", "jpeg-lossless", "jpeg-ls", "j
 
 @dataclass(frozen=True)
 class Codec:
-    """Decoder of a compressed transfer syntax, and the most memory it takes for a pixel."""
+    """Decoder of a transfer syntax, and the most memory it takes for a pixel."""
 
     family: str
     decode: Callable[..., NDArray[Any]]

@@ -1,7 +1,6 @@
 """Values of DICOM attributes, read from their bytes.
 
-pydicom converts an element when it is touched and raises in a hundred ways if it is malformed.
-Read from bytes, one odd value can be ignored without rejecting the rest of the object.
+pydicom raises in a hundred ways for malformed ones; read from bytes, an odd value can be ignored.
 """
 
 from __future__ import annotations
@@ -31,18 +30,18 @@ class MalformedValueError(ValueError):
 
 
 def name_of(keyword: str) -> str:
-    """Return an attribute's name in the standard, ``Window Center`` for ``WindowCenter``."""
+    """Return an attribute's name in the standard."""
     return dictionary_description(keyword)
 
 
 def is_absent(ds: Dataset, keyword: str) -> bool:
-    """Return whether an attribute is absent or has no value."""
+    """Return whether an attribute is absent or empty."""
     element = ds.get_item(keyword)
     return element is None or element.value is None or element.value in (b"", "")
 
 
 def text_of(ds: Dataset, keyword: str) -> str:
-    """Return a value's characters without surrounding blanks, "" if it is absent.
+    """Return a value as text without surrounding blanks, "" if absent.
 
     Several values stay joined by a backslash. Bytes outside ASCII become ``U+FFFD``.
     """
@@ -58,10 +57,7 @@ def text_of(ds: Dataset, keyword: str) -> str:
 
 
 def decimal_of(ds: Dataset, keyword: str) -> float | None:
-    """Return the first number of a DS attribute, None if it is absent or empty.
-
-    A decimal comma is read as a point. Raises MalformedValueError for no finite number.
-    """
+    """Return the first number of a DS attribute; a decimal comma is read as a point."""
     stored = text_of(ds, keyword)
     return _decimal(stored.partition("\\")[0].strip(BLANKS)) if stored else None
 
@@ -75,7 +71,7 @@ def _decimal(text: str) -> float:
 
 
 def integer_of(ds: Dataset, keyword: str, default: int | None = None) -> int:
-    """Return a whole number; UnreadableImageError if it is none, or absent without a default."""
+    """Return a whole number; UnreadableImageError if it is none or missing."""
     if is_absent(ds, keyword):
         if default is None:
             raise UnreadableImageError(f"The DICOM attribute {name_of(keyword)} is absent.")
@@ -88,12 +84,12 @@ def integer_of(ds: Dataset, keyword: str, default: int | None = None) -> int:
         return int(value.decode("ascii").strip(BLANKS) if isinstance(value, bytes) else value)
     except Exception:  # whatever a converter makes of what is no number
         raise UnreadableImageError(
-            f"The DICOM attribute {name_of(keyword)} is not one whole number."
+            f"The DICOM attribute {name_of(keyword)} is not a single whole number."
         ) from None
 
 
 def words_of(ds: Dataset, keyword: str) -> NDArray[np.uint16]:
-    """Return 16-bit words (n,), n = 0 if absent; MalformedValueError if it holds something else."""
+    """Return 16-bit words (n,); MalformedValueError if it holds something else."""
     element = ds.get_item(keyword)
     value = None if element is None else element.value
     if value is None:

@@ -1,7 +1,4 @@
-"""How graphs are compiled in OpenVINO: the same where they are compared and where served.
-
-Plain values under OpenVINO's own names of its properties; this module imports nothing of it.
-"""
+"""OpenVINO properties that export and the service share; does not import OpenVINO."""
 
 from __future__ import annotations
 
@@ -19,11 +16,8 @@ would take bfloat16 on CPUs that have it."""
 def openvino_options(precision: str, *, threads: int = 1, streams: int = 0) -> dict[str, object]:
     """Return the properties a graph is compiled with.
 
-    Args:
-        precision: One of ``HINTS``.
-        threads: Threads of one run; 0 for as many as OpenVINO likes.
-        streams: Runs that OpenVINO keeps going by itself. 0 as in the service leaves a run in the
-            thread that asks for it, which saves two changes of thread.
+    0 ``threads`` leaves their number to OpenVINO. 0 ``streams``, as in the service, leaves a run in
+    the thread that asks for it, which saves two thread switches.
     """
     return {
         HINT: HINTS[precision],
@@ -35,10 +29,6 @@ def openvino_options(precision: str, *, threads: int = 1, streams: int = 0) -> d
 
 
 def hint_of(given: object) -> str:
-    """Return the hint that OpenVINO says it computes by, as ``HINTS`` names it.
-
-    Args:
-        given: The property of a compiled graph: a text, or an ``openvino.Type``.
-    """
+    """Return a compiled graph's precision hint as in ``HINTS``."""
     name = getattr(given, "get_type_name", None)
     return str(name() if name is not None else given)

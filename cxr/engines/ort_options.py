@@ -1,7 +1,4 @@
-"""How graphs are opened in ONNX Runtime: the same where they are compared and where served.
-
-Export and the service pass ONNX Runtime's objects in; this module imports nothing of it.
-"""
+"""ONNX Runtime options that export and the service share; does not import ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -19,15 +16,9 @@ CONFIG_ENTRIES = {
 
 
 def configure_session(options: Any, threads: int = 1) -> Any:
-    """Set the options of a session.
+    """Set the options of an ``onnxruntime.SessionOptions`` in place and return it.
 
-    Args:
-        options: An ``onnxruntime.SessionOptions``, changed in place.
-        threads: Threads of one run. The service takes one, and a run per core: beside a busy
-            neighbour, threads that share a run wait for the slowest of them.
-
-    Returns:
-        The same object.
+    The service runs one thread per core: threads that share a run wait for the slowest of them.
     """
     levels = type(options.graph_optimization_level)
     options.graph_optimization_level = levels.ORT_ENABLE_ALL
@@ -40,12 +31,7 @@ def configure_session(options: Any, threads: int = 1) -> Any:
 
 
 def cuda_options(device_id: int = 0, *, graphs: bool = False) -> dict[str, str]:
-    """Return the options of the CUDA provider.
-
-    Args:
-        device_id: Number of the CUDA device.
-        graphs: Whether runs are captured as CUDA graphs and replayed.
-    """
+    """Return the options of the CUDA provider."""
     return {
         "device_id": str(device_id),
         # TF32 would round the mantissa to 10 bits: not the fp32 that the manifest's parity is for.

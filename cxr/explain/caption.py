@@ -24,16 +24,7 @@ LEGEND = "evidence for the class"
 def render_caption(
     lines: Sequence[str], picture_width: int, *, has_legend: bool = True
 ) -> NDArray[np.uint8]:
-    """Draw the colour bar from 0 to 1 and lines of text, broken where they are too long.
-
-    Args:
-        lines: The text.
-        picture_width: Width of the picture above, in pixels.
-        has_legend: False without the colour bar, for a picture without colours.
-
-    Returns:
-        Shape (H, W, 3), uint8, W at least ``picture_width``. The corners are background.
-    """
+    """Draw a colour bar and wrapped text, (H, W, 3), at least as wide as the picture."""
     width = max(picture_width, MIN_WIDTH_PX)
     size = min(MAX_TEXT_PX, max(MIN_TEXT_PX, width // TEXTS_PER_WIDTH))
     font = ImageFont.load_default(size)
@@ -58,7 +49,6 @@ def _draw_legend(
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
     margin: int,
 ) -> None:
-    """Draw ``0 [bar] 1`` and, below the bar, what it measures."""
     size = margin
     left = margin + int(font.getlength("0")) + size // 2
     right = min(strip.width - margin - int(font.getlength("1")) - size // 2, left + 16 * size)
@@ -75,16 +65,7 @@ def _draw_legend(
 def break_line(
     line: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
 ) -> list[str]:
-    """Break a line at spaces, and within words that are wider than a line.
-
-    Args:
-        line: Any text.
-        font: Measures it.
-        width: Pixels a line may take; at least a letter's.
-
-    Returns:
-        The lines, each within ``width``.
-    """
+    """Break a line at spaces, and words wider than ``width`` pixels."""
     lines, current = [], ""
     for word in line.split():
         joined = f"{current} {word}".strip()

@@ -1,7 +1,6 @@
-"""A perceptually uniform colour map: equal steps of the value look like equal steps.
+"""A perceptually uniform colour map, steady in lightness, so it survives grey printing.
 
-"inferno" by Nathaniel J. Smith and Stéfan van der Walt, dedicated to the public domain (CC0).
-It also grows steadily in lightness, so it survives grey printing and colour blindness.
+"inferno" by Nathaniel J. Smith and Stéfan van der Walt, in the public domain (CC0).
 """
 
 from __future__ import annotations
@@ -36,13 +35,6 @@ INFERNO: NDArray[np.uint8] = np.frombuffer(bytes.fromhex(_HEXADECIMAL), np.uint8
 
 
 def colourise(values: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Give the colours of values.
-
-    Args:
-        values: Any shape, in [0, 1]; what lies outside gets the colour of the nearer end.
-
-    Returns:
-        The shape of ``values`` and (3,), uint8: red, green, blue.
-    """
+    """Return the colours (..., 3), uint8, of values clipped to [0, 1]."""
     steps = np.rint(np.clip(values, 0.0, 1.0) * (len(INFERNO) - 1)).astype(np.uint8)
     return INFERNO[steps]

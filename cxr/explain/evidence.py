@@ -1,7 +1,6 @@
-"""Whether heatmaps are worth anything: what the faithfulness checks found for one run.
+"""Results of the faithfulness checks of one run's heatmaps.
 
-``python -m training faithfulness --save`` writes it into the run directory; the model card shows
-it. It belongs to one set of weights and says which.
+``python -m training faithfulness --save`` writes them; the model card shows them.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ EVIDENCE_NAME = "explanation.json"
 
 
 class Curve(Section):
-    """The area under one method's curve, and how far it is from that of random maps."""
+    """Area under a method's curve, and its difference from random maps."""
 
     area: Estimate
     difference: Estimate = Field(description="Area less the random maps', paired by image.")
@@ -38,11 +37,8 @@ class Curve(Section):
 class Curves(Section):
     """Deletion and insertion of one group of images (Petsiuk et al., "RISE", BMVC 2018).
 
-    Attributes:
-        group: Positives called so, explained as positive; or negatives, explained as negative.
-        baseline: What removed blocks become. ``donor``: the same place of an image of the other
-            group, drawn for each image, so that the baseline is a radiograph of the other class.
-            ``blur``: the image itself, blurred.
+    Removed blocks become the ``baseline``: the same place of an image of the other group (donor),
+    or the image itself, blurred.
     """
 
     group: Literal["true_positive", "true_negative"]
@@ -55,20 +51,20 @@ class Curves(Section):
     insertion: dict[GivenMethod, Curve]
 
     def can_tell(self) -> bool:
-        """Whether the baseline takes the class away: else the curves have nowhere to fall."""
+        """Whether the baseline takes the class away."""
         intact, removed = self.intact.value, self.removed.value
         return intact is not None and removed is not None and removed < intact / 2
 
 
 class Likeness(Section):
-    """How alike two heatmaps are."""
+    """Similarity of two heatmaps."""
 
     spearman: Estimate = Field(description="Rank correlation of the cells; 0 for an even map.")
     ssim: Estimate = Field(description="Structural similarity.")
 
 
 class Randomised(Section):
-    """Likeness of the trained network's heatmaps to those after randomising down to a stage."""
+    """Similarity to heatmaps after randomising down to a stage."""
 
     stage: str
     likeness: Likeness
@@ -81,18 +77,18 @@ class Randomisation(Section):
     reference: Likeness = Field(description="Of heatmaps of two patients, same weights.")
 
     def falls_to_reference(self) -> bool:
-        """Whether the fully randomised network's maps are no more alike than two patients'."""
+        """Whether fully randomised maps are as unlike as two patients'."""
         last, other = self.stages[-1].likeness.spearman, self.reference.spearman
         return last.value is not None and other.high is not None and last.value <= other.high
 
     def outlives_the_classifier(self) -> bool:
-        """Whether maps stay more alike than two patients' when the classifier is randomised."""
+        """Whether maps stay alike without the classifier."""
         first, other = self.stages[0].likeness.spearman, self.reference.spearman
         return first.low is not None and other.high is not None and first.low > other.high
 
 
 class LungShare(Section):
-    """Share of the heat inside the estimated lung field, and what chance would give."""
+    """Share of the heat inside the lung field, and by chance."""
 
     heat: Estimate
     shuffled: Estimate = Field(description="Of the same heat put into blocks at random.")
@@ -129,15 +125,7 @@ class ExplanationEvidence(Measured):
 
 
 def read_evidence(run_path: Path, weights_sha256: str) -> ExplanationEvidence | None:
-    """Read what was measured for a run; None if nothing was.
-
-    Args:
-        run_path: The run directory.
-        weights_sha256: Of the run's weights.
-
-    Raises:
-        RunError: The file is not such evidence, or is about other weights.
-    """
+    """Read what was measured for a run, None if nothing; RunError if invalid."""
     again = "Remove it, or measure again with python -m training faithfulness --save."
     return read_measured(run_path / EVIDENCE_NAME, ExplanationEvidence, weights_sha256, again)
 
@@ -153,7 +141,7 @@ BASELINES = {
 
 
 def curves_markdown(curves: Curves) -> str:
-    """Deletion and insertion of one group over one baseline, all methods."""
+    """Return a table of deletion and insertion."""
     rows = []
     for method, deletion in curves.deletion.items():
         insertion = curves.insertion[method]
@@ -180,7 +168,7 @@ def curves_markdown(curves: Curves) -> str:
 
 
 def randomisation_markdown(evidence: ExplanationEvidence) -> str:
-    """Rank correlation after each stage, all methods, and the reference."""
+    """Return a table of rank correlations."""
     methods = list(evidence.randomisation)
     stages = [row.stage for row in evidence.randomisation[methods[0]].stages]
     rows = [
@@ -202,7 +190,7 @@ def randomisation_markdown(evidence: ExplanationEvidence) -> str:
 
 
 def lung_markdown(evidence: ExplanationEvidence) -> str:
-    """Share of the heat inside the lung field, all methods."""
+    """Return a table of heat inside the lung field."""
     rows = [
         (method, _text(share.heat), _text(share.shuffled), _text(share.ratio))
         for method, share in evidence.lung_share.items()
@@ -211,7 +199,7 @@ def lung_markdown(evidence: ExplanationEvidence) -> str:
 
 
 def evidence_markdown(evidence: ExplanationEvidence) -> str:
-    """Give all tables, each under its heading."""
+    """Return all tables, each under its heading."""
     parts = ["Deletion and insertion"]
     parts += [curves_markdown(curves) for curves in evidence.curves]
     parts += ["Randomised weights", randomisation_markdown(evidence)]

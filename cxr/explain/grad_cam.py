@@ -1,9 +1,7 @@
-"""Grad-CAM and its relatives on the retained PyTorch path.
+"""Grad-CAM and its relatives on the PyTorch path.
 
-A network is ``features``, then ``embed`` and ``classify``. The features are computed once,
-without a graph; gradients are taken of the two short last steps only, by ``torch.autograd.grad``.
-So no hook is registered, nothing of one call is left for the next, and the cost is one forward
-pass and little more.
+The features are computed once, without a graph, and gradients taken of ``embed`` and ``classify``
+only: no hook, no state between calls, little more than one forward pass.
 """
 
 from __future__ import annotations
@@ -25,13 +23,7 @@ EPSILON = 1e-12
 
 @dataclass(frozen=True)
 class Heatmaps:
-    """What a batch's answers rest on.
-
-    Attributes:
-        values: Shape (N, h, w), float32, in [0, 1], at the layer's own resolution.
-        logits: Shape (N, K), float32, before calibration: the same as the exported graph's.
-        embedding: Shape (N, D), float32: the same as the exported graph's.
-    """
+    """Heatmaps (N, h, w) in [0, 1], uncalibrated logits (N, K), embedding (N, D), float32."""
 
     values: NDArray[np.float32]
     logits: NDArray[np.float32]
@@ -41,15 +33,9 @@ class Heatmaps:
 class GradCam:
     """Explains answers of one network. Several threads may call one instance.
 
-    With a mirrored pass, both passes are explained and the mirrored one's map is turned back.
-    The maps are averaged as the logits are, before anything is scaled: each pass counts as
-    much as it contributes to the answer that is served.
-
-    Args:
-        served: The network with what surrounds it, in float32. It is not changed.
-        dtype: Of the feature maps' computation: float32, or bfloat16 where it is fast. Embedding,
-            logits and gradients are float32 always.
-        device: Where it is computed.
+    With a mirrored pass, the mirrored map is flipped back and both are averaged before scaling:
+    each pass counts as much as it contributes to the answer. Features are computed in ``dtype``,
+    all else in float32. The network is copied.
     """
 
     def __init__(
@@ -68,13 +54,7 @@ class GradCam:
     def explain(
         self, images: NDArray[np.uint8], targets: Sequence[int], methods: Sequence[Method]
     ) -> Heatmaps:
-        """Explain a batch.
-
-        Args:
-            images: Model inputs, shape (N, 1, S, S), uint8.
-            targets: The class whose logit is explained, for each image.
-            methods: How, for each image.
-        """
+        """Explain model inputs (N, 1, S, S), uint8, by target class and method of each."""
         served = self._head
         with torch.no_grad():
             normalised = served.normalise(torch.from_numpy(images).to(self._device))
@@ -106,19 +86,11 @@ class GradCam:
 def weigh(
     features: torch.Tensor, gradient: torch.Tensor, methods: Sequence[Method]
 ) -> torch.Tensor:
-    """Turn feature maps and their gradients into maps of what speaks for the class.
+    """Weigh feature maps (N, C, h, w) by their gradients into maps (N, h, w), not clipped.
 
     Sources: Selvaraju et al., "Grad-CAM", ICCV 2017; Chattopadhay et al., "Grad-CAM++",
     WACV 2018 (equation 19, for an exponential of the logit); Jiang et al., "LayerCAM", IEEE
     TIP 2021.
-
-    Args:
-        features: Shape (N, C, h, w).
-        gradient: Of the explained logits, same shape.
-        methods: For each of the N.
-
-    Returns:
-        Shape (N, h, w), float32, neither clipped nor scaled: what is negative speaks against it.
     """
     rows = []
     for row, method in enumerate(methods):
@@ -142,19 +114,11 @@ def _plus_plus(features: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
 
 
 def scale(maps: torch.Tensor, evidence: torch.Tensor) -> torch.Tensor:
-    """Bring maps into [0, 1].
+    """Scale maps (N, h, w) into [0, 1]; maps indistinguishable from zero become 0.
 
-    What is negative becomes 0. A map is divided by its largest value, never stretched from its
-    smallest one: an even map stays even. Its peak is then scaled down to the share of the
-    evidence that speaks for the class: where next to nothing does, the little that is left is
-    not blown up.
-
-    Args:
-        maps: Shape (N, h, w).
-        evidence: What each position adds to the explained logit, same shape.
-
-    Returns:
-        Same shape, float32; 0 for a map that cannot be told from zero.
+    Maps are divided by their maximum, never stretched from their minimum, and scaled to the share
+    of the evidence (each position's part of the logit) for the class, so that little is not blown
+    up.
     """
     maps = maps.clamp(min=0)
     largest = maps.amax(dim=(1, 2), keepdim=True)

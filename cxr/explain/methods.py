@@ -1,4 +1,4 @@
-"""The ways to weigh feature maps into a heatmap. Needs no PyTorch."""
+"""The ways to weigh feature maps into a heatmap. Does not import PyTorch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FORMER_NAMES = {"gradcam++": "gradcam_plus_plus"}
 
 
 def current_name(given: object) -> object:
-    """Give what a method is called now; what is no former name stays as it is."""
+    """Return the current name of a method given by a former one."""
     return FORMER_NAMES.get(given, given) if isinstance(given, str) else given
 
 

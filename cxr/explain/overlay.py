@@ -1,7 +1,6 @@
-"""Pictures of heatmaps: laid over the radiograph, with a legend and a caption beside it.
+"""Pictures of heatmaps, with a legend and a caption below. Any thread may call any function.
 
-Nothing here stretches a heatmap: 0 is always the lower and 1 the upper end of the colour map,
-so an even map is drawn even. Needs no PyTorch. Any thread may call any function.
+Nothing here stretches a heatmap: 0 is always the lower and 1 the upper end of the colour map.
 """
 
 from __future__ import annotations
@@ -38,14 +37,8 @@ WITHHELD = "No heatmap is shown: the model was not made for such a picture."
 class Caption:
     """What a picture says about itself.
 
-    Attributes:
-        model: Name of the model.
-        version: Its version.
-        target: Name of the explained class.
-        probability: Calibrated probability of that class, in [0, 1].
-        method: How the heatmap was computed.
-        headline: The conclusion in a few words; the first line.
-        remarks: Sentences without which the picture would mislead: why it is out of scope, say.
+    ``probability`` is that of the class ``target``, calibrated. ``remarks`` are sentences without
+    which the picture would mislead.
     """
 
     model: str
@@ -69,24 +62,19 @@ class Caption:
 
     @property
     def plain_lines(self) -> tuple[str, ...]:
-        """The text below a picture that shows no heatmap: it names neither class nor number."""
+        """Text below a picture without a heatmap, without class and number."""
         return (self.headline, *self.remarks, f"{self.model} {self.version}", RESEARCH)
 
 
 def heatmap_warnings(heatmap: Heatmap) -> tuple[str, ...]:
-    """Give a sentence if a heatmap points nowhere, so that nobody reads a place into it."""
+    """Return a sentence if a heatmap points nowhere."""
     if not heatmap.max() > 0:
         return (EMPTY,)
     return (FLAT,) if heatmap.max() - heatmap.min() < FLAT_SPREAD else ()
 
 
-def picture_size(longer_px: int, width: int, height: int) -> tuple[int, int]:
-    """Choose the size of a picture.
-
-    Args:
-        longer_px: Pixels there are on the longer side.
-        width: Width of the source; with ``height`` it decides the aspect ratio.
-        height: Height of the source.
+def _picture_size(longer_px: int, width: int, height: int) -> tuple[int, int]:
+    """Choose the size of a picture from its longer side and the source's aspect ratio.
 
     Returns:
         Width and height, the longer one within MIN_PICTURE_PX and MAX_PICTURE_PX.
@@ -97,17 +85,8 @@ def picture_size(longer_px: int, width: int, height: int) -> tuple[int, int]:
 
 
 def to_picture(image: GrayImage, width: int, height: int) -> GrayImage:
-    """Resize a radiograph to what is shown of it. Of a picture, gives the same again.
-
-    Args:
-        image: Shape (H, W), uint8, perhaps decoded at a reduced scale.
-        width: Width of the source.
-        height: Height of the source.
-
-    Returns:
-        Of the size :func:`picture_size` chooses.
-    """
-    size = picture_size(max(image.shape), width, height)
+    """Resize a radiograph to the size of its picture."""
+    size = _picture_size(max(image.shape), width, height)
     if image.shape == size[::-1]:
         return image
     resized = Image.fromarray(np.ascontiguousarray(image)).resize(size, Image.Resampling.BILINEAR)
@@ -115,29 +94,16 @@ def to_picture(image: GrayImage, width: int, height: int) -> GrayImage:
 
 
 def enlarge(heatmap: Heatmap, width: int, height: int) -> Heatmap:
-    """Interpolate a heatmap bilinearly between the centres of its cells.
-
-    Returns:
-        Shape (height, width), float32, nowhere beyond the values given.
-    """
+    """Interpolate a heatmap bilinearly, within the range of its values."""
     values = np.ascontiguousarray(heatmap, dtype=np.float32)
     resized = Image.fromarray(values).resize((width, height), Image.Resampling.BILINEAR)
     return np.clip(np.asarray(resized, dtype=np.float32), values.min(), values.max())
 
 
 def blend(image: GrayImage, heatmap: Heatmap, alpha: float = DEFAULT_ALPHA) -> NDArray[np.uint8]:
-    """Lay a heatmap over a radiograph.
+    """Lay a heatmap (h, w) over a radiograph (H, W), uint8; returns (H, W, 3), uint8.
 
-    Opacity is proportional to the value: where nothing speaks for the class the radiograph
-    shows as it is.
-
-    Args:
-        image: Shape (H, W), uint8.
-        heatmap: Shape (h, w), in [0, 1].
-        alpha: Opacity of the value 1, in [0, 1].
-
-    Returns:
-        Shape (H, W, 3), uint8.
+    Opacity is proportional to the value, ``alpha`` for 1.
     """
     height, width = image.shape
     values = enlarge(heatmap, width, height)
@@ -147,17 +113,8 @@ def blend(image: GrayImage, heatmap: Heatmap, alpha: float = DEFAULT_ALPHA) -> N
 
 
 def render_heatmap_png(heatmap: Heatmap, width: int, height: int) -> bytes:
-    """Render a heatmap alone, to be laid over the radiograph by whoever shows both.
-
-    Args:
-        heatmap: Shape (h, w), in [0, 1].
-        width: Width of the source; with ``height`` it decides the aspect ratio.
-        height: Height of the source.
-
-    Returns:
-        A PNG file with red, green, blue and, as opacity, the value.
-    """
-    size = picture_size(max(width, height), width, height)
+    """Render a heatmap alone to a PNG whose opacity is the value."""
+    size = _picture_size(max(width, height), width, height)
     values = enlarge(heatmap, *size)
     opacity = np.rint(values * 255).astype(np.uint8)
     return encode_png(np.dstack([colourise(values), opacity]))
@@ -171,18 +128,13 @@ def render_overlay(
     width: int | None = None,
     height: int | None = None,
 ) -> NDArray[np.uint8]:
-    """Render the radiograph with the heatmap over it, legend and caption below it.
+    """Render a radiograph (H, W), uint8, perhaps at a reduced scale, above its caption.
 
-    Args:
-        image: Shape (H, W), uint8, perhaps decoded at a reduced scale.
-        heatmap: Shape (h, w), in [0, 1]; None shows the radiograph as it is, without a legend.
-        caption: Stands below the picture, never in it.
-        alpha: Opacity of the value 1, in [0, 1].
-        width: Width of the source; that of ``image``.
-        height: Height of the source; that of ``image``.
+    A heatmap (h, w) in [0, 1] is laid over it; None shows neither it nor a legend. ``width`` and
+    ``height`` are those of the source, by default of ``image``.
 
     Returns:
-        Shape (H, W, 3). The picture is its upper left part, of the size of ``to_picture(image)``.
+        Shape (H, W, 3), with the picture in its upper left part.
     """
     shown = to_picture(image, width or image.shape[1], height or image.shape[0])
     if heatmap is None:
@@ -199,11 +151,7 @@ def render_overlay(
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    """Encode a picture.
-
-    Args:
-        pixels: Shape (H, W, 3), or (H, W, 4) with opacity.
-    """
+    """Encode a picture (H, W, 3), or (H, W, 4) with opacity."""
     buffer = io.BytesIO()
     # Level 1: the files are a tenth larger and take a quarter of the time.
     Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)

@@ -1,7 +1,6 @@
-"""From the bytes of a JPEG, PNG or DICOM file to one radiograph, and on to the model input.
+"""From the bytes of a JPEG, PNG or DICOM file to one radiograph and the model input.
 
-Training, export and the service all decode and resize here, so that the network is served exactly
-what it was trained on. The type is taken from the content, never from a name or header.
+Training, export and the service all decode and resize here. The type is taken from the content.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ result is then within a fraction of a grey level of full size, the probability w
 docs/decisions/0011)."""
 
 NO_MEMORY = (
-    "There was not enough memory to read the image. Send a smaller one, or fewer at a time; its "
+    "There was not enough memory to read the image. Send a smaller one, or fewer at a time; the "
     "operator can give the service more memory, or lower the number of pixels it accepts."
 )
 
@@ -49,11 +48,10 @@ class DecodeOptions:
     """Limits and scale of decoding.
 
     Attributes:
-        max_pixels: Width x height x frames a header may declare.
-        reduce_to_px: A JPEG may be decoded at a reduced scale as long as both sides keep at
-            least this many pixels; 0 decodes at full size. Entropy decoding remains, the
-            inverse transform and the resize become cheaper.
-        window: Window to show monochrome DICOM through instead of its own; ignored otherwise.
+        max_pixels: Width x height x frames a header may declare. reduce_to_px: Side in pixels that
+        a JPEG decoded at a reduced, cheaper scale keeps; 0 decodes
+            at full size.
+        window: Window for monochrome DICOM instead of its own.
     """
 
     max_pixels: int = DEFAULT_MAX_PIXELS
@@ -65,12 +63,7 @@ class DecodeOptions:
     ) -> None:
         """Check a declared size against the limit, before anything is allocated for it.
 
-        Args:
-            width: Width in pixels.
-            height: Height in pixels.
-            frames: Number of frames.
-            bytes_per_pixel: Memory that decoding takes for each pixel, beside the file. Encodings
-                that need more than ``PIXEL_BYTES`` may have fewer pixels accordingly.
+        Encodings that need more than ``PIXEL_BYTES`` a pixel may have fewer pixels.
 
         Raises:
             ImageTooLargeError: Over the limit.
@@ -92,10 +85,9 @@ class DecodeOptions:
 
 
 class Preprocessing(BaseModel):
-    """How an image becomes a model input. Travels with the weights, in the manifest.
+    """How an image becomes a model input: bilinear with antialiasing, straight to a square.
 
-    The method is fixed: bilinear with antialiasing, straight to a square, as the networks
-    were trained. Normalisation is inside the graph.
+    Travels with the weights, in the manifest. Normalisation is inside the graph.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -105,17 +97,13 @@ class Preprocessing(BaseModel):
 
 
 def decode_options(spec: Preprocessing, max_pixels: int = DEFAULT_MAX_PIXELS) -> DecodeOptions:
-    """Return the options with which every image is decoded that goes into a model input."""
+    """Return the options for images that go into a model input."""
     return DecodeOptions(max_pixels=max_pixels, reduce_to_px=REDUCED_SIDES * spec.size_px)
 
 
 @contextmanager
 def told_as_too_large() -> Iterator[None]:
-    """Report exhausted memory as an image that is too large.
-
-    Raises:
-        ImageTooLargeError: In place of MemoryError.
-    """
+    """Raise ImageTooLargeError in place of MemoryError."""
     try:
         yield
     except MemoryError:
@@ -132,14 +120,10 @@ def sniff_format(head: bytes) -> str | None:
 
 
 def decode_image(data: bytes, options: DecodeOptions | None = None) -> DecodedImage:
-    """Decode one whole file. Any thread may call it; it shares no state.
+    """Decode one whole file. Any thread may call it.
 
     Raises:
-        UnsupportedMediaError: Another format, or a transfer syntax that no decoder here reads.
-        ImageTooLargeError: More pixels than ``options.max_pixels``, too much of anything else, or
-            not enough memory.
-        UnreadableImageError: Truncated or corrupt.
-        UnsupportedDicomError: A DICOM object that is not one single-frame radiograph.
+        InputError: The file cannot be used; the subclass says why.
     """
     options = options or DecodeOptions()
     kind = sniff_format(data[:SNIFF_BYTES])
@@ -155,14 +139,7 @@ def decode_image(data: bytes, options: DecodeOptions | None = None) -> DecodedIm
 
 
 def to_model_input(image: GrayImage, spec: Preprocessing) -> ModelInput:
-    """Resize one radiograph to the network's input. Any thread may call it.
-
-    Args:
-        image: Shape (H, W), uint8, bone bright (MONOCHROME2 sense).
-        spec: Preprocessing section of the bundle's manifest.
-
-    Returns:
-        Shape (1, S, S), uint8, S = ``spec.size_px``.
+    """Resize a radiograph (H, W), uint8, to a model input (1, S, S), uint8. Any thread may call it.
 
     Raises:
         ImageOutOfScopeError: A side is shorter than ``spec.min_side_px``.

@@ -1,7 +1,7 @@
-"""Where a picture is bright and dark: a descriptor that tells chests from anything else.
+"""Descriptor of where a picture is bright and dark, which tells chests from anything else.
 
 Histograms of oriented gradients (Dalal, Triggs, "Histograms of Oriented Gradients for Human
-Detection", CVPR 2005) on a small copy of the model input. It depends on no network.
+Detection", CVPR 2005) on a small copy of the model input.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Layout: TypeAlias = NDArray[np.float32]
 
 
 def _places_after(quarters: int, *, inverted: bool) -> NDArray[np.int64]:
-    """Say from which place of a descriptor each place of the turned picture's comes."""
+    """Map each place of the turned picture's descriptor to one of the original's."""
     places = np.arange(LAYOUT_SIZE).reshape(2, CELLS, CELLS, BINS)
     # Rows count downwards, so a turn against the clock lessens the angle by a quarter.
     shift = -quarters * BINS // 4 + (BINS // 2 if inverted else 0)
@@ -48,11 +48,7 @@ _CELL_OF_PIXEL = (_rows * CELLS + _columns) * BINS
 
 
 def describe_layout(model_input: ModelInput) -> Layout:
-    """Describe one picture. Any thread may call it; about half a millisecond.
-
-    Args:
-        model_input: Shape (1, S, S), uint8.
-    """
+    """Describe a model input (1, S, S), in half a millisecond, in any thread."""
     small = Image.fromarray(model_input[0]).resize((SIDE_PX, SIDE_PX), Image.Resampling.BOX)
     pixels = np.asarray(small, dtype=np.float32)
     pixels = (pixels - pixels.mean()) / (pixels.std() + CONTRAST_FLOOR)
@@ -72,11 +68,5 @@ def describe_layout(model_input: ModelInput) -> Layout:
 
 
 def turn_layout(layout: Layout, quarters: int, *, inverted: bool) -> Layout:
-    """Give the descriptor the picture would have if it were turned or inverted.
-
-    Args:
-        layout: Of the picture as it is.
-        quarters: Quarter turns against the clock, as ``numpy.rot90`` counts them.
-        inverted: Dark and bright are exchanged, too.
-    """
+    """Return the descriptor after quarter turns against the clock, and inversion."""
     return np.asarray(layout[_PLACES[quarters % 4, inverted]])

@@ -37,14 +37,7 @@ OPAQUE, DEEP_WHITE = 255, 65535
 
 @dataclass(frozen=True)
 class DecodedPng:
-    """A picture and what its file said of it.
-
-    Attributes:
-        pixels: Shape (H, W), uint8; colour by luma, transparency on black.
-        chroma: Mean spread of the colour channels, in grey levels of 255.
-        exif: The file's Exif block, empty if it has none.
-        notes: Sentences for the sender.
-    """
+    """Pixels (H, W), uint8, chroma, Exif block, perhaps empty, and notes for the sender."""
 
     pixels: GrayImage
     chroma: float
@@ -53,17 +46,13 @@ class DecodedPng:
 
 
 def decode_png(data: bytes, verify_pixels: Callable[[int, int], None]) -> DecodedPng:
-    """Decode a PNG file, in at most 3 bytes a pixel and some of the file's 1 MiB strips.
+    """Decode a PNG file, in at most 3 bytes a pixel and a few strips of 1 MiB.
 
     16-bit pictures are scaled by the smallest power of two that holds their maximum.
 
-    Args:
-        data: The whole file.
-        verify_pixels: Called with width and height before decoding; raises to refuse.
-
     Raises:
         UnreadableImageError: Truncated or corrupt.
-        ImageTooLargeError: Too wide, or in too many pieces.
+        ImageTooLargeError: Too wide, in too many pieces, or rejected by ``verify_pixels``.
     """
     png = read_png(data)
     verify_pixels(png.width, png.height)
@@ -86,8 +75,6 @@ def _take_all(picture: _Picture, png: PngFile) -> None:
 
 
 class _Picture:
-    """What is known of a picture while its strips come in."""
-
     def __init__(self, png: PngFile) -> None:
         self._png = png
         self._spread, self._sampled = 0.0, 0
@@ -104,13 +91,11 @@ class _Picture:
         return self._spread / max(self._sampled, 1) * 255.0 / white
 
     def _measure(self, colours: NDArray[Any]) -> None:
-        """Add the spread of some colours, shape (rows, columns, 3)."""
         sampled = colours[SAMPLED, SAMPLED].astype(np.int32)
         self._spread += float((sampled.max(axis=-1) - sampled.min(axis=-1)).sum())
         self._sampled += sampled.shape[0] * sampled.shape[1]
 
     def _alpha(self, samples: NDArray[Any]) -> NDArray[Any] | None:
-        """Return how opaque each pixel is, None if all are wholly."""
         if self._png.colour in (GREY_ALPHA, RGB_ALPHA):
             return samples[..., -1]
         key = np.frombuffer(self._png.transparency, dtype=">u2")
@@ -126,8 +111,6 @@ class _Picture:
 
 
 class _Shallow(_Picture):
-    """A picture of up to eight bits."""
-
     def __init__(self, png: PngFile) -> None:
         super().__init__(png)
         self._pixels = np.empty((png.height, png.width), dtype=np.uint8)
@@ -153,7 +136,7 @@ class _Shallow(_Picture):
 
 
 class _Deep(_Picture):
-    """A picture of sixteen bits, of which all may be used or less."""
+    """A picture of sixteen bits, not all of which may be used."""
 
     def __init__(self, png: PngFile) -> None:
         super().__init__(png)
@@ -198,17 +181,14 @@ class _Deep(_Picture):
 
     @property
     def is_low_byte_first(self) -> bool:
-        """Whether a program wrote the samples in the wrong byte order: the picture is noise.
-
-        Of sound samples the high byte is a smooth picture and the low byte is not.
-        """
+        """Whether the samples are in the wrong byte order: then the high byte is noise."""
         sampled = self._values[:: max(1, len(self._values) // LOOKED_AT_ROWS)]
         high, low = _roughness(sampled >> 8), _roughness(sampled & 0xFF)
         return self._highest_alpha is None and high > SWAPPED * low
 
 
 class _LowByteFirst(_Deep):
-    """Samples whose bytes are in the order that the standard does not have."""
+    """Samples in the byte order that the standard does not have."""
 
     def take(self, strip: Strip) -> None:
         super().take(replace(strip, samples=strip.samples.byteswap()))
@@ -219,10 +199,7 @@ class _LowByteFirst(_Deep):
 
 
 def _roughness(values: NDArray[Any]) -> float:
-    """Return the mean step between neighbours of a row, in standard deviations.
-
-    NaN, which is neither more nor less than anything, if all values are the same.
-    """
+    """Return the mean step between neighbours of a row, in standard deviations."""
     deviation = float(values.std())
     if values.shape[1] < 2 or deviation == 0.0:
         return np.nan
@@ -240,7 +217,6 @@ def _multiplied(values: NDArray[np.uint16], alpha: NDArray[Any] | int) -> NDArra
 
 
 def _luma(colours: NDArray[Any]) -> NDArray[Any]:
-    """Return the luma of colours, shape (..., 3), in their own unsigned type."""
     total = np.full(colours.shape[:-1], 1 << 15, dtype=np.uint32)
     for channel, weight in enumerate(LUMA):
         total += colours[..., channel] * weight
@@ -248,7 +224,6 @@ def _luma(colours: NDArray[Any]) -> NDArray[Any]:
 
 
 def _palette_of(png: PngFile) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return colours, shape (256, 3), and opacities, shape (256,), of all indices."""
     entries = np.frombuffer(png.palette[: len(png.palette) // 3 * 3], dtype=np.uint8)
     palette, opacity = np.zeros((256, 3), np.uint8), np.full(256, OPAQUE, np.uint8)
     palette[: len(entries) // 3] = entries.reshape(-1, 3)[:256]

@@ -1,8 +1,7 @@
 """PNG files (W3C PNG, third edition): their chunks, and their pixels strip by strip.
 
-A decoder that gives a whole picture needs up to eight bytes a pixel for it, and drops half of
-the bits of some kinds. So the image data are inflated here in steps, and each strip of rows is
-handed to libpng as a small file of its own, behind the row that its filters refer to.
+Decoders of whole pictures need up to eight bytes a pixel, and drop bits of some kinds. So the data
+are inflated in steps, and libpng gets each strip of rows as a small file of its own.
 """
 
 from __future__ import annotations
@@ -49,19 +48,7 @@ ADAM7 = (
 
 @dataclass(frozen=True)
 class PngFile:
-    """The chunks of a PNG file that decide what it shows.
-
-    Attributes:
-        width: Columns.
-        height: Rows.
-        depth: Bits of a sample.
-        colour: Colour type.
-        is_interlaced: Whether its pixels come in the seven passes of Adam7.
-        data: The contents of all IDAT chunks, in order.
-        palette: PLTE, empty if there is none.
-        transparency: tRNS, empty if there is none.
-        exif: eXIf, empty if there is none.
-    """
+    """The chunks of a PNG file that decide what it shows; absent ones are empty."""
 
     width: int
     height: int
@@ -75,15 +62,15 @@ class PngFile:
 
     @property
     def pixel_bits(self) -> int:
-        """Bits of a pixel as it is stored."""
+        """Bits of a pixel as stored."""
         return SAMPLES[self.colour] * self.depth
 
 
 def read_png(data: bytes) -> PngFile:
-    """Read the chunks of a file. Ancillary ones with a wrong checksum are passed over.
+    """Read the chunks of a file; ancillary ones with a wrong checksum are skipped.
 
     Raises:
-        UnreadableImageError: The header is none, or a chunk that matters is cut or corrupt.
+        UnreadableImageError: A chunk that matters is missing, cut or corrupt.
         ImageTooLargeError: It is too wide, or in too many pieces.
     """
     header = b""
@@ -107,14 +94,15 @@ def read_png(data: bytes) -> PngFile:
         raise UnreadableImageError(CUT)
     if width > MAX_WIDTH:
         raise ImageTooLargeError(
-            f"The image is {width} pixels wide; at most {MAX_WIDTH} are read. Send a smaller image."
+            f"The image is {width} pixels wide; at most {MAX_WIDTH} are accepted. Send a "
+            "smaller image."
         )
     kept = (found.get(kind, b"") for kind in KEPT)
     return PngFile(width, height, depth, colour, interlace == 1, pieces, *kept)
 
 
 def _read_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    """Give the sound chunks up to IEND, or up to the end where only IEND is missing (5.3)."""
+    """Yield the sound chunks up to IEND, or to the end without it (5.3)."""
     view, position, has_data = memoryview(data), len(MAGIC), False
     for _ in range(MAX_CHUNKS):
         if has_data and position == len(view):
@@ -137,13 +125,7 @@ def _read_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
 
 @dataclass(frozen=True)
 class Strip:
-    """Some pixels of a picture.
-
-    Attributes:
-        samples: Shape (rows, columns, samples of a pixel); uint8 or uint16, as they are stored.
-        rows: Which rows of the picture they are.
-        columns: Which columns.
-    """
+    """Samples (rows, columns, samples per pixel), uint8 or uint16, and their place."""
 
     samples: NDArray[Any]
     rows: slice
@@ -151,11 +133,7 @@ class Strip:
 
 
 def read_strips(png: PngFile) -> Iterator[Strip]:
-    """Give all pixels, strip by strip and pass by pass; each holds about 1 MiB.
-
-    Raises:
-        UnreadableImageError: The image data are truncated or corrupt.
-    """
+    """Yield all pixels, strip by strip and pass by pass, about 1 MiB each."""
     inflater = _Inflater(png.data)
     for left, top, step_x, step_y in ADAM7 if png.is_interlaced else ((0, 0, 1, 1),):
         width = -(-(png.width - left) // step_x)
@@ -202,11 +180,7 @@ LIKE = {
 
 
 def _unfiltered(lines: bytes, row_bytes: int, unit: int) -> NDArray[np.uint8]:
-    """Undo the filters of some rows, the first of which refers to no other.
-
-    Returns:
-        Shape (rows, ``row_bytes``), as they are stored.
-    """
+    """Undo the filters of some rows, the first of which refers to no other."""
     colour, depth = LIKE[unit]
     rows = len(lines) // (1 + row_bytes)
     header = HEADER.pack(row_bytes // unit, rows, depth, colour, 0, 0, 0)
@@ -230,14 +204,13 @@ def _unfiltered(lines: bytes, row_bytes: int, unit: int) -> NDArray[np.uint8]:
 
 
 def _unpacked(raw: NDArray[np.uint8], depth: int) -> NDArray[np.uint8]:
-    """Give each sample of less than eight bits a byte of its own."""
     shifts = np.arange(8 - depth, -1, -depth, dtype=np.uint8)
     samples = (raw[:, :, np.newaxis] >> shifts) & np.uint8((1 << depth) - 1)
     return samples.reshape(len(raw), -1)
 
 
 class _Inflater:
-    """The compressed image data of all chunks, as one stream."""
+    """The image data of all chunks, as one stream."""
 
     def __init__(self, pieces: list[memoryview]) -> None:
         self._inflating = zlib.decompressobj()
@@ -248,7 +221,6 @@ class _Inflater:
         )
 
     def read(self, count: int) -> bytes:
-        """Inflate so many bytes; no more than these are held."""
         found: list[bytes] = []
         while count:
             given = self._inflating.unconsumed_tail or next(self._input, None)
@@ -259,7 +231,7 @@ class _Inflater:
         return b"".join(found)
 
     def verify_end(self) -> None:
-        """See the checksum of what was inflated; more than a picture's worth is let be."""
+        """Verify the checksum; surplus data are tolerated."""
         while not self._inflating.eof:
             given = self._inflating.unconsumed_tail or next(self._input, None)
             if given is None:

@@ -54,13 +54,8 @@ _PICTURE_BYTES = {1: 3, 3: 5, 4: 9}  # of a decoded pixel by its components, wit
 class JpegFrame:
     """Frame header of a JPEG file (T.81 B.2.2).
 
-    Attributes:
-        width: Columns.
-        height: Rows.
-        components: Number of colours.
-        samples_per_pixel: Samples of all components, chroma subsampling counted.
-        is_buffered: Whether all coefficients are held until the last scan: the file is
-            progressive, or has a scan for each component.
+    ``is_buffered`` tells whether all coefficients are held until the last scan: the file is
+    progressive, or has a scan for each component.
     """
 
     width: int
@@ -77,24 +72,14 @@ def decode_raster(
     verify_pixels: Callable[..., None],
     reduce_to_px: int,
 ) -> DecodedImage:
-    """Decode a JPEG or PNG file.
+    """Decode a JPEG or PNG file: ITU-R 601-2 luma, transparency on black, EXIF orientation applied.
 
-    Colour is converted with ITU-R 601-2 luma weights, transparency is laid on black, an
-    EXIF orientation is applied, and a PNG of more than 8 bits is scaled by the smallest
-    power of two that holds its maximum.
-
-    Args:
-        data: The whole file.
-        kind: ``jpeg`` or ``png``.
-        sha256: Digest of ``data``, copied to the result.
-        verify_pixels: Called with width and height before decoding, then with a frame and the
-            bytes a pixel takes; raises to reject.
-        reduce_to_px: Smallest side a reduced-scale JPEG decode must keep; 0 for full size.
+    ``verify_pixels`` is called with width and height before decoding, then with a frame and the
+    bytes a pixel takes. A JPEG may be decoded at a scale that keeps ``reduce_to_px``; 0 for full
+    size.
 
     Raises:
-        UnreadableImageError: Truncated or corrupt.
-        UnsupportedMediaError: A kind of JPEG that is read only within DICOM.
-        ImageTooLargeError: It has too many scans, segments or chunks, or needs too much memory.
+        InputError: The file cannot be used; the subclass says why.
     """
     if kind == "png":
         png = decode_png(data, verify_pixels)
@@ -171,10 +156,7 @@ def _mean_chroma(picture: Image.Image) -> float:
 
 
 def read_jpeg_frame(data: bytes) -> JpegFrame | None:
-    """Read the frame header of a whole JPEG file.
-
-    Returns:
-        None if it has no sound one: the decoder finds what is wrong with it.
+    """Read the frame header of a whole JPEG file; None if it has no sound one.
 
     Raises:
         UnsupportedMediaError: It is JPEG-LS, lossless, hierarchical, arithmetic or of 12 bits.
@@ -204,8 +186,8 @@ def _frame_of(marker: int, body: bytes) -> tuple[int, int, int, float, bool] | N
     kind = _KINDS.get(marker, "" if bits == 8 else f"JPEG of {bits} bits")
     if kind:
         raise UnsupportedMediaError(
-            f"The file is {kind}. By itself JPEG of 8 bits is read, baseline or progressive. "
-            "Send that, a PNG, or the DICOM object that holds it."
+            f"The file is {kind}. Outside DICOM only 8-bit baseline or progressive JPEG is "
+            "supported. Send that, a PNG, or the DICOM object that holds it."
         )
     if len(body) < 6 or len(body) < 6 + 3 * body[5] or not body[5]:
         return None
@@ -220,13 +202,7 @@ def _frame_of(marker: int, body: bytes) -> tuple[int, int, int, float, bool] | N
 
 
 def bytes_per_pixel(frame: JpegFrame, width: int, height: int) -> int:
-    """Return the most bytes of memory that decoding takes for a declared pixel of a file.
-
-    Args:
-        frame: Header of the file.
-        width: Columns it will be decoded to, perhaps at a reduced scale.
-        height: Rows it will be decoded to.
-    """
+    """Return the memory per declared pixel to decode a file to a width and height."""
     pixels = max(frame.width * frame.height, 1)
     held = _COEFFICIENT_BYTES * frame.samples_per_pixel if frame.is_buffered else 0.0
     return math.ceil(held + _PICTURE_BYTES.get(frame.components, 9) * width * height / pixels)

@@ -14,15 +14,10 @@ ECE_BINS = 15  # the number of Guo et al. 2017, kept by most who report ECE
 
 
 class Ranking:
-    """Areas under the ROC and precision-recall curves of one set of images.
+    """Areas under the ROC and precision-recall curves, as scikit-learn defines them.
 
-    The images are sorted once: a thousand bootstrap replicates of scikit-learn's functions, which
-    sort and check their input each time, took most of a small training's time. The definitions
-    are theirs (``roc_auc_score``, ``average_precision_score``).
-
-    Args:
-        labels: Shape (N,), 0 or 1.
-        values: Shape (N,), larger where 1 is expected; ties count half.
+    The images are sorted once, not in each of a thousand bootstrap replicates. ``labels`` (N,) are
+    0 or 1; ``values`` (N,) are larger where 1 is expected; ties count half.
     """
 
     def __init__(self, labels: Floats, values: Floats) -> None:
@@ -32,7 +27,7 @@ class Ranking:
         self._ends = np.flatnonzero(np.r_[np.diff(falling) < 0, True])
 
     def areas(self, weights: Floats) -> tuple[float, float]:
-        """Return AUROC and average precision for weights (N,); NaN if a class is missing."""
+        """Return AUROC and average precision; NaN if a class is missing."""
         sorted_weights = weights[self._order]
         caught = np.cumsum(sorted_weights * self._labels)[self._ends]
         alarms = np.cumsum(sorted_weights * (1.0 - self._labels))[self._ends]
@@ -50,8 +45,7 @@ class Ranking:
 def expected_calibration_error(labels: Floats, probabilities: Floats, weights: Floats) -> float:
     """Return the mean distance of predicted and observed frequency over bins of equal width.
 
-    Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, for the
-    positive class's probability. All arguments have shape (N,).
+    Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
     """
     bins = np.minimum((probabilities * ECE_BINS).astype(int), ECE_BINS - 1)
     gaps = np.bincount(bins, weights * (probabilities - labels), minlength=ECE_BINS)
@@ -91,13 +85,9 @@ def measure(
 ) -> dict[str, Metrics]:
     """Measure a classifier at every operating point.
 
-    Args:
-        labels: Shape (N,), 1 for the positive class.
-        probabilities: Shape (N,), of the positive class, in [0, 1].
-        thresholds: Thresholds by name of the operating point.
-        patients: Shape (N,), resampled as wholes; None takes each image for a patient.
-        replicates: Bootstrap replicates; 0 leaves the intervals None.
-        seed: Seed of the resampling.
+    ``labels`` (N,) are 1 for the positive class, ``probabilities`` (N,) in [0, 1]. ``patients``
+    (N,) are resampled as wholes; None takes each image for one. 0 ``replicates`` leave the
+    intervals None.
 
     Raises:
         DataError: There is no image, or a probability is not finite.

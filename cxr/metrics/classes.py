@@ -24,21 +24,10 @@ def measure_task(
     patients: Sequence[str] | None = None,
     replicates: int = REPLICATES,
 ) -> dict[str, Metrics]:
-    """Measure a classifier at every operating point.
+    """Measure class indices (N,) and calibrated probabilities (N, K) at every operating point.
 
-    Args:
-        labels: Shape (N,), class indices.
-        probabilities: Shape (N, K), calibrated.
-        task: What the classes are.
-        thresholds: Operating point names with their thresholds of the finding's probability.
-        patients: Shape (N,), resampled as wholes; None takes each image for a patient.
-        replicates: Bootstrap replicates.
-
-    Returns:
-        For each operating point the figures of :func:`cxr.metrics.binary.measure` for the finding.
-        With more than two classes also ``class_accuracy``, the share of images called their own
-        class, ``recall_CLASS`` of each class, and ``macro_auroc``, the mean AUROC of each class
-        against the others.
+    For more than two classes there are also ``class_accuracy``, ``recall_CLASS`` and
+    ``macro_auroc``.
 
     Raises:
         DataError: There is no image, or a probability is not finite.
@@ -68,10 +57,9 @@ def measure_task(
 def labels_at(
     probabilities: NDArray[np.floating], task: Task, threshold: float
 ) -> NDArray[np.int64]:
-    """Give the class each image is called, class indices (N,), as if the model never abstained.
+    """Return the class index each image is called, (N,), as if the model never abstained.
 
-    From the threshold on it is the most probable class of the finding, else the most probable
-    other one. What is served is the same but for referred images, which have no label.
+    From the threshold on it is the most probable class of the finding, else the other one.
     """
     reached = task.probabilities(probabilities) >= threshold
     among = np.isin(np.arange(len(task.classes)), task.positive_columns)
@@ -92,12 +80,7 @@ def _label_figures(
 
 
 def macro_auroc(labels: NDArray[np.int64], probabilities: NDArray[np.floating]) -> float:
-    """Mean AUROC of each class against the others; not a number if a class has no image.
-
-    Args:
-        labels: Shape (N,), class indices.
-        probabilities: Shape (N, K).
-    """
+    """Return the mean AUROC of each class against the others; NaN if a class has no image."""
     return _mean_area(_rankings(labels, probabilities), np.ones(len(labels)))
 
 

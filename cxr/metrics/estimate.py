@@ -1,4 +1,4 @@
-"""Figures with confidence intervals, and the bootstrap that gives the intervals.
+"""Figures with confidence intervals.
 
 Patients, not images, are resampled, because several images of one patient are not
 independent (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, ch. 8).
@@ -60,11 +60,8 @@ def bootstrap(
 ) -> dict[str, Metrics]:
     """Return figures with the interval they have when other patients are drawn.
 
-    Args:
-        figures: Takes weights (N,) of the images; an undefined figure is NaN.
-        patients: Shape (N,), resampled as wholes.
-        replicates: Number of resamplings; 0 leaves the intervals None.
-        seed: Seed of the resampling.
+    ``figures`` takes weights (N,) of the images; an undefined figure is NaN. No ``replicates``
+    leave the intervals None.
     """
     _, group = np.unique(patients, return_inverse=True)
     rng = np.random.default_rng(seed)

@@ -1,8 +1,7 @@
 """Network architectures, by name.
 
-A name may be made of others: ``resnet18+densenet121`` are two networks that answer together,
-``resnet18-mirrored`` is one with something around it. They are imported when they are built, so
-that a service needs only the packages of the networks it serves.
+``resnet18+densenet121`` is an ensemble, ``resnet18-mirrored`` wraps a network. Modules are imported
+when needed, so that a service needs only the packages of its networks.
 """
 
 from __future__ import annotations
@@ -31,8 +30,8 @@ SVM = {"linear": "svm", "rbf": "svm_rbf"}
 """Name of what is around a network, by kernel."""
 
 
-def network_class(architecture: str) -> type[Network]:
-    """Give the class of an architecture.
+def _network_class(architecture: str) -> type[Network]:
+    """Return the class of an architecture.
 
     Raises:
         RunError: The architecture is not known.
@@ -66,4 +65,4 @@ def build_network(architecture: str, num_classes: int) -> Network:
 
         return Svm(build_network(body, num_classes), radial=around == SVM["rbf"])
     # mypy sees the constructor of nn.Module, which takes anything.
-    return network_class(architecture)(num_classes)
+    return _network_class(architecture)(num_classes)

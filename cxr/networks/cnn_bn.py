@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from typing_extensions import override
 
 from cxr.networks.dense_head import DenseHead
 
@@ -21,10 +22,7 @@ def _block(channels_in: int, channels_out: int) -> nn.Sequential:
 
 
 class CnnBn(DenseHead):
-    """Four blocks of 32, 64, 128 and 128 filters, then a hidden layer of 512 with dropout.
-
-    A block is a 3 x 3 convolution with batch norm and a max pooling.
-    """
+    """Four blocks of convolution, batch norm and max pooling, then a hidden layer of 512."""
 
     explain_layer = "block4"
     stages = ("block1", "block2", "block3", "block4", "fc1", "fc2")
@@ -37,6 +35,6 @@ class CnnBn(DenseHead):
         self.block4 = _block(128, 128)
         self.add_head(128, POOLED_PX, HIDDEN, num_classes)
 
+    @override
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """Feature maps (N, 128, S/16, S/16)."""
-        return self.block4(self.block3(self.block2(self.block1(images))))
+        return self.block4(self.block3(self.block2(self.block1(images))))  # (N, 128, S/16, S/16)

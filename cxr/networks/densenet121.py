@@ -7,6 +7,7 @@ from collections import OrderedDict
 import torch
 import torchvision
 from torch import nn
+from typing_extensions import override
 
 from cxr.networks.network import Network
 
@@ -14,9 +15,8 @@ from cxr.networks.network import Network
 class DenseNet121(Network):
     """torchvision's DenseNet-121 whose first convolution takes one channel.
 
-    Parameters keep torchvision's names behind the stage they belong to. The feature maps are
-    those after the last batch norm and its ReLU, which is not computed in place: they are
-    what Grad-CAM weighs.
+    The feature maps are those after the last batch norm and its ReLU, which is not computed in
+    place: Grad-CAM weighs them.
 
     Source: Huang, Liu, van der Maaten, Weinberger, "Densely Connected Convolutional
     Networks", CVPR 2017.
@@ -51,15 +51,15 @@ class DenseNet121(Network):
         self.block4 = stage("denseblock4", "norm5", "relu5")
         self.fc = whole.classifier
 
+    @override
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """Feature maps (N, 1024, S/32, S/32)."""
         maps = self.block2(self.block1(self.stem(images)))
-        return self.block4(self.block3(maps))
+        return self.block4(self.block3(maps))  # (N, 1024, S/32, S/32)
 
+    @override
     def embed(self, features: torch.Tensor) -> torch.Tensor:
-        """Mean over positions, (N, 1024)."""
         return features.mean(dim=(2, 3))
 
+    @override
     def classify(self, embedding: torch.Tensor) -> torch.Tensor:
-        """Logits (N, K)."""
         return self.fc(embedding)

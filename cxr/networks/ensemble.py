@@ -1,4 +1,4 @@
-"""Several networks as one, whose logits are the mean of theirs."""
+"""Several networks or passes that answer as one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import nn
+from typing_extensions import override
 
 from cxr.bundles.manifest import Calibration, Normalisation
 from cxr.networks.network import Network
@@ -17,9 +18,7 @@ PROBE_PX = 64
 every architecture takes."""
 
 
-class MemberShape(NamedTuple):
-    """Sizes of what a member computes: channels and side of its maps, length of its embedding."""
-
+class _MemberShape(NamedTuple):
     channels: int
     side: int
     embedding: int
@@ -28,18 +27,13 @@ class MemberShape(NamedTuple):
 class Ensemble(Network):
     """Networks that were trained apart and answer together.
 
-    The logits are the mean of the members' calibrated logits (each divided by its temperature).
-    After the softmax that is the normalised geometric mean of their calibrated probabilities
-    (Genest, Zidek, "Combining Probability Distributions", Statistical Science 1986). It is
-    linear in the members' logits, so that averaging over the mirror image and the gradients of
-    Grad-CAM go through it as through each member.
+    The logits are the mean of the members' calibrated logits: after the softmax, the normalised
+    geometric mean of their probabilities (Genest, Zidek, "Combining Probability Distributions",
+    Statistical Science 1986). Being linear, it lets mirroring and the gradients of Grad-CAM
+    through.
 
-    Images come in [0, 1], without normalisation, for each member has its own. Embeddings are put
-    one after the other, each divided by its own scale, so that the scope gate's shrunk covariance
-    does not see the larger alone.
-
-    Args:
-        members: Networks for the same classes, at least two.
+    Images come in [0, 1], for each member has its own normalisation. Each member's embedding is
+    divided by its scale, so that the scope gate does not see the larger alone.
     """
 
     explain_layer = "stack"
@@ -64,28 +58,28 @@ class Ensemble(Network):
     def adopt(
         self, normalisations: Sequence[Normalisation], calibrations: Sequence[Calibration]
     ) -> None:
-        """Take over what surrounded each member; the mirrored pass is left to the caller."""
+        """Take over normalisation and temperature of each member."""
         self.mean.copy_(torch.tensor([one.mean for one in normalisations]))
         self.std.copy_(torch.tensor([one.std for one in normalisations]))
         self.temperature.copy_(torch.tensor([one.temperature for one in calibrations]))
 
     @torch.no_grad()
     def adopt_scales(self, embedding: torch.Tensor) -> None:
-        """Make each member's part vary by 1 of embeddings (N, D) that this network gave."""
+        """Scale each member's part of embeddings (N, D) to unit variance."""
         parts = zip(self._parts(embedding), self.scale, strict=True)
         self.scale.copy_(
             torch.stack([(part * scale).var(dim=0).mean().sqrt() for part, scale in parts])
         )
 
+    @override
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """The members' maps stacked, of images (N, 1, S, S) in [0, 1]."""
         normalised = [(images - mean) / std for mean, std in zip(self.mean, self.std, strict=True)]
         return self.stack(
             [m.features(one) for m, one in zip(self._networks, normalised, strict=True)]
         )
 
+    @override
     def embed(self, features: torch.Tensor) -> torch.Tensor:
-        """The members' embeddings one after the other, each divided by its scale."""
         stacked = torch.split(features, [shape.channels for shape in self._shapes], dim=1)
         embedded = []
         for member, maps, times, scale in zip(
@@ -95,8 +89,8 @@ class Ensemble(Network):
             embedded.append(member.embed(own) / scale)
         return torch.cat(embedded, dim=1)
 
+    @override
     def classify(self, embedding: torch.Tensor) -> torch.Tensor:
-        """Mean of the members' calibrated logits."""
         logits = [
             member.classify(part * scale) / temperature
             for member, part, scale, temperature in zip(
@@ -105,9 +99,9 @@ class Ensemble(Network):
         ]
         return torch.stack(logits).mean(dim=0)
 
+    @override
     @torch.no_grad()
     def add_to_logits(self, offset: torch.Tensor) -> None:
-        """Add the offset to every member's calibrated logits."""
         for member, temperature in zip(self._networks, self.temperature, strict=True):
             member.add_to_logits(offset * temperature)
 
@@ -120,17 +114,16 @@ class Ensemble(Network):
 
 
 @torch.no_grad()
-def _probe(member: Network) -> MemberShape:
+def _probe(member: Network) -> _MemberShape:
     was_training = member.training
     member.eval()
     maps = member.features(torch.zeros(1, 1, PROBE_PX, PROBE_PX))
     embedding = member.embed(maps)
     member.train(was_training)
-    return MemberShape(maps.shape[1], maps.shape[2], embedding.shape[1])
+    return _MemberShape(maps.shape[1], maps.shape[2], embedding.shape[1])
 
 
 def _interleaved(stages: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """Order the members' stages from the input to the output, the last ones side by side."""
     longest = max(map(len, stages))
     return tuple(
         f"members.{number}.{own[-depth]}"
@@ -141,13 +134,9 @@ def _interleaved(stages: Sequence[Sequence[str]]) -> tuple[str, ...]:
 
 
 class Mirrored(Network):
-    """A network whose logits are the mean over the image and its mirror image.
+    """A member of an ensemble that averages over the mirror image by itself.
 
-    Where a whole model mirrors, what surrounds it does so. This is for a member of an ensemble
-    whose other members do not.
-
-    Args:
-        body: The network.
+    Whole models are mirrored by :class:`cxr.networks.served.ServedNetwork`.
     """
 
     explain_layer = "stack"
@@ -158,35 +147,31 @@ class Mirrored(Network):
         self.stack = Stack((1, 1))
         self.stages = tuple(f"body.{stage}" for stage in body.stages)
 
+    @override
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """Maps of the image, and of the mirror image turned back."""
         mirrored = self.body.features(images.flip(3)).flip(3)
         return self.stack([self.body.features(images), mirrored])
 
+    @override
     def embed(self, features: torch.Tensor) -> torch.Tensor:
-        """Embedding of the image, then that of the mirror image."""
         plain, mirrored = features.chunk(2, dim=1)
         return torch.cat([self.body.embed(plain), self.body.embed(mirrored.flip(3))], dim=1)
 
+    @override
     def classify(self, embedding: torch.Tensor) -> torch.Tensor:
-        """Mean of both logits."""
         plain, mirrored = embedding.chunk(2, dim=1)
         return (self.body.classify(plain) + self.body.classify(mirrored)) / 2.0
 
+    @override
     def add_to_logits(self, offset: torch.Tensor) -> None:
-        """As the body does."""
         self.body.add_to_logits(offset)
 
 
 class Stack(nn.Module):
-    """Maps of several passes, one behind the other as channels, on the finest grid among them.
+    """Maps of several passes, concatenated as channels on the finest grid among them.
 
-    Grad-CAM sums over channels. So the heatmap of the stack is the sum of those of the passes,
-    each weighed by what it adds to the logit.
-
-    Args:
-        times: How many times as fine as each pass's own grid that grid is. Coarse maps are
-            repeated, not interpolated: averaging gives them back exactly.
+    Grad-CAM sums over channels, so the heatmap of the stack is the sum of those of the passes.
+    Coarse maps are repeated ``times``, not interpolated: averaging restores them exactly.
     """
 
     def __init__(self, times: Sequence[int]) -> None:

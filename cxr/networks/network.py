@@ -1,4 +1,4 @@
-"""What every network offers to training, export and the explanation of its answers."""
+"""The interface of every network."""
 
 from __future__ import annotations
 
@@ -14,13 +14,10 @@ class Network(nn.Module):
     """A classifier in three steps: feature maps, embedding, logits.
 
     Attributes:
-        explain_layer: Name of the last convolutional layer, whose feature maps Grad-CAM weighs.
-        classifier: Name of the last linear layer, which gives the logits. Networks that end
-            otherwise have their own :meth:`add_to_logits`.
-        stages: Prefixes of parameter groups from the input to the output; a recipe's phase
-            names the ones it trains.
-        renames: What published weights call its parameters, as pairs of a regular expression
-            and what replaces it, applied one after the other.
+        explain_layer: Last convolutional layer, whose feature maps Grad-CAM weighs.
+        classifier: Last linear layer.
+        stages: Prefixes of parameter groups from input to output.
+        renames: Regular expressions and replacements for the names of published weights.
     """
 
     explain_layer: str
@@ -30,33 +27,29 @@ class Network(nn.Module):
 
     @abstractmethod
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """Feature maps (N, C, h, w) of normalised images (N, 1, S, S)."""
+        """Return feature maps (N, C, h, w) of normalised images (N, 1, S, S)."""
 
     @abstractmethod
     def embed(self, features: torch.Tensor) -> torch.Tensor:
-        """Embedding (N, D) of feature maps (N, C, h, w)."""
+        """Return embeddings (N, D) of feature maps (N, C, h, w)."""
 
     @abstractmethod
     def classify(self, embedding: torch.Tensor) -> torch.Tensor:
-        """Logits (N, K) of embeddings (N, D)."""
+        """Return logits (N, K) of embeddings (N, D)."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits (N, K) of normalised images (N, 1, S, S)."""
+        """Return logits (N, K) of normalised images (N, 1, S, S)."""
         return self.classify(self.embed(self.features(images)))
 
     @torch.no_grad()
     def add_to_logits(self, offset: torch.Tensor) -> None:
-        """Change the weights so that all logits are greater by an offset (K,)."""
+        """Change the weights so that all logits grow by an offset (K,)."""
         classifier = self.get_submodule(self.classifier)
         assert isinstance(classifier, nn.Linear)
         classifier.bias.add_(offset.to(classifier.bias))
 
     def layers(self) -> list[nn.Module]:
-        """Those that hold parameters themselves, from the input to the output.
-
-        A convolution is one, a batch norm or layer norm another, a linear layer a third. The
-        order is that in which the network registers them.
-        """
+        """Return the modules with parameters of their own, in order of registration."""
         return [
             module
             for module in self.modules()
@@ -64,14 +57,7 @@ class Network(nn.Module):
         ]
 
     def train_only(self, stages: Sequence[str]) -> None:
-        """Let the named stages learn and freeze the others, batch norm statistics included.
-
-        Args:
-            stages: Some of ``self.stages``, or ``("all",)``.
-
-        Raises:
-            ValueError: A stage the network does not have.
-        """
+        """Train the named stages, or ``("all",)``, and freeze the others with their statistics."""
         unknown = set(stages) - set(self.stages) - {"all"}
         if unknown:
             raise ValueError(
@@ -85,12 +71,9 @@ class Network(nn.Module):
             module.requires_grad_(learns)
 
     def train_last(self, count: int) -> None:
-        """Let the last layers learn and freeze the others, batch norm statistics included.
+        """Train the last layers, and freeze the others with their statistics.
 
-        Dropout drops where a layer before it learns.
-
-        Args:
-            count: How many of :meth:`layers`, counted from the output.
+        Dropout is active where a layer before it is trained.
 
         Raises:
             ValueError: The network has fewer.

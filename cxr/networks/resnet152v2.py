@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import timm
 import torch
+from typing_extensions import override
 
 from cxr.networks.dense_head import DenseHead
 
@@ -13,11 +14,8 @@ HIDDEN = 128
 class ResNet152V2(DenseHead):
     """timm's pre-activation ResNet-152 with batch norm, and a hidden layer of 128.
 
-    Parameters keep timm's names, but for the stages, which count from 1. The feature maps are
-    those after the last batch norm and its ReLU.
-
-    Fresh, each block adds a fiftieth, so that fifty sum up to what numbers can hold while batch
-    norms have no statistics yet: those of a frozen network never get any.
+    Fresh, each of fifty blocks is scaled down, so that sums stay finite while batch norms lack
+    statistics: those of a frozen network never get any.
 
     Sources: He, Zhang, Ren, Sun, "Identity Mappings in Deep Residual Networks", ECCV 2016; De,
     Smith, "Batch Normalization Biases Residual Blocks Towards the Identity Function", NeurIPS 2020.
@@ -39,7 +37,7 @@ class ResNet152V2(DenseHead):
         self.norm = whole.norm
         self.add_head(whole.num_features, 1, HIDDEN, num_classes)
 
+    @override
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """Feature maps (N, 2048, S/32, S/32)."""
         maps = self.stage2(self.stage1(self.stem(images)))
-        return self.norm(self.stage4(self.stage3(maps)))
+        return self.norm(self.stage4(self.stage3(maps)))  # (N, 2048, S/32, S/32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import torchvision
 from torch import nn
+from typing_extensions import override
 
 from cxr.networks.network import Network
 
@@ -12,8 +13,8 @@ from cxr.networks.network import Network
 class ResNet18(Network):
     """torchvision's ResNet-18 whose first convolution takes one channel.
 
-    Parameters keep torchvision's names. Summing a pretrained stem's weights over its colour
-    channels gives exactly what replicating the grey channel would, at a third of the cost.
+    Summing a pretrained stem's weights over its colour channels gives exactly what replicating the
+    grey channel would, at a third of the cost.
 
     Source: He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016.
     """
@@ -34,15 +35,15 @@ class ResNet18(Network):
         self.layer3, self.layer4 = body.layer3, body.layer4
         self.fc = body.fc
 
+    @override
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """Feature maps (N, 512, S/32, S/32)."""
         maps = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        return self.layer4(self.layer3(self.layer2(self.layer1(maps))))
+        return self.layer4(self.layer3(self.layer2(self.layer1(maps))))  # (N, 512, S/32, S/32)
 
+    @override
     def embed(self, features: torch.Tensor) -> torch.Tensor:
-        """Mean over positions, (N, 512)."""
         return features.mean(dim=(2, 3))
 
+    @override
     def classify(self, embedding: torch.Tensor) -> torch.Tensor:
-        """Logits (N, K)."""
         return self.fc(embedding)

@@ -16,7 +16,7 @@ from cxr.networks.weights import load_weights
 
 
 class ServedOutputs(NamedTuple):
-    """Outputs of the served graph, in the order of its ONNX outputs."""
+    """Logits (N, K), calibrated probabilities (N, K), embedding (N, D)."""
 
     logits: torch.Tensor
     probabilities: torch.Tensor
@@ -24,14 +24,10 @@ class ServedOutputs(NamedTuple):
 
 
 class ServedNetwork(nn.Module):
-    """A network with what surrounds it: normalisation, mirrored pass, calibration, softmax.
+    """A network with normalisation, mirrored pass, calibration and softmax around it.
 
-    Args:
-        network: The trained network.
-        mean: Mean of the training images in [0, 1].
-        std: Standard deviation of the training images in [0, 1].
-        temperature: Divisor of the logits, fitted on the validation patients.
-        mirror: Average logits and embedding over the image and its mirror image.
+    ``mean`` and ``std`` are those of the training images in [0, 1]; ``temperature`` divides the
+    logits; ``mirror`` averages logits and embedding over the image and its mirror image.
     """
 
     def __init__(
@@ -44,18 +40,11 @@ class ServedNetwork(nn.Module):
         self.mirror = mirror
 
     def normalise(self, images: torch.Tensor) -> torch.Tensor:
-        """Model inputs (N, 1, S, S), uint8, to what the network takes, float32."""
+        """Normalise model inputs (N, 1, S, S), uint8, to float32."""
         return (images.to(torch.float32) / 255.0 - self.mean) / self.std
 
     def forward(self, images: torch.Tensor) -> ServedOutputs:
-        """ServedOutputs for model inputs.
-
-        Args:
-            images: Shape (N, 1, S, S), uint8.
-
-        Returns:
-            Logits (N, K) before calibration, calibrated probabilities (N, K), embedding (N, D).
-        """
+        """Compute the outputs for model inputs (N, 1, S, S), uint8."""
         normalised = self.normalise(images)
         embedding = self.network.embed(self.network.features(normalised))
         logits = self.network.classify(embedding)
@@ -70,7 +59,7 @@ class ServedNetwork(nn.Module):
 def surround(
     network: Network, normalisation: Normalisation, calibration: Calibration
 ) -> ServedNetwork:
-    """Give a trained network with what surrounds it when it is served, in evaluation mode."""
+    """Build the served network around a trained one."""
     served = ServedNetwork(
         network,
         normalisation.mean,
@@ -82,11 +71,7 @@ def surround(
 
 
 def served_network(weights: Path, described: Manifest | Run) -> ServedNetwork:
-    """Build the PyTorch network of a bundle or a run, in evaluation mode.
-
-    Raises:
-        RunError: The weights are not this architecture's.
-    """
+    """Build a bundle's or run's network for evaluation; RunError for other weights."""
     network = build_network(described.architecture, len(described.task.classes))
     load_weights(network, weights)
     return surround(network, described.normalisation, described.calibration)

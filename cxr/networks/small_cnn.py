@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from typing_extensions import override
 
 from cxr.networks.dense_head import DenseHead
 
@@ -26,11 +27,7 @@ def _block(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequentia
 
 
 class SmallCnn(DenseHead):
-    """Three blocks of 32, 64 and 128 filters, then fully connected layers with dropout.
-
-    A block is two 3 x 3 convolutions with batch norm and a max pooling. The very first
-    convolution has stride 2, which quarters the cost of all that follows.
-    """
+    """Three blocks of two convolutions; the first has stride 2, a quarter of the cost."""
 
     explain_layer = "block3"
     stages = ("block1", "block2", "block3", "fc1", "fc2")
@@ -42,6 +39,6 @@ class SmallCnn(DenseHead):
         self.block3 = _block(64, 128)
         self.add_head(128, POOLED_PX, EMBEDDING, num_classes)
 
+    @override
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """Feature maps (N, 128, S/16, S/16)."""
-        return self.block3(self.block2(self.block1(images)))
+        return self.block3(self.block2(self.block1(images)))  # (N, 128, S/16, S/16)

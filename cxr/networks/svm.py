@@ -5,20 +5,21 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
+from typing_extensions import override
 
 from cxr.networks.network import Network
 
 
 class Machines(NamedTuple):
-    """The numbers of support vector machines: one for two classes, else one for each class.
+    """Support vector machines: one for two classes, else one for each class.
 
     Attributes:
-        centre: Shape (D,): what is taken off an embedding.
-        spread: Shape (D,): what it is then divided by.
-        vectors: Shape (S, D): support vectors of all machines, or their weights where linear.
-        coefficients: Shape (M, S): of each machine, 0 for vectors that are not its own.
+        centre: Shape (D,), subtracted from embeddings.
+        spread: Shape (D,), their divisor.
+        vectors: Shape (S, D): support vectors, or weights where linear.
+        coefficients: Shape (M, S).
         intercept: Shape (M,).
-        gamma: Shape (): of the radial kernel.
+        gamma: Shape (), of the radial kernel.
     """
 
     centre: torch.Tensor
@@ -32,15 +33,10 @@ class Machines(NamedTuple):
 class Svm(Network):
     """A trained network whose embeddings are classified by support vector machines.
 
-    For two classes the logits differ by the decision value; for more, each class's logit is that
-    of its machine against all others. The numbers are fitted elsewhere and loaded or adopted; the
-    body's own classifier stays, unused.
+    For two classes the logits differ by the decision value; for more, each is that of one machine
+    against all others. The body's own classifier stays, unused.
 
     Source: Cortes, Vapnik, "Support-Vector Networks", Machine Learning 1995.
-
-    Args:
-        body: The network.
-        radial: With the radial kernel instead of the linear one.
     """
 
     def __init__(self, body: Network, *, radial: bool) -> None:
@@ -55,7 +51,7 @@ class Svm(Network):
 
     @property
     def machines(self) -> Machines:
-        """The numbers."""
+        """The fitted machines."""
         return Machines(*(self.get_buffer(name) for name in Machines._fields))
 
     def adopt(self, machines: Machines) -> None:
@@ -63,16 +59,16 @@ class Svm(Network):
         for name, value in machines._asdict().items():
             setattr(self, name, value.float())
 
+    @override
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """The body's feature maps."""
         return self.body.features(images)
 
+    @override
     def embed(self, features: torch.Tensor) -> torch.Tensor:
-        """The body's embedding."""
         return self.body.embed(features)
 
     def decide(self, embedding: torch.Tensor) -> torch.Tensor:
-        """Decision values (N, M) of embeddings (N, D), as scikit-learn's ``decision_function``."""
+        """Return decision values (N, M) of embeddings (N, D), as ``decision_function``."""
         m = self.machines
         scaled = (embedding - m.centre) / m.spread
         products = scaled @ m.vectors.T
@@ -81,16 +77,16 @@ class Svm(Network):
             products = torch.exp(-m.gamma * (lengths - 2.0 * products).clamp(min=0.0))
         return products @ m.coefficients.T + m.intercept
 
+    @override
     def classify(self, embedding: torch.Tensor) -> torch.Tensor:
-        """Logits (N, K)."""
         decisions = self.decide(embedding)
         if decisions.shape[1] > 1:
             return decisions
         return torch.cat([-decisions, decisions], dim=1) / 2.0
 
+    @override
     @torch.no_grad()
     def add_to_logits(self, offset: torch.Tensor) -> None:
-        """Add the offset, up to a number that is the same for both of two classes."""
         intercept = self.machines.intercept
         single = len(intercept) == 1
         intercept.add_(((offset[1] - offset[0]) if single else offset).to(intercept))

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import torch
 from torch import nn
+from typing_extensions import override
 
 from cxr.networks.dense_head import DenseHead
 
@@ -38,9 +39,7 @@ def _block(number: int, channels: tuple[int, ...]) -> nn.Sequential:
 
 
 class Vgg16(DenseHead):
-    """The thirteen convolutions of VGG-16, flattened at 7 x 7, and a hidden layer of 512.
-
-    Convolutions are called as in the published VGG-Face weights, behind their block.
+    """The thirteen convolutions of VGG-16, and a hidden layer of 512.
 
     Sources: Simonyan, Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
     Recognition", ICLR 2015; Parkhi, Vedaldi, Zisserman, "Deep Face Recognition", BMVC 2015.
@@ -64,8 +63,8 @@ class Vgg16(DenseHead):
             before = widths[-1]
         self.add_head(before, POOLED_PX, HIDDEN, num_classes)
 
+    @override
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """Feature maps (N, 512, S/32, S/32)."""
         for stage in self.stages[: len(WIDTHS)]:
             images = self.get_submodule(stage)(images)
-        return images
+        return images  # (N, 512, S/32, S/32)

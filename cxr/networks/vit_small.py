@@ -7,16 +7,13 @@ import torch
 from timm.layers import resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
+from typing_extensions import override
 
 from cxr.networks.network import Network
 
 
-class PatchTokens(nn.Module):
-    """Patches of 16 x 16 pixels to tokens that know where they come from.
-
-    Args:
-        whole: Whose patch embedding, class token and positions are taken over.
-    """
+class _Tokens(nn.Module):
+    """Patch embedding, class token and positions of a vision transformer."""
 
     def __init__(self, whole: VisionTransformer) -> None:
         super().__init__()
@@ -25,10 +22,7 @@ class PatchTokens(nn.Module):
         self.pos_embed = whole.pos_embed
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Tokens (N, 1 + h * w, C), the class token first, of images (N, 1, S, S).
-
-        Positions of another image size are resampled.
-        """
+        """Return tokens (N, 1 + h * w, C), the class token first; positions are resampled."""
         patches = self.patch_embed(images)  # (N, h, w, C)
         positions = resample_abs_pos_embed(
             self.pos_embed, list(patches.shape[1:3]), list(self.patch_embed.grid_size)
@@ -37,11 +31,11 @@ class PatchTokens(nn.Module):
         return torch.cat([first, patches.flatten(1, 2)], dim=1) + positions
 
 
-class LastNorm(nn.LayerNorm):
-    """The last layer norm, which gives the patches' tokens as maps."""
+class _LastNorm(nn.LayerNorm):
+    """The last layer norm, which returns the patches' tokens as maps."""
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Maps (N, C, h, h) of tokens (N, 1 + h * h, C)."""
+        """Return maps (N, C, h, h) of tokens (N, 1 + h * h, C)."""
         patches = super().forward(tokens)[:, 1:]
         side = round(patches.shape[1] ** 0.5)
         return patches.transpose(1, 2).reshape(tokens.shape[0], -1, side, side)
@@ -50,9 +44,8 @@ class LastNorm(nn.LayerNorm):
 class VitSmall(Network):
     """timm's ViT-S/16: twelve blocks of width 384, and the mean over the patches' tokens.
 
-    The classifier reads the patches instead of the class token, so that the last maps have all
-    that the answer rests on and can be explained. The class token stays, for weights that have one.
-    Images are square; their side is a multiple of 16 pixels.
+    The classifier reads the patches, not the class token, so that the last maps hold all that the
+    answer rests on. Images are square, of a multiple of 16 pixels.
 
     Source: Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021.
     """
@@ -71,21 +64,21 @@ class VitSmall(Network):
             num_classes=0,
             dynamic_img_size=True,
         )
-        self.tokens = PatchTokens(whole)
+        self.tokens = _Tokens(whole)
         self.blocks = whole.blocks
         for block in self.blocks:
             block.attn.fused_attn = False  # its parts are operators every engine has
-        self.norm = LastNorm(whole.embed_dim, eps=whole.norm.eps)
+        self.norm = _LastNorm(whole.embed_dim, eps=whole.norm.eps)
         self.fc = nn.Linear(whole.embed_dim, num_classes)
 
+    @override
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """Feature maps (N, 384, S/16, S/16)."""
-        return self.norm(self.blocks(self.tokens(images)))
+        return self.norm(self.blocks(self.tokens(images)))  # (N, 384, S/16, S/16)
 
+    @override
     def embed(self, features: torch.Tensor) -> torch.Tensor:
-        """Mean over positions, (N, 384)."""
         return features.mean(dim=(2, 3))
 
+    @override
     def classify(self, embedding: torch.Tensor) -> torch.Tensor:
-        """Logits (N, K)."""
         return self.fc(embedding)

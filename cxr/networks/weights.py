@@ -13,13 +13,9 @@ from cxr.errors import RunError
 
 
 def save_weights(network: nn.Module, path: Path, dtype: torch.dtype = torch.float32) -> None:
-    """Write a network's weights.
+    """Write a network's weights, matrices in ``dtype``.
 
-    Args:
-        network: Whose parameters and buffers to write.
-        path: The file.
-        dtype: Of the convolution and linear weights; all else stays float32: buffers, because
-            batch norm's statistics exceed what float16 can hold, and vectors.
+    Vectors and buffers stay float32: batch norm's statistics may exceed float16.
     """
     tensors = {}
     learnt = {name for name, _ in network.named_parameters()}
@@ -31,11 +27,7 @@ def save_weights(network: nn.Module, path: Path, dtype: torch.dtype = torch.floa
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
-    """Fill a network from a file :func:`save_weights` wrote; all become float32.
-
-    Raises:
-        RunError: Unreadable, or not this network's weights.
-    """
+    """Fill a network in float32; RunError if the file is damaged or another network's."""
     try:
         tensors = load_file(path)
         network.load_state_dict(

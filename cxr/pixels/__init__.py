@@ -1,1 +1,1 @@
-"""Decoded images and what every format shares about pixels."""
+"""Decoded images, and what JPEG files and DICOM share."""

@@ -21,21 +21,10 @@ Projection: TypeAlias = Literal["frontal", "lateral"]
 
 @dataclass(frozen=True)
 class DicomFacts:
-    """What may be known of a DICOM object without knowing anything of the patient.
+    """Technical facts of a DICOM object, without anything that identifies the patient.
 
-    Codes that are none by their form (PS3.5, value representation CS) are ``?``.
-
-    Attributes:
-        modality: (0008,0060), upper case, empty if absent.
-        view_position: (0018,5101), else from its code (0054,0220); upper case, empty if absent.
-        body_part: (0018,0015), upper case, empty if absent.
-        photometric_interpretation: (0028,0004).
-        projection: Named by the view position, its code or the body part; None if none is known.
-        is_chest: Whether the body part is the chest, or is not named.
-        transfer_syntax_uid: (0002,0010).
-        age_years: Of the patient; compared with the ages trained on and told to nobody.
-        presentation_intent: (0008,0068), upper case, empty if absent.
-        burned_in_annotation: (0028,0301), upper case, empty if absent.
+    Codes are upper case, empty if absent, and ``?`` if malformed (PS3.5, value representation CS).
+    ``age_years`` is compared with the ages trained on, and never passed on.
     """
 
     modality: str
@@ -54,10 +43,7 @@ class DicomFacts:
 class Window:
     """A window on modality values (PS3.3 C.11.2.1.2).
 
-    Attributes:
-        center: Window Center (0028,1050), in units after the modality LUT.
-        width: Window Width (0028,1051), above 0.
-        function: ``LINEAR``, ``LINEAR_EXACT`` or ``SIGMOID``.
+    ``function`` is ``LINEAR``, ``LINEAR_EXACT`` or ``SIGMOID``.
     """
 
     center: float
@@ -69,10 +55,8 @@ class Window:
 class Display:
     """How the values of a monochrome DICOM image became grey levels.
 
-    Attributes:
-        window: The window that was applied; None if a VOI LUT or the whole range was.
-        low: Lowest value that occurs, in units after the modality LUT, padding left out.
-        high: Highest such value.
+    ``window`` is None if a VOI LUT or the whole range was applied. ``low`` and ``high`` are the
+    extreme values after the modality LUT, without padding.
     """
 
     window: Window | None
@@ -85,16 +69,15 @@ class DecodedImage:
     """One radiograph, decoded.
 
     Attributes:
-        pixels: The image. May have been decoded at a reduced scale, so its shape can be
-            smaller than ``(height, width)``.
+        pixels: The image, smaller than ``(height, width)`` if decoded at a reduced scale.
         format: ``jpeg``, ``png`` or ``dicom``.
         width: Width of the source in pixels.
         height: Height of the source in pixels.
-        sha256: Of the bytes it was decoded from, lower-case hexadecimal.
-        chroma: Mean difference between colour channels in grey levels, 0 for a grey source.
-        warnings: Sentences for the person who sent it.
-        dicom: Facts of the DICOM header, None for other formats.
-        display: How stored values became grey levels, None unless monochrome DICOM.
+        sha256: Digest of its bytes, lower-case hexadecimal.
+        chroma: Mean difference between colour channels in grey levels.
+        warnings: Sentences for the sender.
+        dicom: Facts of the DICOM header.
+        display: How stored values of monochrome DICOM became grey levels.
     """
 
     pixels: GrayImage

@@ -1,7 +1,6 @@
-"""What a JPEG stream makes its decoder do that its size does not tell: counted by its markers.
+"""Bound the work a JPEG stream causes its decoder beyond its size.
 
-Each scan of a progressive JPEG goes over the whole image, whatever stands in it, so that 16 bytes
-cost as much as a picture; a decoder steps through segments and stray bytes one by one.
+Each scan goes over the whole image, so that 16 bytes can cost as much as a picture.
 """
 
 from __future__ import annotations
@@ -24,13 +23,7 @@ _BARE = frozenset({0x01, *range(0xD0, 0xD9)})  # without a length: TEM, RST, SOI
 
 
 def verify_markers(stream: Stream) -> int:
-    """Bound the scans, segments and stray bytes of a JPEG stream (ITU-T T.81, B.1).
-
-    Args:
-        stream: From its SOI marker on; what follows its end is not looked at.
-
-    Returns:
-        How many scans it has. Whether it is whole is not told.
+    """Bound scans, segments and stray bytes of a JPEG stream (ITU-T T.81, B.1); return its scans.
 
     Raises:
         ImageTooLargeError: It has more of something than any encoder writes.
@@ -43,7 +36,7 @@ def verify_markers(stream: Stream) -> int:
             found = _MARKER.search(stream, position, position + MAX_STRAY_BYTES + 2)
             stray += (len(stream) if found is None else found.start()) - position
         if stray > MAX_STRAY_BYTES:
-            _refuse(f"{MAX_STRAY_BYTES} bytes that belong to nothing")
+            _refuse(f"{MAX_STRAY_BYTES} bytes outside any segment")
         if found is None or stream[found.end() - 1] == _END:
             break
         position = found.end()
@@ -61,6 +54,6 @@ def verify_markers(stream: Stream) -> int:
 
 def _refuse(what: str) -> NoReturn:
     raise ImageTooLargeError(
-        f"The JPEG data hold more than {what}, which is more than is read here. Send the image "
+        f"The JPEG data hold more than {what}, which exceeds the limit. Send the image "
         "in another encoding, for example as a baseline JPEG."
     )

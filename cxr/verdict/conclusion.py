@@ -1,8 +1,4 @@
-"""A verdict in words, the same on the page, in JSON, in reports and under pictures.
-
-A sentence names the line that decided, which is seldom the threshold alone: at the operating
-point, the model abstains around it (:class:`cxr.verdict.decision.Referral`).
-"""
+"""A verdict in words, the same on the page, in JSON, in reports and under pictures."""
 
 from __future__ import annotations
 
@@ -55,12 +51,8 @@ def conclude(
 ) -> Conclusion:
     """Put a verdict into words.
 
-    Args:
-        verdict: What was decided.
-        task: The model's question.
-        by_class: Calibrated probability of every class.
-        point: The operating point in force.
-        referral: When the model abstains.
+    A sentence names the line that decided, which is seldom the threshold alone: the model abstains
+    around it.
     """
     subject, label = _subject(task), verdict.label
     if verdict.reasons:
@@ -102,7 +94,6 @@ def _subject(task: Task) -> str:
 
 
 def _of_two(verdict: Verdict, subject: str, band: ReferBand) -> str:
-    """Name the line for a model of two classes: an end of the band in which it abstains."""
     value, low, high = percents(verdict.probability, band.low, band.high)
     text, has_band = f"The probability of {subject}, {value},", band.low < band.high
     if verdict.decision == "refer":
@@ -124,8 +115,6 @@ def _of_many(
     point: OperatingPoint,
     referral: Referral,
 ) -> str:
-    """Name the lines for a model of more classes: the threshold, and each class's own."""
-
     def lines(names: Iterable[str]) -> str:
         parts = []
         for name in names:
@@ -149,13 +138,13 @@ def _of_many(
 
 
 def words_of(name: str) -> str:
-    """Return a finding or class in words: ``bacterial pneumonia`` for BACTERIAL."""
+    """Return a class in words: ``bacterial pneumonia`` for BACTERIAL."""
     own = short_words_of(name)
     return f"{own} {short_words_of(KINDS[name])}" if name in KINDS else own
 
 
 def short_words_of(name: str) -> str:
-    """Return a name in lower case, for a place that says what it is a kind of."""
+    """Return a name in lower case, without its kind."""
     return name.lower().replace("_", " ")
 
 
@@ -168,8 +157,8 @@ def listed(parts: Sequence[str], last: str = "and") -> str:
 def percents(*shares: float) -> list[str]:
     """Write shares in [0, 1] in percent, for one sentence.
 
-    Each has one decimal, or as many as are needed to tell different shares apart: a sentence that
-    says "19.8 % is below 19.8 %" explains nothing.
+    Each has one decimal, or as many as tell different shares apart: "19.8 % is below 19.8 %"
+    explains nothing.
     """
     texts: list[str] = []
     for decimals in range(1, MOST_DECIMALS + 1):

@@ -1,11 +1,9 @@
 """From one image's numbers to a decision: the same in the service and in export.
 
-The model abstains by class-conditional split conformal prediction. Each class has a least
-probability, a quantile over validation images of that class. The classes whose probability
-reaches theirs form the prediction set; it holds the true class with at least the stated coverage,
-for each class by itself, as long as images come from where the validation images came from.
-
-Source: Vovk, "Conditional validity of inductive conformal predictors", Machine Learning 92, 2013.
+The model abstains by class-conditional split conformal prediction (Vovk, "Conditional validity of
+inductive conformal predictors", Machine Learning 92, 2013). Classes whose probability reaches a
+quantile over validation images of their class form the prediction set. It holds the true class
+with at least the stated coverage while images come from the same source.
 """
 
 from __future__ import annotations
@@ -46,7 +44,7 @@ class OperatingPoint(BaseModel):
 
 
 class ReferralFigure(Section):
-    """What abstaining at one coverage gives on patients that were used for nothing else."""
+    """What abstaining at one coverage gives on unused patients."""
 
     target: float = Field(gt=0, lt=1)
     coverage: Estimate = Field(description="Share of images whose set holds the true class.")
@@ -71,13 +69,13 @@ class Referral(Section):
     figures: tuple[ReferralFigure, ...]
 
     def prediction_set(self, probabilities: Mapping[str, float]) -> tuple[str, ...]:
-        """Return the classes that cannot be ruled out; there may be none, or all."""
+        """Return the classes that cannot be ruled out, perhaps none or all."""
         return tuple(
             name for name, value in probabilities.items() if value >= self.least_probability[name]
         )
 
     def band(self, point: OperatingPoint, positive: str) -> ReferBand | None:
-        """Return where the model abstains at an operating point; None for more than two classes."""
+        """Return where a model of two classes abstains; None for more classes."""
         if len(self.least_probability) != 2:
             return None
         (negative,) = set(self.least_probability) - {positive}
@@ -91,14 +89,9 @@ class Referral(Section):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of one image.
+    """What is known of one image: probabilities by class, embedding (D,), float32, and layout.
 
-    Attributes:
-        probabilities: Calibrated, by class.
-        embedding: Shape (D,), float32.
-        layout: Layout of the model input.
-        plain: Result of the plain checks of pixels and tags.
-        dicom: Facts of the DICOM header, None for other formats.
+    ``plain`` is the result of the plain checks.
     """
 
     probabilities: Mapping[str, float]
@@ -112,13 +105,7 @@ class Evidence:
 class Rules:
     """What one model's images are judged by.
 
-    Attributes:
-        task: The question.
-        referral: When to abstain.
-        gate: The learnt part of the scope.
-        thresholds: The gate's thresholds.
-        ages_years: Youngest and oldest patient the model was trained on; None if unknown.
-        points: Operating points by name; None stands for the default.
+    ``points`` are operating points by name; None stands for the default.
     """
 
     task: Task
@@ -134,8 +121,7 @@ class Verdict:
     """What is said about one image.
 
     Attributes:
-        label: If positive, the most probable class of the finding; if negative, the most probable
-            other class; None if the model abstains.
+        label: Most probable class on the side of the decision; None if the model abstains.
         probability: Calibrated probability of the finding.
         decision: Decision at the operating point.
         prediction_set: Classes that cannot be ruled out.
@@ -160,13 +146,6 @@ def decide(
     in_scope: bool,
 ) -> Decision:
     """Turn the finding's calibrated probability into a decision.
-
-    Args:
-        probability: In [0, 1].
-        point: The operating point in force.
-        positives: Classes that make up the finding.
-        prediction_set: Classes that cannot be ruled out.
-        in_scope: False when the image is not one the model was made for.
 
     Returns:
         ``positive`` at or above the threshold, ``negative`` below it, if the prediction set

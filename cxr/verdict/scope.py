@@ -1,15 +1,13 @@
 """Is this picture the kind of image the model was made for?
 
-Plain checks look at pixels and DICOM tags. The scope gate is learnt; its numbers travel in the
-bundle and answer three questions:
+Plain checks look at pixels and DICOM tags. The scope gate is learnt; it judges
 
-- a linear classifier compares the picture's layout (:mod:`cxr.images.layout`) with those of
-  radiographs and of everything else, also as if the picture were turned or inverted;
-- the network's embedding has a Mahalanobis distance from those of the training images (Lee et
-  al., "A Simple Unified Framework for Detecting Out-of-Distribution Samples", NeurIPS 2018), the
-  covariance shrunk (Ledoit, Wolf 2004);
-- what the principal components of the training images' layouts leave over tells a picture that
-  is in scope but unusual: an adult's, for a model trained on children.
+- the layout (:mod:`cxr.images.layout`), by a linear classifier, also turned and inverted;
+- the network's embedding, by its Mahalanobis distance from the training images (Lee et al., "A
+  Simple Unified Framework for Detecting Out-of-Distribution Samples", NeurIPS 2018), the covariance
+  shrunk (Ledoit, Wolf 2004);
+- what the principal components of the training layouts leave over, for a warning about unusual
+  pictures: an adult's, for a model trained on children.
 """
 
 from __future__ import annotations
@@ -56,17 +54,14 @@ UNUSUAL = (
 
 @dataclass(frozen=True)
 class Scope:
-    """Whether an image is in scope and, if not, why. Reasons are sentences."""
+    """Whether an image is in scope; if not, why, in sentences."""
 
     in_scope: bool
     reasons: tuple[str, ...]
 
 
 def assess_scope(image: DecodedImage) -> Scope:
-    """Judge a decoded image by its pixels and its DICOM tags.
-
-    Contradicting tags put an image out of scope, absent ones do not.
-    """
+    """Judge an image by pixels and DICOM tags; absent tags are no reason for doubt."""
     reasons = []
     if float(image.pixels[::CONTRAST_STRIDE, ::CONTRAST_STRIDE].std()) < MIN_CONTRAST:
         reasons.append(BLANK)
@@ -86,9 +81,9 @@ def assess_scope(image: DecodedImage) -> Scope:
 
 
 def age_warnings(facts: DicomFacts, ages_years: tuple[float, float] | None) -> tuple[str, ...]:
-    """Warn of a patient's age outside the youngest and oldest patients trained on.
+    """Warn of an age outside the youngest and oldest patients trained on.
 
-    A five-year-old has had the fifth birthday and not the sixth, so the upper end is inclusive.
+    A five-year-old has not had the sixth birthday, so the upper end is inclusive.
     """
     if facts.age_years is None or ages_years is None:
         return ()
@@ -122,7 +117,7 @@ class ScopeThresholds(Section):
 
 @dataclass(frozen=True)
 class Judgement:
-    """Reasons to call a picture out of scope, and warnings about one in scope."""
+    """Reasons to be out of scope, or warnings in scope."""
 
     reasons: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -138,7 +133,7 @@ class ScopeGate:
         usual_mean: Shape (LAYOUT_SIZE,), float32.
         usual_components: Shape (P, LAYOUT_SIZE), float32, orthonormal rows.
         embedding_mean: Shape (D,), float32.
-        embedding_whitening: Shape (D, D), float32: makes the covariance the identity.
+        embedding_whitening: Shape (D, D), float32.
     """
 
     layout_weights: NDArray[np.float32]
@@ -149,30 +144,24 @@ class ScopeGate:
     embedding_whitening: NDArray[np.float32]
 
     def layout_scores(self, layouts: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Score layouts (N, LAYOUT_SIZE): shape (N,), above 0 for chests."""
+        """Score layouts (N, LAYOUT_SIZE), above 0 for chests."""
         return layouts @ self.layout_weights + self.layout_bias
 
     def unusual_rests(self, layouts: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the squared length of what the usual components leave over, shape (N,)."""
+        """Return squared residuals (N,) of the usual components."""
         centred = layouts - self.usual_mean
         rest = centred - (centred @ self.usual_components.T) @ self.usual_components
         return np.asarray((rest**2).sum(axis=1))
 
     def embedding_distances(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return squared Mahalanobis distances (N,) of embeddings (N, D)."""
+        """Return squared Mahalanobis distances (N,)."""
         white = (embeddings - self.embedding_mean) @ self.embedding_whitening
         return np.asarray((white**2).sum(axis=1))
 
     def judge(
         self, layout: Layout, embedding: NDArray[np.float32], thresholds: ScopeThresholds
     ) -> Judgement:
-        """Judge one picture. Takes a tenth of a millisecond, so the event loop may call it.
-
-        Args:
-            layout: Layout of the model input.
-            embedding: Shape (D,), float32, from the network's graph.
-            thresholds: The gate's thresholds.
-        """
+        """Judge a layout and an embedding (D,), in a tenth of a millisecond."""
         inverted = turn_layout(layout, 0, inverted=True)
         score, when_inverted = self.layout_scores(np.stack([layout, inverted]))
         if when_inverted > max(score, thresholds.layout):
@@ -195,11 +184,7 @@ class ScopeGate:
 
 
 def load_scope_gate(path: Path, embedding_size: int) -> ScopeGate:
-    """Read what :meth:`ScopeGate.save` wrote, for embeddings of length ``embedding_size``.
-
-    Raises:
-        BundleError: Unreadable, or made for another network.
-    """
+    """Read a saved gate; BundleError if damaged or made for another network."""
     try:
         gate = ScopeGate(**load_file(path))
     except (SafetensorError, OSError, TypeError):

@@ -119,7 +119,7 @@ def test_what_is_not_ours_is_never_replaced(tmp_path: Path) -> None:
     (folder / "a.jpeg").touch()
     for path in (file, folder):
         with (
-            pytest.raises(OutputError, match="was left alone"),
+            pytest.raises(OutputError, match="was left unchanged"),
             new_directory(path, "manifest.json"),
         ):
             pytest.fail("nothing must be written")

@@ -123,6 +123,23 @@ def test_window_centre_is_middle_grey(function: str, expected: int) -> None:
     assert abs(int(decode_image(edited(edit)).pixels[0, 0]) - expected) <= 1
 
 
+@pytest.mark.parametrize(
+    ("function", "grey"),
+    [("LINEAR", [0, 43, 128, 213, 255]), ("LINEAR_EXACT", [0, 64, 128, 191, 255])],
+)
+def test_linear_window_is_one_value_narrower_than_the_exact_one(
+    function: str, grey: list[int]
+) -> None:
+    """Width 4 spans 3 steps from centre - 2 (PS3.3 C.11.2.1.2), or 4 (C.11.2.1.3)."""
+
+    def edit(ds: Dataset) -> None:
+        shift = 0.5 if function == "LINEAR" else 0.0
+        ds.WindowCenter, ds.WindowWidth, ds.VOILUTFunction = 2 + shift, 4, function
+        ds.Rows, ds.Columns, ds.PixelData = 1, 5, np.arange(5, dtype=np.uint16).tobytes()
+
+    assert np.abs(decode_image(edited(edit)).pixels[0].astype(int) - grey).max() <= 1
+
+
 @pytest.mark.parametrize("edit", [with_voi_lut, several_windows, without_window])
 def test_chosen_window_replaces_the_objects_own(edit: Callable[[Dataset], None]) -> None:
     """Whether that is a LUT, a window, or the whole range; the range stays told."""
@@ -244,7 +261,7 @@ def test_frame_that_declares_another_size_is_refused_undecoded() -> None:
         frame[size : size + 4] = b"\xff\xdc\xff\xdc"  # 65500 x 65500
         as_jpeg(ds, bytes(frame))
 
-    with pytest.raises(UnreadableImageError, match="another size"):
+    with pytest.raises(UnreadableImageError, match="size of the compressed frame contradicts"):
         decode_image(edited(edit))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from imagecodecs import jpeg8_encode
+from pydicom.datadict import dictionary_description
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.tag import Tag
@@ -113,6 +114,18 @@ def test_absent_attribute_has_the_standards_default(edit: str, assumed: str, emp
     assert assumed in warning
 
 
+def test_pixels_without_a_representation_have_no_sign() -> None:
+    """The brightest value has the highest bit, which two's complement would make the darkest."""
+
+    def edit(ds: Dataset) -> None:
+        without_window(ds)
+        del ds.PixelRepresentation
+        ds.PixelData = np.array([[0, 4095]] * 2, np.uint16).tobytes()
+        ds.Rows, ds.Columns = 2, 2
+
+    assert decode_image(edited(PHANTOM, edit)).pixels.tolist() == [[0, 255]] * 2
+
+
 def test_absent_bits_stored_is_those_allocated() -> None:
     """The window still says how they are shown."""
     data = edited(PHANTOM, lambda ds: delattr(ds, "BitsStored"), lambda ds: delattr(ds, "HighBit"))
@@ -142,8 +155,10 @@ def test_attribute_that_nothing_stands_for_is_named(keyword: str, name: str) -> 
 def test_number_that_is_none_is_named(keyword: str, representation: str, value: object) -> None:
     """By the attribute's name in the standard."""
     data = edited(PHANTOM, lambda ds: ds.add_new(Tag(keyword), representation, value))
-    with pytest.raises(UnreadableImageError, match="is not one whole number"):
+    with pytest.raises(UnreadableImageError) as raised:
         decode_image(data)
+    name = dictionary_description(keyword)
+    assert str(raised.value) == f"The DICOM attribute {name} is not a single whole number."
 
 
 @pytest.mark.parametrize(
@@ -153,7 +168,7 @@ def test_number_that_is_none_is_named(keyword: str, representation: str, value: 
         ({"HighBit": 16}, "High Bit contradicts"),
         ({"SamplesPerPixel": 3}, "Samples per Pixel contradicts"),
         ({"NumberOfFrames": 3}, "3 frames"),
-        ({"BitsAllocated": 32}, "allocated bits"),
+        ({"BitsAllocated": 32}, "Bits Allocated must be"),
     ],
 )
 def test_contradiction_is_named(change: dict[str, int], message: str) -> None:

@@ -58,7 +58,7 @@ def test_untold_etiology_is_left_out_and_said(data: Path, caplog: pytest.LogCapt
     assert "1 of 4 images of PNEUMONIA/ are left out" in caplog.text
     for name in FILES["PNEUMONIA"]:
         (data / "train/PNEUMONIA" / name).unlink()
-    with pytest.raises(DataError, match="called person<N>_bacteria"):
+    with pytest.raises(DataError, match="named person<N>_bacteria"):
         list_split(data, "train", ETIOLOGY)
 
 
@@ -115,5 +115,5 @@ def test_task_of_a_manifest_knows_its_finding() -> None:
     """A task survives the manifest; a finding without classes, or of all of them, is refused."""
     assert task_section(TERNARY).as_task() == TERNARY
     for positives in ((), ("NORMAL", "OTHER")):
-        with pytest.raises(ValidationError, match="not some of the classes"):
+        with pytest.raises(ValidationError, match="not a proper subset of the classes"):
             TaskSection(name="t", classes=("NORMAL", "OTHER"), positive="X", positives=positives)

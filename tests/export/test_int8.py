@@ -22,7 +22,7 @@ from cxr.networks.small_cnn import SmallCnn
 from export.__main__ import main
 from export.build import build_bundle
 from export.comparison import verify_goldens_rounded
-from export.engines import OrtRunner, Outputs
+from export.engines import OpenVinoRunner, OrtRunner, Outputs
 from export.graph import export_graph
 from export.int8 import INT8_NAME, read_int8
 from export.precisions import fold_batch_norms, quantise_graph, quantised_nodes
@@ -238,8 +238,8 @@ def test_evaluate_in_eight_bits(
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        (("--precision", "bf16"), "onnxruntime does not compute in bf16"),
-        (("--engine", "pytorch", "--precision", "int8"), "pytorch does not compute in int8"),
+        (("--precision", "bf16"), "onnxruntime does not support bf16"),
+        (("--engine", "pytorch", "--precision", "int8"), "pytorch does not support int8"),
         (("--precision", "int8"), "has no int8 graph; it has fp32, bf16"),
     ],
 )
@@ -262,6 +262,45 @@ def test_verify_covers_every_precision(
     """Goldens are replayed in eight bits, too."""
     assert main(["verify", "--bundle", str(int8_bundle)]) == 0
     assert "int8" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp16"])
+@pytest.mark.parametrize(
+    ("tolerance", "says"),
+    [
+        ({"tensors": 0.0, "files": 1.0}, "golden tensors do not match in {}"),
+        ({"tensors": 1.0, "files": 0.0}, "phantom-clear.jpeg does not match in {}"),
+    ],
+    ids=["tensors", "files"],
+)
+def test_verify_replays_goldens_in_each_precision(
+    precision: str,
+    tolerance: dict[str, float],
+    says: str,
+    int8_bundle: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Each against its own tolerance, which rounding exceeds if it is none."""
+    bundle = Path(shutil.copytree(int8_bundle, tmp_path / "bundle"))
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["precisions"][precision]["golden_tolerance"] = tolerance
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    assert main(["verify", "--bundle", str(bundle)]) == 1
+    assert says.format(precision) in capsys.readouterr().err
+
+
+def test_cpu_without_bf16_is_told_apart(
+    smoke_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Asking for it fails, since OpenVINO would compute in float32; verifying leaves it out."""
+    pytest.importorskip("openvino")
+    monkeypatch.setattr("export.engines.hint_of", lambda given: "f32")
+    with pytest.raises(BundleError, match="does not compute in bf16 on this CPU"):
+        OpenVinoRunner(open_bundle(smoke_bundle), "bf16")
+    monkeypatch.setattr("export.verify.has_fast_bf16", lambda: False)
+    assert main(["verify", "--bundle", str(smoke_bundle)]) == 0
+    assert "goldens matched (fp32, fp16)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["resnet18", "small_cnn"])

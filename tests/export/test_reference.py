@@ -85,5 +85,5 @@ def test_bundle_of_another_run_is_refused(
     digest = "d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa"
     (run / "run.json").write_text(json.dumps(content | {"weights_sha256": digest}))
     assert measure(run, smoke_bundle, toy_data) == 1
-    assert "was not built of" in capsys.readouterr().err
+    assert "was not built from" in capsys.readouterr().err
     assert not (run / REFERENCE_NAME).exists()

@@ -114,10 +114,10 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
         "metrics",
     ),
     "member of a megabyte": (edited(**{"m" * 1_000_000: 1}), "not valid at mmm"),
-    "name with a null": (listing("a\0b"), "cannot be looked at"),
-    "name without end": (listing("n" * 1000), "cannot be looked at"),
+    "name with a null": (listing("a\0b"), "cannot be read"),
+    "name without end": (listing("n" * 1000), "cannot be read"),
     "loop of links": (with_loop, "loop is missing"),
-    "link without end beside": (with_endless_link, "cannot be looked at"),
+    "link without end beside": (with_endless_link, "cannot be read"),
 }
 """Name and version can be read, but it is no bundle."""
 
