@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from cxr.images.decoding import decode_image
 from cxr.pixels.image import DecodedImage, DicomFacts
@@ -43,6 +44,33 @@ def test_decision(probability: float, chosen: str, in_scope: bool, expected: str
         probability, POINT, positives=("P", "Q"), prediction_set=chosen, in_scope=in_scope
     )
     assert decision == expected
+
+
+@pytest.mark.parametrize(
+    ("threshold", "probability", "expected"),
+    [
+        (0.0, 0.0, "positive"),
+        (0.0, 1.0, "positive"),
+        (1.0, 0.999999, "negative"),
+        (1.0, 1.0, "positive"),
+    ],
+)
+def test_threshold_at_the_ends(threshold: float, probability: float, expected: str) -> None:
+    """From the threshold on an image is positive: at 0 every one, at 1 only a certain one."""
+    point = POINT.model_copy(update={"threshold": threshold})
+    chosen = "P" if expected == "positive" else "N"
+    decision = decide(probability, point, positives=("P",), prediction_set=chosen, in_scope=True)
+    assert decision == expected
+
+
+@pytest.mark.parametrize("field", ["threshold", "sensitivity", "specificity"])
+@pytest.mark.parametrize("value", [-0.001, 1.001, float("nan")])
+def test_operating_point_out_of_range_is_rejected(field: str, value: float) -> None:
+    """All three are shares."""
+    with pytest.raises(ValidationError, match=field):
+        OperatingPoint.model_validate(POINT.model_dump() | {field: value})
+    assert OperatingPoint.model_validate(POINT.model_dump() | {field: 0.0})
+    assert OperatingPoint.model_validate(POINT.model_dump() | {field: 1.0})
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from cxr.errors import (
     UnsupportedMediaError,
 )
 from cxr.images.decoding import DecodeOptions, decode_image, sniff_format
-from export.phantom import draw_phantom, encode_dicom, encode_jpeg, encode_png
+from export.phantom import HEIGHT, WIDTH, draw_phantom, encode_dicom, encode_jpeg, encode_png
 
 FULL_SIZE = DecodeOptions(reduce_to_px=0)
 
@@ -154,3 +155,12 @@ def test_damaged_bytes_raise_nothing_but_errors_of_input(encoder: object, seed: 
             decode_image(bytes(damaged))
         except InputError:
             continue
+
+
+@pytest.mark.parametrize("encode", [encode_jpeg, encode_png, encode_dicom])
+def test_limit_is_the_number_of_pixels(encode: Callable[[np.ndarray], bytes]) -> None:
+    """As many pass; with one less allowed they are too many."""
+    data = encode(draw_phantom(0))
+    decode_image(data, DecodeOptions(max_pixels=WIDTH * HEIGHT))
+    with pytest.raises(ImageTooLargeError, match=f"at most {WIDTH * HEIGHT - 1} pixels"):
+        decode_image(data, DecodeOptions(max_pixels=WIDTH * HEIGHT - 1))

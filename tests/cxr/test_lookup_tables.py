@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_dataset
+from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
-from cxr.dicom.lookup_tables import full_scale_of
+from cxr.dicom.lookup_tables import full_scale_of, read_table
 from cxr.errors import UnreadableImageError
 from cxr.images.decoding import decode_image
 from export.phantom import draw_phantom
@@ -144,6 +147,20 @@ def test_first_value_of_signed_pixels(kind: str, representation: str, syntax: st
     edits = (edit, *((in_syntax(syntax),) if syntax else ()))
     pixels = decode_image(edited(PHANTOM, *edits)).pixels
     assert np.abs(pixels.astype(int) - PHANTOM).max() <= 1
+
+
+def test_signed_descriptor_of_implicit_vr_is_read_as_it_is_stored() -> None:
+    """Its representation depends on Pixel Representation, which its item lacks."""
+    item = item_of(([3, 0, 16], [10, 20, 30], "US"))
+    item.add_new("LUTDescriptor", "SS", [3, -2, 16])
+    buffer = DicomBytesIO()
+    buffer.is_implicit_VR, buffer.is_little_endian = True, True
+    write_dataset(buffer, item)
+    buffer.seek(0)
+    read = read_dataset(buffer, is_implicit_VR=True, is_little_endian=True)
+    table = read_table(read)
+    assert table.first == 65_536 - 2
+    assert table.look_up(np.arange(-4, 4)).tolist() == [10, 10, 10, 20, 30, 30, 30, 30]
 
 
 def test_first_value_below_zero_after_a_rescale() -> None:
