@@ -29,10 +29,10 @@ class MalformedPartsError(Exception):
 
 
 class PartsParser:
-    """Passes on headers and content of parts as they arrive, storing no content.
+    """Passes on headers (names in lower case) and content of parts, storing no content.
 
-    Skips preamble, epilogue and blanks behind a boundary. Header names are in lower case.
-    ``is_whole`` tells whether the closing boundary was read.
+    Skips preamble, epilogue and blanks behind a boundary. ``is_whole`` tells whether the closing
+    boundary was read.
     """
 
     def __init__(

@@ -62,15 +62,11 @@ def build_app(
 ) -> FastAPI:
     """Build the application around a runtime, which starts and stops with it.
 
-    Models are loaded in the background, so that the application reports its state meanwhile.
-
-    Args:
-        runtime: Not yet started.
-        on_started: Called once when loading has ended, with the error if it failed.
-        access: Who may ask for what; by default as the settings say.
+    Models are loaded in the background. ``on_started`` is called once afterwards, with the error if
+    loading failed.
 
     Raises:
-        StartupError: No access policy is configured.
+        StartupError: No access policy is given or configured.
     """
     settings = runtime.settings
     access = access or build_access(settings)

@@ -100,7 +100,7 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain at the first signal, stop at the second.
 
-        The signal is not kept: uvicorn would raise it again and exit with its code.
+        uvicorn would raise the signal again and exit with its code.
         """
         if self._draining is not None or not self.started:
             self.cut_off = self._runtime.lifecycle.active_requests > 0
@@ -139,7 +139,7 @@ def serve(settings: Settings) -> None:
     """Serve until told to stop; exit with 1 if accepted requests were cut off.
 
     Raises:
-        CxrError: The service cannot start; the message is for its operator.
+        CxrError: The service cannot start.
     """
     raise_limit()
     configure_logging(settings.log_level)

@@ -23,16 +23,16 @@ _MALFORMED = "The multipart body is malformed. Send parts named files, and end w
 
 @dataclass(frozen=True)
 class ImagePart:
-    """One image. Its file name may name a patient: it serves as the id and goes nowhere else."""
+    """One image. Its file name may name a patient: only the client gets it back."""
 
     file_name: str | None
     data: bytes
 
 
 class PartCollector:
-    """Collects images: files in any part, and parts that are named ``files`` or hold an image.
+    """Collects images: files, and parts that are named ``files`` or hold an image.
 
-    Other parts are options that would be ignored, so they are refused.
+    Others are options that would be ignored, so they are refused.
     """
 
     def __init__(self, boundary: bytes, max_parts: int) -> None:
@@ -51,11 +51,11 @@ class PartCollector:
         )
 
     def write(self, chunk: bytes) -> None:
-        """Parse the next piece of the body; raises as :func:`read_parts`."""
+        """Parse the next piece of the body."""
         self._parser.write(chunk)
 
     def finish(self) -> list[ImagePart]:
-        """Return the images, in order; raises as :func:`read_parts`."""
+        """Return the images, in order."""
         if not self._parser.is_whole:
             raise InvalidRequestError(_MALFORMED)
         return self._parts
@@ -111,9 +111,9 @@ async def read_parts(
 
 
 def choose_ids(file_names: Sequence[str | None]) -> list[str]:
-    """Choose unique ids of at most :data:`MAX_ID_CHARS` characters for a form's images.
+    """Choose unique ids of at most :data:`MAX_ID_CHARS` characters: file names or positions.
 
-    The id is the file name without folders, or the position if that name is taken or a position.
+    A name is taken without folders, and not if it is ambiguous or a position.
     """
     names = [_base_name(one or "") for one in file_names]
     positions = {str(i): None for i in range(len(names))}

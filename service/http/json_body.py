@@ -48,7 +48,7 @@ def parse_json_images(body: bytes, max_images: int) -> list[EncodedImage]:
     """Read the images of a JSON body, off the event loop.
 
     Raises:
-        InvalidRequestError: The JSON is invalid. An image of invalid base64 carries its error.
+        InvalidRequestError: The JSON is invalid; an image of invalid base64 carries its error.
         PayloadTooLargeError: There are too many images.
     """
     # Bad images, millions of which fit into a body, would be looked at one by one.

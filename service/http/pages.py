@@ -1,4 +1,4 @@
-"""Pages for people. Links are relative, so a path prefix does no harm."""
+"""Pages for people, with relative links that bear a path prefix."""
 
 from __future__ import annotations
 

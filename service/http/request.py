@@ -48,7 +48,7 @@ async def read_request(
     ``to_explain`` accepts one image only and keeps what its explanation is drawn on.
 
     Raises:
-        ServingError: The request cannot be read; the subclass says why.
+        ServingError: The request cannot be read.
         NotAcceptableError: The answer is not available for these images.
         UnsupportedMediaError: A raw body is not a JPEG, PNG or DICOM file.
     """
@@ -68,10 +68,7 @@ async def read_request(
 
 
 async def read_images(request: Request, lease: Lease) -> list[EncodedImage]:
-    """Receive a raw body, whatever its Content-Type, a form or JSON.
-
-    Raises as :func:`read_request`.
-    """
+    """Receive a raw body, a form or JSON; raises as :func:`read_request`."""
     runtime, context = runtime_of(request), context_of(request)
     settings = runtime.settings
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":

@@ -34,7 +34,7 @@ class RouteTable:
     def find(self, scope: Scope) -> tuple[str, frozenset[str] | None]:
         """Return a request's template and the scopes of which it needs one.
 
-        Unlisted routes need some scope: none is open by omission.
+        Unlisted routes need some scope.
         """
         path: str = scope["path"]
         root: str = scope.get("root_path", "")
@@ -60,6 +60,7 @@ class AccessMiddleware:
     def __init__(self, app: ASGIApp, access: Access, routes: Routes, rules: RequestRules) -> None:
         self._app = app
         self._access = access
+        self._is_anonymous = access.is_anonymous
         self._table = RouteTable(routes)
         self._rules = rules
 
@@ -75,9 +76,8 @@ class AccessMiddleware:
             await self._app(scope, receive, send)
             return
         caller: Caller | None = None
-        is_anonymous = access.is_anonymous
         try:
-            credential = None if is_anonymous else read_credential(Headers(scope=scope))
+            credential = None if self._is_anonymous else read_credential(Headers(scope=scope))
             caller = await access.identify(credential)
             access.verify_allowed(caller, needed)
             access.take_turn(caller)
@@ -87,7 +87,7 @@ class AccessMiddleware:
             scope["route"] = _Refused(template)
             await answer(scope, receive, send)
             return
-        if is_anonymous:
+        if self._is_anonymous:
             await self._app(scope, receive, send)
             return
         status: int | None = None

@@ -67,8 +67,7 @@ class BodyBudget:
 class BodyRate:
     """The slowest rate at which a body may arrive.
 
-    Waiting uses up ``grace_s``, and bytes replenish it but never beyond: a fast start earns no long
-    pause later.
+    Waiting uses up ``grace_s``, and bytes replenish it, but a fast start earns no longer pause.
     """
 
     grace_s: float
@@ -80,7 +79,7 @@ class BodyRate:
         return cls(settings.body_grace_s, settings.body_bytes_per_s)
 
     def too_slow(self) -> BodyTooSlowError:
-        """Return the error for a slower body."""
+        """Return the error."""
         return BodyTooSlowError(
             f"The body came too slowly: it paused for {self.grace_s:g} s, or brought less than "
             f"{self.bytes_per_s:g} bytes a second for longer. Send it faster, or in parts."
@@ -88,7 +87,7 @@ class BodyRate:
 
 
 def too_large(limit_bytes: int) -> PayloadTooLargeError:
-    """Return the error for a larger body."""
+    """Return the error."""
     return PayloadTooLargeError(
         f"The body is larger than the {limit_bytes} bytes accepted. Send fewer or smaller images."
     )
@@ -109,8 +108,7 @@ async def receive_body(
     with what arrived, not with what was declared.
 
     Raises:
-        ServingError: The body is too large, too slow, cut off, or finds no memory; the subclass
-            says which.
+        ServingError: The body is too large, too slow, cut off, or finds no memory.
     """
     declared = request.headers.get("content-length", "0")
     if not (declared.isascii() and declared.isdigit()):
@@ -148,11 +146,7 @@ async def receive_body(
 
 
 def verify_query(request: Request, *known: str) -> None:
-    """Refuse unknown, empty and repeated parameters: a typo would change the answer.
-
-    Raises:
-        InvalidRequestError: There is one.
-    """
+    """Refuse unknown, empty and repeated parameters: a typo would change the answer."""
     given = [name for name, _ in request.query_params.multi_items()]
     if set(given) - set(known):
         raise InvalidRequestError(
@@ -168,9 +162,7 @@ def verify_query(request: Request, *known: str) -> None:
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Await some work, cancelled if the client disconnects first.
-
-    The body must have been received: the next message is the disconnect.
+    """Await work that is cancelled if the client disconnects, once its body was received.
 
     Raises:
         ClientDisconnectedError: The client disconnected.

@@ -35,19 +35,19 @@ METRICS_ROUTE: dict[str, Any] = {
 
 
 def schema_of(kind: type[BaseModel]) -> dict[str, str]:
-    """Refer to a schema that :func:`add_schemas` adds."""
+    """Refer to a schema."""
     return {"$ref": SCHEMAS + kind.__name__}
 
 
 def name_operation(route: APIRoute) -> str:
-    """Return an operation id, which names generated methods."""
+    """Return an operation id."""
     return route.name
 
 
 def problem_responses(
     *statuses: int, kinds: Iterable[ProblemType] = ALL_PROBLEM_TYPES
 ) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI responses with these statuses."""
+    """Return OpenAPI responses for these statuses."""
     known = sorted(kinds, key=lambda kind: kind.slug)
     return {
         status: _problem_response(status, [kind for kind in known if kind.status == status])
@@ -116,11 +116,7 @@ def add_access(
 ) -> None:
     """Add security schemes, scopes and refusals to a document, in place.
 
-    Args:
-        document: The document.
-        routes: Scopes that each route needs.
-        is_needed: Whether credentials are required or only optional.
-        other_errors: Bodies of refusals that are not problems, by path prefix.
+    ``other_errors`` are the bodies of refusals that are not problems, by path prefix.
     """
     document["components"]["securitySchemes"] = SCHEMES
     shown: list[dict[str, list[str]]] = [{BEARER: []}, {API_KEY: []}]

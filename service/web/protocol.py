@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import secrets
 from typing import Any
 
 import httptools
@@ -12,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.telemetry.logs import log_event
 from service.web.problems import INVALID_REQUEST, MEDIA_TYPE, build_problem
-from service.web.requests import NO_STORE, SECURITY_HEADERS, new_request_id
+from service.web.requests import NO_STORE, SECURITY_HEADERS
 
 MAX_HEAD_BYTES = 65_536
 """Of a head, and of all that is neither head nor body: trailers, lines between chunks."""
@@ -42,7 +43,7 @@ REASONS = {400: "Bad Request", 431: "Request Header Fields Too Large"}
 class GuardedProtocol(HttpToolsProtocol):
     """Bounds heads, trailers and idle time, and answers malformed requests with problems.
 
-    uvicorn bounds neither, and leaves the body of a request that asks for an upgrade unread.
+    uvicorn does neither, and leaves the body of an upgrade unread.
     """
 
     def __init__(self, *given: Any, **named: Any) -> None:
@@ -109,7 +110,7 @@ class GuardedProtocol(HttpToolsProtocol):
             )
 
     def on_response_complete(self) -> None:
-        """Drop the rest of the request's body, for a limited time."""
+        """Drop the rest of the body, for a limited time."""
         super().on_response_complete()
         if self.pipeline:
             self.flow.pause_reading()  # or the queue would only grow
@@ -121,10 +122,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self._refuse(400, MALFORMED)
 
     def _parse(self, rest: memoryview) -> None:
-        """Feed the parser, and ignore requests for an upgrade (RFC 9110, 7.8).
+        """Feed the parser, ignoring requests for an upgrade (RFC 9110, 7.8).
 
-        The parser takes the body of such a request for another protocol and stops: the head goes in
-        again without the upgrade, then the rest. CONNECT raises HttpParserError.
+        The parser stops at the body of one: the head goes in again without the upgrade, then the
+        rest. CONNECT raises HttpParserError.
         """
         while True:
             try:
@@ -175,7 +176,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
 
 def _build_refusal(status: int, detail: str) -> bytes:
-    request_id = new_request_id()
+    request_id = secrets.token_hex(8)
     problem = build_problem(INVALID_REQUEST, detail, request_id).model_dump()
     body = json.dumps(problem | {"status": status}).encode()
     head = (

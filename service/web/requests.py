@@ -77,7 +77,7 @@ class RequestContext:
 
     @property
     def request_id(self) -> str:
-        """The client's, or our own."""
+        """The client's or our own."""
         return self.timeline.request_id
 
 
@@ -85,11 +85,6 @@ def context_of(request: Request | Scope) -> RequestContext:
     """Return the context of a request or its scope."""
     scope = request.scope if isinstance(request, Request) else request
     return cast("RequestContext", scope[SCOPE_KEY])
-
-
-def new_request_id() -> str:
-    """Return a random request id."""
-    return secrets.token_hex(8)
 
 
 class RequestMetrics(Protocol):
@@ -114,10 +109,10 @@ class RequestRules:
         lifecycle: While it drains, answers close their connections.
         problem_types: Problem of each error.
         answer_problem: Represents a problem in the protocol of the request.
-        quiet_paths: Templates of polled routes: logged for debugging only, never traced.
-        deadline_ms: Time a request has, which its own header may shorten.
+        quiet_paths: Templates of polled routes, logged for debugging only and never traced.
+        deadline_ms: Most time of a request.
         stages: Stages that every log line reports.
-        answers_head: Whether HEAD is answered as GET without the body (RFC 9110, 9.3.2).
+        answers_head: Whether HEAD is answered as GET (RFC 9110, 9.3.2).
     """
 
     metrics: RequestMetrics
@@ -136,7 +131,7 @@ class RequestRules:
         return problem_type_of(error, self.problem_types).slug
 
     def refuse(self, scope: Scope, error: Exception) -> Response:
-        """Record the failure of a whole request, and return its response."""
+        """Record and answer the failure of a whole request."""
         context = context_of(scope)
         context.timeline.fail(self.slug_of(error), error)
         problem = problem_of(error, context.request_id, self.problem_types)
@@ -187,7 +182,7 @@ class _Exchange:
 
 
 class RequestMiddleware:
-    """Gives each request its context, answers what nobody caught, logs and counts it."""
+    """Gives each request its context, answers uncaught errors, logs and counts."""
 
     def __init__(self, app: ASGIApp, rules: RequestRules) -> None:
         self._app = app
@@ -206,7 +201,7 @@ class RequestMiddleware:
         if wished is not None and deadline_ms < math.inf:
             deadline_ms, refusal = _shorten(deadline_ms, wished)
         given = headers.get("x-request-id", "")
-        request_id = given if REQUEST_ID.fullmatch(given) else new_request_id()
+        request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         timeline = Timeline(request_id, stages=rules.stages)
         scope[SCOPE_KEY] = RequestContext(timeline, Deadline.after_ms(deadline_ms))
         exchange = _Exchange(rules, timeline, receive, send)

@@ -47,7 +47,7 @@ class JsonPrediction(PredictFormat):
     async def answer(self, predicted: PredictOutcomes) -> Response:
         """Return the results; or one problem, for a single image or a fault of the service.
 
-        A 200 would hide that fault from clients that retry by status and from monitoring.
+        A 200 would hide that fault from clients that retry by status.
         """
         context, outcomes = context_of(predicted.request), predicted.outcomes
         failures = [one for one in outcomes if isinstance(one, ImageFailure)]

@@ -28,7 +28,7 @@ class ResponseFormat:
         """Return the reader of the DICOM headers that the format needs.
 
         Raises:
-            DicomResultsDisabledError: The format is not available here or for this model.
+            DicomResultsDisabledError: The format is not available.
         """
         return None
 
@@ -40,10 +40,10 @@ def choose_format(request: Request, offered: Sequence[Format]) -> Format:
     """Return the format that the client prefers, the first by default.
 
     Raises:
-        NotAcceptableError: The client accepts none of them.
+        NotAcceptableError: It accepts none of them.
     """
     header = ",".join(request.headers.getlist("accept"))
-    if not header.strip():
+    if header.strip() in ("", "*/*"):
         return offered[0]
     ranges = [parsed for part in header.split(",") if (parsed := _parse_range(part)) is not None]
     best, best_rating = offered[0], (0.0, 0)

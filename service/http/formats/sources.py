@@ -72,7 +72,7 @@ class Sources:
             self._headers = await pool.run(partial(_read_headers, dicom), deadline)
 
     def header_of(self, result: ImageResult) -> SourceHeader | None:
-        """Return the header of a result's image, None if it is not DICOM.
+        """Return the header of an image, None if it is not DICOM.
 
         Raises:
             UnreadableImageError: The header cannot be read.

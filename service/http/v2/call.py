@@ -41,7 +41,7 @@ def parse_call(body: bytes, header_length: int | None, manifest: Manifest, max_i
     """Parse a decompressed body, of which ``header_length`` bytes are JSON (None for all).
 
     Raises:
-        InvalidRequestError: The request is malformed; the message says where.
+        InvalidRequestError: It is malformed.
         PayloadTooLargeError: There are too many images.
     """
     limits = Limits(max_images, manifest.preprocessing.size_px)

@@ -48,7 +48,7 @@ def read_input(inputs: list[InputTensor], tail: memoryview, limits: Limits) -> F
     """Read the images from the one input, or from the tail after the JSON.
 
     Raises:
-        InvalidRequestError: The tensor is malformed; the message says where.
+        InvalidRequestError: The tensor is malformed.
         PayloadTooLargeError: There are too many images.
     """
     if len(inputs) != 1:

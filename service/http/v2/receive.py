@@ -40,7 +40,7 @@ async def read_call(request: Request, prediction: PredictionRequest) -> tuple[Ca
     """Receive a request and read its images; its body is released at the end.
 
     Raises:
-        ServingError: The request cannot be read; the subclass says why.
+        ServingError: The request cannot be read.
         UnsupportedMediaError: The Content-Encoding is not supported.
     """
     header_length = _header_length(request)

@@ -1,7 +1,6 @@
 """The protocol's bodies.
 
-Unknown members are refused, null counts as absent, and lists are bounded where they are
-declared: each bad item costs memory to describe.
+Unknown members are refused and lists bounded, as each bad item costs memory to describe.
 """
 
 from __future__ import annotations
