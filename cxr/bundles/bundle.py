@@ -63,7 +63,7 @@ class Bundle:
 
     def rules(self) -> Rules:
         """Read what images are judged by; BundleError if the gate is another network's."""
-        manifest, points = self.manifest, self.manifest.operating_points
+        manifest = self.manifest
         size = manifest.tensors.embedding_size
         return Rules(
             task=manifest.task.as_task(),
@@ -71,7 +71,6 @@ class Bundle:
             gate=load_scope_gate(self.path / names.SCOPE_NAME, size),
             thresholds=manifest.scope.thresholds,
             ages_years=manifest.scope.ages_years,
-            points={None: manifest.operating_point(), **{p.name: p for p in reversed(points)}},
         )
 
     def golden_tensors(self) -> GoldenTensors:

@@ -103,17 +103,13 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Rules:
-    """What one model's images are judged by.
-
-    ``points`` are operating points by name; None stands for the default.
-    """
+    """What one model's images are judged by."""
 
     task: Task
     referral: Referral
     gate: ScopeGate
     thresholds: ScopeThresholds
     ages_years: tuple[float, float] | None
-    points: Mapping[str | None, OperatingPoint]
 
 
 @dataclass(frozen=True)
