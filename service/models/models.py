@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,7 +20,7 @@ from service.errors import (
 )
 from service.explain.explaining import Explaining
 from service.models.loading import LoadedModel
-from service.models.versions import Version, Versions
+from service.models.versions import LOADED, Version, Versions
 from service.scheduling.lane import Lane
 from service.settings import Settings
 
@@ -194,7 +194,7 @@ class Models:
         versions = self._versions.get(name)
         if versions is not None:
             version = versions.active if number is None else versions.by_key.get(number)
-            if version is not None and version.is_loaded:
+            if version is not None and version.state in LOADED:
                 return version
             if versions.loaded:
                 loaded = ", ".join(one.key for one in versions.loaded)
@@ -224,7 +224,24 @@ class Models:
         """
         if number is None:
             wanted, number = split_name(wanted)
-        return self.find(wanted, number).used()
+        return self.hold(self.find(wanted, number))
+
+    @contextmanager
+    def hold(self, version: Version[ServedModel]) -> Iterator[ServedModel]:
+        """Hold a version for the length of a request: it is not unloaded meanwhile.
+
+        Raises:
+            ValueError: It is not loaded.
+        """
+        if version.payload is None or version.state not in LOADED:
+            raise ValueError(f"version {version.key} is {version.state}")
+        version.uses += 1
+        try:
+            yield version.payload
+        finally:
+            version.uses -= 1
+            if not version.uses:
+                version.idle.set()
 
 
 def split_name(wanted: str | None) -> tuple[str | None, str | None]:

@@ -133,7 +133,7 @@ class ShadowComparison:
         version = self._models.versions_of(item.name).by_key.get(item.shadow)
         if version is None or not version.is_loaded:
             return FAILED
-        with version.used() as shadow:
+        with self._models.hold(version) as shadow:
             if shadow.manifest.preprocessing != item.spec:
                 return OTHER_INPUT
             if not await self._is_quiet(item, shadow):

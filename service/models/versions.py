@@ -8,13 +8,15 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeAlias, TypeVar
 
 State: TypeAlias = Literal["available", "loading", "active", "standby", "unloading", "failed"]
 """``available`` on disk; ``active`` answers requests that name no version; ``standby`` is loaded,
 and answers those that name it; ``unloading`` finishes what it began."""
+
+LOADED: frozenset[State] = frozenset({"active", "standby"})
+"""States in which requests may begin on a version."""
 
 P = TypeVar("P")
 
@@ -35,6 +37,7 @@ class Version(Generic[P]):
         payload: What was loaded; None unless active, standby or unloading.
         uses: Number of requests that hold it.
         was_active: Whether it ever was active.
+        idle: Set when the last request lets go of it.
     """
 
     key: str
@@ -46,12 +49,12 @@ class Version(Generic[P]):
     payload: P | None = None
     uses: int = 0
     was_active: bool = False
-    _idle: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+    idle: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
 
     @property
     def is_loaded(self) -> bool:
         """Whether requests may begin on it."""
-        return self.state in ("active", "standby")
+        return self.state in LOADED
 
     @property
     def model(self) -> P:
@@ -64,25 +67,11 @@ class Version(Generic[P]):
             raise ValueError(f"version {self.key} is {self.state}")
         return self.payload
 
-    @contextmanager
-    def used(self) -> Iterator[P]:
-        """Hold the version for the length of a request: it is not unloaded meanwhile."""
-        payload = self.payload
-        if payload is None or not self.is_loaded:
-            raise ValueError(f"version {self.key} is {self.state}")
-        self.uses += 1
-        try:
-            yield payload
-        finally:
-            self.uses -= 1
-            if not self.uses:
-                self._idle.set()
-
     async def wait_idle(self) -> None:
         """Wait until no request holds it."""
         while self.uses:
-            self._idle.clear()
-            await self._idle.wait()
+            self.idle.clear()
+            await self.idle.wait()
 
 
 class Versions(Generic[P]):

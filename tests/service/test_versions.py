@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any, cast
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from service.models.models import Models
 from service.models.versions import Version, Versions
 
 KEYS = st.sampled_from(["1.0.0", "1.1.0", "2.0.0", "3.0.0"])
+
+
+def hold(version: Version[str]) -> AbstractContextManager[str]:
+    """Hold a version as a request does."""
+    return Models().hold(cast("Any", version))
 
 
 def make_loaded(table: Versions[str], key: str) -> Version[str]:
@@ -48,12 +55,12 @@ def test_version_in_use_is_not_let_go() -> None:
     """A request that began on a version has it to the end."""
     table: Versions[str] = Versions("m")
     version = make_loaded(table, "1")
-    with version.used() as held:
+    with hold(version) as held:
         table.begin_unloading(version)
         with pytest.raises(ValueError, match="in use"):
             table.finish_unloading(version)
         assert held == version.payload
-        with pytest.raises(ValueError, match="unloading"), version.used():
+        with pytest.raises(ValueError, match="unloading"), hold(version):
             pass
     table.finish_unloading(version)
     assert (version.state, version.payload) == ("available", None)
@@ -116,7 +123,7 @@ class TableMachine(RuleBasedStateMachine):
         version = self.table.active if key is None else self.table.by_key.get(key)
         if version is not None and version.is_loaded:
             stack = ExitStack()
-            self.requests.append((version, stack.enter_context(version.used()), stack))
+            self.requests.append((version, stack.enter_context(hold(version)), stack))
 
     @precondition(lambda self: self.requests)
     @rule(data=st.data())
