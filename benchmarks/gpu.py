@@ -19,8 +19,8 @@ from benchmarks.server import start_service
 from cxr.bundles.bundle import Bundle
 from cxr.bundles.manifest import FP32
 from service.engines.buckets import bucket_sizes
+from service.engines.cuda_driver import has_cuda_device
 from service.engines.protocol import Engine, StagingEngine
-from service.engines.provider import has_cuda_device
 from service.engines.tensorrt import has_tensorrt
 from service.settings import Settings
 

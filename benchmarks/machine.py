@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from benchmarks.child import ROOT
-from service.engines.cores import usable_cores
+from service.engines.machine import usable_cores
 
 PACKAGES = ("onnxruntime-gpu", "openvino", "torch", "pillow", "numpy", "fastapi", "uvicorn")
 

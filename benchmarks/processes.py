@@ -11,7 +11,7 @@ from typing import TypedDict
 from benchmarks.contest import Figures, measure_server
 from benchmarks.rounds import FULL
 from benchmarks.server import start_service
-from service.engines.cores import usable_cores
+from service.engines.machine import usable_cores
 
 
 class ProcessFigures(TypedDict):

@@ -33,7 +33,7 @@ from benchmarks.rounds import FULL, SERVICE, Rounds
 from benchmarks.server import Server, start_service
 from benchmarks.start import measure_starts
 from cxr.bundles.manifest import MANIFEST_NAME
-from service.engines.cores import usable_cores
+from service.engines.machine import usable_cores
 
 CONCURRENCIES = (1, 8, 32)
 SAME_ANSWER = 0.02  # probabilities of the same file; int8 and bf16 differ by less

@@ -1,1 +1,1 @@
-"""Options of the engines, which export and the service share; no engine is imported here."""
+"""Engine options that export and the service share. No engine is imported here."""

@@ -17,7 +17,7 @@ from cxr.pixels.image import ModelInput
 from cxr.verdict.decision import OperatingPoint
 from service.answers import ImageResult
 from service.engines.buckets import bucket_sizes
-from service.engines.cores import usable_cores
+from service.engines.machine import usable_cores
 from service.engines.protocol import OutputRow
 from service.errors import InferenceFailedError
 from service.images.preparation import PreparedImage, prepare_image

@@ -1,1 +1,1 @@
-"""What runs a model: the protocol, the registry, one module an engine."""
+"""Engines: the protocol, the registry, and one module for each engine."""

@@ -1,7 +1,6 @@
-"""The few batch sizes that are ever run.
+"""The few batch sizes that are run, all of them warmed at start.
 
-A new size costs an engine planning and memory at its first run; a handful of sizes can all
-be warmed at start.
+The first run of a size costs an engine planning and memory.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ CPU_BATCH = 1
 
 
 def bucket_sizes(max_batch: int) -> tuple[int, ...]:
-    """Give 1, 2, 4, ... below ``max_batch``, and ``max_batch`` itself."""
+    """Return 1, 2, 4, ... below ``max_batch``, and ``max_batch`` itself."""
     sizes = [1]
     while sizes[-1] * 2 < max_batch:
         sizes.append(sizes[-1] * 2)
@@ -26,14 +25,10 @@ def bucket_sizes(max_batch: int) -> tuple[int, ...]:
 
 
 def bucket_of(count: int, buckets: Sequence[int]) -> int:
-    """Give the smallest bucket that holds so many images.
-
-    Args:
-        count: Number of images.
-        buckets: Sizes in ascending order.
+    """Return the smallest of the ascending buckets that holds this many images.
 
     Raises:
-        ValueError: None does.
+        ValueError: No bucket is large enough.
     """
     for bucket in buckets:
         if bucket >= count:
@@ -46,15 +41,15 @@ def stack_padded(
     buckets: Sequence[int],
     new_batch: Callable[[int], NDArray[np.uint8]] | None = None,
 ) -> NDArray[np.uint8]:
-    """Stack model inputs and fill up with black to the next bucket.
+    """Stack model inputs, filled up with black to the next bucket.
 
     Args:
         inputs: One to ``max(buckets)`` arrays of shape (1, S, S), uint8.
         buckets: Sizes in ascending order.
-        new_batch: Gives an array of so many images to stack in; None for new memory.
+        new_batch: Allocates an array for this many images; None for ordinary memory.
 
     Returns:
-        Shape (B, 1, S, S), uint8, B the smallest bucket that holds all.
+        Shape (B, 1, S, S), uint8, where B is the bucket.
     """
     size = bucket_of(len(inputs), buckets)
     batch = new_batch(size) if new_batch else np.empty((size, *inputs[0].shape), dtype=np.uint8)

@@ -6,23 +6,18 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import onnxruntime as ort
 from numpy.typing import NDArray
 
 from cxr.bundles.bundle import Bundle
-from service.engines.bound_session import BoundSession
 from service.engines.buckets import bucket_sizes
-from service.engines.host_buffers import HostBuffers
-from service.engines.onnxruntime_session import compiled_providers, open_session
-from service.engines.pinned_memory import pin
-from service.engines.placement import (
-    Placement,
-    place_on_cuda,
-    place_on_tensorrt,
-    tensorrt_cache,
-)
+from service.engines.buffers import BoundSession, HostBuffers
+from service.engines.cuda_driver import has_cuda_device, pin
+from service.engines.onnxruntime import open_session
+from service.engines.placement import Placement, place_on_cuda, verify_device
 from service.engines.protocol import EngineOutput
-from service.engines.provider import choose_provider, has_cuda_device
 from service.engines.selection import Choice
+from service.engines.tensorrt import place_on_tensorrt, tensorrt_cache
 from service.errors import StartupError
 from service.settings import Settings
 from service.telemetry.logs import log_event
@@ -31,12 +26,12 @@ from service.telemetry.logs import log_event
 class DeviceEngine:
     """Runs one batch at a time on buffers that stay where they are, on a thread of its own.
 
-    The thread is what CUDA graphs belong to; any thread may call :meth:`run`.
+    CUDA graphs belong to that thread; any thread may call :meth:`run`.
 
     Args:
-        bundle: Whose graph to run.
+        bundle: Bundle whose graph to run.
         precision: Number format.
-        placement: Where.
+        placement: Where to run it.
         max_batch: Largest batch.
 
     Attributes:
@@ -69,40 +64,40 @@ class DeviceEngine:
             self.run(np.zeros((bucket, 1, size, size), dtype=np.uint8))
 
     def new_batch(self, size: int) -> NDArray[np.uint8]:
-        """Give pinned memory to stack a batch in, shape (size, 1, S, S), uint8."""
+        """Return pinned memory to stack a batch in, shape (size, 1, S, S), uint8."""
         return self._host.take(size)
 
     def run(self, images: NDArray[np.uint8]) -> EngineOutput:
-        """Answer for model inputs, shape (N, 1, S, S), uint8."""
+        """Run model inputs of shape (N, 1, S, S), uint8."""
         return EngineOutput(*self._thread.submit(self._bound.run, images).result())
 
 
 def build_device_engine(bundle: Bundle, settings: Settings, choice: Choice) -> DeviceEngine:
-    """Make the engine of a bundle on the CUDA device of the settings, every bucket warmed.
+    """Build the engine of a bundle on the CUDA device of the settings, every bucket warmed.
 
     Raises:
-        StartupError: The provider or CUDA graphs cannot be had, or the graph is not what the
-            manifest says.
+        StartupError: The provider or CUDA graphs are not available, or the graph contradicts the
+            manifest.
     """
     assert choice.device != "cpu"
-    choose_provider(choice.device, compiled_providers(), has_cuda_device())
+    verify_device(choice.device, ort.get_available_providers(), has_device=has_cuda_device())
     if choice.device == "tensorrt":
-        return _engine(bundle, settings, choice, _on_tensorrt(bundle, settings, choice))
+        return _build(bundle, settings, choice, _place_on_tensorrt(bundle, settings, choice))
     if settings.cuda_graphs != "off":
         try:
-            return _engine(bundle, settings, choice, place_on_cuda(settings.device_id, graphs=True))
+            return _build(bundle, settings, choice, place_on_cuda(settings.device_id, graphs=True))
         except Exception as error:
             if settings.cuda_graphs == "on":
                 raise
             log_event(logging.WARNING, "goes on without CUDA graphs", error, model=bundle.path.name)
-    return _engine(bundle, settings, choice, place_on_cuda(settings.device_id, graphs=False))
+    return _build(bundle, settings, choice, place_on_cuda(settings.device_id, graphs=False))
 
 
-def _engine(
+def _build(
     bundle: Bundle, settings: Settings, choice: Choice, placement: Placement
 ) -> DeviceEngine:
     try:
-        engine = DeviceEngine(bundle, choice.precision, placement, settings.max_batch)
+        return DeviceEngine(bundle, choice.precision, placement, settings.max_batch)
     except StartupError:
         raise
     except Exception as error:  # ONNX Runtime's exceptions share no other base
@@ -111,12 +106,13 @@ def _engine(
         raise StartupError(
             f"Model {bundle.manifest.name} cannot be run on {placement.provider}{graphs}: {reason}"
         ) from error
-    return engine
 
 
-def _on_tensorrt(bundle: Bundle, settings: Settings, choice: Choice) -> Placement:
+def _place_on_tensorrt(bundle: Bundle, settings: Settings, choice: Choice) -> Placement:
     if settings.cuda_graphs == "on":
-        raise StartupError("CXR_CUDA_GRAPHS=on is for CXR_PROVIDER=cuda, not for tensorrt.")
+        raise StartupError(
+            "CXR_CUDA_GRAPHS=on works with CXR_PROVIDER=cuda only, not with tensorrt."
+        )
     cache = tensorrt_cache(settings.tensorrt_cache_dir, bundle.sha256, choice.precision)
     try:
         if cache is not None:

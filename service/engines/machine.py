@@ -1,13 +1,19 @@
-"""What the machine offers that decides on engine and precision."""
+"""What the machine offers: cores, instruction sets, CUDA devices, installed libraries."""
 
 from __future__ import annotations
 
+import math
+import os
 import platform
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from service.engines.provider import count_cuda_devices
+from service.engines.cuda_driver import count_cuda_devices
+
+CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+"""CPU quota of a container (Linux control groups, version 2): ``max 100000``, ``150000 100000``."""
 
 CPU_INFO = Path("/proc/cpuinfo")
 
@@ -20,37 +26,41 @@ BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 
 @dataclass(frozen=True)
 class Machine:
-    """What there is.
+    """What decides on engine and precision.
 
     Attributes:
-        cuda_devices: How many CUDA devices.
-        has_openvino: OpenVINO is installed.
+        cuda_devices: Number of CUDA devices.
+        packages: Installed Python packages of those that engines need.
         has_int8: The CPU is fast, and exact, in eight bits.
         has_bf16: The CPU multiplies bfloat16 in hardware.
     """
 
     cuda_devices: int
-    has_openvino: bool
+    packages: frozenset[str]
     has_int8: bool
     has_bf16: bool
 
+    def is_fast_in(self, precision: str) -> bool:
+        """Return whether the CPU has instructions for a precision, if it needs any."""
+        return {"int8": self.has_int8, "bf16": self.has_bf16}.get(precision, True)
 
-def look_at_machine() -> Machine:
-    """Look at the machine this process runs on. Loads no engine."""
+
+def look_at_machine(packages: Iterable[str] = ()) -> Machine:
+    """Inspect the machine, and which of these packages are installed. Import none of them."""
     flags = cpu_flags()
     return Machine(
         cuda_devices=count_cuda_devices(),
-        has_openvino=find_spec("openvino") is not None,
+        packages=frozenset(name for name in packages if find_spec(name) is not None),
         has_int8=bool(INT8_FLAGS & flags),
         has_bf16=bool(BF16_FLAGS & flags),
     )
 
 
 def cpu_flags(info: Path = CPU_INFO) -> frozenset[str]:
-    """List the CPU's instruction sets by Linux's names; those of Apple's CPUs are known."""
+    """Return the CPU's instruction sets under their Linux names."""
     try:
         lines = info.read_text().splitlines()
-    except OSError:
+    except OSError:  # macOS: every CPU of Apple's has them
         return frozenset({"asimddp"} if platform.machine() == "arm64" else ())
     stated = (line.partition(":") for line in lines)
     return frozenset(
@@ -59,3 +69,18 @@ def cpu_flags(info: Path = CPU_INFO) -> frozenset[str]:
         if key.strip() in ("flags", "Features")
         for flag in value.split()
     )
+
+
+def usable_cores(quota_file: Path = CGROUP_QUOTA) -> int:
+    """Count the cores by affinity and, in a container, by its CPU quota.
+
+    64 threads on a quota of two cores would be throttled for most of each period.
+    """
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    try:
+        quota, period = quota_file.read_text().split()
+        return max(1, min(cores, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # no control group, or no quota in it
+        return cores

@@ -1,27 +1,34 @@
-"""The engine on ONNX Runtime."""
+"""ONNX Runtime: opening a bundle's graph, and the engine on the CPU."""
 
 from __future__ import annotations
 
+import logging
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 from numpy.typing import NDArray
 
 from cxr.bundles.bundle import Bundle
 from cxr.bundles.manifest import FP32, Manifest
-from cxr.engines.ort_options import CPU
+from cxr.engines.ort_options import CPU, configure_session
 from service.engines.buckets import CPU_BATCH
-from service.engines.cores import usable_cores
-from service.engines.cuda import build_device_engine
-from service.engines.onnxruntime_session import open_session
-from service.engines.placement import ON_CPU
-from service.engines.protocol import Engine, EngineOutput
+from service.engines.machine import usable_cores
+from service.engines.placement import ON_CPU, ON_CUDA_DEVICE, TENSORRT, Placement, verify_provider
+from service.engines.protocol import EngineOutput
 from service.engines.selection import Choice
+from service.engines.tensorrt import preload_tensorrt
+from service.errors import StartupError
 from service.settings import Settings
+from service.telemetry.logs import log_event
+
+RECORD_NODES = "session.record_ep_graph_assignment_info"
 
 
 class OrtEngine:
-    """Runs a graph of a bundle in one ONNX Runtime session on the CPU; any thread may use it.
+    """Runs a bundle's graph in one ONNX Runtime session on the CPU; any thread may use it.
 
     Inputs and outputs are not bound: ONNX Runtime takes an array where it lies.
 
@@ -51,18 +58,93 @@ class OrtEngine:
         ]
 
     def run(self, images: NDArray[np.uint8]) -> EngineOutput:
-        """Answer for model inputs, shape (N, 1, S, S), uint8."""
+        """Run model inputs of shape (N, 1, S, S), uint8."""
         return EngineOutput(*self._session.run(self._outputs, {self._input: images}))
 
 
-def build_ort_engine(bundle: Bundle, settings: Settings, choice: Choice) -> Engine:
-    """Make the session of a bundle on the device and in the precision chosen.
+def build_ort_engine(bundle: Bundle, settings: Settings, choice: Choice) -> OrtEngine:
+    """Open a bundle's graph on the CPU.
 
     Raises:
-        StartupError: The provider cannot be had, or the graph is not what the manifest says.
+        StartupError: The graph cannot be loaded or contradicts the manifest.
     """
-    if choice.device != "cpu":
-        return build_device_engine(bundle, settings, choice)
     session = open_session(bundle, choice.precision, ON_CPU)
     concurrency = settings.workers or usable_cores()
     return OrtEngine(session, bundle.manifest, choice.precision, concurrency)
+
+
+def open_session(bundle: Bundle, precision: str, placement: Placement) -> Any:
+    """Open a bundle's graph, and verify that it runs where it should.
+
+    Raises:
+        StartupError: The provider is not available, or the graph cannot be loaded or contradicts
+            the manifest.
+    """
+    manifest, on_cpu = bundle.manifest, placement.provider == CPU
+    if placement.provider in ON_CUDA_DEVICE:
+        os.environ.update(placement.environment)
+        # CUDA and cuDNN lie in Python packages, where the loader does not look by itself.
+        ort.preload_dlls(directory="")
+    if placement.provider == TENSORRT:
+        preload_tensorrt()
+    options = configure_session(ort.SessionOptions())
+    if not on_cpu:
+        options.add_session_config_entry(RECORD_NODES, "1")
+    try:
+        session = ort.InferenceSession(
+            bundle.model_path_of(precision),
+            options,
+            providers=list(placement.providers),
+            enable_fallback=0,
+        )
+    except Exception as error:  # ONNX Runtime's exceptions share no other base
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise StartupError(f"ONNX Runtime cannot load model {manifest.name}: {reason}") from None
+    verify_provider(placement.provider, session.get_providers())
+    if not on_cpu:
+        verify_nodes(manifest.name, placement.provider, nodes_by_provider(session))
+    _verify_graph(session, manifest)
+    return session
+
+
+def nodes_by_provider(session: Any) -> dict[str, tuple[str, ...]]:
+    """Return the operators that each provider runs, of a session not on the CPU alone."""
+    found: dict[str, tuple[str, ...]] = {}
+    for part in session.get_provider_graph_assignment_info():
+        operators = tuple(node.op_type for node in part.get_nodes())
+        found[part.ep_name] = (*found.get(part.ep_name, ()), *operators)
+    return found
+
+
+def verify_nodes(model: str, provider: str, nodes: Mapping[str, Sequence[str]]) -> None:
+    """Verify that the provider in force also does the work, for nodes fall back one by one.
+
+    Args:
+        model: Its name.
+        provider: The provider in force.
+        nodes: Operators by provider.
+
+    Raises:
+        StartupError: It runs none of them.
+    """
+    if not nodes.get(provider):
+        raise StartupError(f"{provider} is in force for model {model}, but runs none of it.")
+    if left := sorted(set(nodes.get(CPU, ()))):
+        log_event(logging.WARNING, "operators left to the CPU", model=model, operators=left)
+
+
+def _verify_graph(session: Any, manifest: Manifest) -> None:
+    inputs = {tensor.name: tensor for tensor in session.get_inputs()}
+    outputs = {tensor.name for tensor in session.get_outputs()}
+    names = manifest.tensors
+    missing = {names.logits, names.probabilities, names.embedding} - outputs
+    if set(inputs) != {names.image} or missing:
+        raise StartupError(
+            f"The graph of model {manifest.name} does not have the manifest's tensors."
+        )
+    image, size = inputs[names.image], manifest.preprocessing.size_px
+    if image.type != "tensor(uint8)" or list(image.shape[1:]) != [1, size, size]:
+        raise StartupError(
+            f"The graph of model {manifest.name} takes {image.type} {image.shape}, "
+            f"not uint8 (N, 1, {size}, {size})."
+        )

@@ -13,17 +13,18 @@ from cxr.bundles.bundle import Bundle
 from cxr.bundles.manifest import Manifest
 from cxr.engines.openvino_options import DEVICE, HINT, HINTS, hint_of, openvino_options
 from service.engines.buckets import CPU_BATCH
-from service.engines.cores import usable_cores
+from service.engines.machine import usable_cores
 from service.engines.protocol import EngineOutput
+from service.engines.selection import Choice
 from service.errors import StartupError
 from service.settings import Settings
 
 
 class OpenVinoEngine:
-    """Runs a bundle's graph in OpenVINO, in the calling thread and on one core per run.
+    """Runs a bundle's graph in OpenVINO, in the calling thread, on one core per run.
 
     Args:
-        compiled: The graph, compiled once for each run that may go on at a time.
+        compiled: The graph, compiled once per concurrent run.
         manifest: Names the graph's tensors.
         precision: Number format.
     """
@@ -52,7 +53,7 @@ class OpenVinoEngine:
             self._free.put(request)
 
     def run(self, images: NDArray[np.uint8]) -> EngineOutput:
-        """Answer for model inputs, shape (N, 1, S, S), uint8. Waits for a free request."""
+        """Run model inputs of shape (N, 1, S, S), uint8. Wait for a free request."""
         request = self._free.get()
         try:
             request.infer({self._image: images}, share_inputs=True)
@@ -62,15 +63,16 @@ class OpenVinoEngine:
             self._free.put(request)
 
 
-def build_openvino_engine(bundle: Bundle, settings: Settings, precision: str) -> OpenVinoEngine:
+def build_openvino_engine(bundle: Bundle, settings: Settings, choice: Choice) -> OpenVinoEngine:
     """Compile a bundle's graph for the CPU, once for each core.
 
-    Without streams of OpenVINO's own, one compiled graph runs once at a time.
+    Without OpenVINO's streams, a compiled graph has one run at a time.
 
     Raises:
-        StartupError: OpenVINO cannot load it, or computes otherwise than asked.
+        StartupError: The graph cannot be loaded, is computed in another precision than requested,
+            or contradicts the manifest.
     """
-    manifest = bundle.manifest
+    manifest, precision = bundle.manifest, choice.precision
     options = openvino_options(precision)
     core = openvino.Core()
     try:
@@ -84,7 +86,7 @@ def build_openvino_engine(bundle: Bundle, settings: Settings, precision: str) ->
     given = hint_of(compiled[0].get_property(HINT))
     if given != HINTS[precision]:
         raise StartupError(
-            f"OpenVINO was asked for {precision} and computes in {given}. Use CXR_PRECISION=auto."
+            f"OpenVINO was asked for {precision} but computes in {given}. Use CXR_PRECISION=auto."
         )
     _verify_graph(compiled[0], manifest)
     return OpenVinoEngine(compiled, manifest, precision)
@@ -95,7 +97,9 @@ def _verify_graph(compiled: openvino.CompiledModel, manifest: Manifest) -> None:
     given = {name for tensor in compiled.outputs for name in tensor.get_names()}
     inputs = {name for tensor in compiled.inputs for name in tensor.get_names()}
     if names.image not in inputs or {names.logits, names.probabilities, names.embedding} - given:
-        raise StartupError(f"The graph of model {manifest.name} has not the manifest's tensors.")
+        raise StartupError(
+            f"The graph of model {manifest.name} does not have the manifest's tensors."
+        )
     image = compiled.input(names.image)
     shape = str(image.get_partial_shape()[1:])
     if image.get_element_type() != openvino.Type.u8 or shape != f"[1,{size},{size}]":

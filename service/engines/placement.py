@@ -1,27 +1,29 @@
-"""Where on a CUDA device a session runs, and how: decided before any library is loaded."""
+"""The execution providers of ONNX Runtime, and what a session on one is opened with."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal, TypeAlias
 
-from cxr.bundles.manifest import FP32, Manifest
 from cxr.engines.ort_options import CPU, CUDA, cuda_options
-from service.engines.provider import TENSORRT
+from service.errors import StartupError
 
-Memory: TypeAlias = Literal["cuda", "cpu"]
+TENSORRT = "TensorrtExecutionProvider"
+
+ON_CUDA_DEVICE = frozenset({CUDA, TENSORRT})
+"""Providers that run on a CUDA device."""
 
 ProviderOptions: TypeAlias = dict[str, str]
 
 
 @dataclass(frozen=True)
 class Placement:
-    """What a session is opened with.
+    """Where a session runs, and how.
 
     Attributes:
-        provider: The execution provider that must come out of it.
-        providers: What ONNX Runtime is asked for, first choice first, with options.
+        provider: Execution provider that must be in force once it is open.
+        providers: Providers to request, with their options, in order of preference.
         memory: Where inputs and outputs of its runs lie.
         device_id: Number of the CUDA device.
         graphs: Whether runs are captured as CUDA graphs and replayed.
@@ -30,7 +32,7 @@ class Placement:
 
     provider: str
     providers: tuple[tuple[str, ProviderOptions], ...]
-    memory: Memory
+    memory: Literal["cuda", "cpu"]
     device_id: int = 0
     graphs: bool = False
     environment: dict[str, str] = field(default_factory=dict)
@@ -45,60 +47,46 @@ def place_on_cuda(device_id: int, *, graphs: bool) -> Placement:
     return Placement(CUDA, ((CUDA, options),), "cuda", device_id, graphs)
 
 
-def place_on_tensorrt(
-    device_id: int, precision: str, manifest: Manifest, max_batch: int, cache: Path | None
-) -> Placement:
-    """Place a session on TensorRT, with CUDA for what TensorRT does not take.
+def verify_device(
+    device: Literal["cuda", "tensorrt"], compiled: Collection[str], *, has_device: bool
+) -> None:
+    """Verify that ONNX Runtime and the machine can run models on a device.
 
     Args:
-        device_id: Number of the CUDA device.
-        precision: ``fp32`` or ``fp16``.
-        manifest: Names and sizes of the graph's input.
-        max_batch: Largest batch.
-        cache: Folder of built engines, of this bundle alone; None builds them at each start.
+        device: Value of CXR_PROVIDER.
+        compiled: Providers that ONNX Runtime was compiled with.
+        has_device: Whether the machine has a CUDA device.
+
+    Raises:
+        StartupError: They cannot.
     """
-    options = tensorrt_options(device_id, precision, manifest, max_batch, cache)
-    return Placement(
-        TENSORRT,
-        ((TENSORRT, options), (CUDA, cuda_options(device_id, graphs=False))),
-        "cuda",
-        device_id,
-        # TensorRT's provider has no option against TF32; its libraries heed this variable.
-        environment={"NVIDIA_TF32_OVERRIDE": "0"} if precision == FP32 else {},
-    )
+    provider, name = (TENSORRT, "TensorRT") if device == "tensorrt" else (CUDA, "CUDA")
+    if provider not in compiled:
+        reason = f"ONNX Runtime has no {name} support"
+    elif not has_device:
+        reason = "no CUDA device was found"
+    else:
+        return
+    raise StartupError(f"CXR_PROVIDER={device}, but {reason}. Use auto or cpu here.")
 
 
-def tensorrt_options(
-    device_id: int, precision: str, manifest: Manifest, max_batch: int, cache: Path | None
-) -> ProviderOptions:
-    """Give the TensorRT provider's options; arguments as of :func:`place_on_tensorrt`.
+def verify_provider(wanted: str, actual: Sequence[str]) -> None:
+    """Verify that a session runs on the provider it was opened for.
 
-    One profile spans all buckets and is tuned for the largest: the provider builds several, but
-    runs the first only (microsoft/onnxruntime, pull request 31624).
+    ONNX Runtime falls back to the CPU with only a log line when CUDA's libraries cannot be
+    loaded.
+
+    Args:
+        wanted: The provider requested.
+        actual: Those of the session; the first is in force.
+
+    Raises:
+        StartupError: ONNX Runtime fell back to another.
     """
-    name, size = manifest.tensors.image, manifest.preprocessing.size_px
-    largest = f"{name}:{max_batch}x1x{size}x{size}"
-    options = {
-        "device_id": str(device_id),
-        "trt_fp16_enable": str(int(precision == "fp16")),
-        "trt_profile_min_shapes": f"{name}:1x1x{size}x{size}",
-        "trt_profile_opt_shapes": largest,
-        "trt_profile_max_shapes": largest,
-    }
-    if cache is not None:
-        options |= {
-            "trt_engine_cache_enable": "1",
-            "trt_engine_cache_path": str(cache),
-            "trt_timing_cache_enable": "1",
-            "trt_timing_cache_path": str(cache),
-        }
-    return options
-
-
-def tensorrt_cache(root: str, bundle_sha256: str, precision: str) -> Path | None:
-    """Give the folder of one bundle's engines; None if there is no root.
-
-    TensorRT's provider names engines by the graph's structure, not by its weights: two bundles
-    of one architecture must not share a folder.
-    """
-    return Path(root) / f"{bundle_sha256}-{precision}" if root else None
+    if actual and actual[0] == wanted:
+        return
+    hint = "Check the CUDA and cuDNN libraries, or set CXR_PROVIDER=cpu."
+    if wanted == TENSORRT:
+        hint = "Check the TensorRT libraries, or set CXR_PROVIDER=cuda."
+    got = actual[0] if actual else "nothing"
+    raise StartupError(f"ONNX Runtime was asked for {wanted} and fell back to {got}. {hint}")

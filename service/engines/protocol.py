@@ -1,4 +1,4 @@
-"""What runs a model."""
+"""The protocol of engines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from service.settings import Settings
 
 @dataclass(frozen=True)
 class OutputRow:
-    """One image's part of a run.
+    """Output for one image.
 
     Attributes:
         logits: Shape (K,), float32, before calibration.
@@ -30,7 +30,7 @@ class OutputRow:
 
 @dataclass(frozen=True)
 class EngineOutput:
-    """One run's answers, row i for image i.
+    """Output of one run, row i for image i.
 
     Attributes:
         logits: Shape (N, K), float32, before calibration.
@@ -44,7 +44,7 @@ class EngineOutput:
 
 
 class Engine(Protocol):
-    """Runs one model. ``run`` may be called from ``concurrency`` threads at a time."""
+    """Runs one model."""
 
     @property
     def name(self) -> str:
@@ -52,15 +52,15 @@ class Engine(Protocol):
 
     @property
     def provider(self) -> str:
-        """Execution provider in use, by the library's own name."""
+        """Execution provider in use, under the library's name."""
 
     @property
     def precision(self) -> str:
-        """Number format it computes in: ``fp32``, ``bf16``, ``fp16`` or ``int8``."""
+        """Number format: ``fp32``, ``bf16``, ``fp16`` or ``int8``."""
 
     @property
     def concurrency(self) -> int:
-        """How many threads may call ``run`` at a time to gain anything."""
+        """Calls of ``run`` that gain from going on at a time, each from a thread of its own."""
 
     @property
     def max_batch(self) -> int:
@@ -68,19 +68,19 @@ class Engine(Protocol):
 
     @property
     def runs_on_cores(self) -> bool:
-        """Whether a run takes one core, and several may go on at a time from several threads."""
+        """Whether a run takes one core of the CPU."""
 
     def run(self, images: NDArray[np.uint8]) -> EngineOutput:
-        """Answer for a batch of model inputs, shape (N, 1, S, S), uint8."""
+        """Run a batch of model inputs, shape (N, 1, S, S), uint8. Any thread may call it."""
 
 
 @runtime_checkable
 class StagingEngine(Protocol):
-    """An engine with memory of its own, from which batches reach its device quicker."""
+    """An engine with memory of its own, from which batches reach its device faster."""
 
     def new_batch(self, size: int) -> NDArray[np.uint8]:
-        """Give an array to stack a batch in, shape (size, 1, S, S), uint8, of any content."""
+        """Return an array to stack a batch in, shape (size, 1, S, S), uint8, arbitrary content."""
 
 
 EngineBuilder: TypeAlias = Callable[[Bundle, Settings], Engine]
-"""Makes the engine of a bundle. Raises StartupError."""
+"""Builds the engine of a bundle. Raises StartupError."""

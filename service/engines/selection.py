@@ -1,8 +1,8 @@
-"""Which engine, provider and precision a model gets, chosen openly and with a reason."""
+"""Which engine, device and precision a model gets, chosen openly and with a reason."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -11,22 +11,25 @@ from service.engines.machine import Machine
 from service.errors import StartupError
 from service.settings import Settings
 
-ONNX_RUNTIME: Literal["onnxruntime"] = "onnxruntime"
-OPENVINO: Literal["openvino"] = "openvino"
-
 Device: TypeAlias = Literal["cuda", "tensorrt", "cpu"]
 
-COMPUTES = {
-    (ONNX_RUNTIME, "cuda"): (FP32, "fp16"),
-    (ONNX_RUNTIME, "tensorrt"): (FP32, "fp16"),
-    (ONNX_RUNTIME, "cpu"): (FP32, "int8"),
-    (OPENVINO, "cpu"): (FP32, "bf16", "int8"),
-}
-"""Precisions by engine and device."""
 
-FASTEST = {"cuda": "fp16", "tensorrt": "fp16", "cpu": "int8"}
-"""What auto takes where the bundle and the machine have it. bf16 on CPUs is not faster than int8
-and cannot be measured where a bundle is built."""
+@dataclass(frozen=True)
+class EngineEntry:
+    """What has to be known of an engine to choose it, without importing it.
+
+    Attributes:
+        name: Value of CXR_ENGINE; several entries may share it.
+        package: Python package it needs, which the extra of that name installs.
+        builder: ``module:function`` of its :class:`~service.engines.registry.Builder`.
+        precisions: Those it computes in, by device. ``auto`` takes the last one where the bundle
+            has it and the CPU is fast in it, else fp32.
+    """
+
+    name: str
+    package: str
+    builder: str
+    precisions: Mapping[Device, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -34,37 +37,55 @@ class Choice:
     """What a model runs on.
 
     Attributes:
-        engine: ``onnxruntime`` or ``openvino``.
-        device: ``cuda``, ``tensorrt`` (on a CUDA device, too) or ``cpu``.
+        engine: The engine.
+        device: ``cuda``, ``tensorrt`` (on a CUDA device as well) or ``cpu``.
         precision: Number format.
-        reason: Why, in words, for the log.
+        reason: Why, for the log.
     """
 
-    engine: Literal["onnxruntime", "openvino"]
+    engine: EngineEntry
     device: Device
     precision: str
     reason: str
 
 
-def choose(settings: Settings, machine: Machine, offered: Collection[str]) -> Choice:
+def choose(
+    settings: Settings,
+    machine: Machine,
+    offered: Collection[str],
+    engines: Sequence[EngineEntry],
+) -> Choice:
     """Choose for one bundle.
 
     Args:
-        settings: What the operator asks for.
-        machine: What there is.
+        settings: What the operator requests.
+        machine: What is available.
         offered: Precisions of the bundle.
+        engines: All engines, in the order in which ``auto`` prefers them.
 
     Raises:
-        StartupError: What was asked for cannot be had.
+        StartupError: The request cannot be met.
     """
-    device = _device(settings, machine)
-    engine, why = _engine(settings, machine, device)
-    precision, why_precision = _precision(settings, machine, engine, device, offered)
+    named = [one for one in engines if settings.engine in ("auto", one.name)]
+    device = _choose_device(settings, machine, named)
+    engine, why = _choose_engine(settings, machine, device, named)
+    if settings.precision == "auto":
+        precision, why_precision = _best_precision(engine, device, machine, offered)
+    else:
+        precision, why_precision = settings.precision, f"{settings.precision} was requested"
+        _verify_precision(precision, engine, device, machine, offered, engines)
     return Choice(engine, device, precision, f"{why}; {why_precision}")
 
 
-def _device(settings: Settings, machine: Machine) -> Device:
-    device = _wanted_device(settings, machine)
+def _choose_device(settings: Settings, machine: Machine, named: Sequence[EngineEntry]) -> Device:
+    device: Device = "cpu"
+    if settings.provider in ("cuda", "tensorrt"):  # without one, the engine's builder says so
+        device = settings.provider
+    elif settings.provider == "auto" and machine.cuda_devices:
+        on_cuda = {precision for one in named for precision in one.precisions.get("cuda", ())}
+        # An engine or a number format that only CPUs have also says where to run.
+        if on_cuda and settings.precision in ("auto", *on_cuda):
+            device = "cuda"
     number, count = settings.device_id, machine.cuda_devices
     if device == "cpu" and number:
         raise StartupError(f"CXR_DEVICE_ID={number} names a CUDA device, but models run on a CPU.")
@@ -74,73 +95,67 @@ def _device(settings: Settings, machine: Machine) -> Device:
     return device
 
 
-def _wanted_device(settings: Settings, machine: Machine) -> Device:
-    if settings.provider in ("cuda", "tensorrt"):
-        if settings.engine == OPENVINO:
-            raise StartupError(
-                f"CXR_ENGINE=openvino runs on CPUs, not with CXR_PROVIDER={settings.provider}."
-            )
-        return settings.provider  # if there is no device, the engine says so
-    on_cpu = settings.provider == "cpu" or settings.engine == OPENVINO
-    # Formats that only CPUs have say where to run, too.
-    on_cpu = on_cpu or settings.precision in ("int8", "bf16")
-    return "cuda" if machine.cuda_devices and not on_cpu else "cpu"
-
-
-def _engine(
-    settings: Settings, machine: Machine, device: Device
-) -> tuple[Literal["onnxruntime", "openvino"], str]:
-    if settings.engine == OPENVINO:
-        if not machine.has_openvino:
-            raise StartupError(
-                "CXR_ENGINE=openvino, but OpenVINO is not installed: "
-                "pip install 'cxr-inference[openvino]', or use auto or onnxruntime."
-            )
-        return OPENVINO, "openvino was asked for"
-    if settings.engine == ONNX_RUNTIME:
-        return ONNX_RUNTIME, "onnxruntime was asked for"
-    if device == "tensorrt":
-        return ONNX_RUNTIME, "TensorRT was asked for"
-    if device == "cuda":
-        return ONNX_RUNTIME, "there is a CUDA device"
-    if machine.has_openvino:
-        return OPENVINO, "on a CPU, and OpenVINO is installed"
-    return ONNX_RUNTIME, "on a CPU, and OpenVINO is not installed"
-
-
-def _precision(
-    settings: Settings, machine: Machine, engine: str, device: Device, offered: Collection[str]
-) -> tuple[str, str]:
-    fast = {"int8": machine.has_int8, "bf16": machine.has_bf16}
-    if settings.precision == "auto":
-        best = FASTEST[device]
-        if best not in offered:
-            return FP32, f"the bundle has no {best}"
-        if not fast.get(best, True):
-            return FP32, f"the CPU has no instructions for {best}"
-        return best, f"the bundle has {best} and {device} is fast in it"
-    wanted = settings.precision
-    able = COMPUTES[engine, device]
-    if wanted not in able:
+def _choose_engine(
+    settings: Settings, machine: Machine, device: Device, named: Sequence[EngineEntry]
+) -> tuple[EngineEntry, str]:
+    able = [one for one in named if device in one.precisions]
+    if not able:
+        devices = ", ".join(where for one in named for where in one.precisions)
         raise StartupError(
-            f"CXR_PRECISION={wanted}, but {engine} on {device} computes in "
-            f"{', '.join(able)}.{_hint(wanted)}"
+            f"CXR_ENGINE={settings.engine} runs on {devices}, not with CXR_PROVIDER={device}."
+        )
+    installed = [one for one in able if one.package in machine.packages]
+    if not installed:
+        package = able[0].package
+        raise StartupError(
+            f"CXR_ENGINE={settings.engine}, but {package} is not installed: "
+            f"pip install 'cxr-inference[{package}]', or use auto."
+        )
+    engine = installed[0]
+    if settings.engine != "auto":
+        return engine, f"{engine.name} was requested"
+    if engine is able[0]:
+        return engine, f"{engine.name} is preferred on {device}"
+    return engine, f"on {device}, {able[0].name} is not installed"
+
+
+def _best_precision(
+    engine: EngineEntry, device: Device, machine: Machine, offered: Collection[str]
+) -> tuple[str, str]:
+    best = engine.precisions[device][-1]
+    if best not in offered:
+        return FP32, f"the bundle has no {best}"
+    if not machine.is_fast_in(best):
+        return FP32, f"the CPU has no instructions for {best}"
+    return best, f"the bundle has {best} and {device} is fast in it"
+
+
+def _verify_precision(
+    wanted: str,
+    engine: EngineEntry,
+    device: Device,
+    machine: Machine,
+    offered: Collection[str],
+    engines: Sequence[EngineEntry],
+) -> None:
+    able = engine.precisions[device]
+    if wanted not in able:
+        places = ", ".join(
+            f"{one.name} on {where}"
+            for one in engines
+            for where, precisions in one.precisions.items()
+            if wanted in precisions
+        )
+        raise StartupError(
+            f"CXR_PRECISION={wanted}, but {engine.name} on {device} computes in "
+            f"{', '.join(able)}. {wanted} is available with {places}."
         )
     if wanted not in (FP32, *offered):
         raise StartupError(
             f"CXR_PRECISION={wanted}, but the bundle has only {', '.join((FP32, *offered))}. "
             "Export it with that precision, or use auto."
         )
-    if not fast.get(wanted, True):
+    if not machine.is_fast_in(wanted):
         raise StartupError(
             f"CXR_PRECISION={wanted}, but this CPU has no instructions for it. Use auto or fp32."
         )
-    return wanted, f"{wanted} was asked for"
-
-
-def _hint(wanted: str) -> str:
-    hints = {
-        "bf16": " bf16 needs OpenVINO: pip install 'cxr-inference[openvino]'.",
-        "fp16": " fp16 needs a CUDA device.",
-    }
-    return hints.get(wanted, "")

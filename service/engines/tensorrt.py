@@ -1,4 +1,4 @@
-"""TensorRT's libraries, which ONNX Runtime expects the loader to find."""
+"""TensorRT: its libraries, which ONNX Runtime expects the loader to find, and its options."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import ctypes
 from importlib.util import find_spec
 from pathlib import Path
 
+from cxr.bundles.manifest import FP32, Manifest
+from cxr.engines.ort_options import CUDA, cuda_options
+from service.engines.placement import TENSORRT, Placement, ProviderOptions
 from service.errors import StartupError
 
 LIBRARIES = ("libnvinfer.so.10", "libnvinfer_plugin.so.10", "libnvonnxparser.so.10")
-"""Those that ONNX Runtime's provider is linked with and the plugins of the first; in that order."""
+"""Those that ONNX Runtime's provider is linked with, and the plugins of the first, in order."""
 
 PACKAGE = "tensorrt_libs"
-"""Where NVIDIA's Python packages have them."""
+"""NVIDIA's Python package that contains them."""
 
 
 def preload_tensorrt() -> None:
@@ -30,7 +33,7 @@ def preload_tensorrt() -> None:
 
 
 def has_tensorrt() -> bool:
-    """Ask whether its libraries can be loaded; loads them."""
+    """Load the libraries, and return whether that succeeded."""
     return all(map(_is_loaded, LIBRARIES))
 
 
@@ -49,3 +52,53 @@ def _in_package(name: str) -> list[Path]:
     folders = spec.submodule_search_locations if spec else None
     paths = [Path(folder) / name for folder in folders or ()]
     return [path for path in paths if path.is_file()]
+
+
+def place_on_tensorrt(
+    device_id: int, precision: str, manifest: Manifest, max_batch: int, cache: Path | None
+) -> Placement:
+    """Place a session on TensorRT, with CUDA for the nodes that TensorRT leaves.
+
+    One profile spans all buckets and is tuned for the largest: the provider builds several, but
+    runs the first only (microsoft/onnxruntime, pull request 31624).
+
+    Args:
+        device_id: Number of the CUDA device.
+        precision: ``fp32`` or ``fp16``.
+        manifest: Names and sizes of the graph's input.
+        max_batch: Largest batch.
+        cache: Folder of built engines, of this bundle alone; None builds them at each start.
+    """
+    name, size = manifest.tensors.image, manifest.preprocessing.size_px
+    largest = f"{name}:{max_batch}x1x{size}x{size}"
+    options: ProviderOptions = {
+        "device_id": str(device_id),
+        "trt_fp16_enable": str(int(precision == "fp16")),
+        "trt_profile_min_shapes": f"{name}:1x1x{size}x{size}",
+        "trt_profile_opt_shapes": largest,
+        "trt_profile_max_shapes": largest,
+    }
+    if cache is not None:
+        options |= {
+            "trt_engine_cache_enable": "1",
+            "trt_engine_cache_path": str(cache),
+            "trt_timing_cache_enable": "1",
+            "trt_timing_cache_path": str(cache),
+        }
+    return Placement(
+        TENSORRT,
+        ((TENSORRT, options), (CUDA, cuda_options(device_id, graphs=False))),
+        "cuda",
+        device_id,
+        # TensorRT's provider has no option against TF32; its libraries heed this variable.
+        environment={"NVIDIA_TF32_OVERRIDE": "0"} if precision == FP32 else {},
+    )
+
+
+def tensorrt_cache(root: str, bundle_sha256: str, precision: str) -> Path | None:
+    """Return the folder of one bundle's built engines, None without a root.
+
+    TensorRT's provider names engines by the graph's structure, not by its weights: two bundles
+    of one architecture must not share a folder.
+    """
+    return Path(root) / f"{bundle_sha256}-{precision}" if root else None

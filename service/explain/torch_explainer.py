@@ -17,7 +17,7 @@ from cxr.errors import RunError
 from cxr.explain.grad_cam import GradCam
 from cxr.explain.methods import Method
 from cxr.networks.served import has_fast_bf16, served_network
-from service.engines.provider import ON_CUDA_DEVICE
+from service.engines.placement import ON_CUDA_DEVICE
 from service.errors import StartupError
 from service.explain.explaining import Explanation, Tolerance
 from service.scheduling.priority import lower_priority

@@ -9,9 +9,9 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.engines.provider import ON_CUDA_DEVICE
+from service.engines.cuda_driver import GpuMemoryReader
+from service.engines.placement import ON_CUDA_DEVICE
 from service.models.runtime import Runtime
-from service.telemetry.gpu import GpuMemoryReader
 from service.telemetry.prometheus import CONTENT_TYPE, Metrics, QueueState, ServiceState
 from service.telemetry.recorder import EXPLAIN, PREDICT
 from service.web.documented import METRICS_ROUTE

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Coroutine, Iterator
 from typing import Any
 
-from service.engines.cores import usable_cores
+from service.engines.machine import usable_cores
 from service.engines.protocol import EngineBuilder
 from service.errors import BrokenBundleError, NotReadyError, UnknownModelError
 from service.explain.explaining import ExplainerBuilder

@@ -24,7 +24,6 @@ from service.answers import ImageResult, ModelRef
 from service.telemetry import metrics as declared
 from service.telemetry import versions as version_metrics
 from service.telemetry.drift import Drift, DriftWatch
-from service.telemetry.gpu import GpuMemory
 from service.telemetry.metrics import Metric
 from service.telemetry.timeline import DECODE, EXPLAIN, STAGES, Timeline
 
@@ -61,7 +60,7 @@ class ServiceState:
         waiting_for_core: Jobs that have not begun.
         queues: Of every model.
         bundles: What is loaded.
-        gpu: Memory of the device models run on.
+        gpu: Number of the device that models run on, its bytes in use, and in total.
         versions: Model, version and state of each that is known.
     """
 
@@ -69,7 +68,7 @@ class ServiceState:
     waiting_for_core: int = 0
     queues: tuple[QueueState, ...] = ()
     bundles: tuple[ModelRef, ...] = ()
-    gpu: GpuMemory | None = None
+    gpu: tuple[int, int, int] | None = None
     versions: tuple[tuple[str, str, str], ...] = ()
 
 
@@ -256,8 +255,8 @@ def _gauges_of(state: ServiceState, drifts: Sequence[Drift]) -> Iterator[GaugeVa
     )
     yield declared.DRIFT_IMAGES, [((one.model,), one.images) for one in drifts]
     gpus = [state.gpu] if state.gpu is not None else []
-    yield declared.GPU_USED, [((str(one.device),), one.used_bytes) for one in gpus]
-    yield declared.GPU_TOTAL, [((str(one.device),), one.total_bytes) for one in gpus]
+    yield declared.GPU_USED, [((str(device),), used) for device, used, _ in gpus]
+    yield declared.GPU_TOTAL, [((str(device),), total) for device, _, total in gpus]
     yield version_metrics.VERSIONS, [(one, 1) for one in state.versions]
 
 

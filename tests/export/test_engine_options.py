@@ -14,9 +14,11 @@ from cxr.engines.openvino_options import HINT, HINTS
 from cxr.engines.ort_options import CONFIG_ENTRIES, configure_session
 from export import engines as export_engine
 from export.engines import OrtRunner
-from service.engines import onnxruntime_session as ort_session
-from service.engines.onnxruntime_session import open_session
+from service.engines import onnxruntime as ort_engine
+from service.engines.onnxruntime import open_session
 from service.engines.placement import ON_CPU
+from service.engines.registry import ENGINES
+from service.engines.selection import Choice
 from tests.service.make_bundle import make_bundle
 
 FOR_SPEED = {"intra_op_num_threads"}
@@ -47,7 +49,7 @@ def test_onnxruntime_opens_graphs_alike(bundle: Bundle, monkeypatch: pytest.Monk
         opened.append((told(options), [providers[0][0]]))
         return real(path, options, providers=providers, **others)
 
-    for module in (export_engine.onnxruntime, ort_session.ort):
+    for module in (export_engine.onnxruntime, ort_engine.ort):
         monkeypatch.setattr(module, "InferenceSession", watched)
     ours = OrtRunner(bundle.model_path, bundle.manifest, threads=1)
     served = open_session(bundle, "fp32", ON_CPU)
@@ -78,7 +80,7 @@ def test_openvino_compiles_graphs_alike(bundle: Bundle, monkeypatch: pytest.Monk
     monkeypatch.setattr(openvino.Core, "compile_model", watched)
     settings = make_settings(bundle.path, workers=1)
     OpenVinoRunner(bundle, "fp32")
-    build_openvino_engine(bundle, settings, "fp32")
+    build_openvino_engine(bundle, settings, Choice(ENGINES[0], "cpu", "fp32", "a test"))
     ours, served = asked
     for options in (ours, served):
         del options["NUM_STREAMS"], options["INFERENCE_NUM_THREADS"]

@@ -19,13 +19,13 @@ from cxr.bundles.manifest import FP32
 from cxr.engines.ort_options import CPU, CUDA
 from export.comparison import GOLDENS_FACTOR
 from service.engines import cuda as device_engine
-from service.engines.bound_session import BoundSession
 from service.engines.buckets import bucket_sizes
+from service.engines.buffers import BoundSession
 from service.engines.cuda import DeviceEngine
-from service.engines.onnxruntime_session import nodes_by_provider, open_session, verify_nodes
-from service.engines.placement import ON_CPU, Placement, place_on_cuda
-from service.engines.provider import TENSORRT, has_cuda_device
-from service.engines.registry import build_engine
+from service.engines.cuda_driver import has_cuda_device
+from service.engines.onnxruntime import nodes_by_provider, open_session, verify_nodes
+from service.engines.placement import ON_CPU, TENSORRT, Placement, place_on_cuda
+from service.engines.registry import ENGINES, build_engine
 from service.engines.selection import Choice
 from service.engines.tensorrt import has_tensorrt
 from service.errors import StartupError
@@ -262,9 +262,9 @@ def builder(device: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The service's builder on the device; on a CPU with the CPU in the device's stead."""
     if device == "cuda":
         return build_engine
-    monkeypatch.setattr(device_engine, "choose_provider", lambda *_: CPU)
+    monkeypatch.setattr(device_engine, "verify_device", lambda *_, **__: None)
     monkeypatch.setattr(device_engine, "place_on_cuda", lambda _, graphs: on_cpu(graphs))
-    choice = Choice("onnxruntime", "cuda", FP32, "a test")
+    choice = Choice(ENGINES[-1], "cuda", FP32, "a test")
     return lambda bundle, settings: device_engine.build_device_engine(bundle, settings, choice)
 
 

@@ -14,19 +14,15 @@ import pytest
 from cxr.bundles.bundle import open_bundle
 from cxr.engines.ort_options import CUDA, cuda_options
 from service.engines import cuda as device_engine
-from service.engines import onnxruntime_session as ort_session
+from service.engines import onnxruntime as ort_engine
 from service.engines import tensorrt
+from service.engines.buffers import HostBuffers
 from service.engines.cuda import build_device_engine
-from service.engines.host_buffers import HostBuffers
-from service.engines.pinned_memory import pin
-from service.engines.placement import (
-    place_on_cuda,
-    place_on_tensorrt,
-    tensorrt_cache,
-)
-from service.engines.provider import TENSORRT
+from service.engines.cuda_driver import pin
+from service.engines.placement import TENSORRT, place_on_cuda
+from service.engines.registry import ENGINES
 from service.engines.selection import Choice
-from service.engines.tensorrt import has_tensorrt
+from service.engines.tensorrt import has_tensorrt, place_on_tensorrt, tensorrt_cache
 from service.errors import StartupError
 from tests.service.conftest import make_settings
 
@@ -127,7 +123,7 @@ def test_cuda_is_asked_for_exact_floats_on_one_device(graphs: bool) -> None:
 
 def test_options_are_known_to_onnx_runtime(bundles: Path) -> None:
     """A misspelt one would be refused at start, on a device only."""
-    library = Path(ort_session.ort.__file__).parent / "capi"
+    library = Path(ort_engine.ort.__file__).parent / "capi"
     manifest = open_bundle(bundles / "cnn").manifest
     for provider, kind in ((CUDA, "cuda"), (TENSORRT, "tensorrt")):
         path = library / f"libonnxruntime_providers_{kind}.so"
@@ -174,15 +170,15 @@ def test_engines_of_two_bundles_lie_apart() -> None:
     assert tensorrt_cache("", "aa", "fp16") is None
 
 
-TENSORRT_CHOICE = Choice("onnxruntime", "tensorrt", "fp32", "a test")
+TENSORRT_CHOICE = Choice(ENGINES[-1], "tensorrt", "fp32", "a test")
 
 
 @pytest.fixture
 def no_device_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a machine with a device, as far as the driver and CUDA's libraries go."""
-    monkeypatch.setattr(device_engine, "choose_provider", lambda *_: TENSORRT)
-    monkeypatch.setattr(ort_session.ort, "preload_dlls", lambda directory: None)
-    monkeypatch.setattr(ort_session.os, "environ", {})
+    monkeypatch.setattr(device_engine, "verify_device", lambda *_, **__: None)
+    monkeypatch.setattr(ort_engine.ort, "preload_dlls", lambda directory: None)
+    monkeypatch.setattr(ort_engine.os, "environ", {})
 
 
 def build(bundles: Path, **changes: Any) -> Any:
@@ -204,7 +200,7 @@ def test_tensorrt_is_not_silently_replaced(
     bundles: Path, no_device_needed: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """With libraries that cannot be used ONNX Runtime falls back; the service does not."""
-    monkeypatch.setattr(ort_session, "preload_tensorrt", lambda: None)
+    monkeypatch.setattr(ort_engine, "preload_tensorrt", lambda: None)
     with pytest.raises(StartupError, match=r"cannot load model cnn: .*TensorRT|fell back to"):
         build(bundles, tensorrt_cache_dir=str(tmp_path / "engines"))
     digest = open_bundle(bundles / "cnn").sha256
@@ -222,7 +218,7 @@ def test_cache_that_cannot_be_written_is_said(
 
 def test_tensorrt_has_no_cuda_graphs(bundles: Path, no_device_needed: None) -> None:
     """Asking for both is refused."""
-    with pytest.raises(StartupError, match="CXR_CUDA_GRAPHS=on is for CXR_PROVIDER=cuda"):
+    with pytest.raises(StartupError, match="CXR_CUDA_GRAPHS=on works with CXR_PROVIDER=cuda only"):
         build(bundles, cuda_graphs="on")
 
 

@@ -8,7 +8,8 @@ import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from pkgutil import resolve_name
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -22,22 +23,23 @@ from export.engines import TorchRunner
 from service.engines import registry as engines
 from service.engines.machine import Machine, cpu_flags, look_at_machine
 from service.engines.protocol import Engine, OutputRow
-from service.engines.registry import build_engine
+from service.engines.registry import ENGINES, build_engine
 from service.engines.selection import choose
 from service.errors import StartupError
 from service.models.loading import load_models
 from service.scheduling.lane import row_of
-from service.settings import Settings, load_settings
+from service.settings import EngineName, PrecisionName, Settings, load_settings
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import FakeEngine
 from tests.service.make_bundle import make_bundle, write_manifest
 
-BARE = Machine(cuda_devices=0, has_openvino=False, has_int8=False, has_bf16=False)
-FULL = Machine(cuda_devices=2, has_openvino=True, has_int8=True, has_bf16=True)
-CPU_ONLY = Machine(cuda_devices=0, has_openvino=True, has_int8=True, has_bf16=True)
-NO_OPENVINO = Machine(cuda_devices=2, has_openvino=False, has_int8=True, has_bf16=True)
-ONE_DEVICE = Machine(cuda_devices=1, has_openvino=True, has_int8=True, has_bf16=True)
-OLD_CPU = Machine(cuda_devices=0, has_openvino=True, has_int8=False, has_bf16=False)
+LEAST, ALL = frozenset({"onnxruntime"}), frozenset({"onnxruntime", "openvino"})
+BARE = Machine(cuda_devices=0, packages=LEAST, has_int8=False, has_bf16=False)
+FULL = Machine(cuda_devices=2, packages=ALL, has_int8=True, has_bf16=True)
+CPU_ONLY = Machine(cuda_devices=0, packages=ALL, has_int8=True, has_bf16=True)
+NO_OPENVINO = Machine(cuda_devices=2, packages=LEAST, has_int8=True, has_bf16=True)
+ONE_DEVICE = Machine(cuda_devices=1, packages=ALL, has_int8=True, has_bf16=True)
+OLD_CPU = Machine(cuda_devices=0, packages=ALL, has_int8=False, has_bf16=False)
 
 THREADS = Path("/proc/self/task")
 
@@ -74,8 +76,8 @@ def test_engine_is_chosen_openly(
     asked: dict[str, Any], machine: Machine, offered: tuple[str, ...], chosen: tuple[str, ...]
 ) -> None:
     """Auto takes the best there is, what is asked for is obeyed, and the reason is told."""
-    found = choose(Settings(**asked), machine, offered)
-    assert (found.engine, found.device, found.precision) == chosen
+    found = choose(Settings(**asked), machine, offered, ENGINES)
+    assert (found.engine.name, found.device, found.precision) == chosen
     assert found.reason.count(";") == 1
 
 
@@ -83,12 +85,12 @@ def test_engine_is_chosen_openly(
     ("asked", "machine", "offered", "says"),
     [
         ({"engine": OV}, BARE, BOTH, r"not installed: pip install 'cxr-inference\[openvino\]'"),
-        ({"engine": OV, "provider": "cuda"}, FULL, BOTH, "runs on CPUs"),
+        ({"engine": OV, "provider": "cuda"}, FULL, BOTH, "runs on cpu, not with CXR_PROVIDER=cuda"),
         ({"precision": "int8"}, CPU_ONLY, ("bf16",), "the bundle has only fp32, bf16"),
         ({"precision": "int8"}, OLD_CPU, BOTH, "this CPU has no instructions"),
         ({"precision": "bf16"}, OLD_CPU, BOTH, "this CPU has no instructions"),
-        ({"precision": "bf16"}, BARE, BOTH, "bf16 needs OpenVINO"),
-        ({"precision": "fp16"}, CPU_ONLY, ("fp16",), "fp16 needs a CUDA device"),
+        ({"precision": "bf16"}, BARE, BOTH, "bf16 is available with openvino on cpu"),
+        ({"precision": "fp16"}, CPU_ONLY, ("fp16",), "fp16 is available with onnxruntime on cuda"),
         ({"precision": "fp16"}, FULL, BOTH, "the bundle has only"),
         ({"precision": "int8", "provider": "cuda"}, FULL, BOTH, "computes in fp32, fp16"),
         ({"engine": OV, "provider": "tensorrt"}, FULL, HALF, "not with CXR_PROVIDER=tensorrt"),
@@ -104,8 +106,22 @@ def test_what_cannot_be_had_is_one_clear_line(
 ) -> None:
     """Asking for something never gives something else."""
     with pytest.raises(StartupError, match=says) as caught:
-        choose(Settings(**asked), machine, offered)
+        choose(Settings(**asked), machine, offered, ENGINES)
     assert "\n" not in str(caught.value)
+
+
+def test_settings_name_the_engines_of_the_registry() -> None:
+    """The settings lie below the engines, so both have the names; they are the same."""
+    assert set(get_args(EngineName)) == {"auto", *(entry.name for entry in ENGINES)}
+    for entry in ENGINES:
+        for precisions in entry.precisions.values():
+            assert set(precisions) < set(get_args(PrecisionName))
+
+
+def test_every_engine_has_a_builder() -> None:
+    """The registry names modules and functions, which are imported only once one is chosen."""
+    for entry in ENGINES:
+        assert callable(resolve_name(entry.builder))
 
 
 @pytest.mark.parametrize("name", ["ENGINE", "PRECISION"])
@@ -128,7 +144,7 @@ def test_cpu_flags_are_read(tmp_path: Path) -> None:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """A CPU that has everything, whatever the tests run on, but no CUDA device."""
-    monkeypatch.setattr(engines, "look_at_machine", lambda: CPU_ONLY)
+    monkeypatch.setattr(engines, "look_at_machine", lambda _: CPU_ONLY)
 
 
 def test_start_says_what_was_chosen_and_why(
@@ -139,7 +155,7 @@ def test_start_says_what_was_chosen_and_why(
         build_engine(open_bundle(bundles / "resnet18"), make_settings(bundles))
     [record] = [r for r in caplog.records if r.getMessage() == "engine chosen"]
     said = json.dumps(record.__dict__, default=str)
-    for text in (ORT, "CPUExecutionProvider", "fp32", "asked for; the bundle has no int8"):
+    for text in (ORT, "CPUExecutionProvider", "fp32", "requested; the bundle has no int8"):
         assert text in said
 
 
@@ -168,8 +184,7 @@ REAL = [(ORT, "fp32"), (ORT, "int8"), (OV, "fp32"), (OV, "int8"), (OV, "bf16")]
 
 def has(precision: str) -> bool:
     """Ask whether this machine can compute in it."""
-    machine = look_at_machine()
-    return {"bf16": machine.has_bf16, "int8": machine.has_int8}.get(precision, True)
+    return look_at_machine().is_fast_in(precision)
 
 
 @pytest.fixture(params=REAL, ids="-".join)

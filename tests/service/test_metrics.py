@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.telemetry.gpu import GpuMemoryReader
+from service.engines.cuda_driver import GpuMemoryReader
 from service.telemetry.metrics import DECISION_SHARE, DRIFT_PSI, GPU_TOTAL, GPU_USED, METRICS
 from service.telemetry.prometheus import Metrics, ServiceState
 from service.telemetry.versions import VERSION_METRICS

@@ -13,14 +13,10 @@ import pytest
 from cxr.engines.ort_options import CPU, CUDA
 from cxr.errors import BundleError, CxrError
 from service.engines import cuda as device_engine
-from service.engines import onnxruntime_session as ort_session
-from service.engines.cores import usable_cores
-from service.engines.provider import (
-    TENSORRT,
-    choose_provider,
-    has_cuda_device,
-    verify_provider,
-)
+from service.engines import onnxruntime as ort_engine
+from service.engines.cuda_driver import has_cuda_device
+from service.engines.machine import usable_cores
+from service.engines.placement import TENSORRT, verify_device, verify_provider
 from service.engines.registry import build_engine
 from service.errors import StartupError
 from service.models.loading import load_models
@@ -162,22 +158,11 @@ def test_file_that_is_no_graph_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "compiled", "has_device", "chosen"),
-    [
-        ("auto", [CUDA, CPU], True, CUDA),
-        ("auto", [CUDA, CPU], False, CPU),
-        ("auto", [CPU], True, CPU),
-        ("cpu", [CUDA, CPU], True, CPU),
-        ("cuda", [CUDA, CPU], True, CUDA),
-        ("tensorrt", [TENSORRT, CUDA, CPU], True, TENSORRT),
-        ("auto", [TENSORRT, CUDA, CPU], True, CUDA),
-    ],
+    ("device", "compiled"), [("cuda", [CUDA, CPU]), ("tensorrt", [TENSORRT, CUDA, CPU])]
 )
-def test_provider_is_chosen_openly(
-    wanted: Any, compiled: list[str], has_device: bool, chosen: str
-) -> None:
-    """Auto takes CUDA only if there is a device; an explicit choice is obeyed."""
-    assert choose_provider(wanted, compiled, has_device) == chosen
+def test_device_that_is_there_is_taken(device: Any, compiled: list[str]) -> None:
+    """ONNX Runtime can use it, and the machine has one."""
+    verify_device(device, compiled, has_device=True)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +179,7 @@ def test_device_that_cannot_be_had_is_an_error(
 ) -> None:
     """Asking for CUDA or TensorRT never gives the CPU, nor TensorRT CUDA."""
     with pytest.raises(StartupError, match=says):
-        choose_provider(wanted, compiled, has_device)
+        verify_device(wanted, compiled, has_device=has_device)
 
 
 @pytest.mark.skipif(has_cuda_device(), reason="the machine has a CUDA device")
@@ -216,8 +201,8 @@ def test_device_is_used(bundles: Path, wanted: str) -> None:
 @pytest.mark.skipif(has_cuda_device(), reason="the machine has a CUDA device")
 def test_silent_fallback_is_found(bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """ONNX Runtime falls back to the CPU without an error; the service does not follow."""
-    monkeypatch.setattr(device_engine, "choose_provider", lambda *_: CUDA)
-    monkeypatch.setattr(ort_session.ort, "preload_dlls", lambda directory: None)
+    monkeypatch.setattr(device_engine, "verify_device", lambda *_, **__: None)
+    monkeypatch.setattr(ort_engine.ort, "preload_dlls", lambda directory: None)
     with pytest.raises(StartupError, match=r"fell back to CPUExecutionProvider"):
         load(bundles, provider="cuda")
 

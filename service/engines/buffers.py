@@ -1,10 +1,11 @@
-"""A session whose inputs and outputs stay where they are."""
+"""Memory of batches that run on a device: allocated once, used again and again."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+from weakref import finalize
 
 import numpy as np
 import onnxruntime as ort
@@ -14,29 +15,54 @@ from cxr.bundles.manifest import Manifest
 from service.engines.buckets import bucket_of
 from service.engines.placement import Placement
 
+HOST_BUFFERS = 3
+"""One batch runs, the next one is formed, and formed again when a client left meanwhile."""
+
 GRAPH_ID = "gpu_graph_id"
 """Run option that names a CUDA graph; 0 is the default one, -1 none."""
 
 
-@dataclass(frozen=True)
-class Buffers:
-    """What one bucket runs on.
+class HostBuffers:
+    """Hands out arrays of one block of memory; each returns once nobody holds it any more.
+
+    Args:
+        max_batch: Images of the largest batch.
+        size_px: Side of a model input.
+        count: Batches that can be held at a time without new memory.
 
     Attributes:
-        image: The input, shape (B, 1, S, S), uint8.
-        outputs: Logits, probabilities and embedding, shapes (B, K), (B, K) and (B, D), float32.
-        binding: Binds the session to them.
-        options: Of a run.
+        block: All the memory, shape (count, max_batch, 1, S, S), uint8.
     """
 
-    image: Any
-    outputs: tuple[Any, ...]
+    def __init__(self, max_batch: int, size_px: int, count: int = HOST_BUFFERS) -> None:
+        self._image_shape = (1, size_px, size_px)
+        self.block = np.zeros((count, max_batch, *self._image_shape), dtype=np.uint8)
+        self._free = deque(self.block)
+
+    def take(self, size: int) -> NDArray[np.uint8]:
+        """Return an array to fill, shape (size, 1, S, S), uint8, with arbitrary content.
+
+        It belongs to the caller for as long as the array itself is held; a slice of it does not
+        count. If all are held, new memory is allocated. Any thread may call it.
+        """
+        try:
+            buffer = self._free.popleft()
+        except IndexError:
+            return np.empty((size, *self._image_shape), dtype=np.uint8)
+        batch = buffer[:size]
+        finalize(batch, self._free.append, buffer).atexit = False
+        return batch
+
+
+class _Bound(NamedTuple):
+    image: Any  # (B, 1, S, S), uint8
+    outputs: tuple[Any, ...]  # logits (B, K), probabilities (B, K), embedding (B, D), float32
     binding: Any
-    options: Any
+    options: Any  # of a run
 
 
 class BoundSession:
-    """Runs a session on buffers made once per bucket: nothing is allocated in a run.
+    """Runs a session on buffers made once per bucket: a run allocates nothing.
 
     A CUDA graph is captured at a bucket's first run and replays the same addresses from then on.
     ONNX Runtime keeps graphs by thread, so all calls must come from one thread.
@@ -63,11 +89,11 @@ class BoundSession:
         }
         self._buckets = tuple(buckets)
         self._placement = placement
-        self._buffers = {
+        self._bound = {
             bucket: self._bind(bucket, number) for number, bucket in enumerate(buckets, 1)
         }
 
-    def _bind(self, bucket: int, number: int) -> Buffers:
+    def _bind(self, bucket: int, number: int) -> _Bound:
         image = self._new_value((bucket, *self._image_shape), np.uint8)
         outputs = {
             name: self._new_value((bucket, width), np.float32)
@@ -80,7 +106,7 @@ class BoundSession:
         options = ort.RunOptions()
         if self._placement.graphs:
             options.add_run_config_entry(GRAPH_ID, str(number))
-        return Buffers(image, tuple(outputs.values()), binding, options)
+        return _Bound(image, tuple(outputs.values()), binding, options)
 
     def _new_value(self, shape: tuple[int, ...], dtype: type) -> Any:
         where = self._placement
@@ -89,26 +115,26 @@ class BoundSession:
         )
 
     def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
-        """Answer for model inputs.
+        """Run model inputs, filled up with black to the next bucket.
 
         Args:
-            images: Shape (N, 1, S, S), uint8; filled up with black to the next bucket.
+            images: Shape (N, 1, S, S), uint8.
 
         Returns:
             Logits (N, K), probabilities (N, K) and embedding (N, D), float32, which no later run
             changes.
 
         Raises:
-            ValueError: More images than the largest bucket.
+            ValueError: There are more images than the largest bucket holds.
         """
         count = len(images)
         bucket = bucket_of(count, self._buckets)
-        buffers = self._buffers[bucket]
+        bound = self._bound[bucket]
         if count < bucket:
             padded = np.zeros((bucket, *self._image_shape), dtype=np.uint8)
             padded[:count] = images
             images = padded
-        buffers.image.update_inplace(images)
-        self._session.run_with_iobinding(buffers.binding, buffers.options)
+        bound.image.update_inplace(images)
+        self._session.run_with_iobinding(bound.binding, bound.options)
         # Copied: on a CPU numpy() is a view of the buffer, which the next run overwrites.
-        return tuple(value.numpy()[:count].copy() for value in buffers.outputs)
+        return tuple(value.numpy()[:count].copy() for value in bound.outputs)
