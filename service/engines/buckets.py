@@ -41,15 +41,9 @@ def stack_padded(
     buckets: Sequence[int],
     new_batch: Callable[[int], NDArray[np.uint8]] | None = None,
 ) -> NDArray[np.uint8]:
-    """Stack model inputs, filled up with black to the next bucket.
+    """Stack model inputs of shape (1, S, S), uint8, filled up with black to the next bucket.
 
-    Args:
-        inputs: One to ``max(buckets)`` arrays of shape (1, S, S), uint8.
-        buckets: Sizes in ascending order.
-        new_batch: Allocates an array for this many images; None for ordinary memory.
-
-    Returns:
-        Shape (B, 1, S, S), uint8, where B is the bucket.
+    ``new_batch`` returns memory for a number of images; None takes ordinary memory.
     """
     size = bucket_of(len(inputs), buckets)
     batch = new_batch(size) if new_batch else np.empty((size, *inputs[0].shape), dtype=np.uint8)

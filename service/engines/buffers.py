@@ -25,11 +25,6 @@ GRAPH_ID = "gpu_graph_id"
 class HostBuffers:
     """Hands out arrays of one block of memory; each returns once nobody holds it any more.
 
-    Args:
-        max_batch: Images of the largest batch.
-        size_px: Side of a model input.
-        count: Batches that can be held at a time without new memory.
-
     Attributes:
         block: All the memory, shape (count, max_batch, 1, S, S), uint8.
     """
@@ -42,8 +37,8 @@ class HostBuffers:
     def take(self, size: int) -> NDArray[np.uint8]:
         """Return an array to fill, shape (size, 1, S, S), uint8, with arbitrary content.
 
-        It belongs to the caller for as long as the array itself is held; a slice of it does not
-        count. If all are held, new memory is allocated. Any thread may call it.
+        Hold the array itself, not only a slice of it. If all are held, new memory is allocated.
+        Any thread may call it.
         """
         try:
             buffer = self._free.popleft()
@@ -66,12 +61,6 @@ class BoundSession:
 
     A CUDA graph is captured at a bucket's first run and replays the same addresses from then on.
     ONNX Runtime keeps graphs by thread, so all calls must come from one thread.
-
-    Args:
-        session: The session.
-        manifest: Names and sizes of the graph's tensors.
-        buckets: Batch sizes, in ascending order.
-        placement: What the session was opened with.
     """
 
     def __init__(
@@ -115,14 +104,10 @@ class BoundSession:
         )
 
     def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
-        """Run model inputs, filled up with black to the next bucket.
+        """Run model inputs of shape (N, 1, S, S), uint8, filled up with black to the next bucket.
 
-        Args:
-            images: Shape (N, 1, S, S), uint8.
-
-        Returns:
-            Logits (N, K), probabilities (N, K) and embedding (N, D), float32, which no later run
-            changes.
+        Return logits (N, K), probabilities (N, K) and embedding (N, D), float32, which no later
+        run changes.
 
         Raises:
             ValueError: There are more images than the largest bucket holds.

@@ -27,18 +27,6 @@ class DeviceEngine:
     """Runs one batch at a time on buffers that stay where they are, on a thread of its own.
 
     CUDA graphs belong to that thread; any thread may call :meth:`run`.
-
-    Args:
-        bundle: Bundle whose graph to run.
-        precision: Number format.
-        placement: Where to run it.
-        max_batch: Largest batch.
-
-    Attributes:
-        graphs: Whether runs are replayed CUDA graphs.
-
-    Raises:
-        StartupError: The session cannot be opened.
     """
 
     name = "onnxruntime"
@@ -76,8 +64,7 @@ def build_device_engine(bundle: Bundle, settings: Settings, choice: Choice) -> D
     """Build the engine of a bundle on the CUDA device of the settings, every bucket warmed.
 
     Raises:
-        StartupError: The provider or CUDA graphs are not available, or the graph contradicts the
-            manifest.
+        StartupError: The device, CUDA graphs or the bundle's graph cannot be used.
     """
     assert choice.device != "cpu"
     verify_device(choice.device, ort.get_available_providers(), has_device=has_cuda_device())

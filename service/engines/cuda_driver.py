@@ -16,11 +16,7 @@ PORTABLE = 1  # CU_MEMHOSTREGISTER_PORTABLE: pinned for every context of the pro
 
 
 def count_cuda_devices() -> int:
-    """Count the devices without loading any other library of CUDA.
-
-    ONNX Runtime's list of available providers says what it was compiled with, not what the
-    machine has.
-    """
+    """Count the devices: ONNX Runtime only tells what it was compiled with."""
     cuda = _load_driver()
     count = ctypes.c_int(0)
     if cuda is None or cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count)):
@@ -36,13 +32,8 @@ def has_cuda_device() -> bool:
 def pin(block: NDArray[np.uint8], device_id: int, driver: Any = None) -> bool:
     """Lock an array's pages for as long as the array lives, and return whether that succeeded.
 
-    ONNX Runtime's Python interface has no pinned memory. Without pinning, copies to the device
-    pass through the driver's own buffer and are slower.
-
-    Args:
-        block: Contiguous array that owns its memory.
-        device_id: Number of the CUDA device.
-        driver: Replaces the CUDA driver's library.
+    The array must be contiguous and own its memory. ONNX Runtime's Python interface has no pinned
+    memory; without it, copies to the device pass through a buffer of the driver and are slower.
     """
     retained = _retain_context(device_id, driver)
     if retained is None:
@@ -70,7 +61,7 @@ def _unpin(
 
 
 class GpuMemory(NamedTuple):
-    """Memory of one device in bytes, in use by this and other processes."""
+    """Memory of one device, used by this and other processes."""
 
     device_id: int
     used_bytes: int
@@ -80,12 +71,7 @@ class GpuMemory(NamedTuple):
 class GpuMemoryReader:
     """Reads how much memory of a device is in use.
 
-    The driver is present wherever a model runs on CUDA, and numbers devices as ONNX Runtime does
-    (``CUDA_VISIBLE_DEVICES``, MIG).
-
-    Args:
-        device_id: Number of the CUDA device.
-        driver: Replaces the CUDA driver's library.
+    The driver numbers devices as ONNX Runtime does (``CUDA_VISIBLE_DEVICES``, MIG).
     """
 
     def __init__(self, device_id: int, driver: Any = None) -> None:

@@ -31,12 +31,6 @@ class OrtEngine:
     """Runs a bundle's graph in one ONNX Runtime session on the CPU; any thread may use it.
 
     Inputs and outputs are not bound: ONNX Runtime takes an array where it lies.
-
-    Args:
-        session: The session.
-        manifest: Names the graph's tensors.
-        precision: Number format of that graph.
-        concurrency: Runs at a time.
     """
 
     name = "onnxruntime"
@@ -66,7 +60,7 @@ def build_ort_engine(bundle: Bundle, settings: Settings, choice: Choice) -> OrtE
     """Open a bundle's graph on the CPU.
 
     Raises:
-        StartupError: The graph cannot be loaded or contradicts the manifest.
+        StartupError: The graph cannot be used.
     """
     session = open_session(bundle, choice.precision, ON_CPU)
     concurrency = settings.workers or usable_cores()
@@ -77,8 +71,7 @@ def open_session(bundle: Bundle, precision: str, placement: Placement) -> Any:
     """Open a bundle's graph, and verify that it runs where it should.
 
     Raises:
-        StartupError: The provider is not available, or the graph cannot be loaded or contradicts
-            the manifest.
+        StartupError: The provider or the graph cannot be used.
     """
     manifest, on_cpu = bundle.manifest, placement.provider == CPU
     if placement.provider in ON_CUDA_DEVICE:
@@ -108,7 +101,7 @@ def open_session(bundle: Bundle, precision: str, placement: Placement) -> Any:
 
 
 def nodes_by_provider(session: Any) -> dict[str, tuple[str, ...]]:
-    """Return the operators that each provider runs, of a session not on the CPU alone."""
+    """Return the operators that each provider runs."""
     found: dict[str, tuple[str, ...]] = {}
     for part in session.get_provider_graph_assignment_info():
         operators = tuple(node.op_type for node in part.get_nodes())
@@ -117,12 +110,7 @@ def nodes_by_provider(session: Any) -> dict[str, tuple[str, ...]]:
 
 
 def verify_nodes(model: str, provider: str, nodes: Mapping[str, Sequence[str]]) -> None:
-    """Verify that the provider in force also does the work, for nodes fall back one by one.
-
-    Args:
-        model: Its name.
-        provider: The provider in force.
-        nodes: Operators by provider.
+    """Verify that the provider in force also runs operators, for they fall back one by one.
 
     Raises:
         StartupError: It runs none of them.

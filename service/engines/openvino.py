@@ -21,13 +21,7 @@ from service.settings import Settings
 
 
 class OpenVinoEngine:
-    """Runs a bundle's graph in OpenVINO, in the calling thread, on one core per run.
-
-    Args:
-        compiled: The graph, compiled once per concurrent run.
-        manifest: Names the graph's tensors.
-        precision: Number format.
-    """
+    """Runs a bundle's graph in OpenVINO, in the calling thread, on one core per run."""
 
     name = "openvino"
     provider = DEVICE
@@ -69,8 +63,7 @@ def build_openvino_engine(bundle: Bundle, settings: Settings, choice: Choice) ->
     Without OpenVINO's streams, a compiled graph has one run at a time.
 
     Raises:
-        StartupError: The graph cannot be loaded, is computed in another precision than requested,
-            or contradicts the manifest.
+        StartupError: The graph or the precision cannot be used.
     """
     manifest, precision = bundle.manifest, choice.precision
     options = openvino_options(precision)

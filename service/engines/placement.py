@@ -1,4 +1,4 @@
-"""The execution providers of ONNX Runtime, and what a session on one is opened with."""
+"""Execution providers of ONNX Runtime, and what their sessions are opened with."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ class Placement:
     """Where a session runs, and how.
 
     Attributes:
-        provider: Execution provider that must be in force once it is open.
-        providers: Providers to request, with their options, in order of preference.
-        memory: Where inputs and outputs of its runs lie.
-        device_id: Number of the CUDA device.
+        provider: Provider that must be in force once the session is open.
+        providers: Those to request, with their options, in order of preference.
+        memory: Where inputs and outputs lie.
         graphs: Whether runs are captured as CUDA graphs and replayed.
         environment: Variables that NVIDIA's libraries read when they are loaded.
     """
@@ -50,15 +49,10 @@ def place_on_cuda(device_id: int, *, graphs: bool) -> Placement:
 def verify_device(
     device: Literal["cuda", "tensorrt"], compiled: Collection[str], *, has_device: bool
 ) -> None:
-    """Verify that ONNX Runtime and the machine can run models on a device.
-
-    Args:
-        device: Value of CXR_PROVIDER.
-        compiled: Providers that ONNX Runtime was compiled with.
-        has_device: Whether the machine has a CUDA device.
+    """Verify that ONNX Runtime has been compiled for a device and that the machine has one.
 
     Raises:
-        StartupError: They cannot.
+        StartupError: One of them is missing.
     """
     provider, name = (TENSORRT, "TensorRT") if device == "tensorrt" else (CUDA, "CUDA")
     if provider not in compiled:
@@ -71,14 +65,9 @@ def verify_device(
 
 
 def verify_provider(wanted: str, actual: Sequence[str]) -> None:
-    """Verify that a session runs on the provider it was opened for.
+    """Verify that a session runs on the provider it was opened for; its first is in force.
 
-    ONNX Runtime falls back to the CPU with only a log line when CUDA's libraries cannot be
-    loaded.
-
-    Args:
-        wanted: The provider requested.
-        actual: Those of the session; the first is in force.
+    ONNX Runtime only logs a line when it falls back because CUDA's libraries cannot be loaded.
 
     Raises:
         StartupError: ONNX Runtime fell back to another.

@@ -60,7 +60,7 @@ class Engine(Protocol):
 
     @property
     def concurrency(self) -> int:
-        """Calls of ``run`` that gain from going on at a time, each from a thread of its own."""
+        """Number of threads that gain from calling ``run`` at a time."""
 
     @property
     def max_batch(self) -> int:
@@ -71,15 +71,15 @@ class Engine(Protocol):
         """Whether a run takes one core of the CPU."""
 
     def run(self, images: NDArray[np.uint8]) -> EngineOutput:
-        """Run a batch of model inputs, shape (N, 1, S, S), uint8. Any thread may call it."""
+        """Run model inputs of shape (N, 1, S, S), uint8. Any thread may call it."""
 
 
 @runtime_checkable
 class StagingEngine(Protocol):
-    """An engine with memory of its own, from which batches reach its device faster."""
+    """An engine with memory from which batches reach its device faster."""
 
     def new_batch(self, size: int) -> NDArray[np.uint8]:
-        """Return an array to stack a batch in, shape (size, 1, S, S), uint8, arbitrary content."""
+        """Return an array to stack a batch in, shape (size, 1, S, S), uint8."""
 
 
 EngineBuilder: TypeAlias = Callable[[Bundle, Settings], Engine]

@@ -46,7 +46,7 @@ class Builder(Protocol):
 
 
 def build_engine(bundle: Bundle, settings: Settings) -> Engine:
-    """Choose an engine for a bundle and build it; one log line says which and why.
+    """Choose an engine for a bundle, build it, and log which and why.
 
     Raises:
         StartupError: The operator's request cannot be met.

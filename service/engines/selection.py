@@ -1,4 +1,4 @@
-"""Which engine, device and precision a model gets, chosen openly and with a reason."""
+"""Selection of engine, device and precision."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ class EngineEntry:
 
     Attributes:
         name: Value of CXR_ENGINE; several entries may share it.
-        package: Python package it needs, which the extra of that name installs.
+        package: Python package it needs, installed by the extra of that name.
         builder: ``module:function`` of its :class:`~service.engines.registry.Builder`.
-        precisions: Those it computes in, by device. ``auto`` takes the last one where the bundle
-            has it and the CPU is fast in it, else fp32.
+        precisions: By device; ``auto`` takes the last if bundle and CPU have it, else fp32.
     """
 
     name: str
@@ -34,14 +33,7 @@ class EngineEntry:
 
 @dataclass(frozen=True)
 class Choice:
-    """What a model runs on.
-
-    Attributes:
-        engine: The engine.
-        device: ``cuda``, ``tensorrt`` (on a CUDA device as well) or ``cpu``.
-        precision: Number format.
-        reason: Why, for the log.
-    """
+    """What a model runs on, and why."""
 
     engine: EngineEntry
     device: Device
@@ -55,16 +47,10 @@ def choose(
     offered: Collection[str],
     engines: Sequence[EngineEntry],
 ) -> Choice:
-    """Choose for one bundle.
-
-    Args:
-        settings: What the operator requests.
-        machine: What is available.
-        offered: Precisions of the bundle.
-        engines: All engines, in the order in which ``auto`` prefers them.
+    """Choose among engines, listed in order of preference, for a bundle with these precisions.
 
     Raises:
-        StartupError: The request cannot be met.
+        StartupError: The operator's request cannot be met.
     """
     named = [one for one in engines if settings.engine in ("auto", one.name)]
     device = _choose_device(settings, machine, named)

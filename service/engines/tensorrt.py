@@ -1,4 +1,4 @@
-"""TensorRT: its libraries, which ONNX Runtime expects the loader to find, and its options."""
+"""TensorRT's libraries and options."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PACKAGE = "tensorrt_libs"
 
 
 def preload_tensorrt() -> None:
-    """Load TensorRT from its Python package, or from where the loader looks.
+    """Load TensorRT from its Python package, where the loader does not look, or by the loader.
 
     Raises:
         StartupError: It is not installed.
@@ -62,12 +62,7 @@ def place_on_tensorrt(
     One profile spans all buckets and is tuned for the largest: the provider builds several, but
     runs the first only (microsoft/onnxruntime, pull request 31624).
 
-    Args:
-        device_id: Number of the CUDA device.
-        precision: ``fp32`` or ``fp16``.
-        manifest: Names and sizes of the graph's input.
-        max_batch: Largest batch.
-        cache: Folder of built engines, of this bundle alone; None builds them at each start.
+    ``cache`` is the folder of this bundle's built engines; None builds them at each start.
     """
     name, size = manifest.tensors.image, manifest.preprocessing.size_px
     largest = f"{name}:{max_batch}x1x{size}x{size}"
