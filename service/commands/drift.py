@@ -15,11 +15,11 @@ from service.commands.parsing import Commands
 
 if TYPE_CHECKING:
     from cxr.bundles.reference import Reference
-    from service.telemetry.drift import Reading
+    from service.telemetry.drift import Stability
     from service.telemetry.drift_sources import Key, Tally
 
 MODERATE, SHIFTED, UNKNOWN = 3, 4, 5
-STATUSES: dict[Reading, int] = {
+STATUSES: dict[Stability, int] = {
     "stable": OK,
     "too few": UNKNOWN,
     "moderate": MODERATE,

@@ -22,7 +22,7 @@ from typing import Literal, TypeAlias
 from cxr.bundles.reference import BINS, Reference, bin_of
 from cxr.verdict.decision import Decision
 
-Reading: TypeAlias = Literal["stable", "moderate", "shifted", "too few"]
+Stability: TypeAlias = Literal["stable", "moderate", "shifted", "too few"]
 
 MODERATE_FROM, SHIFTED_FROM = 0.1, 0.25
 """The usual reading: below the first stable, from the second on shifted."""
@@ -103,26 +103,11 @@ def _chi_squared_95(degrees: int) -> float:
     return degrees * (1 - part + QUANTILE_95 * math.sqrt(part)) ** 3
 
 
-def read_psi(psi: float) -> Reading:
+def read_psi(psi: float) -> Stability:
     """Give the usual reading of a PSI."""
     if psi < MODERATE_FROM:
         return "stable"
     return "moderate" if psi < SHIFTED_FROM else "shifted"
-
-
-@dataclass(frozen=True)
-class Answered:
-    """One answered image, as far as drift is concerned.
-
-    Attributes:
-        bin: Of its probability.
-        decision: What was decided.
-        in_scope: Whether the scope gate took it.
-    """
-
-    bin: int
-    decision: Decision
-    in_scope: bool
 
 
 @dataclass(frozen=True)
@@ -154,23 +139,23 @@ class DriftWindow:
     def __init__(self, reference: Reference | None, images: int, least_images: int) -> None:
         self.reference = reference
         self._least = max(1, least_images)
-        self._latest: deque[Answered] = deque()
+        self._latest: deque[tuple[int, Decision, bool]] = deque()
         self._images = images
         self._bins = [0] * BINS
         self._decisions: Counter[str] = Counter()
         self._bounds = None if reference is None else join_bins(reference.counts)
 
-    def add(self, answered: Answered) -> None:
-        """Count an answer, and forget the oldest if they are too many."""
-        self._count(answered, 1)
-        self._latest.append(answered)
+    def add(self, bin_number: int, decision: Decision, in_scope: bool) -> None:
+        """Count an answer, and forget the oldest beyond the limit."""
+        self._latest.append((bin_number, decision, in_scope))
+        self._count(*self._latest[-1], 1)
         if len(self._latest) > self._images:
-            self._count(self._latest.popleft(), -1)
+            self._count(*self._latest.popleft(), -1)
 
-    def _count(self, answered: Answered, step: int) -> None:
-        self._bins[answered.bin] += step
-        self._decisions[answered.decision] += step
-        self._decisions[OUT_OF_SCOPE] += step * (not answered.in_scope)
+    def _count(self, bin_number: int, decision: Decision, in_scope: bool, step: int) -> None:
+        self._bins[bin_number] += step
+        self._decisions[decision] += step
+        self._decisions[OUT_OF_SCOPE] += step * (not in_scope)
 
     def read(self, model: str) -> Drift:
         """Say how the latest answers lie."""
@@ -202,7 +187,7 @@ class DriftWatch:
         self._least = least_images
         self._windows: dict[str, tuple[str, DriftWindow]] = {}
 
-    def answered(
+    def add(
         self,
         model: tuple[str, str],
         reference: Reference | None,
@@ -225,7 +210,7 @@ class DriftWatch:
         if known is None or known[0] != digest:
             known = (digest, DriftWindow(reference, self._images, self._least))
             self._windows[name] = known
-        known[1].add(Answered(bin_of(probability), decision, in_scope))
+        known[1].add(bin_of(probability), decision, in_scope)
 
     def read(self) -> list[Drift]:
         """Say how the latest answers of every model lie."""

@@ -12,7 +12,7 @@ from service.telemetry.drift import (
     OUT_OF_SCOPE,
     SHARES,
     SHIFTED_FROM,
-    Reading,
+    Stability,
     chance_limit,
     images_needed,
     join_bins,
@@ -36,7 +36,7 @@ class DriftStatement:
     psi: float
     by_chance: float
     needed: int | None
-    reading: Reading
+    reading: Stability
 
 
 def judge(tally: Tally, reference: Reference) -> DriftStatement:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from service.telemetry.metrics import Metric
+from service.telemetry.metrics import Metric, metrics_in
 from service.telemetry.prometheus import GaugeValues, MetricsPage
 from service.telemetry.timeline import Timeline
 
@@ -104,24 +104,7 @@ STATE_AGE = Metric(
     "Age of the gauges before; it grows while the database or the disk does not tell.",
 )
 
-GATEWAY_METRICS = (
-    REQUESTS,
-    REQUEST_SECONDS,
-    REQUEST_PROBLEMS,
-    CONNECTIONS,
-    OBJECTS,
-    UID_COLLISIONS,
-    ANALYSES,
-    DELIVERIES,
-    JOB_SECONDS,
-    JOBS,
-    OLDEST_JOB,
-    SPOOL_FREE,
-    SPOOL_IS_OPEN,
-    STRAYS,
-    QUARANTINED,
-    STATE_AGE,
-)
+GATEWAY_METRICS = metrics_in(globals())
 """All of them, in the order of the documentation."""
 
 
@@ -154,55 +137,44 @@ class GatewayMetrics(MetricsPage):
     """
 
     def __init__(self, read_state: Callable[[], GatewayState] = GatewayState) -> None:
-        gauges = [metric for metric in GATEWAY_METRICS if metric.kind == "gauge"]
-        super().__init__(gauges, lambda: _gauges_of(read_state()))
-        self._requests = self._counter(REQUESTS)
-        self._request_s = self._histogram(REQUEST_SECONDS)
-        self._problems = self._counter(REQUEST_PROBLEMS)
-        self._connections = self._counter(CONNECTIONS)
-        self._objects = self._counter(OBJECTS)
-        self._uid_collisions = self._counter(UID_COLLISIONS)
-        self._analyses = self._counter(ANALYSES)
-        self._deliveries = self._counter(DELIVERIES)
-        self._job_s = self._histogram(JOB_SECONDS)
-        self._strays = self._counter(STRAYS)
+        super().__init__(GATEWAY_METRICS, lambda: _gauges_of(read_state()))
 
     def request_ended(
         self, route: str, status: int, timeline: Timeline, slug_of: Callable[[Exception], str]
     ) -> None:
         """Record an HTTP request, by the template of its route."""
-        self._requests.labels(route, str(status)).inc()
-        self._request_s.labels(route).observe(timeline.total_s)
+        self._counters[REQUESTS].labels(route, str(status)).inc()
+        self._histograms[REQUEST_SECONDS].labels(route).observe(timeline.total_s)
         if timeline.problem is not None:
-            self._problems.labels(timeline.problem).inc()
+            self._counters[REQUEST_PROBLEMS].labels(timeline.problem).inc()
 
     def connection_judged(self, outcome: str) -> None:
         """Record what became of one connection to the DIMSE port."""
-        self._connections.labels(outcome).inc()
+        self._counters[CONNECTIONS].labels(outcome).inc()
 
     def object_taken(self, channel: str, outcome: str) -> None:
         """Record one object that came."""
-        self._objects.labels(channel, outcome).inc()
+        self._counters[OBJECTS].labels(channel, outcome).inc()
 
     def uid_came_again(self, pixels: str) -> None:
         """Record that an object has the UID of another with other content."""
-        self._uid_collisions.labels(pixels).inc()
+        self._counters[UID_COLLISIONS].labels(pixels).inc()
 
     def analysis_ended(self, outcome: str) -> None:
         """Record one try of an analysis."""
-        self._analyses.labels(outcome).inc()
+        self._counters[ANALYSES].labels(outcome).inc()
 
     def delivery_ended(self, destination: str, outcome: str) -> None:
         """Record one try of a delivery."""
-        self._deliveries.labels(destination, outcome).inc()
+        self._counters[DELIVERIES].labels(destination, outcome).inc()
 
     def stray_settled(self, outcome: str) -> None:
         """Record what became of a file that no job had."""
-        self._strays.labels(outcome).inc()
+        self._counters[STRAYS].labels(outcome).inc()
 
     def job_done(self, duration_s: float) -> None:
         """Record a job whose results have all arrived."""
-        self._job_s.observe(duration_s)
+        self._histograms[JOB_SECONDS].observe(duration_s)
 
 
 def _gauges_of(state: GatewayState) -> Iterator[GaugeValues]:

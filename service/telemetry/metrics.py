@@ -1,12 +1,12 @@
-"""Every metric, declared once: its name, what it tells, its labels and its buckets.
+"""Declarations of the service's metrics.
 
-Labels are few and bounded: templates of routes, names of models, types of problems. Never an id, a
-file name or anything of a patient: a label is kept for as long as the process lives.
+A label is kept for as long as the process lives, so its values are few and bounded: templates of
+routes, names of models, types of problems, never an id, a file name or data of a patient.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -15,15 +15,11 @@ from cxr.bundles.reference import BIN_EDGES
 Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Metric:
-    """One metric.
+    """One metric. Counters and histograms are recorded, gauges read when the page is requested.
 
     Attributes:
-        name: As Prometheus has it.
-        kind: Counter and histogram are recorded as things happen, a gauge is read when asked.
-        help: What it tells, a sentence.
-        labels: Names of its labels.
         buckets: Upper bounds of a histogram, ascending.
     """
 
@@ -34,9 +30,15 @@ class Metric:
     buckets: tuple[float, ...] = ()
 
 
+def metrics_in(namespace: Mapping[str, object]) -> tuple[Metric, ...]:
+    """Return the metrics of a module in the order in which they are declared."""
+    return tuple(value for value in namespace.values() if isinstance(value, Metric))
+
+
 _REQUEST_S = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5, 10.0)
 _STAGE_S = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 2.0)
 _WAIT_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 5.0)
+_DIFFERENCES = (0.0001, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 _IMAGES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
 
 REQUESTS = Metric(
@@ -52,13 +54,6 @@ REQUEST_SECONDS = Metric(
     ("route",),
     _REQUEST_S,
 )
-REQUEST_PROBLEMS = Metric(
-    "cxr_request_problems_total",
-    "counter",
-    "Requests refused or failed as a whole, by problem type; `queue-full` and `not-ready` are "
-    "those refused at the door.",
-    ("problem",),
-)
 STAGE_SECONDS = Metric(
     "cxr_stage_duration_seconds",
     "histogram",
@@ -66,6 +61,13 @@ STAGE_SECONDS = Metric(
     "of many images the longest.",
     ("stage",),
     _STAGE_S,
+)
+REQUEST_PROBLEMS = Metric(
+    "cxr_request_problems_total",
+    "counter",
+    "Requests refused or failed as a whole, by problem type; `queue-full` and `not-ready` are "
+    "those refused at the door.",
+    ("problem",),
 )
 IMAGES = Metric(
     "cxr_images_total",
@@ -173,35 +175,43 @@ GPU_TOTAL = Metric(
     ("device",),
 )
 
-METRICS = (
-    REQUESTS,
-    REQUEST_SECONDS,
-    STAGE_SECONDS,
-    REQUEST_PROBLEMS,
-    IMAGES,
-    IMAGE_FAILURES,
-    DECODE_FAILURES,
-    OUT_OF_SCOPE,
-    PROBABILITY,
-    DECISION_SHARE,
-    DRIFT_PSI,
-    DRIFT_IMAGES,
-    DECODE_SECONDS,
-    QUEUE_WAIT_SECONDS,
-    BATCH_SIZE,
-    RUN_SECONDS,
-    QUEUE_DEPTH,
-    WAITING_FOR_CORE,
-    READY,
-    BUNDLE,
-    GPU_USED,
-    GPU_TOTAL,
+METRICS = metrics_in(globals())
+"""Those declared above, in the order of the documentation."""
+
+VERSIONS = Metric(
+    "cxr_model_version",
+    "gauge",
+    "1 for each known version of a model, in its state: `available`, `loading`, `active`, "
+    "`standby`, `unloading`, `failed`.",
+    ("model", "version", "state"),
 )
-"""All of them, in the order of the documentation."""
+SHADOW_IMAGES = Metric(
+    "cxr_shadow_images_total",
+    "counter",
+    "Images that a shadow answered after the version in force, by the decisions of both.",
+    ("model", "version", "shadow", "decision", "shadow_decision"),
+)
+SHADOW_DIFFERENCE = Metric(
+    "cxr_shadow_probability_difference",
+    "histogram",
+    "Absolute difference of the finding's probability between a shadow and the version in force.",
+    ("model", "version", "shadow"),
+    _DIFFERENCES,
+)
+SHADOW_DROPPED = Metric(
+    "cxr_shadow_dropped_total",
+    "counter",
+    "Images that a shadow did not answer: `busy`, `failed`, or `other-input`, where it takes "
+    "another input than the version in force.",
+    ("model", "shadow", "reason"),
+)
+
+VERSION_METRICS = metrics_in(globals())[len(METRICS) :]
+"""Those of versions and shadows."""
 
 
 def metrics_table(metrics: Iterable[Metric] = METRICS) -> str:
-    """Give metrics as a Markdown table: name, kind, labels, meaning."""
+    """Return metrics as a Markdown table."""
     lines = ["| metric | kind | labels | meaning |", "|---|---|---|---|"]
     for metric in metrics:
         labels = ", ".join(f"`{label}`" for label in metric.labels) or "none"
@@ -210,7 +220,7 @@ def metrics_table(metrics: Iterable[Metric] = METRICS) -> str:
 
 
 def buckets_table(metrics: Iterable[Metric] = METRICS) -> str:
-    """Give the histograms' buckets as a Markdown table."""
+    """Return the buckets of histograms as a Markdown table."""
     lines = ["| metric | buckets |", "|---|---|"]
     for metric in metrics:
         if metric.buckets:

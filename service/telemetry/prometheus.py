@@ -22,7 +22,6 @@ from prometheus_client.registry import Collector
 from cxr.errors import ImageOutOfScopeError, InputError
 from service.answers import ImageResult, ModelRef
 from service.telemetry import metrics as declared
-from service.telemetry import versions as version_metrics
 from service.telemetry.drift import Drift, DriftWatch
 from service.telemetry.metrics import Metric
 from service.telemetry.timeline import DECODE, EXPLAIN, STAGES, Timeline
@@ -77,31 +76,30 @@ GaugeValues: TypeAlias = tuple[Metric, Sequence[tuple[Sequence[str], float]]]
 
 
 class MetricsPage:
-    """Metrics of one application in a registry of its own, beside the process's.
+    """Metrics of one application, and of the process, in a registry of its own.
 
     Args:
-        gauges: What is read only when the page is asked for.
-        read_gauges: Reads them.
+        metrics: Declarations; a subclass records by them.
+        read_gauges: Reads the gauges among them when the page is requested.
     """
 
     def __init__(
-        self, gauges: Sequence[Metric], read_gauges: Callable[[], Iterable[GaugeValues]]
+        self, metrics: Sequence[Metric], read_gauges: Callable[[], Iterable[GaugeValues]]
     ) -> None:
-        self._registry = CollectorRegistry()
-        self._registry.register(_GaugeCollector(gauges, read_gauges))
-        ProcessCollector(registry=self._registry)
-
-    def _counter(self, metric: Metric) -> Counter:
-        return Counter(metric.name, metric.help, metric.labels, registry=self._registry)
-
-    def _histogram(self, metric: Metric) -> Histogram:
-        return Histogram(
-            metric.name,
-            metric.help,
-            metric.labels,
-            buckets=metric.buckets,
-            registry=self._registry,
-        )
+        registry = self._registry = CollectorRegistry()
+        gauges = [metric for metric in metrics if metric.kind == "gauge"]
+        registry.register(_GaugeCollector(gauges, read_gauges))
+        ProcessCollector(registry=registry)
+        self._counters = {
+            one: Counter(one.name, one.help, one.labels, registry=registry)
+            for one in metrics
+            if one.kind == "counter"
+        }
+        self._histograms = {
+            one: Histogram(one.name, one.help, one.labels, buckets=one.buckets, registry=registry)
+            for one in metrics
+            if one.kind == "histogram"
+        }
 
     def render(self) -> bytes:
         """Give all of them as text of type ``CONTENT_TYPE``."""
@@ -122,26 +120,11 @@ class Metrics(MetricsPage):
     """
 
     def __init__(self, read_state: Callable[[], ServiceState] = ServiceState) -> None:
-        every = (*declared.METRICS, *version_metrics.VERSION_METRICS)
-        gauges = [metric for metric in every if metric.kind == "gauge"]
-        super().__init__(gauges, lambda: _gauges_of(read_state(), self.drift.read()))
         self.drift = DriftWatch()
-        self._requests = self._counter(declared.REQUESTS)
-        self._stage_s = self._histogram(declared.STAGE_SECONDS)
-        self._decode_failures = self._counter(declared.DECODE_FAILURES)
-        self._out_of_scope = self._counter(declared.OUT_OF_SCOPE)
-        self._probabilities = self._histogram(declared.PROBABILITY)
-        self._request_s = self._histogram(declared.REQUEST_SECONDS)
-        self._problems = self._counter(declared.REQUEST_PROBLEMS)
-        self._images = self._counter(declared.IMAGES)
-        self._failures = self._counter(declared.IMAGE_FAILURES)
-        self._decode_s = self._histogram(declared.DECODE_SECONDS)
-        self._waits_s = self._histogram(declared.QUEUE_WAIT_SECONDS)
-        self._batch_sizes = self._histogram(declared.BATCH_SIZE)
-        self._run_s = self._histogram(declared.RUN_SECONDS)
-        self._shadow_images = self._counter(version_metrics.SHADOW_IMAGES)
-        self._shadow_difference = self._histogram(version_metrics.SHADOW_DIFFERENCE)
-        self._shadow_dropped = self._counter(version_metrics.SHADOW_DROPPED)
+        super().__init__(
+            (*declared.METRICS, *declared.VERSION_METRICS),
+            lambda: _gauges_of(read_state(), self.drift.read()),
+        )
 
     def request_ended(
         self, route: str, status: int, timeline: Timeline, slug_of: Callable[[Exception], str]
@@ -154,19 +137,21 @@ class Metrics(MetricsPage):
             timeline: What happened.
             slug_of: Returns the slug of the problem of an error.
         """
-        self._requests.labels(route, str(status)).inc()
-        self._request_s.labels(route).observe(timeline.total_s)
+        self._counters[declared.REQUESTS].labels(route, str(status)).inc()
+        self._histograms[declared.REQUEST_SECONDS].labels(route).observe(timeline.total_s)
         if timeline.problem is not None and not timeline.is_image_problem:
-            self._problems.labels(timeline.problem).inc()
+            self._counters[declared.REQUEST_PROBLEMS].labels(timeline.problem).inc()
             if timeline.error is not None:
                 self._decode_failed(timeline.error, timeline.problem)
         for name, spent_s in timeline.spent_s().items():
             if name in MEASURED_STAGES:
-                self._stage_s.labels(name).observe(spent_s)
+                self._histograms[declared.STAGE_SECONDS].labels(name).observe(spent_s)
         for image in timeline.images:
             for stage in image.stages:
                 if stage.name == DECODE and stage.error is None:
-                    self._decode_s.observe(stage.ended_s - stage.started_s)
+                    self._histograms[declared.DECODE_SECONDS].observe(
+                        stage.ended_s - stage.started_s
+                    )
             if image.error is not None:
                 self._image_failed(timeline.model[0], image.error, slug_of(image.error))
             elif image.result is not None and status < 400:
@@ -174,11 +159,11 @@ class Metrics(MetricsPage):
 
     def _image_answered(self, timeline: Timeline, result: ImageResult) -> None:
         model, in_scope = timeline.model[0], result.scope.in_scope
-        self._images.labels(model, result.decision).inc()
-        self._probabilities.labels(model).observe(result.probability)
+        self._counters[declared.IMAGES].labels(model, result.decision).inc()
+        self._histograms[declared.PROBABILITY].labels(model).observe(result.probability)
         if not in_scope:
-            self._out_of_scope.labels(model).inc()
-        self.drift.answered(
+            self._counters[declared.OUT_OF_SCOPE].labels(model).inc()
+        self.drift.add(
             timeline.model,
             timeline.reference,
             result.probability,
@@ -187,21 +172,21 @@ class Metrics(MetricsPage):
         )
 
     def _image_failed(self, model: str, error: Exception, slug: str) -> None:
-        self._failures.labels(model, slug).inc()
+        self._counters[declared.IMAGE_FAILURES].labels(model, slug).inc()
         if isinstance(error, ImageOutOfScopeError):
-            self._out_of_scope.labels(model).inc()
+            self._counters[declared.OUT_OF_SCOPE].labels(model).inc()
         else:
             self._decode_failed(error, slug)
 
     def _decode_failed(self, error: Exception, slug: str) -> None:
         if isinstance(error, InputError) and not isinstance(error, ImageOutOfScopeError):
-            self._decode_failures.labels(slug).inc()
+            self._counters[declared.DECODE_FAILURES].labels(slug).inc()
 
     def batch_ran(self, model: str, work: str, waits_s: Sequence[float], run_s: float) -> None:
         """Record one run and the waits of its images."""
-        self._batch_sizes.labels(model, work).observe(len(waits_s))
-        self._run_s.labels(model, work).observe(run_s)
-        wait_s = self._waits_s.labels(model, work)
+        self._histograms[declared.BATCH_SIZE].labels(model, work).observe(len(waits_s))
+        self._histograms[declared.RUN_SECONDS].labels(model, work).observe(run_s)
+        wait_s = self._histograms[declared.QUEUE_WAIT_SECONDS].labels(model, work)
         for one_s in waits_s:
             wait_s.observe(one_s)
 
@@ -209,12 +194,12 @@ class Metrics(MetricsPage):
         self, model: str, versions: tuple[str, str], decisions: tuple[str, str], difference: float
     ) -> None:
         """Record that a shadow answered, too: versions and decisions, the active one's first."""
-        self._shadow_images.labels(model, *versions, *decisions).inc()
-        self._shadow_difference.labels(model, *versions).observe(difference)
+        self._counters[declared.SHADOW_IMAGES].labels(model, *versions, *decisions).inc()
+        self._histograms[declared.SHADOW_DIFFERENCE].labels(model, *versions).observe(difference)
 
     def shadow_dropped(self, model: str, shadow: str, reason: str) -> None:
         """Record that a shadow did not answer."""
-        self._shadow_dropped.labels(model, shadow, reason).inc()
+        self._counters[declared.SHADOW_DROPPED].labels(model, shadow, reason).inc()
 
 
 class _GaugeCollector(Collector):
@@ -257,7 +242,7 @@ def _gauges_of(state: ServiceState, drifts: Sequence[Drift]) -> Iterator[GaugeVa
     gpus = [state.gpu] if state.gpu is not None else []
     yield declared.GPU_USED, [((str(device),), used) for device, used, _ in gpus]
     yield declared.GPU_TOTAL, [((str(device),), total) for device, _, total in gpus]
-    yield version_metrics.VERSIONS, [(one, 1) for one in state.versions]
+    yield declared.VERSIONS, [(one, 1) for one in state.versions]
 
 
 def _family(gauge: GaugeValues) -> GaugeMetricFamily:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+from service.telemetry.metrics import SHADOW_DIFFERENCE, SHADOW_DROPPED, SHADOW_IMAGES
 from service.telemetry.prometheus import read_samples
-from service.telemetry.versions import SHADOW_DIFFERENCE, SHADOW_DROPPED, SHADOW_IMAGES
 
 
 @dataclass

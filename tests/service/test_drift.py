@@ -140,7 +140,7 @@ def fill(watch: DriftWatch, bins: Counts, reference: Reference | None = REFERENC
     """Answer images in these bins."""
     for number, count in enumerate(bins):
         for _ in range(count):
-            watch.answered(
+            watch.add(
                 ("resnet18", "digest"), reference, BIN_EDGES[number], "positive", in_scope=True
             )
 
@@ -170,14 +170,14 @@ def test_another_bundle_begins_anew_and_none_has_no_index() -> None:
     """Answers of two versions are not mixed; without a reference shares are told alone."""
     watch = DriftWatch(images=10, least_images=2)
     fill(watch, sample(10, 0))
-    watch.answered(("resnet18", "other"), REFERENCE, 0.5, "refer", in_scope=False)
+    watch.add(("resnet18", "other"), REFERENCE, 0.5, "refer", in_scope=False)
     [drift] = watch.read()
     assert (drift.images, drift.psi, drift.shares) == (1, None, None)
     window = DriftWindow(None, 10, 0)
     assert window.read("x").psi is None
     watch = DriftWatch(images=4, least_images=2)
     for decision in ("refer", "positive", "refer", "negative", "negative"):
-        watch.answered(("m", ""), None, 0.5, decision, in_scope=decision != "refer")
+        watch.add(("m", ""), None, 0.5, decision, in_scope=decision != "refer")
     assert watch.read()[0].shares == {
         "positive": 0.25, "negative": 0.5, "refer": 0.25, "out-of-scope": 0.25,
     }  # fmt: skip

@@ -11,9 +11,15 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.engines.cuda_driver import GpuMemoryReader
-from service.telemetry.metrics import DECISION_SHARE, DRIFT_PSI, GPU_TOTAL, GPU_USED, METRICS
+from service.telemetry.metrics import (
+    DECISION_SHARE,
+    DRIFT_PSI,
+    GPU_TOTAL,
+    GPU_USED,
+    METRICS,
+    VERSION_METRICS,
+)
 from service.telemetry.prometheus import Metrics, ServiceState
-from service.telemetry.versions import VERSION_METRICS
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import FakeEngine
 from tests.service.fake_explainer import FakeExplainer
