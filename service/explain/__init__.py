@@ -1,1 +1,1 @@
-"""From a prediction to its explanation: PyTorch, the comparison of answers, the pictures."""
+"""Explanations of predictions, and their pictures."""

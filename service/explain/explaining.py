@@ -1,4 +1,4 @@
-"""What explains answers, in batches behind a queue of its own. Loads no PyTorch."""
+"""Explanations of answers, in batches. Loads no PyTorch."""
 
 from __future__ import annotations
 
@@ -21,12 +21,11 @@ from service.settings import Settings
 
 @dataclass(frozen=True)
 class ExplainTask:
-    """What one item of a batch asks: which class, and how.
+    """The model input, class and method of one explanation.
 
     Attributes:
         model_input: Shape (1, S, S), uint8.
         target: Column of the explained class.
-        method: How the heatmap is computed.
     """
 
     model_input: ModelInput
@@ -36,12 +35,12 @@ class ExplainTask:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What one answer rests on.
+    """A heatmap, and the answer that it explains.
 
     Attributes:
-        heatmap: Shape (h, w), float32, in [0, 1], at the layer's own resolution.
-        logits: Shape (K,), float32, before calibration: those that were explained.
-        embedding: Shape (D,), float32, from which they came.
+        heatmap: Shape (h, w), float32, in [0, 1], at the layer's resolution.
+        logits: Shape (K,), float32, before calibration.
+        embedding: Shape (D,), float32.
     """
 
     heatmap: NDArray[np.float32]
@@ -57,18 +56,18 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far an explained answer may lie from the engine's to be the same one.
+    """How far an explained answer may differ from the engine's.
 
     Attributes:
         logits: Largest absolute difference.
-        embedding: Distance over length.
+        embedding: Length of the difference over length.
     """
 
     logits: float
     embedding: float
 
     def widened(self, rounding: Rounding) -> Tolerance:
-        """Give the tolerance beside an engine that rounds as well."""
+        """Add the rounding of the engine."""
         return Tolerance(self.logits + rounding.logits, self.embedding + rounding.embedding)
 
 
@@ -77,23 +76,23 @@ class Explainer(Protocol):
 
     @property
     def layer(self) -> str:
-        """Name of the layer whose feature maps are weighed."""
+        """Name of the explained layer."""
 
     @property
     def precision(self) -> str:
-        """Number format of the feature maps: ``fp32`` or ``bf16``."""
+        """Number format: ``fp32`` or ``bf16``."""
 
     @property
     def tolerance(self) -> Tolerance:
-        """How far its answer may lie from that of an engine in float32."""
+        """Allowed difference from an engine in float32."""
 
     def prepare_thread(self) -> None:
-        """Bound what the calling thread may take. Called once, before the first batch."""
+        """Limit the cores and priority of the calling thread, before its first batch."""
 
     def explain(
         self, images: NDArray[np.uint8], targets: Sequence[int], methods: Sequence[Method]
     ) -> list[Explanation]:
-        """Explain a batch of model inputs, shape (N, 1, S, S), uint8."""
+        """Explain model inputs of shape (N, 1, S, S), uint8."""
 
 
 ExplainerBuilder: TypeAlias = Callable[[Bundle, str, Settings], Explainer]
@@ -102,7 +101,7 @@ ExplainerBuilder: TypeAlias = Callable[[Bundle, str, Settings], Explainer]
 
 @dataclass(frozen=True)
 class ExplainRunner:
-    """Lets a batcher run an explainer; what is not finite fails alone."""
+    """Runs an explainer behind a batcher; an explanation that is not finite fails alone."""
 
     explainer: Explainer
 
@@ -116,7 +115,7 @@ class ExplainRunner:
         )
 
     def prepare_thread(self) -> None:
-        """Bound what the batcher's thread may take."""
+        """Prepare the batcher's thread."""
         self.explainer.prepare_thread()
 
     def _run(
@@ -128,12 +127,10 @@ class ExplainRunner:
 
 @dataclass(frozen=True)
 class Explaining:
-    """An explainer with the batcher in front of it.
+    """An explainer behind a batcher.
 
     Attributes:
-        explainer: The explainer.
-        batcher: In front of it.
-        tolerance: How far its answer may lie from the engine's, both precisions considered.
+        tolerance: Allowed difference between its answers and the engine's.
     """
 
     explainer: Explainer
@@ -144,10 +141,10 @@ class Explaining:
 def load_explainer(
     bundle: Bundle, provider: str, settings: Settings, build_explainer: ExplainerBuilder
 ) -> Explainer:
-    """Make the explainer of an opened bundle and verify that it answers as its goldens.
+    """Build the explainer of a bundle, and verify it against the golden tensors.
 
     Raises:
-        StartupError: It cannot be made, or explains another answer than the bundle's.
+        StartupError: It cannot be built, or does not reproduce them.
     """
     explainer = build_explainer(bundle, provider, settings)
     goldens = bundle.golden_tensors()

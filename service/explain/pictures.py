@@ -27,16 +27,14 @@ RETRY_AFTER_S = 1  # a picture takes about a tenth of a second
 
 @dataclass(frozen=True)
 class PictureOrder:
-    """What is to be rendered.
+    """What to render.
 
     Attributes:
         picture: The radiograph at the size it is shown in.
-        facts: Its source, whose aspect ratio is kept.
+        facts: The image as received, whose aspect ratio is kept.
         heatmap: Shape (h, w), in [0, 1].
-        caption: Stands below.
-        alpha: Opacity of the heatmap's 1.
-        shows_heatmap: False for an image the model was not made for: whoever sees a picture of it
-            would read a place into the heatmap.
+        alpha: Opacity of the heatmap where it is 1.
+        shows_heatmap: False for an image out of scope, where a heatmap would mislead.
     """
 
     picture: GrayImage
@@ -47,17 +45,17 @@ class PictureOrder:
     shows_heatmap: bool
 
     def render_overlay(self) -> NDArray[np.uint8]:
-        """Render the radiograph, with the heatmap over it if that is shown: shape (H, W, 3)."""
+        """Render radiograph and heatmap, shape (H, W, 3)."""
         size = self.facts.width, self.facts.height
         heatmap = self.heatmap if self.shows_heatmap else None
         return render_overlay(self.picture, heatmap, self.caption, self.alpha, *size)
 
     def render_overlay_png(self) -> bytes:
-        """Render the same as a PNG file."""
+        """Render the overlay as a PNG file."""
         return encode_png(self.render_overlay())
 
     def render_answer(self, layer: str) -> ExplanationAnswer:
-        """Render both pictures and give them with the numbers."""
+        """Render both pictures, and return them with the numbers."""
         height, width = self.heatmap.shape
         values = np.round(self.heatmap.astype(np.float64), DIGITS).tolist()
         alone = render_heatmap_png(self.heatmap, self.facts.width, self.facts.height)
@@ -76,7 +74,7 @@ class Renderer:
 
     Args:
         threads: Pictures rendered at a time.
-        capacity: Orders on their way from which on no further explanation is begun.
+        capacity: Pictures on their way from which on requests are rejected.
     """
 
     def __init__(self, threads: int, capacity: int) -> None:
@@ -87,7 +85,7 @@ class Renderer:
         )
 
     def verify_room(self) -> None:
-        """Refuse at the door while pictures pile up.
+        """Reject a request while pictures pile up.
 
         Raises:
             QueueFullError: Too many pictures are on their way.
@@ -96,7 +94,7 @@ class Renderer:
             raise QueueFullError("Too many pictures are being drawn. Try later.", RETRY_AFTER_S)
 
     async def render(self, work: Callable[[], T], deadline: Deadline) -> T:
-        """Do some rendering on one of the threads. What was explained is not refused any more.
+        """Run some rendering on one of the threads.
 
         Raises:
             DeadlineExceededError: No thread was free before the deadline.
@@ -116,5 +114,5 @@ class Renderer:
             self._waiting -= 1
 
     def close(self) -> None:
-        """End the threads; what was not begun is dropped."""
+        """Stop the threads, and drop what has not begun."""
         self._executor.shutdown(cancel_futures=True)

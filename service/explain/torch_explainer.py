@@ -1,7 +1,6 @@
 """The explainer on PyTorch. The only module of the service that loads it.
 
-Predictions go on beside explanations: these have one thread of their own, which uses few
-cores and has to stand back where all are wanted.
+Its one thread uses few cores, at low priority, so that predictions go on beside it.
 """
 
 from __future__ import annotations
@@ -42,9 +41,9 @@ class TorchExplainer:
 
     Args:
         grad_cam: Computes the heatmaps.
-        layer: Name of the layer whose feature maps it weighs.
-        precision: Of those feature maps.
-        threads: Cores one batch may use.
+        layer: Name of the explained layer.
+        precision: Number format of its feature maps.
+        threads: Cores that a batch may use.
     """
 
     def __init__(self, grad_cam: GradCam, layer: str, precision: str, threads: int) -> None:
@@ -55,24 +54,24 @@ class TorchExplainer:
         self.tolerance = TOLERANCES[precision]
 
     def prepare_thread(self) -> None:
-        """Bound the cores and lower the priority of the calling thread."""
+        """Limit the cores and lower the priority of the calling thread."""
         torch.set_num_threads(self._threads)
         lower_priority()  # PyTorch's own threads are begun by this one and inherit it
 
     def explain(
         self, images: NDArray[np.uint8], targets: Sequence[int], methods: Sequence[Method]
     ) -> list[Explanation]:
-        """Explain a batch of model inputs, shape (N, 1, S, S), uint8."""
+        """Explain model inputs of shape (N, 1, S, S), uint8."""
         found = self._grad_cam.explain(images, targets, methods)
         rows = zip(found.values, found.logits, found.embedding, strict=True)
         return [Explanation(*row) for row in rows]
 
 
 def build_torch_explainer(bundle: Bundle, provider: str, settings: Settings) -> TorchExplainer:
-    """Open a bundle's weights in PyTorch, on the device its engine runs on.
+    """Open a bundle's weights in PyTorch, on the device of its engine.
 
     Raises:
-        StartupError: They are not of an architecture known here, or PyTorch cannot use CUDA.
+        StartupError: The architecture is unknown, or PyTorch cannot use CUDA.
     """
     manifest = bundle.manifest
     try:

@@ -1,1 +1,1 @@
-"""Bytes of an image to model input, facts and pictures."""
+"""Images as model inputs, facts and pictures."""

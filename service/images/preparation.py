@@ -1,4 +1,4 @@
-"""From the bytes of one image to what the engine takes and the answer quotes."""
+"""From the bytes of an image to a model input and the facts that an answer quotes."""
 
 from __future__ import annotations
 
@@ -24,12 +24,10 @@ class PreparedImage:
 
     Attributes:
         model_input: Shape (1, S, S), uint8.
-        facts: The image as it was received.
-        scope: What plain checks say of it.
-        layout: For the scope gate, float32, see :mod:`cxr.images.layout`.
-        dicom: Facts of the DICOM header, None for other formats.
-        warnings: Sentences about how it was read.
-        picture: The radiograph as it is shown to people, if it was asked for.
+        facts: The image as received.
+        layout: Float32 input of the scope gate, see :mod:`cxr.images.layout`.
+        warnings: Sentences about how it was decoded.
+        picture: The radiograph as shown to people, if requested.
     """
 
     model_input: ModelInput
@@ -47,13 +45,13 @@ def prepare_image(
     """Decode, judge and resize one image. Any thread may call it.
 
     Args:
-        data: A whole JPEG, PNG or DICOM Part 10 file.
-        spec: Preprocessing of the model that will take it.
-        max_pixels: Most pixels its header may declare.
-        keep_picture: Keep what an explanation is drawn on.
+        data: JPEG, PNG or DICOM Part 10 file.
+        spec: Preprocessing of the model.
+        max_pixels: Most pixels that the header may declare.
+        keep_picture: Keep the picture that an overlay is drawn on.
 
     Raises:
-        InputError: It cannot be used; the subclass and message say why.
+        InputError: It cannot be used.
     """
     with told_as_too_large():
         image = decode_image(data, decode_options(spec, max_pixels))

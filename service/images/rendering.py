@@ -1,4 +1,4 @@
-"""From the bytes of one image to a picture for people, through what the model sees it through."""
+"""From the bytes of an image to a picture for people."""
 
 from __future__ import annotations
 
@@ -14,12 +14,10 @@ from service.errors import InvalidRequestError
 
 @dataclass(frozen=True)
 class Picture:
-    """One radiograph for people.
+    """A radiograph for people.
 
     Attributes:
-        png: A grey PNG file of 8 bits.
-        width: Pixels.
-        height: Pixels.
+        png: Grey PNG file of 8 bits.
         display: How stored values became grey levels, None unless monochrome DICOM.
     """
 
@@ -30,17 +28,17 @@ class Picture:
 
 
 def render_picture(data: bytes, max_side: int, window: Window | None, max_pixels: int) -> Picture:
-    """Decode one image and encode it as a picture. Any thread may call it.
+    """Decode an image and encode it as a picture. Any thread may call it.
 
     Args:
-        data: A whole JPEG, PNG or DICOM Part 10 file.
+        data: JPEG, PNG or DICOM Part 10 file.
         max_side: Longest side of the picture; smaller images keep their size.
-        window: Shown through instead of the image's own; monochrome DICOM only.
-        max_pixels: Most pixels the image's header may declare.
+        window: Replaces the window of a monochrome DICOM image.
+        max_pixels: Most pixels that the header may declare.
 
     Raises:
         InputError: The image cannot be decoded.
-        InvalidRequestError: A window for an image that has no values to window.
+        InvalidRequestError: The image has no values to window.
     """
     with told_as_too_large():
         image = decode_image(data, DecodeOptions(max_pixels, reduce_to_px=max_side, window=window))

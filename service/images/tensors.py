@@ -1,4 +1,4 @@
-"""Model inputs that clients made themselves."""
+"""Model inputs made by clients."""
 
 from __future__ import annotations
 
@@ -14,13 +14,9 @@ FORMAT = "tensor"
 
 
 def prepare_tensor(model_input: ModelInput) -> PreparedImage:
-    """Judge one model input as a decoded image is judged. Any thread may call it.
+    """Judge a model input of shape (1, S, S), uint8. Any thread may call it.
 
-    Colour, proportions and DICOM tags are gone; blankness, layout and embedding still tell
-    what is no chest radiograph.
-
-    Args:
-        model_input: Shape (1, S, S), uint8.
+    Without colour, proportions and DICOM tags, blankness, layout and embedding decide on scope.
     """
     side = model_input.shape[-1]
     sha256 = hashlib.sha256(model_input.tobytes()).hexdigest()

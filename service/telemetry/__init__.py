@@ -1,1 +1,1 @@
-"""What the service tells about itself: log lines and stage timings."""
+"""Logs, metrics, traces and drift."""

@@ -1,12 +1,12 @@
-"""Whether the answers still look like those the model was validated with.
+"""Whether answers still look like those on the validation images.
 
 The population stability index (PSI) compares two histograms of probabilities: the sum over their
 bins of ``(a - r) * ln(a / r)``, the shares of answers ``a`` and of the reference ``r``. It is the
 symmetrised Kullback-Leibler divergence, 0 for equal shares.
 
-Source: S. Lewis, An Introduction to Credit Scoring, 1992, for the index and its usual reading;
-B. Yurdakul, J. Naranjo, Statistical properties of the population stability index, Journal of Risk
-Model Validation 14(4), 2020, for what chance alone gives.
+Source: S. Lewis, An Introduction to Credit Scoring, 1992, for its interpretation; B. Yurdakul,
+J. Naranjo, Statistical properties of the population stability index, Journal of Risk Model
+Validation 14(4), 2020, for chance.
 """
 
 from __future__ import annotations
@@ -33,15 +33,7 @@ QUANTILE_95 = NormalDist().inv_cdf(0.95)
 
 
 def join_bins(reference: Sequence[int], least_share: float = LEAST_SHARE) -> tuple[int, ...]:
-    """Give the bins' bounds after joining neighbours until each has its share of the reference.
-
-    Args:
-        reference: Counts by bin.
-        least_share: Of all counts, in every joined bin.
-
-    Returns:
-        Ascending from 0 to the number of bins.
-    """
+    """Return the ascending bounds of bins that each hold the least share of the reference."""
     least, bounds, held = least_share * sum(reference), [0], 0
     for number, count in enumerate(reference, 1):
         held += count
@@ -56,14 +48,9 @@ def join_bins(reference: Sequence[int], least_share: float = LEAST_SHARE) -> tup
 def population_stability(
     reference: Sequence[int], answered: Sequence[int], bounds: Sequence[int] | None = None
 ) -> float:
-    """Give the PSI of answers against a reference.
+    """Return the PSI of answers against a reference, both as counts in the same bins.
 
-    An empty bin has no logarithm, so each count has half an image added (Jeffreys' prior).
-
-    Args:
-        reference: Counts by bin.
-        answered: Counts in the same bins.
-        bounds: Of the bins to compare; :func:`join_bins` of the reference by default.
+    An empty bin has no logarithm, so half an image is added to each count (Jeffreys' prior).
     """
     cuts = list(pairwise(bounds or join_bins(reference)))
     shares = [_shares([sum(counts[a:b]) for a, b in cuts]) for counts in (answered, reference)]
@@ -76,7 +63,7 @@ def _shares(counts: Sequence[int]) -> list[float]:
 
 
 def chance_limit(images: int, reference: int, bins: int) -> float:
-    """Give the PSI that answers of the same population exceed once in 20 times.
+    """Return the PSI that answers of the same population exceed once in 20 times.
 
     It is about chi-squared with one degree of freedom fewer than bins, scaled by
     ``1 / images + 1 / reference``; the quantile is Wilson's and Hilferty's.
@@ -87,10 +74,9 @@ def chance_limit(images: int, reference: int, bins: int) -> float:
 
 
 def images_needed(limit: float, reference: int, bins: int) -> int | None:
-    """Give how many answers it takes for chance alone to stay below a PSI 19 times in 20.
+    """Return how many answers keep the chance limit below a PSI.
 
-    Returns:
-        None if the reference is too small for any number to do.
+    None means that the reference is too small for any number.
     """
     if bins < 2:
         return 1
@@ -104,7 +90,7 @@ def _chi_squared_95(degrees: int) -> float:
 
 
 def read_psi(psi: float) -> Stability:
-    """Give the usual reading of a PSI."""
+    """Interpret a PSI."""
     if psi < MODERATE_FROM:
         return "stable"
     return "moderate" if psi < SHIFTED_FROM else "shifted"
@@ -115,10 +101,8 @@ class Drift:
     """One model's latest answers against its reference.
 
     Attributes:
-        model: Its name.
-        images: Answers that are looked at.
-        shares: Of decisions and ``out-of-scope`` among them; None if they are too few.
-        psi: None if they are too few or there is no reference.
+        shares: Shares of decisions and ``out-of-scope``, None if there are too few answers.
+        psi: None if there are too few answers or no reference.
     """
 
     model: str
@@ -128,13 +112,7 @@ class Drift:
 
 
 class DriftWindow:
-    """The latest answers of one model. Counting one takes about a microsecond.
-
-    Args:
-        reference: Of the model; None if its bundle has none.
-        images: Most answers looked at.
-        least_images: Fewer say nothing.
-    """
+    """The latest answers of one model. Adding one takes about a microsecond."""
 
     def __init__(self, reference: Reference | None, images: int, least_images: int) -> None:
         self.reference = reference
@@ -158,7 +136,7 @@ class DriftWindow:
         self._decisions[OUT_OF_SCOPE] += step * (not in_scope)
 
     def read(self, model: str) -> Drift:
-        """Say how the latest answers lie."""
+        """Compare the latest answers with the reference."""
         images = len(self._latest)
         if images < self._least:
             return Drift(model, images, None, None)
@@ -178,8 +156,8 @@ class DriftWatch:
     """The latest answers of every model. Belongs to the event loop.
 
     Args:
-        images: Most answers of a model looked at.
-        least_images: Fewer say nothing.
+        images: Answers of a model that are remembered.
+        least_images: Fewer give no shares and no index.
     """
 
     def __init__(self, images: int = 1000, least_images: int = 200) -> None:
@@ -196,15 +174,7 @@ class DriftWatch:
         *,
         in_scope: bool,
     ) -> None:
-        """Count an answered image.
-
-        Args:
-            model: Name of the model and digest of its bundle: another one begins anew.
-            reference: Of the same bundle.
-            probability: Of the finding.
-            decision: What was decided.
-            in_scope: Whether the scope gate took it.
-        """
+        """Count an image answered by a model (name and digest); another digest begins anew."""
         name, digest = model
         known = self._windows.get(name)
         if known is None or known[0] != digest:
@@ -213,5 +183,5 @@ class DriftWatch:
         known[1].add(bin_of(probability), decision, in_scope)
 
     def read(self) -> list[Drift]:
-        """Say how the latest answers of every model lie."""
+        """Return the drift of every model."""
         return [window.read(name) for name, (_, window) in self._windows.items()]

@@ -1,4 +1,4 @@
-"""The gateway's metrics: declared here once, and recorded."""
+"""The gateway's metrics, declared and recorded."""
 
 from __future__ import annotations
 
@@ -110,15 +110,14 @@ GATEWAY_METRICS = metrics_in(globals())
 
 @dataclass(frozen=True)
 class GatewayState:
-    """What is read from a gateway for its health and metrics.
+    """What is read of a gateway for its health and metrics.
 
     Attributes:
-        jobs: How many, by state.
-        oldest_s: Age of the oldest unfinished one.
-        free_bytes: Of the spool's disk.
-        is_accepting: Whether that is enough.
+        jobs: Number of jobs by state.
+        oldest_s: Age of the oldest unfinished job.
+        free_bytes: Free bytes of the spool's disk.
         quarantined: Files put aside.
-        age_s: Since when all this is known.
+        age_s: Age of these values.
     """
 
     jobs: Mapping[str, int] = field(default_factory=dict)
@@ -130,10 +129,10 @@ class GatewayState:
 
 
 class GatewayMetrics(MetricsPage):
-    """What a gateway counts and measures. Any thread.
+    """Counts and measures of a gateway. Any thread may record.
 
     Args:
-        read_state: Gives what is read only when the page is asked for.
+        read_state: Called when the page is requested.
     """
 
     def __init__(self, read_state: Callable[[], GatewayState] = GatewayState) -> None:
@@ -149,27 +148,27 @@ class GatewayMetrics(MetricsPage):
             self._counters[REQUEST_PROBLEMS].labels(timeline.problem).inc()
 
     def connection_judged(self, outcome: str) -> None:
-        """Record what became of one connection to the DIMSE port."""
+        """Record the outcome of a connection to the DIMSE port."""
         self._counters[CONNECTIONS].labels(outcome).inc()
 
     def object_taken(self, channel: str, outcome: str) -> None:
-        """Record one object that came."""
+        """Record an object."""
         self._counters[OBJECTS].labels(channel, outcome).inc()
 
     def uid_came_again(self, pixels: str) -> None:
-        """Record that an object has the UID of another with other content."""
+        """Record an object with the UID of another and other content."""
         self._counters[UID_COLLISIONS].labels(pixels).inc()
 
     def analysis_ended(self, outcome: str) -> None:
-        """Record one try of an analysis."""
+        """Record a try of an analysis."""
         self._counters[ANALYSES].labels(outcome).inc()
 
     def delivery_ended(self, destination: str, outcome: str) -> None:
-        """Record one try of a delivery."""
+        """Record a try of a delivery."""
         self._counters[DELIVERIES].labels(destination, outcome).inc()
 
     def stray_settled(self, outcome: str) -> None:
-        """Record what became of a file that no job had."""
+        """Record the outcome of a file without a job."""
         self._counters[STRAYS].labels(outcome).inc()
 
     def job_done(self, duration_s: float) -> None:

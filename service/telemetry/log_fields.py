@@ -1,4 +1,4 @@
-"""The members of log lines, declared once: what each tells, and in which lines it stands."""
+"""Declarations of the members of log lines."""
 
 from __future__ import annotations
 
@@ -10,13 +10,7 @@ Where: TypeAlias = Literal["every line", "request", "service", "gateway"]
 
 @dataclass(frozen=True)
 class LogField:
-    """One member.
-
-    Attributes:
-        name: Its key.
-        where: In every line, in that of each request, or in that of each request of one of both.
-        help: What it tells.
-    """
+    """One member: its key, the lines that have it, and its meaning."""
 
     name: str
     where: Where
@@ -65,7 +59,7 @@ LOG_FIELDS = (
 
 
 def log_fields_table() -> str:
-    """Give the fields as a Markdown table."""
+    """Return the members as a Markdown table."""
     lines = ["| member | lines | meaning |", "|---|---|---|"]
     lines += [f"| `{one.name}` | {one.where} | {one.help} |" for one in LOG_FIELDS]
     return "\n".join(lines) + "\n"

@@ -1,7 +1,6 @@
 """Structured logs: one JSON object per line, on standard output.
 
-No line carries patient data: no file names, no query values, no text of a library's
-exception, which may quote what it was given.
+No line carries patient data: no file name, no query value, no text of a library's exception.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ LOG = logging.getLogger("cxr_service")
 
 
 class JsonFormatter(logging.Formatter):
-    """Renders a record as one line of JSON."""
+    """Formats a record as one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Give the line: time, level, event, the request's identity, then :func:`log_event`'s."""
+        """Return time, level, event, identity of the request, and members."""
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -36,9 +35,9 @@ class JsonFormatter(logging.Formatter):
 
 
 def describe_exception(error: BaseException) -> dict[str, Any]:
-    """Give an exception's type and the frames it came through.
+    """Return an exception's type and frames.
 
-    Its message is left out: it may quote file contents or attributes of a patient.
+    Its message may quote file contents or attributes of a patient.
     """
     frames = traceback.extract_tb(error.__traceback__)
     return {
@@ -53,18 +52,16 @@ def log_event(level: int, event: str, error: BaseException | None = None, **fiel
     Args:
         level: A level of the ``logging`` module.
         event: What happened, a constant.
-        error: An exception to describe by type and frames.
-        **fields: Further members of the line.
+        error: An exception to describe.
+        **fields: Further members.
     """
     LOG.log(level, event, extra={"fields": fields}, exc_info=error)
 
 
 def configure_logging(level: str, stream: TextIO | None = None) -> None:
-    """Send our log lines, and the warnings of the libraries, to a stream as JSON.
+    """Write our log lines from this level on, and warnings of libraries, as JSON.
 
-    Args:
-        level: Name of the least severe level of our own lines.
-        stream: Standard output by default.
+    The stream is standard output by default.
     """
     logging.raiseExceptions = False  # a full disk under the log is no news for each request
     handler = logging.StreamHandler(stream or sys.stdout)

@@ -31,7 +31,7 @@ class Metric:
 
 
 def metrics_in(namespace: Mapping[str, object]) -> tuple[Metric, ...]:
-    """Return the metrics of a module in the order in which they are declared."""
+    """Return a module's metrics in the order of their declarations."""
     return tuple(value for value in namespace.values() if isinstance(value, Metric))
 
 

@@ -15,12 +15,7 @@ UNNAMED = "unknown_service"  # the SDK's name without OTEL_SERVICE_NAME
 
 
 def build_provider(processor: SpanProcessor, service_name: str) -> TracerProvider:
-    """Build what records spans.
-
-    Args:
-        processor: Receives every span that has ended.
-        service_name: Of the spans, unless ``OTEL_SERVICE_NAME`` says otherwise.
-    """
+    """Build a provider whose spans go to a processor; ``OTEL_SERVICE_NAME`` goes first."""
     resource = Resource.create()
     if str(resource.attributes.get(SERVICE_NAME, UNNAMED)).startswith(UNNAMED):
         resource = resource.merge(Resource({SERVICE_NAME: service_name}))
@@ -31,7 +26,7 @@ def build_provider(processor: SpanProcessor, service_name: str) -> TracerProvide
 
 
 def build_otlp_provider(service_name: str) -> TracerProvider:
-    """Build what sends spans by OTLP over HTTP, in batches on a thread of its own."""
+    """Build a provider that sends spans by OTLP over HTTP, in batches on a thread."""
     return build_provider(BatchSpanProcessor(OTLPSpanExporter()), service_name)
 
 

@@ -1,4 +1,4 @@
-"""Metrics as Prometheus reads them. The only module that loads its client library."""
+"""Metrics for Prometheus. The only module that loads its client library."""
 
 from __future__ import annotations
 
@@ -40,9 +40,8 @@ class QueueState:
     """One queue at a moment.
 
     Attributes:
-        model: Whose.
         work: ``predict`` or ``explain``.
-        depth: Images under way.
+        depth: Images in flight.
     """
 
     model: str
@@ -52,15 +51,13 @@ class QueueState:
 
 @dataclass(frozen=True)
 class ServiceState:
-    """What is read from the service when its metrics are asked for.
+    """What is read of the service when its metrics are requested.
 
     Attributes:
         is_ready: Whether predictions are accepted.
         waiting_for_core: Jobs that have not begun.
-        queues: Of every model.
-        bundles: What is loaded.
-        gpu: Number of the device that models run on, its bytes in use, and in total.
-        versions: Model, version and state of each that is known.
+        gpu: Device number, bytes in use, and bytes in total.
+        versions: Model, version and state.
     """
 
     is_ready: bool = False
@@ -79,8 +76,8 @@ class MetricsPage:
     """Metrics of one application, and of the process, in a registry of its own.
 
     Args:
-        metrics: Declarations; a subclass records by them.
-        read_gauges: Reads the gauges among them when the page is requested.
+        metrics: Their declarations.
+        read_gauges: Reads the gauges among them, when the page is requested.
     """
 
     def __init__(
@@ -102,21 +99,15 @@ class MetricsPage:
         }
 
     def render(self) -> bytes:
-        """Give all of them as text of type ``CONTENT_TYPE``."""
+        """Return the page, of type ``CONTENT_TYPE``."""
         return generate_latest(self._registry)
 
 
 class Metrics(MetricsPage):
-    """What the service counts and measures.
-
-    Recording takes microseconds and belongs to the event loop, as does rendering: the page
-    comes however busy the cores are.
+    """Counts and measures of the service. Belongs to the event loop.
 
     Args:
-        read_state: Gives what is read only when the page is asked for.
-
-    Attributes:
-        drift: Is told of every answered image.
+        read_state: Called when the page is requested.
     """
 
     def __init__(self, read_state: Callable[[], ServiceState] = ServiceState) -> None:
@@ -133,7 +124,7 @@ class Metrics(MetricsPage):
 
         Args:
             route: Template of its route, never its path.
-            status: HTTP status of its answer; answers of images count if it is no error.
+            status: HTTP status; images count as answered below 400.
             timeline: What happened.
             slug_of: Returns the slug of the problem of an error.
         """
@@ -193,7 +184,7 @@ class Metrics(MetricsPage):
     def shadow_compared(
         self, model: str, versions: tuple[str, str], decisions: tuple[str, str], difference: float
     ) -> None:
-        """Record that a shadow answered, too: versions and decisions, the active one's first."""
+        """Record a shadow's answer; the active version and decision go first."""
         self._counters[declared.SHADOW_IMAGES].labels(model, *versions, *decisions).inc()
         self._histograms[declared.SHADOW_DIFFERENCE].labels(model, *versions).observe(difference)
 
@@ -203,8 +194,6 @@ class Metrics(MetricsPage):
 
 
 class _GaugeCollector(Collector):
-    """Reads the gauges when they are asked for, so that keeping them costs nothing."""
-
     def __init__(
         self, gauges: Sequence[Metric], read_gauges: Callable[[], Iterable[GaugeValues]]
     ) -> None:
@@ -212,7 +201,7 @@ class _GaugeCollector(Collector):
         self._read_gauges = read_gauges
 
     def describe(self) -> list[GaugeMetricFamily]:
-        """Give their names, without reading an application that is not yet whole."""
+        """Return their names, without reading an application that is not yet complete."""
         return [_family((metric, ())) for metric in self._gauges]
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
@@ -265,7 +254,7 @@ def _labels_of(bundle: ModelRef) -> tuple[str, ...]:
 
 
 def read_samples(page: str) -> Iterator[tuple[str, dict[str, str], float]]:
-    """Read a page of metrics: the name, labels and value of every sample."""
+    """Yield the name, labels and value of every sample on a page."""
     for family in text_string_to_metric_families(page):
         for sample in family.samples:
             yield sample.name, sample.labels, sample.value
