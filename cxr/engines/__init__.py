@@ -1,1 +1,1 @@
-"""Engine options that export and the service share. No engine is imported here."""
+"""Engine options that export and the service share."""

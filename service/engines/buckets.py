@@ -1,7 +1,4 @@
-"""The few batch sizes that are run, all of them warmed at start.
-
-The first run of a size costs an engine planning and memory.
-"""
+"""The few batch sizes that are run: each costs planning and memory once."""
 
 from __future__ import annotations
 
@@ -25,11 +22,7 @@ def bucket_sizes(max_batch: int) -> tuple[int, ...]:
 
 
 def bucket_of(count: int, buckets: Sequence[int]) -> int:
-    """Return the smallest of the ascending buckets that holds this many images.
-
-    Raises:
-        ValueError: No bucket is large enough.
-    """
+    """Return the smallest bucket for this many images, or raise ValueError."""
     for bucket in buckets:
         if bucket >= count:
             return bucket
@@ -41,10 +34,7 @@ def stack_padded(
     buckets: Sequence[int],
     new_batch: Callable[[int], NDArray[np.uint8]] | None = None,
 ) -> NDArray[np.uint8]:
-    """Stack model inputs of shape (1, S, S), uint8, filled up with black to the next bucket.
-
-    ``new_batch`` returns memory for a number of images; None takes ordinary memory.
-    """
+    """Stack model inputs (1, S, S), uint8, and fill up with black to the next bucket."""
     size = bucket_of(len(inputs), buckets)
     batch = new_batch(size) if new_batch else np.empty((size, *inputs[0].shape), dtype=np.uint8)
     np.stack(inputs, out=batch[: len(inputs)])

@@ -1,4 +1,4 @@
-"""Memory of batches that run on a device: allocated once, used again and again."""
+"""Memory of batches on a device, allocated once."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ GRAPH_ID = "gpu_graph_id"
 
 
 class HostBuffers:
-    """Hands out arrays of one block of memory; each returns once nobody holds it any more.
+    """Hands out arrays of one block of memory; each returns once nobody holds it.
 
     Attributes:
-        block: All the memory, shape (count, max_batch, 1, S, S), uint8.
+        block: Shape (count, max_batch, 1, S, S), uint8.
     """
 
     def __init__(self, max_batch: int, size_px: int, count: int = HOST_BUFFERS) -> None:
@@ -35,10 +35,9 @@ class HostBuffers:
         self._free = deque(self.block)
 
     def take(self, size: int) -> NDArray[np.uint8]:
-        """Return an array to fill, shape (size, 1, S, S), uint8, with arbitrary content.
+        """Return an array to fill, shape (size, 1, S, S), uint8. Any thread may call it.
 
         Hold the array itself, not only a slice of it. If all are held, new memory is allocated.
-        Any thread may call it.
         """
         try:
             buffer = self._free.popleft()
@@ -57,10 +56,10 @@ class _Bound(NamedTuple):
 
 
 class BoundSession:
-    """Runs a session on buffers made once per bucket: a run allocates nothing.
+    """Runs a session on buffers allocated once per bucket.
 
-    A CUDA graph is captured at a bucket's first run and replays the same addresses from then on.
-    ONNX Runtime keeps graphs by thread, so all calls must come from one thread.
+    A CUDA graph is captured at a bucket's first run and replays the same addresses. ONNX Runtime
+    keeps graphs by thread, so all calls must come from one thread.
     """
 
     def __init__(
@@ -104,13 +103,9 @@ class BoundSession:
         )
 
     def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
-        """Run model inputs of shape (N, 1, S, S), uint8, filled up with black to the next bucket.
+        """Run model inputs (N, 1, S, S), uint8, filled up with black to the next bucket.
 
-        Return logits (N, K), probabilities (N, K) and embedding (N, D), float32, which no later
-        run changes.
-
-        Raises:
-            ValueError: There are more images than the largest bucket holds.
+        Return logits (N, K), probabilities (N, K) and embedding (N, D), float32, as copies.
         """
         count = len(images)
         bucket = bucket_of(count, self._buckets)

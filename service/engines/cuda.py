@@ -24,9 +24,9 @@ from service.telemetry.logs import log_event
 
 
 class DeviceEngine:
-    """Runs one batch at a time on buffers that stay where they are, on a thread of its own.
+    """Runs one batch at a time on a thread of its own, to which its CUDA graphs belong.
 
-    CUDA graphs belong to that thread; any thread may call :meth:`run`.
+    Any thread may call :meth:`run`.
     """
 
     name = "onnxruntime"
@@ -52,7 +52,7 @@ class DeviceEngine:
             self.run(np.zeros((bucket, 1, size, size), dtype=np.uint8))
 
     def new_batch(self, size: int) -> NDArray[np.uint8]:
-        """Return pinned memory to stack a batch in, shape (size, 1, S, S), uint8."""
+        """Return pinned memory for a batch, shape (size, 1, S, S), uint8."""
         return self._host.take(size)
 
     def run(self, images: NDArray[np.uint8]) -> EngineOutput:
@@ -61,7 +61,7 @@ class DeviceEngine:
 
 
 def build_device_engine(bundle: Bundle, settings: Settings, choice: Choice) -> DeviceEngine:
-    """Build the engine of a bundle on the CUDA device of the settings, every bucket warmed.
+    """Build the engine of a bundle on the CUDA device, every bucket warmed.
 
     Raises:
         StartupError: The device, CUDA graphs or the bundle's graph cannot be used.

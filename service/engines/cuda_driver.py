@@ -1,6 +1,6 @@
-"""What is asked of the CUDA driver itself: devices, pinned memory, memory in use.
+"""Calls of the CUDA driver: devices, pinned memory, memory in use.
 
-Source: CUDA Driver API, sections Primary Context Management and Memory Management.
+Source: CUDA Driver API, Primary Context Management and Memory Management.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PORTABLE = 1  # CU_MEMHOSTREGISTER_PORTABLE: pinned for every context of the pro
 
 
 def count_cuda_devices() -> int:
-    """Count the devices: ONNX Runtime only tells what it was compiled with."""
+    """Count devices: ONNX Runtime only tells what it was compiled with."""
     cuda = _load_driver()
     count = ctypes.c_int(0)
     if cuda is None or cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count)):
@@ -30,10 +30,9 @@ def has_cuda_device() -> bool:
 
 
 def pin(block: NDArray[np.uint8], device_id: int, driver: Any = None) -> bool:
-    """Lock an array's pages for as long as the array lives, and return whether that succeeded.
+    """Lock the pages of a contiguous array while it lives, and return whether that succeeded.
 
-    The array must be contiguous and own its memory. ONNX Runtime's Python interface has no pinned
-    memory; without it, copies to the device pass through a buffer of the driver and are slower.
+    ONNX Runtime's Python interface cannot. Unpinned memory is copied twice.
     """
     retained = _retain_context(device_id, driver)
     if retained is None:
@@ -61,7 +60,7 @@ def _unpin(
 
 
 class GpuMemory(NamedTuple):
-    """Memory of one device, used by this and other processes."""
+    """Memory of one device, used by all processes."""
 
     device_id: int
     used_bytes: int
@@ -69,17 +68,14 @@ class GpuMemory(NamedTuple):
 
 
 class GpuMemoryReader:
-    """Reads how much memory of a device is in use.
-
-    The driver numbers devices as ONNX Runtime does (``CUDA_VISIBLE_DEVICES``, MIG).
-    """
+    """Reads the memory of a device, numbered as ONNX Runtime does."""
 
     def __init__(self, device_id: int, driver: Any = None) -> None:
         self._device_id = device_id
         self._retained = _retain_context(device_id, driver)
 
     def read(self) -> GpuMemory | None:
-        """Return the memory now, None if the driver does not answer."""
+        """Return the memory, None if the driver does not answer."""
         if self._retained is None:
             return None
         cuda, _, context = self._retained

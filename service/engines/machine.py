@@ -1,4 +1,4 @@
-"""Cores, instruction sets, CUDA devices and packages of this machine."""
+"""Cores, instruction sets, CUDA devices and packages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Machine:
     """What decides on engine and precision.
 
     Attributes:
-        packages: Those that engines need and that are installed.
+        packages: Installed packages of engines.
         has_int8: The CPU is fast, and exact, in eight bits.
         has_bf16: The CPU multiplies bfloat16 in hardware.
     """
@@ -40,12 +40,12 @@ class Machine:
     has_bf16: bool
 
     def is_fast_in(self, precision: str) -> bool:
-        """Return whether the CPU has the instructions that a precision needs."""
+        """Return whether the CPU has the instructions for a precision."""
         return {"int8": self.has_int8, "bf16": self.has_bf16}.get(precision, True)
 
 
 def look_at_machine(packages: Iterable[str] = ()) -> Machine:
-    """Inspect the machine, and which of these packages are installed."""
+    """Inspect the machine, and which packages are installed."""
     flags = cpu_flags()
     return Machine(
         cuda_devices=count_cuda_devices(),
@@ -71,10 +71,7 @@ def cpu_flags(info: Path = CPU_INFO) -> frozenset[str]:
 
 
 def usable_cores(quota_file: Path = CGROUP_QUOTA) -> int:
-    """Count the cores by affinity and, in a container, by its CPU quota.
-
-    More threads would be throttled for most of each period.
-    """
+    """Count cores by affinity and by the CPU quota of a container."""
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )

@@ -1,4 +1,4 @@
-"""ONNX Runtime: opening a bundle's graph, and the engine on the CPU."""
+"""ONNX Runtime: its sessions, and the engine on the CPU."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ RECORD_NODES = "session.record_ep_graph_assignment_info"
 
 
 class OrtEngine:
-    """Runs a bundle's graph in one ONNX Runtime session on the CPU; any thread may use it.
+    """Runs a graph on the CPU; any thread may use it.
 
-    Inputs and outputs are not bound: ONNX Runtime takes an array where it lies.
+    Nothing is bound: ONNX Runtime takes an array where it lies.
     """
 
     name = "onnxruntime"
@@ -52,16 +52,12 @@ class OrtEngine:
         ]
 
     def run(self, images: NDArray[np.uint8]) -> EngineOutput:
-        """Run model inputs of shape (N, 1, S, S), uint8."""
+        """Run model inputs (N, 1, S, S), uint8."""
         return EngineOutput(*self._session.run(self._outputs, {self._input: images}))
 
 
 def build_ort_engine(bundle: Bundle, settings: Settings, choice: Choice) -> OrtEngine:
-    """Open a bundle's graph on the CPU.
-
-    Raises:
-        StartupError: The graph cannot be used.
-    """
+    """Open a graph on the CPU. Raises StartupError."""
     session = open_session(bundle, choice.precision, ON_CPU)
     concurrency = settings.workers or usable_cores()
     return OrtEngine(session, bundle.manifest, choice.precision, concurrency)
@@ -110,10 +106,10 @@ def nodes_by_provider(session: Any) -> dict[str, tuple[str, ...]]:
 
 
 def verify_nodes(model: str, provider: str, nodes: Mapping[str, Sequence[str]]) -> None:
-    """Verify that the provider in force also runs operators, for they fall back one by one.
+    """Verify that a provider also runs operators, for they fall back one by one.
 
     Raises:
-        StartupError: It runs none of them.
+        StartupError: It runs none.
     """
     if not nodes.get(provider):
         raise StartupError(f"{provider} is in force for model {model}, but runs none of it.")

@@ -1,4 +1,4 @@
-"""The engine on OpenVINO. The only module of the service that loads it."""
+"""The engine on OpenVINO, which only this module of the service loads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from service.settings import Settings
 
 
 class OpenVinoEngine:
-    """Runs a bundle's graph in OpenVINO, in the calling thread, on one core per run."""
+    """Runs a graph in the calling thread, on one core per run."""
 
     name = "openvino"
     provider = DEVICE
@@ -47,7 +47,7 @@ class OpenVinoEngine:
             self._free.put(request)
 
     def run(self, images: NDArray[np.uint8]) -> EngineOutput:
-        """Run model inputs of shape (N, 1, S, S), uint8. Wait for a free request."""
+        """Run model inputs (N, 1, S, S), uint8, once a request is free."""
         request = self._free.get()
         try:
             request.infer({self._image: images}, share_inputs=True)
@@ -58,9 +58,7 @@ class OpenVinoEngine:
 
 
 def build_openvino_engine(bundle: Bundle, settings: Settings, choice: Choice) -> OpenVinoEngine:
-    """Compile a bundle's graph for the CPU, once for each core.
-
-    Without OpenVINO's streams, a compiled graph has one run at a time.
+    """Compile a graph once for each core: without streams, each has one run at a time.
 
     Raises:
         StartupError: The graph or the precision cannot be used.

@@ -1,4 +1,4 @@
-"""Execution providers of ONNX Runtime, and what their sessions are opened with."""
+"""Execution providers of ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Placement:
     """Where a session runs, and how.
 
     Attributes:
-        provider: Provider that must be in force once the session is open.
-        providers: Those to request, with their options, in order of preference.
-        memory: Where inputs and outputs lie.
+        provider: Must be in force once the session is open.
+        providers: Requested in order of preference, with options.
+        memory: Of inputs and outputs.
         graphs: Whether runs are captured as CUDA graphs and replayed.
-        environment: Variables that NVIDIA's libraries read when they are loaded.
+        environment: Read by NVIDIA's libraries when they are loaded.
     """
 
     provider: str
@@ -41,7 +41,7 @@ ON_CPU = Placement(CPU, ((CPU, {}),), "cpu")
 
 
 def place_on_cuda(device_id: int, *, graphs: bool) -> Placement:
-    """Place a session on ONNX Runtime's CUDA provider."""
+    """Place a session on the CUDA provider."""
     options = cuda_options(device_id, graphs=graphs)
     return Placement(CUDA, ((CUDA, options),), "cuda", device_id, graphs)
 
@@ -49,7 +49,7 @@ def place_on_cuda(device_id: int, *, graphs: bool) -> Placement:
 def verify_device(
     device: Literal["cuda", "tensorrt"], compiled: Collection[str], *, has_device: bool
 ) -> None:
-    """Verify that ONNX Runtime has been compiled for a device and that the machine has one.
+    """Verify that ONNX Runtime was compiled for a device, and that there is one.
 
     Raises:
         StartupError: One of them is missing.
@@ -65,12 +65,10 @@ def verify_device(
 
 
 def verify_provider(wanted: str, actual: Sequence[str]) -> None:
-    """Verify that a session runs on the provider it was opened for; its first is in force.
-
-    ONNX Runtime only logs a line when it falls back because CUDA's libraries cannot be loaded.
+    """Verify that a session's first provider is the one it was opened for.
 
     Raises:
-        StartupError: ONNX Runtime fell back to another.
+        StartupError: ONNX Runtime fell back, which it only logs.
     """
     if actual and actual[0] == wanted:
         return

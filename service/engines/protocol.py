@@ -60,7 +60,7 @@ class Engine(Protocol):
 
     @property
     def concurrency(self) -> int:
-        """Number of threads that gain from calling ``run`` at a time."""
+        """Number of threads that gain from running at a time."""
 
     @property
     def max_batch(self) -> int:
@@ -71,15 +71,15 @@ class Engine(Protocol):
         """Whether a run takes one core of the CPU."""
 
     def run(self, images: NDArray[np.uint8]) -> EngineOutput:
-        """Run model inputs of shape (N, 1, S, S), uint8. Any thread may call it."""
+        """Run model inputs (N, 1, S, S), uint8. Any thread may call it."""
 
 
 @runtime_checkable
 class StagingEngine(Protocol):
-    """An engine with memory from which batches reach its device faster."""
+    """An engine with memory from which batches are copied faster."""
 
     def new_batch(self, size: int) -> NDArray[np.uint8]:
-        """Return an array to stack a batch in, shape (size, 1, S, S), uint8."""
+        """Return an array for a batch, shape (size, 1, S, S), uint8."""
 
 
 EngineBuilder: TypeAlias = Callable[[Bundle, Settings], Engine]

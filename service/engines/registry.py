@@ -1,4 +1,4 @@
-"""The engines. A library is imported only once its engine has been chosen."""
+"""The engines. A library is imported once its engine is chosen."""
 
 from __future__ import annotations
 

@@ -19,10 +19,10 @@ class EngineEntry:
     """What has to be known of an engine to choose it, without importing it.
 
     Attributes:
-        name: Value of CXR_ENGINE; several entries may share it.
-        package: Python package it needs, installed by the extra of that name.
-        builder: ``module:function`` of its :class:`~service.engines.registry.Builder`.
-        precisions: By device; ``auto`` takes the last if bundle and CPU have it, else fp32.
+        name: Value of CXR_ENGINE; entries may share it.
+        package: Python package, installed by the extra of that name.
+        builder: ``module:function`` of a :class:`~service.engines.registry.Builder`.
+        precisions: By device; ``auto`` takes the last if bundle and CPU have it.
     """
 
     name: str
@@ -47,7 +47,7 @@ def choose(
     offered: Collection[str],
     engines: Sequence[EngineEntry],
 ) -> Choice:
-    """Choose among engines, listed in order of preference, for a bundle with these precisions.
+    """Choose among engines, in order of preference, for a bundle with these precisions.
 
     Raises:
         StartupError: The operator's request cannot be met.

@@ -19,7 +19,7 @@ PACKAGE = "tensorrt_libs"
 
 
 def preload_tensorrt() -> None:
-    """Load TensorRT from its Python package, where the loader does not look, or by the loader.
+    """Load TensorRT from its Python package, or by the loader.
 
     Raises:
         StartupError: It is not installed.
@@ -57,12 +57,10 @@ def _in_package(name: str) -> list[Path]:
 def place_on_tensorrt(
     device_id: int, precision: str, manifest: Manifest, max_batch: int, cache: Path | None
 ) -> Placement:
-    """Place a session on TensorRT, with CUDA for the nodes that TensorRT leaves.
+    """Place a session on TensorRT, and the nodes it leaves on CUDA.
 
-    One profile spans all buckets and is tuned for the largest: the provider builds several, but
-    runs the first only (microsoft/onnxruntime, pull request 31624).
-
-    ``cache`` is the folder of this bundle's built engines; None builds them at each start.
+    One profile spans all buckets: the provider runs the first only (microsoft/onnxruntime, pull
+    request 31624). Without a cache, engines are built at each start.
     """
     name, size = manifest.tensors.image, manifest.preprocessing.size_px
     largest = f"{name}:{max_batch}x1x{size}x{size}"
@@ -91,9 +89,8 @@ def place_on_tensorrt(
 
 
 def tensorrt_cache(root: str, bundle_sha256: str, precision: str) -> Path | None:
-    """Return the folder of one bundle's built engines, None without a root.
+    """Return the folder of a bundle's built engines, None without a root.
 
-    TensorRT's provider names engines by the graph's structure, not by its weights: two bundles
-    of one architecture must not share a folder.
+    TensorRT's provider names engines by the graph's structure, whatever its weights.
     """
     return Path(root) / f"{bundle_sha256}-{precision}" if root else None

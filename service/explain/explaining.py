@@ -1,4 +1,4 @@
-"""Explanations of answers, in batches. Loads no PyTorch."""
+"""Explanations of answers. Loads no PyTorch."""
 
 from __future__ import annotations
 
@@ -21,12 +21,7 @@ from service.settings import Settings
 
 @dataclass(frozen=True)
 class ExplainTask:
-    """The model input, class and method of one explanation.
-
-    Attributes:
-        model_input: Shape (1, S, S), uint8.
-        target: Column of the explained class.
-    """
+    """A model input of shape (1, S, S), uint8, and the column and method of its explanation."""
 
     model_input: ModelInput
     target: int
@@ -84,10 +79,10 @@ class Explainer(Protocol):
 
     @property
     def tolerance(self) -> Tolerance:
-        """Allowed difference from an engine in float32."""
+        """Difference allowed from an engine in float32."""
 
     def prepare_thread(self) -> None:
-        """Limit the cores and priority of the calling thread, before its first batch."""
+        """Limit the calling thread, before its first batch."""
 
     def explain(
         self, images: NDArray[np.uint8], targets: Sequence[int], methods: Sequence[Method]
@@ -127,11 +122,7 @@ class ExplainRunner:
 
 @dataclass(frozen=True)
 class Explaining:
-    """An explainer behind a batcher.
-
-    Attributes:
-        tolerance: Allowed difference between its answers and the engine's.
-    """
+    """An explainer behind a batcher."""
 
     explainer: Explainer
     batcher: Batcher[ExplainTask, Explanation]

@@ -30,7 +30,6 @@ class PictureOrder:
     """What to render.
 
     Attributes:
-        picture: The radiograph at the size it is shown in.
         facts: The image as received, whose aspect ratio is kept.
         heatmap: Shape (h, w), in [0, 1].
         alpha: Opacity of the heatmap where it is 1.
@@ -55,7 +54,7 @@ class PictureOrder:
         return encode_png(self.render_overlay())
 
     def render_answer(self, layer: str) -> ExplanationAnswer:
-        """Render both pictures, and return them with the numbers."""
+        """Render both pictures with the numbers."""
         height, width = self.heatmap.shape
         values = np.round(self.heatmap.astype(np.float64), DIGITS).tolist()
         alone = render_heatmap_png(self.heatmap, self.facts.width, self.facts.height)
@@ -70,12 +69,7 @@ class PictureOrder:
 
 
 class Renderer:
-    """Renders pictures away from the event loop, to which its methods belong.
-
-    Args:
-        threads: Pictures rendered at a time.
-        capacity: Pictures on their way from which on requests are rejected.
-    """
+    """Renders pictures away from the event loop, to which its methods belong."""
 
     def __init__(self, threads: int, capacity: int) -> None:
         self._capacity = capacity
@@ -88,7 +82,7 @@ class Renderer:
         """Reject a request while pictures pile up.
 
         Raises:
-            QueueFullError: Too many pictures are on their way.
+            QueueFullError: ``capacity`` pictures are on their way.
         """
         if self._waiting >= self._capacity:
             raise QueueFullError("Too many pictures are being drawn. Try later.", RETRY_AFTER_S)

@@ -1,6 +1,6 @@
-"""The explainer on PyTorch. The only module of the service that loads it.
+"""The explainer on PyTorch, loaded by this module alone.
 
-Its one thread uses few cores, at low priority, so that predictions go on beside it.
+One thread with few cores and low priority leaves predictions the others.
 """
 
 from __future__ import annotations
@@ -37,14 +37,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class TorchExplainer:
-    """Explains by Grad-CAM and its relatives on the retained PyTorch network.
-
-    Args:
-        grad_cam: Computes the heatmaps.
-        layer: Name of the explained layer.
-        precision: Number format of its feature maps.
-        threads: Cores that a batch may use.
-    """
+    """Explains by Grad-CAM and its relatives on the retained PyTorch network."""
 
     def __init__(self, grad_cam: GradCam, layer: str, precision: str, threads: int) -> None:
         self._grad_cam = grad_cam

@@ -1,4 +1,4 @@
-"""From the bytes of an image to a model input and the facts that an answer quotes."""
+"""From the bytes of an image to a model input and facts."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ class PreparedImage:
 
     Attributes:
         model_input: Shape (1, S, S), uint8.
-        facts: The image as received.
-        layout: Float32 input of the scope gate, see :mod:`cxr.images.layout`.
+        layout: Input of the scope gate.
         warnings: Sentences about how it was decoded.
         picture: The radiograph as shown to people, if requested.
     """
@@ -42,13 +41,13 @@ class PreparedImage:
 def prepare_image(
     data: bytes, spec: Preprocessing, max_pixels: int, *, keep_picture: bool = False
 ) -> PreparedImage:
-    """Decode, judge and resize one image. Any thread may call it.
+    """Decode, judge and resize a JPEG, PNG or DICOM file. Any thread may call it.
 
     Args:
-        data: JPEG, PNG or DICOM Part 10 file.
+        data: The whole file.
         spec: Preprocessing of the model.
         max_pixels: Most pixels that the header may declare.
-        keep_picture: Keep the picture that an overlay is drawn on.
+        keep_picture: Keep what an overlay is drawn on.
 
     Raises:
         InputError: It cannot be used.

@@ -28,12 +28,12 @@ class Picture:
 
 
 def render_picture(data: bytes, max_side: int, window: Window | None, max_pixels: int) -> Picture:
-    """Decode an image and encode it as a picture. Any thread may call it.
+    """Decode a JPEG, PNG or DICOM file and encode it as a picture. Any thread may call it.
 
     Args:
-        data: JPEG, PNG or DICOM Part 10 file.
+        data: The whole file.
         max_side: Longest side of the picture; smaller images keep their size.
-        window: Replaces the window of a monochrome DICOM image.
+        window: Replaces the image's own.
         max_pixels: Most pixels that the header may declare.
 
     Raises:

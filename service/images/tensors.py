@@ -16,7 +16,7 @@ FORMAT = "tensor"
 def prepare_tensor(model_input: ModelInput) -> PreparedImage:
     """Judge a model input of shape (1, S, S), uint8. Any thread may call it.
 
-    Without colour, proportions and DICOM tags, blankness, layout and embedding decide on scope.
+    Only blankness, layout and embedding are left to decide on scope.
     """
     side = model_input.shape[-1]
     sha256 = hashlib.sha256(model_input.tobytes()).hexdigest()

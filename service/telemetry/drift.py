@@ -1,12 +1,12 @@
 """Whether answers still look like those on the validation images.
 
-The population stability index (PSI) compares two histograms of probabilities: the sum over their
-bins of ``(a - r) * ln(a / r)``, the shares of answers ``a`` and of the reference ``r``. It is the
-symmetrised Kullback-Leibler divergence, 0 for equal shares.
+The population stability index (PSI) of two histograms is the sum over their bins of
+``(a - r) * ln(a / r)``, the shares of answers ``a`` and of the reference ``r``: the symmetrised
+Kullback-Leibler divergence, 0 for equal shares.
 
-Source: S. Lewis, An Introduction to Credit Scoring, 1992, for its interpretation; B. Yurdakul,
+Sources: S. Lewis, An Introduction to Credit Scoring, 1992 (interpretation); B. Yurdakul,
 J. Naranjo, Statistical properties of the population stability index, Journal of Risk Model
-Validation 14(4), 2020, for chance.
+Validation 14(4), 2020 (chance).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def join_bins(reference: Sequence[int], least_share: float = LEAST_SHARE) -> tup
 def population_stability(
     reference: Sequence[int], answered: Sequence[int], bounds: Sequence[int] | None = None
 ) -> float:
-    """Return the PSI of answers against a reference, both as counts in the same bins.
+    """Return the PSI of answers against a reference, both as counts by bin.
 
     An empty bin has no logarithm, so half an image is added to each count (Jeffreys' prior).
     """
@@ -65,7 +65,7 @@ def _shares(counts: Sequence[int]) -> list[float]:
 def chance_limit(images: int, reference: int, bins: int) -> float:
     """Return the PSI that answers of the same population exceed once in 20 times.
 
-    It is about chi-squared with one degree of freedom fewer than bins, scaled by
+    About chi-squared with one degree of freedom fewer than bins, scaled by
     ``1 / images + 1 / reference``; the quantile is Wilson's and Hilferty's.
     """
     if bins < 2:
@@ -74,10 +74,7 @@ def chance_limit(images: int, reference: int, bins: int) -> float:
 
 
 def images_needed(limit: float, reference: int, bins: int) -> int | None:
-    """Return how many answers keep the chance limit below a PSI.
-
-    None means that the reference is too small for any number.
-    """
+    """Return how many answers keep the chance limit below a PSI, None if no number does."""
     if bins < 2:
         return 1
     room = limit / _chi_squared_95(bins - 1) - 1 / reference
@@ -101,8 +98,8 @@ class Drift:
     """One model's latest answers against its reference.
 
     Attributes:
-        shares: Shares of decisions and ``out-of-scope``, None if there are too few answers.
-        psi: None if there are too few answers or no reference.
+        shares: Of decisions and ``out-of-scope``; None for too few answers.
+        psi: None for too few answers, or without a reference.
     """
 
     model: str
@@ -112,7 +109,7 @@ class Drift:
 
 
 class DriftWindow:
-    """The latest answers of one model. Adding one takes about a microsecond."""
+    """The latest answers of one model."""
 
     def __init__(self, reference: Reference | None, images: int, least_images: int) -> None:
         self.reference = reference
@@ -153,12 +150,7 @@ SHARES = ("positive", "negative", "refer", OUT_OF_SCOPE)
 
 
 class DriftWatch:
-    """The latest answers of every model. Belongs to the event loop.
-
-    Args:
-        images: Answers of a model that are remembered.
-        least_images: Fewer give no shares and no index.
-    """
+    """The latest answers of every model. Belongs to the event loop."""
 
     def __init__(self, images: int = 1000, least_images: int = 200) -> None:
         self._images = images

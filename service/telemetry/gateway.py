@@ -113,9 +113,7 @@ class GatewayState:
     """What is read of a gateway for its health and metrics.
 
     Attributes:
-        jobs: Number of jobs by state.
         oldest_s: Age of the oldest unfinished job.
-        free_bytes: Free bytes of the spool's disk.
         quarantined: Files put aside.
         age_s: Age of these values.
     """
@@ -129,11 +127,7 @@ class GatewayState:
 
 
 class GatewayMetrics(MetricsPage):
-    """Counts and measures of a gateway. Any thread may record.
-
-    Args:
-        read_state: Called when the page is requested.
-    """
+    """Counts and measures of a gateway. Any thread may record."""
 
     def __init__(self, read_state: Callable[[], GatewayState] = GatewayState) -> None:
         super().__init__(GATEWAY_METRICS, lambda: _gauges_of(read_state()))
@@ -141,14 +135,14 @@ class GatewayMetrics(MetricsPage):
     def request_ended(
         self, route: str, status: int, timeline: Timeline, slug_of: Callable[[Exception], str]
     ) -> None:
-        """Record an HTTP request, by the template of its route."""
+        """Record an HTTP request."""
         self._counters[REQUESTS].labels(route, str(status)).inc()
         self._histograms[REQUEST_SECONDS].labels(route).observe(timeline.total_s)
         if timeline.problem is not None:
             self._counters[REQUEST_PROBLEMS].labels(timeline.problem).inc()
 
     def connection_judged(self, outcome: str) -> None:
-        """Record the outcome of a connection to the DIMSE port."""
+        """Record a connection to the DIMSE port."""
         self._counters[CONNECTIONS].labels(outcome).inc()
 
     def object_taken(self, channel: str, outcome: str) -> None:
@@ -156,7 +150,7 @@ class GatewayMetrics(MetricsPage):
         self._counters[OBJECTS].labels(channel, outcome).inc()
 
     def uid_came_again(self, pixels: str) -> None:
-        """Record an object with the UID of another and other content."""
+        """Record another object of a known UID."""
         self._counters[UID_COLLISIONS].labels(pixels).inc()
 
     def analysis_ended(self, outcome: str) -> None:
@@ -168,7 +162,7 @@ class GatewayMetrics(MetricsPage):
         self._counters[DELIVERIES].labels(destination, outcome).inc()
 
     def stray_settled(self, outcome: str) -> None:
-        """Record the outcome of a file without a job."""
+        """Record a file without a job."""
         self._counters[STRAYS].labels(outcome).inc()
 
     def job_done(self, duration_s: float) -> None:

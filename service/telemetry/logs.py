@@ -21,7 +21,7 @@ class JsonFormatter(logging.Formatter):
     """Formats a record as one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return time, level, event, identity of the request, and members."""
+        """Return time, level, event, request and members."""
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -35,10 +35,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def describe_exception(error: BaseException) -> dict[str, Any]:
-    """Return an exception's type and frames.
-
-    Its message may quote file contents or attributes of a patient.
-    """
+    """Return type and frames: the message may quote a patient's data."""
     frames = traceback.extract_tb(error.__traceback__)
     return {
         "type": type(error).__name__,
@@ -51,18 +48,15 @@ def log_event(level: int, event: str, error: BaseException | None = None, **fiel
 
     Args:
         level: A level of the ``logging`` module.
-        event: What happened, a constant.
-        error: An exception to describe.
+        event: A constant.
+        error: Described by its type and frames.
         **fields: Further members.
     """
     LOG.log(level, event, extra={"fields": fields}, exc_info=error)
 
 
 def configure_logging(level: str, stream: TextIO | None = None) -> None:
-    """Write our log lines from this level on, and warnings of libraries, as JSON.
-
-    The stream is standard output by default.
-    """
+    """Write our lines from a level on, and warnings of libraries, as JSON."""
     logging.raiseExceptions = False  # a full disk under the log is no news for each request
     handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(JsonFormatter())

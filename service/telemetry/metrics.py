@@ -1,7 +1,7 @@
 """Declarations of the service's metrics.
 
-A label is kept for as long as the process lives, so its values are few and bounded: templates of
-routes, names of models, types of problems, never an id, a file name or data of a patient.
+A label is kept as long as the process lives. Its values are few and bounded: never an id, a file
+name or data of a patient.
 """
 
 from __future__ import annotations
@@ -17,11 +17,7 @@ Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
 
 @dataclass(frozen=True, eq=False)
 class Metric:
-    """One metric. Counters and histograms are recorded, gauges read when the page is requested.
-
-    Attributes:
-        buckets: Upper bounds of a histogram, ascending.
-    """
+    """One metric. Counters and histograms are recorded, gauges read on request."""
 
     name: str
     kind: Kind
@@ -211,7 +207,7 @@ VERSION_METRICS = metrics_in(globals())[len(METRICS) :]
 
 
 def metrics_table(metrics: Iterable[Metric] = METRICS) -> str:
-    """Return metrics as a Markdown table."""
+    """Return metrics as Markdown."""
     lines = ["| metric | kind | labels | meaning |", "|---|---|---|---|"]
     for metric in metrics:
         labels = ", ".join(f"`{label}`" for label in metric.labels) or "none"
@@ -220,7 +216,7 @@ def metrics_table(metrics: Iterable[Metric] = METRICS) -> str:
 
 
 def buckets_table(metrics: Iterable[Metric] = METRICS) -> str:
-    """Return the buckets of histograms as a Markdown table."""
+    """Return the buckets of histograms as Markdown."""
     lines = ["| metric | buckets |", "|---|---|"]
     for metric in metrics:
         if metric.buckets:

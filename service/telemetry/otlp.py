@@ -1,4 +1,4 @@
-"""Traces by OTLP. The only module that loads the SDK of OpenTelemetry."""
+"""Traces by OTLP: the SDK of OpenTelemetry, which only this module loads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ UNNAMED = "unknown_service"  # the SDK's name without OTEL_SERVICE_NAME
 
 
 def build_provider(processor: SpanProcessor, service_name: str) -> TracerProvider:
-    """Build a provider whose spans go to a processor; ``OTEL_SERVICE_NAME`` goes first."""
+    """Build a provider; ``OTEL_SERVICE_NAME`` overrides the name."""
     resource = Resource.create()
     if str(resource.attributes.get(SERVICE_NAME, UNNAMED)).startswith(UNNAMED):
         resource = resource.merge(Resource({SERVICE_NAME: service_name}))
@@ -26,12 +26,12 @@ def build_provider(processor: SpanProcessor, service_name: str) -> TracerProvide
 
 
 def build_otlp_provider(service_name: str) -> TracerProvider:
-    """Build a provider that sends spans by OTLP over HTTP, in batches on a thread."""
+    """Build a provider that sends spans in batches, on a thread."""
     return build_provider(BatchSpanProcessor(OTLPSpanExporter()), service_name)
 
 
 def close(provider: trace.TracerProvider) -> None:
-    """Send what was recorded, within ``CLOSE_S``: the SDK retries for half a minute."""
+    """Send what was recorded; the SDK alone would retry for half a minute."""
     if isinstance(provider, TracerProvider):
         closing = threading.Thread(target=provider.shutdown, daemon=True)
         closing.start()

@@ -1,4 +1,4 @@
-"""Metrics for Prometheus. The only module that loads its client library."""
+"""Metrics for Prometheus, whose library only this module loads."""
 
 from __future__ import annotations
 
@@ -37,12 +37,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 
 @dataclass(frozen=True)
 class QueueState:
-    """One queue at a moment.
-
-    Attributes:
-        work: ``predict`` or ``explain``.
-        depth: Images in flight.
-    """
+    """Images in flight of a model that ``predict`` or ``explain``."""
 
     model: str
     work: str
@@ -54,7 +49,6 @@ class ServiceState:
     """What is read of the service when its metrics are requested.
 
     Attributes:
-        is_ready: Whether predictions are accepted.
         waiting_for_core: Jobs that have not begun.
         gpu: Device number, bytes in use, and bytes in total.
         versions: Model, version and state.
@@ -73,12 +67,7 @@ GaugeValues: TypeAlias = tuple[Metric, Sequence[tuple[Sequence[str], float]]]
 
 
 class MetricsPage:
-    """Metrics of one application, and of the process, in a registry of its own.
-
-    Args:
-        metrics: Their declarations.
-        read_gauges: Reads the gauges among them, when the page is requested.
-    """
+    """Metrics of one application, and of the process, in a registry of its own."""
 
     def __init__(
         self, metrics: Sequence[Metric], read_gauges: Callable[[], Iterable[GaugeValues]]
@@ -104,11 +93,7 @@ class MetricsPage:
 
 
 class Metrics(MetricsPage):
-    """Counts and measures of the service. Belongs to the event loop.
-
-    Args:
-        read_state: Called when the page is requested.
-    """
+    """Counts and measures of the service. Belongs to the event loop."""
 
     def __init__(self, read_state: Callable[[], ServiceState] = ServiceState) -> None:
         self.drift = DriftWatch()
@@ -126,7 +111,7 @@ class Metrics(MetricsPage):
             route: Template of its route, never its path.
             status: HTTP status; images count as answered below 400.
             timeline: What happened.
-            slug_of: Returns the slug of the problem of an error.
+            slug_of: Returns the problem of an error.
         """
         self._counters[declared.REQUESTS].labels(route, str(status)).inc()
         self._histograms[declared.REQUEST_SECONDS].labels(route).observe(timeline.total_s)
@@ -174,7 +159,7 @@ class Metrics(MetricsPage):
             self._counters[declared.DECODE_FAILURES].labels(slug).inc()
 
     def batch_ran(self, model: str, work: str, waits_s: Sequence[float], run_s: float) -> None:
-        """Record one run and the waits of its images."""
+        """Record a run and the waits of its images."""
         self._histograms[declared.BATCH_SIZE].labels(model, work).observe(len(waits_s))
         self._histograms[declared.RUN_SECONDS].labels(model, work).observe(run_s)
         wait_s = self._histograms[declared.QUEUE_WAIT_SECONDS].labels(model, work)
@@ -201,7 +186,7 @@ class _GaugeCollector(Collector):
         self._read_gauges = read_gauges
 
     def describe(self) -> list[GaugeMetricFamily]:
-        """Return their names, without reading an application that is not yet complete."""
+        """Return names only: the application may not be complete."""
         return [_family((metric, ())) for metric in self._gauges]
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
@@ -254,7 +239,7 @@ def _labels_of(bundle: ModelRef) -> tuple[str, ...]:
 
 
 def read_samples(page: str) -> Iterator[tuple[str, dict[str, str], float]]:
-    """Yield the name, labels and value of every sample on a page."""
+    """Yield name, labels and value of every sample on a page."""
     for family in text_string_to_metric_families(page):
         for sample in family.samples:
             yield sample.name, sample.labels, sample.value
