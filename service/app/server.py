@@ -75,7 +75,7 @@ class Server(uvicorn.Server):
         except OSError as error:
             raise StartupError(
                 f"Cannot listen on {host}:{port}: {_reason(error)}. "
-                "Choose another with --host and --port."
+                "Choose another address with --host and --port."
             ) from None
         shown = f"[{host}]" if ":" in host else host
         self._address = f"{self._settings.url_scheme}://{shown}:{listener.getsockname()[1]}"
@@ -130,7 +130,7 @@ def build_explainer(bundle: Bundle, provider: str, settings: Settings) -> Explai
 
 
 def _reason(error: OSError) -> str:
-    # The library's own text repeats the address; of a name that is not found there is no other.
+    # The library's own text repeats the address, but is the only one for an unknown host name.
     number = error.errno or 0
     return os.strerror(number) if number > 0 else str(error.strerror)
 

@@ -89,9 +89,9 @@ def _build(
         raise
     except Exception as error:  # ONNX Runtime's exceptions share no other base
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        graphs = " with CUDA graphs; CXR_CUDA_GRAPHS=off runs without" if placement.graphs else ""
+        graphs = " with CUDA graphs (CXR_CUDA_GRAPHS=off runs without)" if placement.graphs else ""
         raise StartupError(
-            f"Model {bundle.manifest.name} cannot be run on {placement.provider}{graphs}: {reason}"
+            f"Model {bundle.manifest.name} cannot run on {placement.provider}{graphs}: {reason}"
         ) from error
 
 
@@ -106,7 +106,7 @@ def _place_on_tensorrt(bundle: Bundle, settings: Settings, choice: Choice) -> Pl
             cache.mkdir(parents=True, exist_ok=True)
     except OSError:
         raise StartupError(
-            f"CXR_TENSORRT_CACHE_DIR={settings.tensorrt_cache_dir} cannot be written."
+            f"CXR_TENSORRT_CACHE_DIR={settings.tensorrt_cache_dir} is not writable."
         ) from None
     return place_on_tensorrt(
         settings.device_id, choice.precision, bundle.manifest, settings.max_batch, cache

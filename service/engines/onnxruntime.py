@@ -112,7 +112,7 @@ def verify_nodes(model: str, provider: str, nodes: Mapping[str, Sequence[str]]) 
         StartupError: It runs none.
     """
     if not nodes.get(provider):
-        raise StartupError(f"{provider} is in force for model {model}, but runs none of it.")
+        raise StartupError(f"{provider} is in force for model {model} but runs none of it.")
     if left := sorted(set(nodes.get(CPU, ()))):
         log_event(logging.WARNING, "operators left to the CPU", model=model, operators=left)
 

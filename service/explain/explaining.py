@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -41,12 +40,6 @@ class Explanation:
     heatmap: NDArray[np.float32]
     logits: NDArray[np.float32]
     embedding: NDArray[np.float32]
-
-    @property
-    def is_finite(self) -> bool:
-        """Whether every number is one."""
-        parts = (self.heatmap, self.logits, self.embedding)
-        return all(bool(np.isfinite(part).all()) for part in parts)
 
 
 @dataclass(frozen=True)
@@ -102,22 +95,25 @@ class ExplainRunner:
 
     def form(self, payloads: Sequence[ExplainTask]) -> Run[Explanation]:
         """Stack the model inputs."""
-        return partial(
-            self._run,
-            np.stack([task.model_input for task in payloads]),
-            [task.target for task in payloads],
-            [task.method for task in payloads],
-        )
+        images = np.stack([task.model_input for task in payloads])
+        targets = [task.target for task in payloads]
+        methods = [task.method for task in payloads]
+
+        def run() -> list[Explanation | InferenceFailedError]:
+            return list(map(_finite, self.explainer.explain(images, targets, methods)))
+
+        return run
 
     def prepare_thread(self) -> None:
         """Prepare the batcher's thread."""
         self.explainer.prepare_thread()
 
-    def _run(
-        self, images: NDArray[np.uint8], targets: Sequence[int], methods: Sequence[Method]
-    ) -> list[Explanation | InferenceFailedError]:
-        found = self.explainer.explain(images, targets, methods)
-        return [one if one.is_finite else InferenceFailedError(NOT_FINITE) for one in found]
+
+def _finite(found: Explanation) -> Explanation | InferenceFailedError:
+    parts = (found.heatmap, found.logits, found.embedding)
+    if all(np.isfinite(part).all() for part in parts):
+        return found
+    return InferenceFailedError(NOT_FINITE)
 
 
 @dataclass(frozen=True)
@@ -151,7 +147,7 @@ def load_explainer(
         if not gap <= allowed:  # also when it is not a number
             raise StartupError(
                 f"The weights of model {bundle.manifest.name} do not reproduce its golden "
-                f"tensors: the logits differ by {gap:.2g}, allowed are {allowed:.2g}. "
+                f"tensors: the logits differ by {gap:.2g}, more than the {allowed:.2g} allowed. "
                 "Export the bundle again, or set CXR_EXPLAIN=off."
             )
     return explainer

@@ -89,4 +89,7 @@ def build_torch_explainer(bundle: Bundle, provider: str, settings: Settings) -> 
 
 
 def _cannot(name: str, reason: str) -> StartupError:
-    return StartupError(f"Model {name} cannot be explained: {reason} Or set CXR_EXPLAIN=off.")
+    return StartupError(
+        f"Model {name} cannot be explained: {reason} "
+        "Set CXR_EXPLAIN=off to serve without explanations."
+    )
