@@ -146,6 +146,7 @@ class Versions(Generic[P]):
 
     def roll_back(self, version: Version[P]) -> Version[P] | None:
         """Activate a former version; later ones can no longer be rolled back to."""
+        _expect(version, "standby", "active")
         if version.key in self.former:
             del self.former[self.former.index(version.key) :]
         came_from = self.active
