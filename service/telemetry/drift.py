@@ -19,7 +19,7 @@ from itertools import pairwise
 from statistics import NormalDist
 from typing import Literal, TypeAlias
 
-from cxr.bundles.reference import BINS, Reference, bin_of
+from cxr.bundles.reference import Reference, count_bins
 from cxr.verdict.decision import Decision
 
 Stability: TypeAlias = Literal["stable", "moderate", "shifted", "too few"]
@@ -108,72 +108,60 @@ class Drift:
     psi: float | None
 
 
-class DriftWindow:
-    """The latest answers of one model."""
-
-    def __init__(self, reference: Reference | None, images: int, least_images: int) -> None:
-        self.reference = reference
-        self._least = max(1, least_images)
-        self._latest: deque[tuple[int, Decision, bool]] = deque()
-        self._images = images
-        self._bins = [0] * BINS
-        self._decisions: Counter[str] = Counter()
-        self._bounds = None if reference is None else join_bins(reference.counts)
-
-    def add(self, bin_number: int, decision: Decision, in_scope: bool) -> None:
-        """Count an answer, and forget the oldest beyond the limit."""
-        self._latest.append((bin_number, decision, in_scope))
-        self._count(*self._latest[-1], 1)
-        if len(self._latest) > self._images:
-            self._count(*self._latest.popleft(), -1)
-
-    def _count(self, bin_number: int, decision: Decision, in_scope: bool, step: int) -> None:
-        self._bins[bin_number] += step
-        self._decisions[decision] += step
-        self._decisions[OUT_OF_SCOPE] += step * (not in_scope)
-
-    def read(self, model: str) -> Drift:
-        """Compare the latest answers with the reference."""
-        images = len(self._latest)
-        if images < self._least:
-            return Drift(model, images, None, None)
-        shares = {name: self._decisions[name] / images for name in SHARES}
-        if self.reference is None:
-            return Drift(model, images, shares, None)
-        psi = population_stability(self.reference.counts, self._bins, self._bounds)
-        return Drift(model, images, shares, psi)
-
-
 OUT_OF_SCOPE = "out-of-scope"
 SHARES = ("positive", "negative", "refer", OUT_OF_SCOPE)
 """What the share of is told. ``refer`` has those out of scope in it."""
 
 
+class DriftWindow:
+    """The latest answers of one model; they are compared when somebody asks.
+
+    Attributes:
+        digest: Of the model's bundle.
+        latest: Probability, decision and whether it is in scope, of each answer.
+    """
+
+    def __init__(self, digest: str, reference: Reference | None, images: int, least: int) -> None:
+        self.digest = digest
+        self.latest: deque[tuple[float, Decision, bool]] = deque(maxlen=images)
+        self._reference = reference
+        self._least = max(1, least)
+        self._bounds = None if reference is None else join_bins(reference.counts)
+
+    def read(self, model: str) -> Drift:
+        """Compare the latest answers with the reference."""
+        images = len(self.latest)
+        if images < self._least:
+            return Drift(model, images, None, None)
+        counts = Counter(decision for _, decision, _ in self.latest)
+        out_of_scope = sum(not in_scope for _, _, in_scope in self.latest)
+        shares = {name: counts[name] / images for name in SHARES[:-1]}
+        shares[OUT_OF_SCOPE] = out_of_scope / images
+        if self._reference is None:
+            return Drift(model, images, shares, None)
+        bins = count_bins(probability for probability, _, _ in self.latest)
+        psi = population_stability(self._reference.counts, bins, self._bounds)
+        return Drift(model, images, shares, psi)
+
+
 class DriftWatch:
-    """The latest answers of every model. Belongs to the event loop."""
+    """The latest answers of every model. Belongs to the event loop.
+
+    Attributes:
+        windows: By name of the model.
+    """
 
     def __init__(self, images: int = 1000, least_images: int = 200) -> None:
         self._images = images
         self._least = least_images
-        self._windows: dict[str, tuple[str, DriftWindow]] = {}
+        self.windows: dict[str, DriftWindow] = {}
 
-    def add(
-        self,
-        model: tuple[str, str],
-        reference: Reference | None,
-        probability: float,
-        decision: Decision,
-        *,
-        in_scope: bool,
-    ) -> None:
-        """Count an image answered by a model (name and digest); another digest begins anew."""
-        name, digest = model
-        known = self._windows.get(name)
-        if known is None or known[0] != digest:
-            known = (digest, DriftWindow(reference, self._images, self._least))
-            self._windows[name] = known
-        known[1].add(bin_of(probability), decision, in_scope)
+    def begin(self, model: str, digest: str, reference: Reference | None) -> DriftWindow:
+        """Begin anew with a model: its bundle is another one."""
+        window = DriftWindow(digest, reference, self._images, self._least)
+        self.windows[model] = window
+        return window
 
     def read(self) -> list[Drift]:
         """Return the drift of every model."""
-        return [window.read(name) for name, (_, window) in self._windows.items()]
+        return [window.read(name) for name, window in self.windows.items()]

@@ -134,18 +134,15 @@ class Metrics(MetricsPage):
                 self._image_answered(timeline, image.result)
 
     def _image_answered(self, timeline: Timeline, result: ImageResult) -> None:
-        model, in_scope = timeline.model[0], result.scope.in_scope
+        (model, digest), in_scope = timeline.model, result.scope.in_scope
         self._counters[declared.IMAGES].labels(model, result.decision).inc()
         self._histograms[declared.PROBABILITY].labels(model).observe(result.probability)
         if not in_scope:
             self._counters[declared.OUT_OF_SCOPE].labels(model).inc()
-        self.drift.add(
-            timeline.model,
-            timeline.reference,
-            result.probability,
-            result.decision,
-            in_scope=in_scope,
-        )
+        window = self.drift.windows.get(model)
+        if window is None or window.digest != digest:
+            window = self.drift.begin(model, digest, timeline.reference)
+        window.latest.append((result.probability, result.decision, in_scope))
 
     def _image_failed(self, model: str, error: Exception, slug: str) -> None:
         self._counters[declared.IMAGE_FAILURES].labels(model, slug).inc()

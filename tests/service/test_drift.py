@@ -16,6 +16,7 @@ import pytest
 from pydantic import ValidationError
 
 from cxr.bundles.reference import BIN_EDGES, BINS, Reference, bin_of, count_bins
+from cxr.verdict.decision import Decision
 from service.__main__ import main
 from service.answers import ImageResult
 from service.commands import drift as command
@@ -136,13 +137,14 @@ def test_reference_must_add_up() -> None:
             Reference.model_validate(REFERENCE.model_dump() | changes)
 
 
+DECISIONS: tuple[Decision, ...] = ("refer", "positive", "refer", "negative", "negative")
+
+
 def fill(watch: DriftWatch, bins: Counts, reference: Reference | None = REFERENCE) -> None:
     """Answer images in these bins."""
+    window = watch.windows.get("resnet18") or watch.begin("resnet18", "digest", reference)
     for number, count in enumerate(bins):
-        for _ in range(count):
-            watch.add(
-                ("resnet18", "digest"), reference, BIN_EDGES[number], "positive", in_scope=True
-            )
+        window.latest.extend([(BIN_EDGES[number], "positive", True)] * count)
 
 
 def test_gauge_tells_a_shift_and_forgets_it() -> None:
@@ -170,14 +172,15 @@ def test_another_bundle_begins_anew_and_none_has_no_index() -> None:
     """Answers of two versions are not mixed; without a reference shares are told alone."""
     watch = DriftWatch(images=10, least_images=2)
     fill(watch, sample(10, 0))
-    watch.add(("resnet18", "other"), REFERENCE, 0.5, "refer", in_scope=False)
+    watch.begin("resnet18", "other", REFERENCE).latest.append((0.5, "refer", False))
     [drift] = watch.read()
     assert (drift.images, drift.psi, drift.shares) == (1, None, None)
-    window = DriftWindow(None, 10, 0)
+    window = DriftWindow("", None, 10, 0)
     assert window.read("x").psi is None
     watch = DriftWatch(images=4, least_images=2)
-    for decision in ("refer", "positive", "refer", "negative", "negative"):
-        watch.add(("m", ""), None, 0.5, decision, in_scope=decision != "refer")
+    window = watch.begin("m", "", None)
+    for decision in DECISIONS:
+        window.latest.append((0.5, decision, decision != "refer"))
     assert watch.read()[0].shares == {
         "positive": 0.25, "negative": 0.5, "refer": 0.25, "out-of-scope": 0.25,
     }  # fmt: skip
