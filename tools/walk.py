@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import sys
 import threading
 from collections import defaultdict
@@ -20,6 +21,7 @@ from service.app.server import build_explainer
 from service.engines.registry import build_engine
 from service.models.runtime import Runtime
 from service.settings import Settings
+from service.telemetry.logs import configure_logging
 
 ROOT = Path(__file__).parents[1]
 WARM_UP = 2  # requests: what is cached is not crossed every time
@@ -78,6 +80,7 @@ async def walk(route: str, body: bytes, bundles: Path) -> Walk:
         if is_on:
             found.note(frame, event, argument)
 
+    configure_logging("INFO", io.StringIO())
     threading.setprofile(hook)  # of threads that begin from now on
     settings = Settings(
         bundles_dir=str(bundles), access="anonymous", explain="on" if route == "explain" else "off"

@@ -133,7 +133,7 @@ class DriftWindow:
         images = len(self.latest)
         if images < self._least:
             return Drift(model, images, None, None)
-        counts = Counter(decision for _, decision, _ in self.latest)
+        counts: Counter[str] = Counter(decision for _, decision, _ in self.latest)
         out_of_scope = sum(not in_scope for _, _, in_scope in self.latest)
         shares = {name: counts[name] / images for name in SHARES[:-1]}
         shares[OUT_OF_SCOPE] = out_of_scope / images
