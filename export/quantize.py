@@ -32,7 +32,7 @@ SEED = 0
 CALIBRATION_PART, TEST_PART = "train", "test"
 
 
-class Recorder(Runner):
+class RecordingRunner(Runner):
     """An engine that keeps its answers."""
 
     def __init__(self, engine: Runner) -> None:
@@ -93,7 +93,7 @@ def _model_inputs(
 def _measure(
     bundle: Bundle, engines: Sequence[Runner], images: list[LabelledImage], quiet: bool
 ) -> PrecisionFigures:
-    recorders = [Recorder(engine) for engine in engines]
+    recorders = [RecordingRunner(engine) for engine in engines]
     exact, rounded = (
         evaluate_bundle(bundle, recorder, images, INTERNAL_PREFIX + TEST_PART, quiet)
         for recorder in recorders
