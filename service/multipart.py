@@ -157,7 +157,7 @@ class RelatedParser:
             raise InvalidRequestError(MALFORMED) from None
 
     def finish(self) -> None:
-        """Raise InvalidRequestError unless the closing boundary was read."""
+        """Raise InvalidRequestError if the closing boundary is missing."""
         if not self._parser.is_whole:
             raise InvalidRequestError(MALFORMED)
 
@@ -208,7 +208,7 @@ def split_related(content_type: str, body: bytes, max_parts: int = MAX_PARTS) ->
 def build_related(
     objects: Sequence[bytes], syntaxes: Sequence[str] | None = None
 ) -> tuple[str, bytes]:
-    """Return Content-Type and body of Part 10 files, declaring given transfer syntaxes."""
+    """Return Content-Type and body of Part 10 files."""
     # A digest, so that repeats are equal and no part contains the boundary.
     boundary = hashlib.sha256(b"".join(objects)).hexdigest()
     pieces = []

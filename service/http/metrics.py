@@ -33,7 +33,7 @@ class StateReader:
         self._gpu: GpuMemoryReader | None = None
 
     def read(self) -> ServiceState:
-        """Read it. The driver is asked only once a model runs on its device."""
+        """Read it. The driver is asked once a model runs on its device."""
         runtime = self._runtime
         providers = {model.loaded.engine.provider for model in runtime.loaded_models}
         if self._gpu is None and providers & ON_CUDA_DEVICE:

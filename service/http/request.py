@@ -60,7 +60,7 @@ async def read_request(
         if to_explain and len(images) > 1:
             raise InvalidRequestError(
                 f"The request holds {len(images)} images, but one is explained at a time. "
-                "Send each by itself."
+                "Send them one by one."
             )
         if sources is not None:
             await sources.read(images, runtime_of(request).pool, prediction.deadline)

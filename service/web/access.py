@@ -52,10 +52,7 @@ class _Refused:
 
 
 class AccessMiddleware:
-    """Admits or refuses callers, and writes an audit line.
-
-    Without credentials only refusals are audited.
-    """
+    """Admits or refuses callers, auditing both; without credentials only refusals."""
 
     def __init__(self, app: ASGIApp, access: Access, routes: Routes, rules: RequestRules) -> None:
         self._app = app

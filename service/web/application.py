@@ -113,14 +113,14 @@ class WebApplication(FastAPI):
         headers = dict(given.headers or {})
         match given.status_code:
             case 404:
-                detail = f"There is nothing at this path. {self._index} lists what there is."
+                detail = f"There is nothing at this path. {self._index} lists all paths."
                 return self._refuse(request, NOT_FOUND, detail, headers)
             case 405:
                 if self._rules.answers_head:
                     headers["Allow"] = _with_implied_methods(headers.get("Allow", ""))
                     if request.method == "OPTIONS":  # RFC 9110, 9.3.7
                         return Response(status_code=204, headers=headers)
-                detail = "This path takes other methods; the Allow header names them."
+                detail = "This path supports other methods, which the Allow header lists."
                 return self._refuse(request, METHOD_NOT_ALLOWED, detail, headers)
             case 413:
                 detail = "The body is larger than accepted."

@@ -1,4 +1,4 @@
-"""Bodies and queries within bounds, and work that ends with its connection."""
+"""Bodies and queries within bounds."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Lease:
 
 
 class BodyBudget:
-    """Memory for all bodies together. Belongs to the event loop."""
+    """Memory for all bodies. Belongs to the event loop."""
 
     def __init__(self, capacity_bytes: int) -> None:
         self.free_bytes = capacity_bytes
@@ -81,8 +81,8 @@ class BodyRate:
     def too_slow(self) -> BodyTooSlowError:
         """Return the error."""
         return BodyTooSlowError(
-            f"The body came too slowly: it paused for {self.grace_s:g} s, or brought less than "
-            f"{self.bytes_per_s:g} bytes a second for longer. Send it faster, or in parts."
+            f"The body arrived too slowly: it paused for {self.grace_s:g} s, or stayed below "
+            f"{self.bytes_per_s:g} bytes per second for longer. Send it faster, or in parts."
         )
 
 
@@ -130,7 +130,7 @@ async def receive_body(
                 "The body did not arrive before the deadline. Send it faster, or in parts."
             ) from None
         except ClientDisconnect:
-            raise ClientDisconnectedError("The client went away while it was sending.") from None
+            raise ClientDisconnectedError("The client disconnected while sending.") from None
         if chunk is None:
             return
         received += len(chunk)
@@ -150,7 +150,7 @@ def verify_query(request: Request, *known: str) -> None:
     given = [name for name, _ in request.query_params.multi_items()]
     if set(given) - set(known):
         raise InvalidRequestError(
-            f"The query has a parameter that is not known. Known are: {', '.join(known)}."
+            f"The query has an unknown parameter. Known are: {', '.join(known)}."
         )
     for name in known:
         if given.count(name) > 1:
@@ -172,7 +172,7 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
     try:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            raise ClientDisconnectedError("The client went away before it was answered.")
+            raise ClientDisconnectedError("The client disconnected before the answer.")
         return task.result()
     finally:
         for one in (task, gone):

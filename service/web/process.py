@@ -41,7 +41,8 @@ def _no_password() -> str:
 
 
 def raise_limit() -> None:
-    """Raise the soft limit of open files to the hard one: idle connections exhaust 1,024."""
+    """Raise the soft limit of open files to the hard one."""
+    # Login shells and systemd set 1,024 for old programs: few idle connections exhaust it.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -30,8 +30,8 @@ would be reset, and the client might never see why it was refused (RFC 9112, 9.6
 
 MALFORMED = "The connection did not carry a well-formed HTTP/1.1 request. Check the client."
 TOO_LONG = (
-    f"The head of the request, or what stands around its body, is longer than {MAX_HEAD_BYTES} "
-    "bytes. Send fewer headers, and no trailers."
+    "The head of the request, or the trailers and chunk sizes around its body, are longer than "
+    f"{MAX_HEAD_BYTES} bytes. Send fewer headers, and no trailers."
 )
 SAFE = "".join(
     f"{name.lower()}: {value}\r\n"

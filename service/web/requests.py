@@ -1,4 +1,4 @@
-"""The middleware that every request passes first, and its context."""
+"""The middleware that every request passes first."""
 
 from __future__ import annotations
 

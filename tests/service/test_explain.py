@@ -163,7 +163,7 @@ async def test_alpha_is_the_overlays_opacity(explaining: Running) -> None:
         ({"alpha": "-0.1"}, "alpha"),
         ({"alpha": "nan"}, "alpha"),
         ({"alpha": "much"}, "alpha"),
-        ({"layer": "layer3"}, "not known"),
+        ({"layer": "layer3"}, "unknown parameter"),
         ({"operating_point": "zz"}, "balanced, rule-out"),
         ({"target": ["NORMAL", "PNEUMONIA"]}, "more than once"),
     ],

@@ -27,7 +27,7 @@ def build_gateway_app(
 ) -> FastAPI:
     """Build the application around a gateway, which starts and stops with it.
 
-    ``on_started`` is called once, with the error if the start failed.
+    ``on_started`` is called once, with any error.
     """
 
     @asynccontextmanager

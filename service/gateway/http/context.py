@@ -1,4 +1,4 @@
-"""What a route needs of its application."""
+"""What a route takes from its request."""
 
 from __future__ import annotations
 
@@ -26,6 +26,6 @@ def pulls_of(request: Request) -> Pulls:
 
 
 async def look(request: Request) -> Gateway:
-    """Return the gateway, its state refreshed if that takes no time."""
+    """Return the gateway with its state refreshed, if that takes no time."""
     await cast("Outlook", request.app.state.outlook).look()
     return gateway_of(request)

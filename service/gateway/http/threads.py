@@ -68,7 +68,7 @@ class Outlook:
         self._asked_s = 0.0
 
     async def look(self) -> None:
-        """Refresh the state and wait a moment for it, but not for a refresh that hangs."""
+        """Refresh the state, waiting a moment unless a refresh hangs already."""
         if self._reading is None:
             self._reading = asyncio.create_task(self._read())
             self._asked_s = self._clock()

@@ -44,7 +44,7 @@ def offers_dicom(settings: Settings, *, reports: bool) -> bool:
 
 
 class DicomFormat(ResponseFormat):
-    """DICOM objects, with or without reports, of ``most`` images (None for any number)."""
+    """DICOM objects of ``most`` images, None for any number."""
 
     media_type = DICOM
     content = BINARY
@@ -55,7 +55,7 @@ class DicomFormat(ResponseFormat):
         """Require a header of every image."""
         if not offers_dicom(settings, reports=self.reports):
             raise DicomResultsDisabledError(
-                "DICOM reports are not served here. Ask for application/json or, on /v1/predict, "
+                "DICOM answers are not available here. Ask for application/json, or on /v1/predict "
                 "application/fhir+json."
             )
         return Sources(served, most=self.most)

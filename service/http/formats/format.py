@@ -78,8 +78,8 @@ def _problem_in(outcomes: Sequence[Outcome]) -> Exception | None:
             return error
     kinds = ", ".join(sorted({problem_type_of(error).slug for _, error in failed}))
     return SomeImagesFailedError(
-        f"Nothing was made, because {name_positions([index for index, _ in failed])} of "
-        f"{len(outcomes)} failed ({kinds}). Leave out what failed, or ask for application/json, "
+        f"There is no answer, because {name_positions([index for index, _ in failed])} of "
+        f"{len(outcomes)} failed ({kinds}). Leave out failed images, or ask for application/json, "
         "in which each image has a result or a problem."
     )
 

@@ -1,4 +1,4 @@
-"""DICOM headers of images, whose patient and study DICOM and FHIR answers copy."""
+"""DICOM headers, whose patient and study DICOM and FHIR answers copy."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Sources:
     ) -> None:
         if not can_code(served.manifest.task.positive):
             raise DicomResultsDisabledError(
-                f"There is no code for what model {served.manifest.name} finds. "
+                f"There is no code for the finding of model {served.manifest.name}. "
                 "Ask for application/json."
             )
         self._dicom_only = dicom_only
@@ -63,9 +63,8 @@ class Sources:
         ]
         if self._dicom_only and others:
             raise NotAcceptableError(
-                "DICOM objects are made for DICOM images only: they take over patient and "
-                f"study. No DICOM: {name_positions(others)}. Send DICOM, or ask for "
-                "application/json."
+                "DICOM objects are made of DICOM images only, whose patient and study they copy. "
+                f"Not DICOM: {name_positions(others)}. Send DICOM, or ask for application/json."
             )
         dicom = [image for image, kind in zip(images, kinds, strict=True) if kind == "dicom"]
         if dicom:
@@ -80,7 +79,7 @@ class Sources:
         header = self._headers.get(result.id)
         if header is None and (self._dicom_only or result.image.format == "dicom"):
             raise UnreadableImageError(
-                "The DICOM header cannot be read as a whole. Send the complete Part 10 file, or "
+                "The DICOM header cannot be read completely. Send the complete Part 10 file, or "
                 "ask for application/json."
             )
         return header

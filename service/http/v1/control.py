@@ -110,7 +110,7 @@ def _begin(request: Request) -> Runtime:
     runtime = runtime_of(request)
     if runtime.settings.model_control != "on":
         raise ModelControlDisabledError(
-            "Versions are not changed over HTTP here. The operator can allow it "
+            "Versions cannot be changed over HTTP here. The operator can allow it "
             "(CXR_MODEL_CONTROL=on)."
         )
     verify_query(request)

@@ -64,8 +64,8 @@ AlphaQuery = Annotated[
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What one request asks for, with the method also as the request spelt it."""
+class ExplainOptions:
+    """What one request asks for."""
 
     request: PredictionRequest
     explaining: Explaining
@@ -105,7 +105,7 @@ async def explain(
     with accepted(request, model, operating_point) as prediction:
         served = prediction.served
         response_format = choose_format(request, EXPLAIN_FORMATS)
-        wish = Wish(
+        options = ExplainOptions(
             prediction,
             served.verify_explains(),
             _known_class(served, target),
@@ -117,13 +117,15 @@ async def explain(
         )
         prediction.timeline.fields["explained_by"] = method
         renderer = cast("Renderer", request.app.state.renderer)
-        wish.explaining.batcher.verify_room(1)  # refused at the door, before the body is read
+        options.explaining.batcher.verify_room(1)  # refused at the door, before the body is read
         renderer.verify_room()
-        [outcome] = await read_request(request, prediction, to_explain=True, sources=wish.sources)
+        [outcome] = await read_request(
+            request, prediction, to_explain=True, sources=options.sources
+        )
         context = context_of(request)
         if isinstance(outcome, ImageFailure):
             return respond_failure(outcome.error, context)
-        return await while_connected(request, _answer(outcome, wish, renderer, context))
+        return await while_connected(request, _answer(outcome, options, renderer, context))
 
 
 def _known_class(served: ServedModel, target: str | None) -> str | None:
@@ -139,34 +141,34 @@ def _known_class(served: ServedModel, target: str | None) -> str | None:
 
 
 async def _answer(
-    prediction: Prediction, wish: Wish, renderer: Renderer, context: RequestContext
+    prediction: Prediction, options: ExplainOptions, renderer: Renderer, context: RequestContext
 ) -> Response:
-    served, result = wish.request.served, prediction.result
+    served, result = options.request.served, prediction.result
     with context.timeline.stage("explain"):
         task = served.manifest.task.as_task()
         likely = max(task.positive_classes, key=result.probabilities.__getitem__)
-        target = wish.target or likely
-        explanation = await wish.request.explain(
-            prediction, task.classes.index(target), wish.method
+        target = options.target or likely
+        explanation = await options.request.explain(
+            prediction, task.classes.index(target), options.method
         )
-        order = _order(prediction, explanation.heatmap, wish, target)
+        order = _order(prediction, explanation.heatmap, options, target)
         explained = Explained(
             result,
             order,
             served.reference,
-            wish.explaining.explainer.layer,
-            wish.method_asked,
+            options.explaining.explainer.layer,
+            options.method_asked,
         )
-        header = None if wish.sources is None else wish.sources.header_of(result)
-        work = partial(wish.response_format.draw, explained, header)
+        header = None if options.sources is None else options.sources.header_of(result)
+        work = partial(options.response_format.draw, explained, header)
         drawn = await renderer.render(work, context.deadline)
-    return wish.response_format.respond(explained, drawn, context)
+    return options.response_format.respond(explained, drawn, context)
 
 
 def _order(
-    prediction: Prediction, heatmap: NDArray[np.float32], wish: Wish, target: str
+    prediction: Prediction, heatmap: NDArray[np.float32], options: ExplainOptions, target: str
 ) -> PictureOrder:
-    manifest, picture = wish.request.served.manifest, prediction.image.picture
+    manifest, picture = options.request.served.manifest, prediction.image.picture
     result = prediction.result
     if picture is None:
         raise ValueError("the image was prepared without its picture")
@@ -176,9 +178,9 @@ def _order(
         version=manifest.version,
         target=target,
         probability=result.probabilities[target],
-        method=wish.method,
+        method=options.method,
         headline=result.conclusion.headline,
         remarks=heatmap_warnings(heatmap) if in_scope else (*result.scope.reasons, WITHHELD),
     )
     facts = prediction.image.facts
-    return PictureOrder(picture, facts, heatmap, caption, wish.alpha, shows_heatmap=in_scope)
+    return PictureOrder(picture, facts, heatmap, caption, options.alpha, shows_heatmap=in_scope)

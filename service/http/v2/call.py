@@ -21,7 +21,7 @@ SPARE_VALUES = 1000  # beside those of the tensor: shapes, parameters, members
 
 @dataclass(frozen=True)
 class WantedOutput:
-    """One output, in the JSON or in binary after it."""
+    """One output."""
 
     tensor: TensorMetadata
     binary: bool
@@ -116,8 +116,8 @@ def _verify_size(raw: bytes, limits: Limits) -> None:
         or raw.count(b"[") + raw.count(b"{") > limits.rows + SPARE_VALUES
     ):
         raise PayloadTooLargeError(
-            f"The JSON holds more than {limits.images} images of {limits.side_px} x "
-            f"{limits.side_px} pixels can. Send fewer images, or binary tensors."
+            f"The JSON is larger than {limits.images} images of {limits.side_px} x "
+            f"{limits.side_px} pixels need. Send fewer images, or binary tensors."
         )
 
 

@@ -27,7 +27,7 @@ PREFIX = "/v2"
 def answer_problem(
     scope: Scope, problem: Problem, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Return a problem as a response in the protocol of the path."""
+    """Return a response in the protocol of the path."""
     path = scope["path"].removeprefix(scope.get("root_path", ""))
     if path != PREFIX and not path.startswith(PREFIX + "/"):
         return problem_response(problem, headers)
@@ -36,7 +36,7 @@ def answer_problem(
 
 
 def answer_image_failure(scope: Scope, index: int, error: Exception, request_id: str) -> Response:
-    """Fail the request for one image: the protocol cannot represent less."""
+    """Fail the request for one image."""
     problem = problem_of(error, request_id)
     told = build_problem(problem_type_of(error), f"Image {index}: {problem.detail}", request_id)
     return answer_problem(scope, told, error_headers(error))
@@ -55,6 +55,6 @@ def verify_no_query(request: Request) -> None:
     """Refuse query parameters, which would be ignored."""
     if request.query_params:
         raise InvalidRequestError(
-            "There are no query parameters here. The operating point is given in the body, as "
+            "Query parameters are not supported here. The operating point is given in the body, as "
             "parameters.operating_point."
         )

@@ -1,4 +1,4 @@
-"""Metadata and readiness of the server and its models."""
+"""Metadata and readiness."""
 
 from __future__ import annotations
 

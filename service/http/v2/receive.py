@@ -101,7 +101,7 @@ def _content_encoding(header: str) -> str | None:
         return None
     if encoding not in WBITS:
         raise UnsupportedMediaError(
-            f"The Content-Encoding is not known. Known are: {', '.join(WBITS)}."
+            f"The Content-Encoding is not supported. Supported are: {', '.join(WBITS)}."
         )
     return encoding
 
@@ -115,15 +115,11 @@ async def _decompress_chunks(
         rest = chunk
         while rest:
             if inflater.eof:
-                raise InvalidRequestError(
-                    "There is something after the end of the compressed body."
-                )
+                raise InvalidRequestError("Data follows the end of the compressed body.")
             try:
                 piece = await run(partial(inflater.decompress, rest, STEP_BYTES))
             except zlib.error:
-                raise InvalidRequestError(
-                    "The body is not compressed the way its Content-Encoding says."
-                ) from None
+                raise InvalidRequestError("The body does not match its Content-Encoding.") from None
             total += len(piece)
             if total > limit_bytes:
                 raise too_large(limit_bytes)
@@ -131,4 +127,4 @@ async def _decompress_chunks(
             yield piece
             rest = inflater.unused_data if inflater.eof else inflater.unconsumed_tail
     if not inflater.eof:
-        raise InvalidRequestError("The compressed body is cut off.")
+        raise InvalidRequestError("The compressed body is truncated.")

@@ -31,7 +31,7 @@ def input_tensors(manifest: Manifest) -> tuple[TensorMetadata, ...]:
 
 
 def output_tensors(manifest: Manifest) -> tuple[TensorMetadata, ...]:
-    """Return the outputs; a request that names none gets all."""
+    """Return the outputs, all of which are the default."""
     classes, features = len(manifest.task.classes), manifest.tensors.embedding_size
     forms: dict[str, tuple[str, tuple[int, ...]]] = {
         "decision": ("BYTES", (ANY,)),
