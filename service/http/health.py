@@ -7,7 +7,7 @@ from starlette.requests import Request
 
 from cxr import __version__
 from service.answers import HealthAnswer, ModelHealth, StatusAnswer
-from service.http.request import runtime_of
+from service.http.receive import runtime_of
 from service.web.documented import problem_responses
 
 router = APIRouter(prefix="/health", tags=["health"])

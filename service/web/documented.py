@@ -114,10 +114,7 @@ def add_access(
     is_needed: bool,
     other_errors: Mapping[str, type[BaseModel]],
 ) -> None:
-    """Add security schemes, scopes and refusals to a document, in place.
-
-    ``other_errors`` are the bodies of refusals that are not problems, by path prefix.
-    """
+    """Add security schemes, scopes and refusals to a document, in place."""
     document["components"]["securitySchemes"] = SCHEMES
     shown: list[dict[str, list[str]]] = [{BEARER: []}, {API_KEY: []}]
     for path, operations in document["paths"].items():

@@ -25,7 +25,7 @@ CLIENT_CLOSED_REQUEST = 499
 
 @dataclass(frozen=True)
 class ProblemType:
-    """One kind of problem. Its slug also heads its documentation."""
+    """One kind of problem."""
 
     status: int
     slug: str
@@ -136,7 +136,7 @@ def error_response(error: Exception, request_id: str) -> Response:
 
 
 def error_headers(error: Exception) -> dict[str, str] | None:
-    """Return Retry-After or WWW-Authenticate (RFC 6750, 3), if an error needs it."""
+    """Return Retry-After or WWW-Authenticate (RFC 6750, 3), if needed."""
     if isinstance(error, errors.RetryLaterError):
         return {"Retry-After": str(error.retry_after_s)}
     if isinstance(error, MemoryError):

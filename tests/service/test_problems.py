@@ -335,12 +335,12 @@ def test_subclass_of_a_mapped_error_is_mapped() -> None:
 INFER = "/v2/models/resnet18/infer"
 MEMORY_ENDS_IN = {
     "a form": (
-        "service.http.request.read_parts",
+        "service.http.receive.read_parts",
         PREDICT,
         {"content": b"", "headers": MULTIPART},
     ),
-    "json": ("service.http.request.parse_json_images", PREDICT, make_json(ENCODED)),
-    "a body": ("service.http.request._read_raw", PREDICT, {"content": make_png()}),
+    "json": ("service.http.receive.parse_json_images", PREDICT, make_json(ENCODED)),
+    "a body": ("service.http.receive._read_raw", PREDICT, {"content": make_png()}),
     "v2": ("service.http.v2.receive.parse_call", INFER, {"content": b"{}"}),
     "one image": ("service.models.predictor.prepare_image", PREDICT, {"content": make_png()}),
 }

@@ -1,4 +1,4 @@
-"""GET /health, /metrics and the page of problems."""
+"""Health, metrics and the page of problems."""
 
 from __future__ import annotations
 

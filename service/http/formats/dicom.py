@@ -28,7 +28,7 @@ from service.http.formats.format import (
 )
 from service.http.formats.negotiation import ResponseFormat
 from service.http.formats.sources import Sources
-from service.http.request import runtime_of
+from service.http.receive import runtime_of
 from service.models.models import ServedModel
 from service.multipart import DICOM
 from service.settings import Settings

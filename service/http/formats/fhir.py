@@ -13,7 +13,7 @@ from starlette.responses import Response
 from service.dicom.fhir import build_fhir
 from service.http.formats.format import VARY, AllOrNothing, PredictOutcomes, SourcedResult
 from service.http.formats.sources import Sources
-from service.http.request import runtime_of
+from service.http.receive import runtime_of
 from service.models.models import ServedModel
 from service.settings import Settings
 from service.web.documented import schema_of

@@ -86,7 +86,7 @@ def _problem_in(outcomes: Sequence[Outcome]) -> Exception | None:
 
 @dataclass(frozen=True)
 class Explained:
-    """One explained image. ``method_asked`` is the method as the request spelt it."""
+    """One explained image, and the method's name as the request spelt it."""
 
     result: ImageResult
     order: PictureOrder

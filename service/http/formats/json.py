@@ -70,7 +70,7 @@ class JsonPrediction(PredictFormat):
 
 
 class JsonExplanation(ExplainFormat[ExplanationAnswer]):
-    """The prediction with heatmap values and pictures."""
+    """The prediction, heatmap values and pictures."""
 
     media_type = JSON
 
@@ -101,7 +101,7 @@ class JsonExplanation(ExplainFormat[ExplanationAnswer]):
 
 
 class JsonPicture(RenderFormat):
-    """The picture in base64 with its window."""
+    """The picture in base64."""
 
     media_type = JSON
 

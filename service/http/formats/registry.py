@@ -38,5 +38,5 @@ SCHEMAS: tuple[type[BaseModel], ...] = tuple(
 
 
 def content_of(formats: Sequence[ResponseFormat]) -> dict[str, Any]:
-    """Return the OpenAPI content that no response model describes."""
+    """Return the OpenAPI content of formats."""
     return {one.media_type: one.content for one in formats if one.content is not None}

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 
 from service.answers import ModelAnswer, ModelsAnswer, VersionAnswer
-from service.http.request import runtime_of
+from service.http.receive import runtime_of
 from service.models.models import ServedModel
 from service.models.runtime import Runtime
 from service.models.versions import Versions

@@ -12,7 +12,7 @@ from cxr.section import first_complaint
 from service.answers import ModelVersionsAnswer
 from service.errors import InvalidRequestError, ModelControlDisabledError
 from service.http.json_body import BYTE_ORDER_MARK
-from service.http.request import runtime_of
+from service.http.receive import runtime_of
 from service.http.v1.catalogue import describe_versions
 from service.models.runtime import Runtime
 from service.web.bodies import BodyBudget, BodyRate, receive_body, verify_query

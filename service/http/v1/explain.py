@@ -24,7 +24,7 @@ from service.http.formats.negotiation import choose_format
 from service.http.formats.registry import EXPLAIN_FORMATS
 from service.http.formats.sources import Sources
 from service.http.openapi import EXPLAIN_BODY, EXPLAIN_CONTENT
-from service.http.request import accepted, read_request, runtime_of
+from service.http.receive import accepted, read_request, runtime_of
 from service.http.v1.predict import ModelQuery, PointQuery
 from service.models.models import ServedModel
 from service.models.predictor import ImageFailure, Prediction, PredictionRequest
@@ -64,7 +64,7 @@ AlphaQuery = Annotated[
 
 
 @dataclass(frozen=True)
-class ExplainOptions:
+class ExplainRequest:
     """What one request asks for."""
 
     request: PredictionRequest
@@ -105,7 +105,7 @@ async def explain(
     with accepted(request, model, operating_point) as prediction:
         served = prediction.served
         response_format = choose_format(request, EXPLAIN_FORMATS)
-        options = ExplainOptions(
+        options = ExplainRequest(
             prediction,
             served.verify_explains(),
             _known_class(served, target),
@@ -141,7 +141,7 @@ def _known_class(served: ServedModel, target: str | None) -> str | None:
 
 
 async def _answer(
-    prediction: Prediction, options: ExplainOptions, renderer: Renderer, context: RequestContext
+    prediction: Prediction, options: ExplainRequest, renderer: Renderer, context: RequestContext
 ) -> Response:
     served, result = options.request.served, prediction.result
     with context.timeline.stage("explain"):
@@ -166,7 +166,7 @@ async def _answer(
 
 
 def _order(
-    prediction: Prediction, heatmap: NDArray[np.float32], options: ExplainOptions, target: str
+    prediction: Prediction, heatmap: NDArray[np.float32], options: ExplainRequest, target: str
 ) -> PictureOrder:
     manifest, picture = options.request.served.manifest, prediction.image.picture
     result = prediction.result

@@ -13,7 +13,7 @@ from service.http.formats.format import PredictOutcomes
 from service.http.formats.negotiation import choose_format
 from service.http.formats.registry import PREDICT_FORMATS
 from service.http.openapi import PREDICT_BODY, PREDICT_CONTENT
-from service.http.request import accepted, read_request, runtime_of
+from service.http.receive import accepted, read_request, runtime_of
 from service.web.bodies import verify_query
 from service.web.documented import problem_responses
 

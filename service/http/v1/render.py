@@ -15,7 +15,7 @@ from service.errors import InvalidRequestError
 from service.http.formats.negotiation import choose_format
 from service.http.formats.registry import RENDER_FORMATS
 from service.http.openapi import EXPLAIN_BODY, RENDER_CONTENT
-from service.http.request import read_images, runtime_of
+from service.http.receive import read_images, runtime_of
 from service.images.rendering import Picture, render_picture
 from service.web.bodies import BodyBudget, verify_query, while_connected
 from service.web.documented import problem_responses

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.http.openapi import EXAMPLE_BASE64
-from service.http.request import accepted
+from service.http.receive import accepted
 from service.http.v2.answer import render_answer
 from service.http.v2.errors import (
     PREFIX,

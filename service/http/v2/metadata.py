@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 
 from cxr import __version__
-from service.http.request import runtime_of
+from service.http.receive import runtime_of
 from service.http.v2.errors import PREFIX, error_responses
 from service.http.v2.tensors import input_tensors, output_tensors
 from service.http.v2.wire import (

@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from cxr.errors import UnsupportedMediaError
 from service.errors import InvalidRequestError
-from service.http.request import runtime_of
+from service.http.receive import runtime_of
 from service.http.v2.answer import HEADER_LENGTH
 from service.http.v2.call import Call, parse_call
 from service.images.tensors import prepare_tensor

@@ -1,4 +1,4 @@
-"""What a route takes from its request."""
+"""The runtime of a request, its images and their predictions."""
 
 from __future__ import annotations
 
