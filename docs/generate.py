@@ -24,10 +24,11 @@ from service.app.application import build_app  # noqa: E402
 from service.engines.registry import build_engine  # noqa: E402
 from service.gateway.settings import GatewaySettings  # noqa: E402
 from service.models.runtime import Runtime  # noqa: E402
-from service.settings import Settings, settings_table  # noqa: E402
+from service.settings import Settings  # noqa: E402
 from service.telemetry.gateway import GATEWAY_METRICS  # noqa: E402
 from service.telemetry.log_fields import log_fields_table  # noqa: E402
 from service.telemetry.metrics import VERSION_METRICS, buckets_table, metrics_table  # noqa: E402
+from tools.settings_table import settings_table  # noqa: E402
 
 ALERTS = DOCS.parent / "k8s" / "components" / "monitoring" / "prometheusrule.yaml"
 COMPOSE_ALERTS = DOCS.parent / "deploy" / "alerts.yaml"

@@ -96,7 +96,7 @@ def _build_tokens(settings: AccessSettings, prefix: str) -> Tokens:
     for name in ("oidc_issuer", "oidc_jwks_url"):
         if (url := getattr(settings, name)) and not _is_trusted(url):
             raise StartupError(f"{prefix}{name.upper()}: an https:// address is needed.")
-    algorithms = settings.oidc_algorithms.split()
+    algorithms = settings.oidc_algorithms
     if not algorithms or not set(algorithms) <= ALGORITHMS:
         raise StartupError(f"{prefix}OIDC_ALGORITHMS: allowed are {', '.join(sorted(ALGORITHMS))}.")
     return Tokens(

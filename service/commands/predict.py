@@ -68,9 +68,11 @@ def _load_one(settings: Settings, name: str | None) -> LoadedModel:
     from service.engines.registry import build_engine
     from service.models.loading import load_models
     from service.models.models import default_name
+    from service.settings import parse_models
 
     if name is not None:
-        [model] = load_models(settings.model_copy(update={"models": name}), build_engine).values()
+        chosen = settings.model_copy(update={"models": parse_models(name)})
+        [model] = load_models(chosen, build_engine).values()
         return model
     models = load_models(settings, build_engine)
     return models[default_name(list(models), settings)]

@@ -86,7 +86,7 @@ class Gateway:
         self.database = Database(settings.sqlalchemy_url)
         owner = f"{socket.gethostname()[:24]}-{os.getpid()}-{secrets.token_hex(4)}"
         leasing = Leasing(owner, settings.lease_s)
-        names = [destination.name for destination in settings.destination_list]
+        names = [destination.name for destination in settings.destinations]
         self.signals = Signals()
         self.known_state = KnownState(self._read_state)
         self.metrics = GatewayMetrics(self.known_state.last)
@@ -103,7 +103,7 @@ class Gateway:
             connections=settings.analysis_workers,
             auth=service_auth(settings),
         )
-        self._senders = {one.name: self._sender(one) for one in settings.destination_list}
+        self._senders = {one.name: self._sender(one) for one in settings.destinations}
         retry = endless_retry(settings.retry_base_s, settings.retry_longest_s)
         self._analyst = Analyst(
             self._inbox,
@@ -145,7 +145,7 @@ class Gateway:
             self._reports,
             held,
             settings.ae_title,
-            settings.peer_list,
+            settings.dimse_peers,
             self.signals,
             timeout_s=settings.delivery_timeout_s,
             retry=retry,
@@ -160,7 +160,7 @@ class Gateway:
             signals=self.signals,
             bell=self.signals.report,
         )
-        commitment = Commitment(self._inbox, self._reports, held, settings.peer_list)
+        commitment = Commitment(self._inbox, self._reports, held, settings.dimse_peers)
         self._dimse = (
             DimseServer(settings, self.intake, commitment, self.metrics)
             if settings.dimse == "on"
@@ -242,7 +242,7 @@ class Gateway:
     def _sender(self, destination: Destination) -> Sender:
         timeout_s = self.settings.delivery_timeout_s
         if destination.kind == "stow":
-            token_file = self.settings.destination_tokens.get(destination.name)
+            token_file = self.settings.destination_token_files.get(destination.name)
             return StowSender(destination, timeout_s, token_file)
         return DimseSender(destination, self.settings.ae_title, timeout_s)
 

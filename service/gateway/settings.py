@@ -1,11 +1,11 @@
-"""What the operator of a gateway may set. Read from ``CXR_GATEWAY_*``."""
+"""Settings of the gateway."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from service.gateway.destinations import (
@@ -17,14 +17,14 @@ from service.gateway.destinations import (
     parse_peers,
     parse_token_files,
 )
-from service.settings import GATEWAY_PREFIX, MIB, AccessSettings, read_settings
+from service.settings import GATEWAY_PREFIX, MIB, AccessSettings, parsed_from, read_settings
 
 DATABASE_FILE = "inbox.sqlite3"
 POSTGRESQL = ("postgresql://", "postgresql+pg8000://")
 
 
 class GatewaySettings(AccessSettings):
-    """The gateway's settings, immutable. Each is read from ``CXR_GATEWAY_<NAME>``."""
+    """Settings of the gateway, each read from ``CXR_GATEWAY_<NAME>``."""
 
     model_config = SettingsConfigDict(env_prefix=GATEWAY_PREFIX, frozen=True, extra="forbid")
 
@@ -44,8 +44,8 @@ class GatewaySettings(AccessSettings):
     dimse: Literal["on", "off"] = Field("on", description="Whether C-STORE and C-ECHO are served.")
     dimse_port: int = Field(11112, ge=0, le=65535, description="Port of DIMSE; 0 picks a free one.")
     ae_title: str = Field("CXRGATEWAY", description="AE title of the gateway, called and calling.")
-    dimse_peers: str = Field(
-        "",
+    dimse_peers: Annotated[tuple[Peer, ...], *parsed_from(parse_peers)] = Field(
+        (),
         description="Who may send by DIMSE, with blanks: AETITLE, AETITLE@address, or "
         "AETITLE@address:port to report storage commitment to; empty for anyone.",
     )
@@ -75,9 +75,8 @@ class GatewaySettings(AccessSettings):
     spool_dir: str = Field(
         "spool", description="Folder of received and made objects; several gateways share one."
     )
-    database_url: str = Field(
-        "",
-        repr=False,
+    database_url: SecretStr = Field(
+        SecretStr(""),
         description="postgresql://user:password@host/name for several gateways; empty: SQLite in "
         "the spool folder.",
     )
@@ -95,8 +94,8 @@ class GatewaySettings(AccessSettings):
     service_url: str = Field(
         "http://127.0.0.1:8000", repr=False, description="Where the service is."
     )
-    service_key: str = Field(
-        "", repr=False, description="API key the gateway shows the service; better in a file."
+    service_key: SecretStr = Field(
+        SecretStr(""), description="API key the gateway shows the service; better in a file."
     )
     service_key_file: str = Field(
         "", description="File of that key or of a token, read anew when it changes."
@@ -118,14 +117,14 @@ class GatewaySettings(AccessSettings):
         description="An object the service refuses for good: dead makes it a dead letter, report "
         "delivers a report with the reason.",
     )
-    destinations: str = Field(
-        "",
+    destinations: Annotated[tuple[Destination, ...], *parsed_from(parse_destinations)] = Field(
+        (),
         repr=False,
         description="Where results go, with blanks: name=https://host/dicom-web for STOW-RS, "
         "name=dicom://AETITLE@host:port for C-STORE. At least one.",
     )
-    destination_token_files: str = Field(
-        "",
+    destination_token_files: Annotated[dict[str, Path], *parsed_from(str)] = Field(
+        {},
         description="Files of the bearer tokens shown to STOW-RS destinations, with blanks: "
         "name=file, or one file for all.",
     )
@@ -192,17 +191,12 @@ class GatewaySettings(AccessSettings):
             raise ValueError("it is no http:// or https:// address")
         return url
 
-    @field_validator("destinations")
+    @field_validator("destination_token_files", mode="before")
     @classmethod
-    def _destinations_are_readable(cls, text: str) -> str:
-        parse_destinations(text)
-        return text
-
-    @field_validator("dimse_peers")
-    @classmethod
-    def _peers_are_readable(cls, text: str) -> str:
-        parse_peers(text)
-        return text
+    def _token_files_are_of_destinations(cls, value: object, info: ValidationInfo) -> object:
+        if not isinstance(value, str):
+            return value
+        return parse_token_files(value, info.data.get("destinations", ()))
 
     @field_validator("ae_title")
     @classmethod
@@ -213,8 +207,8 @@ class GatewaySettings(AccessSettings):
 
     @field_validator("database_url")
     @classmethod
-    def _database_is_known(cls, url: str) -> str:
-        if url and not url.startswith(POSTGRESQL):
+    def _database_is_known(cls, url: SecretStr) -> SecretStr:
+        if url and not url.get_secret_value().startswith(POSTGRESQL):
             raise ValueError("only postgresql:// is read")
         return url
 
@@ -228,25 +222,10 @@ class GatewaySettings(AccessSettings):
             raise ValueError("dimse_tls_certificate and dimse_tls_key go together")
         if self.service_key and self.service_key_file:
             raise ValueError("service_key and service_key_file: one of them")
-        known = {one.name for one in self.destination_list if one.kind == "stow"}
-        if not self.destination_tokens.keys() <= known:
+        known = {one.name for one in self.destinations if one.kind == "stow"}
+        if not self.destination_token_files.keys() <= known:
             raise ValueError("destination_token_files names what is no STOW-RS destination")
         return self
-
-    @property
-    def destination_list(self) -> tuple[Destination, ...]:
-        """Where results go."""
-        return parse_destinations(self.destinations)
-
-    @property
-    def destination_tokens(self) -> dict[str, Path]:
-        """The file of each STOW-RS destination's token, by its name."""
-        return parse_token_files(self.destination_token_files, self.destination_list)
-
-    @property
-    def peer_list(self) -> tuple[Peer, ...]:
-        """Who may send by DIMSE; empty for anyone."""
-        return parse_peers(self.dimse_peers)
 
     @property
     def is_shared(self) -> bool:
@@ -255,14 +234,14 @@ class GatewaySettings(AccessSettings):
 
     @property
     def sqlalchemy_url(self) -> str:
-        """The database's address as SQLAlchemy reads it; never to be shown, it holds a password."""
+        """URL of the database for SQLAlchemy. Secret: it may hold a password."""
         if not self.database_url:
             return f"sqlite:///{Path(self.spool_dir).absolute() / DATABASE_FILE}"
-        return "postgresql+pg8000://" + self.database_url.partition("://")[2]
+        return "postgresql+pg8000://" + self.database_url.get_secret_value().partition("://")[2]
 
 
 def load_gateway_settings(**overrides: Any) -> GatewaySettings:
-    """Read the gateway's settings from the environment.
+    """Read the settings of the gateway from the environment.
 
     Raises:
         StartupError: A variable is unknown or a value is not allowed.

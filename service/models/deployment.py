@@ -226,7 +226,7 @@ class Deployment:
 
     def is_shadow(self, name: str, key: str) -> bool:
         """Return whether a version answers in the background."""
-        return (name, key) in self._settings.shadows
+        return (name, key) in self._settings.shadow
 
     async def _make_loaded(self, versions: Versions[ServedModel], version: One) -> None:
         await self._gone(version)

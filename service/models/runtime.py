@@ -61,7 +61,7 @@ class Runtime:
             self.lifecycle,
             Admission(settings.max_wait_ms / MS_PER_S, self.pool.threads),
             settings.max_image_pixels,
-            self.shadows.offer if settings.shadows else None,
+            self.shadows.offer if settings.shadow else None,
         )
 
     @property
@@ -116,14 +116,14 @@ class Runtime:
 
     def _background_work(self) -> Iterator[Coroutine[Any, Any, None]]:
         settings = self.settings
-        if settings.shadows:
+        if settings.shadow:
             yield self.shadows.answer()
             yield self._load_shadows()
         if settings.watch_bundles_s:
             yield Watcher(self.deployment, self._models, settings.watch_bundles_s).watch()
 
     async def _load_shadows(self) -> None:
-        for name, number in self.settings.shadows:
+        for name, number in self.settings.shadow:
             try:
                 await self.deployment.load(name, number, activate=False)
             except (UnknownModelError, BrokenBundleError) as error:

@@ -72,7 +72,7 @@ class ShadowComparison:
     def __init__(
         self, settings: Settings, models: Models, pool: CorePool, clock: Clock = time.monotonic
     ) -> None:
-        self._shadows = settings.shadows
+        self._shadows = settings.shadow
         self._models = models
         self._pool = pool
         self._clock = clock

@@ -245,4 +245,4 @@ def test_tokens_for_nobody_are_refused(chosen: dict[str, str]) -> None:
     with pytest.raises(StartupError):
         load_gateway_settings(destinations=destinations, **chosen)
     settings = load_gateway_settings(destinations=destinations, destination_token_files="/x")
-    assert settings.destination_tokens == {"pacs": Path("/x")}
+    assert settings.destination_token_files == {"pacs": Path("/x")}

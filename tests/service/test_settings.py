@@ -6,7 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from service.errors import StartupError
-from service.settings import Settings, load_settings, settings_table
+from service.settings import Settings, load_settings
+from tools.settings_table import settings_table
 
 
 def test_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

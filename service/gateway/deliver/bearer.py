@@ -40,7 +40,7 @@ def service_auth(settings: GatewaySettings) -> httpx.Auth | None:
     """Give what shows the service who asks; None if nothing is set."""
     if settings.service_key_file:
         return BearerAuth(TokenFile(Path(settings.service_key_file)).read)
-    return bearer(settings.service_key or None)
+    return bearer(settings.service_key.get_secret_value() or None)
 
 
 def auth_for(url: httpx.URL, token_file: Path | None) -> httpx.Auth | None:

@@ -62,7 +62,7 @@ class DimseServer:
         self._intake = intake
         self._commitment = commitment
         self._metrics = metrics
-        self._peers = settings.peer_list
+        self._peers = settings.dimse_peers
         self._settings = settings
         entity = AE(settings.ae_title)
         entity.maximum_associations = settings.dimse_max_associations

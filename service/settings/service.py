@@ -1,114 +1,55 @@
-"""What an operator may set. The only module that reads the environment.
-
-What belongs to a model lives in its manifest and cannot be set here.
-"""
+"""Settings of the service."""
 
 from __future__ import annotations
 
-import os
-from typing import Any, Literal, Self, TypeVar
+import re
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, model_validator
+from pydantic_core import PydanticKnownError
+from pydantic_settings import SettingsConfigDict
 
 from cxr.images.decoding import DEFAULT_MAX_PIXELS
-from service.errors import StartupError
-
-PREFIX = "CXR_"
-FOREIGN_VARIABLES = frozenset({"CXR_SHARED_DATA"})
-"""Variables of our prefix that belong to the tests' data, not to the service."""
-
-GATEWAY_PREFIX = "CXR_GATEWAY_"
-"""Read by the gateway, which may share its environment with a service."""
+from service.settings.access import AccessSettings
+from service.settings.environment import GATEWAY_PREFIX, PREFIX, read_settings
+from service.settings.texts import parsed_from
 
 MIB = 1024 * 1024
+SHADOWS = re.compile(r"^$|^[^@,]+@\d+\.\d+\.\d+\s*(,[^@,]+@\d+\.\d+\.\d+\s*)*$")
 
 Provider = Literal["auto", "cuda", "cpu", "tensorrt"]
 EngineName = Literal["auto", "onnxruntime", "openvino"]
 PrecisionName = Literal["auto", "fp32", "int8", "bf16", "fp16"]
 
 
-class AccessSettings(BaseSettings):
-    """Who may ask, and over what: the settings that service and gateway share.
+class ModelVersion(NamedTuple):
+    """A model as ``name`` or ``name@version``; an empty version stands for the newest."""
 
-    What may hold a password, and is no file of one, is left out of representations and errors.
-    """
+    name: str
+    version: str
 
-    model_config = SettingsConfigDict(hide_input_in_errors=True)
 
-    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
-    access: Literal["auto", "anonymous", "keys", "oidc", "keys+oidc"] = Field(
-        "auto",
-        description="Who may ask: auto takes keys, OIDC or both as set below, and does not start "
-        "where nothing is; anonymous lets everyone in and has to be asked for.",
-    )
-    api_keys_file: str = Field(
-        "",
-        description="File of API keys, JSON or TOML, read anew when it changes; "
-        "python -m service keys makes one.",
-    )
-    oidc_issuer: str = Field(
-        "", repr=False, description="Identity provider whose tokens count, as in their claim iss."
-    )
-    oidc_audience: str = Field("", description="What must stand in the claim aud of its tokens.")
-    oidc_jwks_url: str = Field(
-        "", repr=False, description="Where its keys are; empty: its discovery document says."
-    )
-    oidc_algorithms: str = Field(
-        "RS256 ES256", description="Signatures that count, with blanks; none and HS* never do."
-    )
-    oidc_scope_prefix: str = Field(
-        "", description="What stands before predict, explain ... in its claims scope and scp."
-    )
-    oidc_leeway_s: float = Field(
-        30, ge=0, le=600, description="How far its clock and ours may be apart."
-    )
-    rate_per_s: float = Field(
-        0,
-        ge=0,
-        le=1_000_000,
-        description="Calls a second of a key without a rate of its own, or of a token's subject; "
-        "more get 429; 0 for any number.",
-    )
-    rate_burst: int = Field(
-        20, ge=1, le=1_000_000, description="Calls such a caller may make at once after a pause."
-    )
-    body_grace_s: float = Field(
-        5,
-        ge=0.1,
-        le=600,
-        description="Time by which a body may fall behind `BODY_BYTES_PER_S`, and longest pause in "
-        "it; then 408.",
-    )
-    body_bytes_per_s: float = Field(
-        8192, ge=1, le=1_000_000_000, description="What a body has to bring a second, on average."
-    )
-    tls_certificate: str = Field(
-        "", description="PEM file of the certificate chain; empty for plain HTTP."
-    )
-    tls_key: str = Field("", description="PEM file of its key.")
+def parse_models(text: str) -> tuple[ModelVersion, ...]:
+    """Read names and versions divided by commas."""
+    listed = (one.strip() for one in text.split(",") if one.strip())
+    return tuple(ModelVersion(*one.partition("@")[::2]) for one in listed)
 
-    @model_validator(mode="after")
-    def _access_agrees(self) -> Self:
-        if bool(self.tls_certificate) != bool(self.tls_key):
-            raise ValueError("tls_certificate and tls_key go together")
-        return self
 
-    @property
-    def url_scheme(self) -> str:
-        """What addresses of ours begin with."""
-        return "https" if self.tls_certificate else "http"
+def _parse_shadows(text: str) -> tuple[ModelVersion, ...]:
+    if not SHADOWS.search(text):
+        raise PydanticKnownError("string_pattern_mismatch", {"pattern": SHADOWS.pattern})
+    return parse_models(text)
 
 
 class Settings(AccessSettings):
-    """The service's settings, immutable. Each is read from ``CXR_<NAME>``."""
+    """Settings of the service, each read from ``CXR_<NAME>``."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
     bundles_dir: str = Field("bundles", description="Folder of bundles, or one bundle.")
-    models: str = Field(
-        "",
+    models: Annotated[tuple[ModelVersion, ...], *parsed_from(parse_models)] = Field(
+        (),
         description="Names of the models to load, with commas; empty for all. `name@version` holds "
         "a model to a version; without, the newest that can be used is.",
     )
@@ -264,9 +205,8 @@ class Settings(AccessSettings):
         description="Memory that must be free (of the container's limit, else the machine's), or "
         "former versions are unloaded.",
     )
-    shadow: str = Field(
-        "",
-        pattern=r"^$|^[^@,]+@\d+\.\d+\.\d+\s*(,[^@,]+@\d+\.\d+\.\d+\s*)*$",
+    shadow: Annotated[tuple[ModelVersion, ...], *parsed_from(_parse_shadows)] = Field(
+        (),
         description="Versions that answer in the background, to be compared with the one in "
         "force: `name@version`, with commas.",
     )
@@ -286,94 +226,22 @@ class Settings(AccessSettings):
 
     @property
     def model_names(self) -> tuple[str, ...]:
-        """Names in ``models``; empty for all."""
-        return tuple(one.partition("@")[0] for one in _listed(self.models))
+        """Names of the models to load; empty for all."""
+        return tuple(one.name for one in self.models)
 
     @property
     def model_pins(self) -> dict[str, str]:
-        """Versions in ``models``, by name."""
-        return {name: version for name, version in map(_split, _listed(self.models)) if version}
-
-    @property
-    def shadows(self) -> tuple[tuple[str, str], ...]:
-        """Names and versions in ``shadow``."""
-        return tuple(map(_split, _listed(self.shadow)))
-
-
-def _listed(text: str) -> list[str]:
-    return [one.strip() for one in text.split(",") if one.strip()]
-
-
-def _split(text: str) -> tuple[str, str]:
-    name, _, version = text.partition("@")
-    return name, version
-
-
-SomeSettings = TypeVar("SomeSettings", bound=BaseSettings)
+        """Versions by name of the model, where one is set."""
+        return {one.name: one.version for one in self.models if one.version}
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Read the service's settings from the environment.
+    """Read the settings of the service from the environment.
 
     Args:
-        **overrides: Settings given on the command line; None leaves a setting as it is.
+        **overrides: Settings from the command line; None leaves a setting as it is.
 
     Raises:
         StartupError: A variable is unknown or a value is not allowed.
     """
     return read_settings(Settings, overrides, foreign=(GATEWAY_PREFIX,))
-
-
-def read_settings(
-    kind: type[SomeSettings], overrides: dict[str, Any], foreign: tuple[str, ...] = ()
-) -> SomeSettings:
-    """Read settings of one kind from the environment.
-
-    Args:
-        kind: Their class; its prefix says which variables are its own.
-        overrides: Settings given on the command line; None leaves a setting as it is.
-        foreign: Longer prefixes of variables that others read.
-
-    Raises:
-        StartupError: A variable is unknown or a value is not allowed.
-    """
-    prefix = prefix_of(kind)
-    known = {prefix + name.upper() for name in kind.model_fields} | FOREIGN_VARIABLES
-    ours = (name for name in os.environ if name.startswith(prefix))
-    unknown = sorted(n for n in ours if n not in known and not n.startswith(foreign))
-    if unknown:
-        raise StartupError(f"Unknown settings: {', '.join(unknown)}. See the configuration page.")
-    try:
-        return kind(**{name: value for name, value in overrides.items() if value is not None})
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = prefix + "_".join(str(part) for part in first["loc"]).upper()
-        where = name if first["loc"] else "The settings"
-        raise StartupError(f"{where}: {first['msg']}.") from None
-
-
-def prefix_of(kind: type[BaseSettings]) -> str:
-    """Give the prefix of a kind's variables."""
-    return str(kind.model_config.get("env_prefix", ""))
-
-
-def settings_table(kind: type[BaseSettings] = Settings) -> str:
-    """Give the settings as a Markdown table: variable, default, allowed values, meaning."""
-    prefix = prefix_of(kind)
-    lines = ["| variable | default | allowed | meaning |", "|---|---|---|---|"]
-    for name, schema in kind.model_json_schema()["properties"].items():
-        default = schema["default"]
-        shown = "(empty)" if default == "" else f"`{default}`"
-        lines.append(
-            f"| `{prefix}{name.upper()}` | {shown} | {_allowed(schema)} | {schema['description']} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def _allowed(schema: dict[str, Any]) -> str:
-    if "enum" in schema:
-        return ", ".join(f"`{value}`" for value in schema["enum"])
-    if schema["type"] == "string":
-        return "text"
-    low, high = schema.get("minimum"), schema.get("maximum")
-    return f"{low} to {high}" if high is not None else f"from {low}"

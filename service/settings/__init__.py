@@ -1,0 +1,33 @@
+"""What an operator may set, by environment variables.
+
+What belongs to a model is in its manifest and cannot be set here.
+"""
+
+from __future__ import annotations
+
+from service.settings.access import AccessSettings
+from service.settings.environment import GATEWAY_PREFIX, PREFIX, prefix_of, read_settings
+from service.settings.service import (
+    MIB,
+    ModelVersion,
+    Provider,
+    Settings,
+    load_settings,
+    parse_models,
+)
+from service.settings.texts import parsed_from
+
+__all__ = [
+    "GATEWAY_PREFIX",
+    "MIB",
+    "PREFIX",
+    "AccessSettings",
+    "ModelVersion",
+    "Provider",
+    "Settings",
+    "load_settings",
+    "parse_models",
+    "parsed_from",
+    "prefix_of",
+    "read_settings",
+]
