@@ -1,1 +1,1 @@
-"""Who may ask for what: API keys, tokens of an identity provider, scopes, rates. Knows no HTTP."""
+"""Access control: API keys, tokens of an identity provider, scopes, rates. Knows no HTTP."""

@@ -1,35 +1,34 @@
-"""The decision: who asks, and may they."""
+"""Authentication and authorisation of callers."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from service.access.caller import Caller, Credential, Rate
-from service.access.key_ring import KeyRing
-from service.access.rates import Rates
-from service.access.tokens import Tokens, is_jwt
+from service.access.caller import Caller, Credential, Rate, Rates
+from service.access.keys import KeyRing
+from service.access.tokens import TokenValidator, is_jwt
 from service.errors import ForbiddenError, UnauthorizedError
 
-NO_CREDENTIAL = "This needs a key. Send it as Authorization: Bearer KEY, or as X-API-Key: KEY."
-NOT_VALID = "The key or token is not valid here, or no longer. Ask the operator for another."
+NO_CREDENTIAL = "A key is required. Send Authorization: Bearer KEY, or X-API-Key: KEY."
+NOT_VALID = "The key or token is not valid, or has expired. Ask the operator for another."
 
 
 class Access:
-    """Who may ask for what. Belongs to the event loop.
+    """Identifies callers and decides what they may do. For the event loop only.
 
     Args:
-        keys: API keys; None if they do not count.
-        tokens: Of an identity provider; None if they do not count.
-        anonymous: What callers may do who show nothing; None if each must show something.
-        rate: Of callers without a rate of their own; None for any number of calls.
-        rates: The buckets.
+        keys: None if API keys are not accepted.
+        tokens: None if tokens of an identity provider are not accepted.
+        anonymous: Scopes of callers without credentials; None if credentials are required.
+        rate: Of callers without a rate of their own; None for no limit.
+        rates: Token buckets.
     """
 
     def __init__(
         self,
         *,
         keys: KeyRing | None = None,
-        tokens: Tokens | None = None,
+        tokens: TokenValidator | None = None,
         anonymous: frozenset[str] | None = None,
         rate: Rate | None = None,
         rates: Rates | None = None,
@@ -44,20 +43,20 @@ class Access:
 
     @property
     def is_anonymous(self) -> bool:
-        """Whether callers need to show nothing."""
+        """Whether callers need no credentials."""
         return self._anonymous is not None
 
     def refresh(self) -> None:
-        """Take up keys that have changed."""
+        """Reload changed keys."""
         if self._keys is not None:
             self._keys.refresh()
 
     async def identify(self, credential: Credential | None) -> Caller:
-        """Tell who asks.
+        """Identify the caller.
 
         Raises:
-            UnauthorizedError: Nothing was shown, or nothing that is valid.
-            AccessUnavailableError: It cannot be told now.
+            UnauthorizedError: There is no credential, or it is not valid.
+            AccessUnavailableError: The keys of the identity provider are unavailable.
         """
         if self._anonymous is not None:
             return self._anonymous
@@ -73,20 +72,14 @@ class Access:
         return caller if caller.rate is not None else replace(caller, rate=self._rate)
 
     def verify_allowed(self, caller: Caller, needed: frozenset[str]) -> None:
-        """Raise unless the caller has one of the scopes.
-
-        Raises:
-            ForbiddenError: It has none of them.
-        """
+        """Raise ForbiddenError unless the caller has one of the scopes."""
         if not caller.scopes & needed:
             one = " or ".join(sorted(needed))
-            raise ForbiddenError(f"This needs the scope {one}, which the caller has not.", needed)
+            raise ForbiddenError(
+                f"This requires the scope {one}, which the caller does not have.", needed
+            )
 
     def take_turn(self, caller: Caller) -> None:
-        """Count a call.
-
-        Raises:
-            RateLimitedError: The caller asks too often.
-        """
+        """Count a call; raise RateLimitedError if the caller exceeds its rate."""
         if caller.rate is not None:
             self._rates.take(f"{caller.by}:{caller.name}", caller.rate)

@@ -1,4 +1,4 @@
-"""Access as an operator sets it."""
+"""Build the access policy from the settings."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from urllib.parse import urlsplit
 from service.access.access import Access
 from service.access.caller import Rate
 from service.access.jwks import KeySet, build_fetch
-from service.access.key_ring import MAKE_ONE, KeyRing
+from service.access.keys import MAKE_ONE, KeyRing
 from service.access.scopes import LOOPBACK_ONLY, SCOPES
-from service.access.tokens import ALGORITHMS, Tokens
+from service.access.tokens import ALGORITHMS, TokenValidator
 from service.errors import StartupError
 from service.settings import AccessSettings, prefix_of
 from service.telemetry.logs import log_event
 
 
 def build_access(settings: AccessSettings) -> Access:
-    """Build what decides who may ask for what.
+    """Build the access policy.
 
     Raises:
-        StartupError: The settings name no way, or one that cannot be used.
+        StartupError: No policy is configured, or it cannot be used.
     """
     prefix = prefix_of(type(settings))
     mode = _mode_of(settings, prefix)
@@ -33,7 +33,7 @@ def build_access(settings: AccessSettings) -> Access:
     keys = tokens = None
     if "keys" in mode:
         if not settings.api_keys_file:
-            raise StartupError(f"{prefix}ACCESS asks for keys: set {prefix}API_KEYS_FILE.")
+            raise StartupError(f"{prefix}ACCESS requires keys: set {prefix}API_KEYS_FILE.")
         keys = KeyRing(Path(settings.api_keys_file), f"{prefix}API_KEYS_FILE")
     if "oidc" in mode:
         tokens = _build_tokens(settings, prefix)
@@ -41,7 +41,7 @@ def build_access(settings: AccessSettings) -> Access:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address to listen on is reached from this machine only."""
+    """Whether an address to listen on can be reached from this machine only."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -56,9 +56,9 @@ def _mode_of(settings: AccessSettings, prefix: str) -> set[str]:
         mode |= {"oidc"} if settings.oidc_issuer else set()
     if not mode:
         raise StartupError(
-            f"Who may ask is not set: name a file of keys in {prefix}API_KEYS_FILE ({MAKE_ONE}) or "
-            f"an identity provider in {prefix}OIDC_ISSUER and {prefix}OIDC_AUDIENCE; "
-            f"{prefix}ACCESS=anonymous lets everyone in."
+            f"No access policy is configured. Set {prefix}API_KEYS_FILE to a file of keys "
+            f"({MAKE_ONE}), or {prefix}OIDC_ISSUER and {prefix}OIDC_AUDIENCE to an identity "
+            f"provider; {prefix}ACCESS=anonymous lets everyone in."
         )
     for way, variable, is_set in (
         ("keys", "API_KEYS_FILE", settings.api_keys_file),
@@ -66,8 +66,8 @@ def _mode_of(settings: AccessSettings, prefix: str) -> set[str]:
     ):
         if is_set and way not in mode:
             raise StartupError(
-                f"{prefix}ACCESS={settings.access} leaves {prefix}{variable} without use: "
-                "take one of them away."
+                f"{prefix}ACCESS={settings.access} does not use {prefix}{variable}: "
+                "remove one of them."
             )
     return mode
 
@@ -79,15 +79,15 @@ def _anonymous_scopes(settings: AccessSettings, prefix: str) -> frozenset[str]:
         logging.WARNING,
         "anonymous access beyond this machine",
         host=settings.host,
-        hint=f"whoever reaches this address may ask; set {prefix}ACCESS=keys",
+        hint=f"whoever reaches this address has access; set {prefix}ACCESS=keys",
     )
     return SCOPES - LOOPBACK_ONLY
 
 
-def _build_tokens(settings: AccessSettings, prefix: str) -> Tokens:
+def _build_tokens(settings: AccessSettings, prefix: str) -> TokenValidator:
     if not settings.oidc_issuer or not settings.oidc_audience:
         raise StartupError(
-            f"{prefix}ACCESS asks for oidc: set {prefix}OIDC_ISSUER and {prefix}OIDC_AUDIENCE."
+            f"{prefix}ACCESS requires oidc: set {prefix}OIDC_ISSUER and {prefix}OIDC_AUDIENCE."
         )
     if importlib.util.find_spec("jwt") is None:
         raise StartupError(
@@ -95,11 +95,11 @@ def _build_tokens(settings: AccessSettings, prefix: str) -> Tokens:
         )
     for name in ("oidc_issuer", "oidc_jwks_url"):
         if (url := getattr(settings, name)) and not _is_trusted(url):
-            raise StartupError(f"{prefix}{name.upper()}: an https:// address is needed.")
+            raise StartupError(f"{prefix}{name.upper()}: an https:// URL is required.")
     algorithms = settings.oidc_algorithms
     if not algorithms or not set(algorithms) <= ALGORITHMS:
         raise StartupError(f"{prefix}OIDC_ALGORITHMS: allowed are {', '.join(sorted(ALGORITHMS))}.")
-    return Tokens(
+    return TokenValidator(
         KeySet(build_fetch(settings.oidc_issuer, settings.oidc_jwks_url)),
         issuer=settings.oidc_issuer,
         audience=settings.oidc_audience,

@@ -1,17 +1,25 @@
-"""Who asks."""
+"""Callers, their credentials and their rates."""
 
 from __future__ import annotations
 
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
+
+from service.errors import RateLimitedError
+
+MOST_BUCKETS = 10_000  # subjects of tokens are as many as an identity provider has users
 
 
 @dataclass(frozen=True)
 class Rate:
-    """How often one caller may ask.
+    """Rate of a caller's token bucket.
 
     Attributes:
-        per_s: Calls a second in the long run, above 0.
+        per_s: Sustained calls a second, above 0.
         burst: Calls at once after a pause, at least 1.
     """
 
@@ -21,13 +29,12 @@ class Rate:
 
 @dataclass(frozen=True)
 class Caller:
-    """Somebody who is known.
+    """An identified caller.
 
     Attributes:
-        name: Of the key, or the token's subject; stands in the log.
-        by: How it was told who it is.
-        scopes: What it may do.
-        rate: How often; None for as often as it likes.
+        name: Name of the key, or subject of the token; appears in the log.
+        by: How the caller was identified.
+        rate: None for no limit.
     """
 
     name: str
@@ -38,12 +45,41 @@ class Caller:
 
 @dataclass(frozen=True)
 class Credential:
-    """What a caller shows.
+    """A key or token as it was sent.
 
     Attributes:
-        secret: A key or a token; in no log and no answer.
-        is_bearer: Whether it came as a bearer token, and may be a JWT.
+        secret: Must not appear in any log or answer.
+        is_bearer: Whether it was sent as a bearer token, so may be a JWT.
     """
 
     secret: str = field(repr=False)
     is_bearer: bool
+
+
+class Rates:
+    """Token buckets of all callers. For the event loop only."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, name: str, rate: Rate) -> None:
+        """Take one call out of a caller's bucket.
+
+        Raises:
+            RateLimitedError: The bucket is empty; the error says when to try again.
+        """
+        now_s = self._clock()
+        left, seen_s = self._buckets.pop(name, (float(rate.burst), now_s))
+        left = min(float(rate.burst), left + (now_s - seen_s) * rate.per_s)
+        if is_allowed := left >= 1:
+            left -= 1
+        self._buckets[name] = (left, now_s)
+        while len(self._buckets) > MOST_BUCKETS:
+            self._buckets.popitem(last=False)
+        if not is_allowed:
+            wait_s = max(1, math.ceil((1 - left) / rate.per_s))
+            raise RateLimitedError(
+                f"The rate limit of {rate.per_s:g} calls a second is exceeded. Try again later.",
+                wait_s,
+            )

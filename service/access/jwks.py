@@ -1,4 +1,4 @@
-"""The keys an identity provider signs with (RFC 7517), fetched and kept."""
+"""Signing keys of an identity provider (RFC 7517), fetched and cached."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import httpx
 from service.errors import AccessUnavailableError
 from service.telemetry.logs import log_event
 
-FRESH_S = 300.0  # then fetched anew beside the requests
-STALE_S = 86_400.0  # then no longer believed
-PAUSE_S = 10.0  # between fetches, whatever callers show: unknown key ids are free to invent
-TIMEOUT_S = 3.0  # for all of a fetch: requests wait for it
+FRESH_S = 300.0  # then refreshed in the background
+STALE_S = 86_400.0  # then no longer trusted
+PAUSE_S = 10.0  # least time between fetches: anybody can invent unknown key ids
+TIMEOUT_S = 3.0  # of a whole fetch, as requests wait for it
 LARGEST_BYTES = 1024 * 1024
 MOST_KEYS = 100
 
@@ -25,18 +25,18 @@ Fetch = Callable[[], Awaitable[dict[str, Any]]]
 
 
 def build_fetch(issuer: str, jwks_url: str) -> Fetch:
-    """Give what fetches the key set.
+    """Return the function that fetches the key set.
 
     Args:
-        issuer: Whose discovery document (OpenID Connect Discovery 1.0, 4) names the set.
-        jwks_url: Of the set itself; empty to ask the issuer.
+        issuer: Issuer whose discovery document (OpenID Connect Discovery 1.0, 4) names the set.
+        jwks_url: URL of the set; empty to use the discovery document.
     """
 
     async def fetch() -> dict[str, Any]:
-        # Proxies and authorities of the environment count, but for plain HTTP on loopback.
+        # Proxies and CAs of the environment apply, except for plain HTTP on loopback.
         is_secure = (jwks_url or issuer).startswith("https:")
         async with (
-            asyncio.timeout(TIMEOUT_S),  # httpx's own is for each read, and begins anew with each
+            asyncio.timeout(TIMEOUT_S),  # httpx's own timeout is per read
             httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=is_secure) as client,
         ):
             url = jwks_url
@@ -52,7 +52,7 @@ def build_fetch(issuer: str, jwks_url: str) -> Fetch:
 
 
 async def _get(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
-    # As it is: what is compressed may be any number of times its size.
+    # Uncompressed: a compressed document may be any number of times its size.
     async with client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as response:
         if response.status_code != 200 or "content-encoding" in response.headers:
             raise ValueError("no document, or a compressed one")
@@ -68,12 +68,7 @@ async def _get(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
 
 
 class KeySet:
-    """Public keys by their id. Belongs to the event loop.
-
-    Args:
-        fetch: Fetches the set.
-        clock: Seconds that never go back.
-    """
+    """Public keys by key id. For the event loop only."""
 
     def __init__(self, fetch: Fetch, clock: Callable[[], float] = time.monotonic) -> None:
         self._fetch = fetch
@@ -84,13 +79,13 @@ class KeySet:
         self._fetching: asyncio.Task[None] | None = None
 
     async def find(self, key_id: str | None) -> dict[str, Any] | None:
-        """Give a key, None if the provider has none of that id.
+        """Return a key; None if the provider has none with that id.
 
         Args:
-            key_id: As the token has it; without one the only key there is.
+            key_id: From the token. None selects the only key, if there is just one.
 
         Raises:
-            AccessUnavailableError: The provider's keys are not to be had, nor kept from before.
+            AccessUnavailableError: The keys cannot be fetched and none are cached.
         """
         known = self._known(key_id)
         if known is None:
@@ -100,7 +95,7 @@ class KeySet:
             self._begin()
         if known is None and self._age_s > STALE_S:
             raise AccessUnavailableError(
-                "The keys of the identity provider are not to be had. Try again later.",
+                "The keys of the identity provider are unavailable. Try again later.",
                 int(PAUSE_S),
             )
         return known
@@ -130,14 +125,13 @@ class KeySet:
         try:
             self._keys = _read_set(await self._fetch())
             self._fetched_s = self._clock()
-        except Exception as error:  # whatever it is, what was there before goes on to count
+        except Exception as error:  # the cached keys remain in use
             log_event(logging.WARNING, "identity provider's keys not fetched", error)
         finally:
             self._fetching = None
 
 
 def _read_set(document: dict[str, Any]) -> dict[str | None, dict[str, Any]]:
-    """Take the public keys for signatures out of a set."""
     keys = [
         key
         for key in document["keys"][:MOST_KEYS]

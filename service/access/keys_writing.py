@@ -1,4 +1,4 @@
-"""Entries added to a file of keys, by ``python -m service keys new --file``."""
+"""Add entries to a key file."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from service.access.keys_file import parse_keys
+from service.access.keys import parse_keys
 from service.errors import StartupError
 
 
 def as_toml(entry: dict[str, Any]) -> str:
-    """Give an entry as TOML."""
-    # JSON's texts, numbers and lists of texts are TOML's.
+    """Format an entry as TOML."""
+    # JSON strings, numbers and lists of strings are valid TOML.
     return "[[keys]]\n" + "\n".join(f"{name} = {json.dumps(v)}" for name, v in entry.items())
 
 
 def add_key(path: Path, entry: dict[str, Any], *, toml: bool = False) -> None:
-    """Add an entry to a file of keys; one that is not there is made, for its owner's eyes alone.
+    """Add an entry to a key file, or create the file with mode 0600.
 
-    The file is replaced whole, so that a running service finds the old one or the new one. It
-    keeps its form, owner and mode.
+    The file is replaced atomically, so a running service reads either version. Format, owner and
+    mode are kept.
 
     Args:
         path: The file, or a link to it.
-        entry: As :func:`service.commands.keys.build_key` makes it.
-        toml: The form of a new file; else JSON.
+        entry: From :func:`service.commands.keys.build_key`.
+        toml: Format of a new file; else JSON.
 
     Raises:
-        StartupError: It is no file of keys, has a key of this name, or cannot be written.
+        StartupError: It is no key file, has a key of this name, or cannot be written.
     """
     target = path.resolve()
     try:
@@ -63,7 +63,7 @@ def _with(before: str, entry: dict[str, Any], toml: bool) -> str:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Replace a file by rename(2); its successor is 0600 until it has the old one's owner."""
+    # mkstemp makes the file 0600: nobody else reads it before it has the old one's owner.
     number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(number, "wb") as file:

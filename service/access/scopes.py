@@ -1,4 +1,4 @@
-"""What a caller may be allowed to do, and which scope each route needs."""
+"""Scopes, and which of them each route needs."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ AccessScope: TypeAlias = Literal["predict", "explain", "jobs", "metrics", "admin
 SCOPES: frozenset[str] = frozenset(get_args(AccessScope))
 
 LOOPBACK_ONLY: frozenset[str] = frozenset({"admin"})
-"""What nobody may do without a name, unless it is somebody on this machine."""
+"""Scopes anonymous callers have on loopback only."""
 
 OPEN: frozenset[str] | None = None
-"""A route that anyone may ask: probes, pages, and what they are made of."""
+"""For routes that need no scope: probes and pages."""
 
 _PREDICT, _EXPLAIN = frozenset({"predict"}), frozenset({"explain"})
 _JOBS, _METRICS, _ADMIN = frozenset({"jobs"}), frozenset({"metrics"}), frozenset({"admin"})
 
 ANY = SCOPES
-"""What is loaded and how good it is: for whoever has any scope at all."""
+"""For routes that any scope allows, such as the list of models."""
 
 Routes: TypeAlias = Mapping[tuple[str, str], frozenset[str] | None]
-"""Method and template of each route, with the scopes of which a caller needs one."""
+"""Scopes of which a caller needs one, by method and path template."""
 
 _SHARED: Routes = {
     ("GET", "/openapi.json"): OPEN,

@@ -1,4 +1,4 @@
-"""Tokens of an identity provider: JWT access tokens (RFC 7519, RFC 9068). Extra ``oidc``."""
+"""JWT access tokens of an identity provider (RFC 7519, RFC 9068). Extra ``oidc``."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ LONGEST_SUBJECT = 128
 ALGORITHMS = frozenset(
     {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
 )
-"""Signatures with a private key. Never ``none``, nor HS*, as whose key a public one could pose."""
+"""Asymmetric only: with HS*, the provider's public key could be used as the secret."""
 
 
 def is_jwt(secret: str) -> bool:
-    """Whether something has the form of a JWT; keys of ours never have."""
+    """Whether a credential has the form of a JWT; our keys never do."""
     return secret.count(".") == 2
 
 
-class Tokens:
-    """Tells who shows a token.
+class TokenValidator:
+    """Identifies the caller of a token.
 
     Args:
-        keys: Of the provider.
-        issuer: The claim ``iss`` must be this.
-        audience: The claim ``aud`` must be or hold this.
-        algorithms: Some of :data:`ALGORITHMS`.
-        leeway_s: How much the clocks may differ.
-        scope_prefix: Stands before our scopes in the provider's.
+        keys: Keys of the provider.
+        issuer: Required claim ``iss``.
+        audience: Required in the claim ``aud``.
+        algorithms: A subset of :data:`ALGORITHMS`.
+        leeway_s: Accepted clock skew.
+        scope_prefix: What the provider puts before our scopes.
     """
 
     def __init__(
@@ -53,10 +53,10 @@ class Tokens:
         self._scope_prefix = scope_prefix
 
     async def find(self, token: str) -> Caller | None:
-        """Give who a token is for; None if it is not valid here and now.
+        """Return the caller of a token; None if the token is not valid.
 
         Raises:
-            AccessUnavailableError: It cannot be told without the provider's keys.
+            AccessUnavailableError: The provider's keys are unavailable.
         """
         import jwt  # an optional extra
 
@@ -84,7 +84,7 @@ class Tokens:
         return Caller(str(claims["sub"])[:LONGEST_SUBJECT], "oidc", self._scopes_of(claims))
 
     def _scopes_of(self, claims: dict[str, Any]) -> frozenset[str]:
-        """Read ``scope`` (RFC 8693, 4.2: text with blanks) and ``scp`` (text, or a list)."""
+        # scope (RFC 8693, 4.2) is text divided by blanks; scp is such a text, or a list.
         found: set[str] = set()
         for claim in (claims.get("scope"), claims.get("scp")):
             if isinstance(claim, str):

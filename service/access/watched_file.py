@@ -1,4 +1,4 @@
-"""A small file that may change while the process runs."""
+"""Small files that may change while the process runs."""
 
 from __future__ import annotations
 
@@ -14,14 +14,9 @@ LARGEST_BYTES = 4 * 1024 * 1024
 
 
 class WatchedFile:
-    """Tells when a file has changed.
+    """Detects changes of a file, also where a symbolic link in its path is changed.
 
-    The path is followed anew each time, so a symbolic link that is turned elsewhere counts: that
-    is how Kubernetes changes a mounted Secret.
-
-    Args:
-        path: The file.
-        clock: Seconds that never go back.
+    Kubernetes updates a mounted Secret by such a link.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
@@ -31,18 +26,17 @@ class WatchedFile:
         self._seen: object = None
 
     def read(self) -> bytes:
-        """Give its bytes, and remember what they were.
+        """Read the file.
 
         Raises:
-            OSError: It cannot be read, is no regular file, or is larger than
-                :data:`LARGEST_BYTES`.
+            OSError: It cannot be read, is not a regular file, or exceeds :data:`LARGEST_BYTES`.
         """
-        # Looked at before it is read: what is written meanwhile is seen as a change next time.
+        # Before reading, so that a concurrent write counts as a change next time.
         self._look()
         return read_regular_file(self._path, LARGEST_BYTES)
 
     def has_changed(self) -> bool:
-        """Whether it has changed since it was last looked at, which is once a second."""
+        """Whether the file has changed since the last look; looks once a second."""
         if self._clock() - self._looked_s < POLL_S:
             return False
         before = self._seen

@@ -82,7 +82,7 @@ def build_key(
 
 
 def _show(file: Path) -> None:
-    from service.access.keys_file import parse_keys
+    from service.access.keys import parse_keys
     from service.access.watched_file import WatchedFile
     from service.errors import StartupError
 
@@ -100,7 +100,7 @@ def _show(file: Path) -> None:
 
 
 def _name(text: str) -> str:
-    from service.access.keys_file import NAME
+    from service.access.keys import NAME
 
     if not re.fullmatch(NAME, text):
         raise argparse.ArgumentTypeError("1 to 64 letters, digits, dots, - and _")

@@ -15,7 +15,7 @@ from pydicom.uid import JPEGBaseline8Bit, SecondaryCaptureImageStorage
 from cxr.explain.overlay import MAX_PICTURE_PX
 from service.answers import ModelRef
 from service.dicom import concepts, equipment
-from service.dicom.part10 import encode_part10
+from service.dicom.equipment import encode_part10
 from service.dicom.source import SourceHeader
 
 SERIES_NUMBER = 9002
@@ -26,15 +26,12 @@ JPEG_QUALITY = 90  # text stays sharp; a tenth of a megabyte
 
 @dataclass(frozen=True)
 class Capture:
-    """What a capture shows, and of whom it comes.
+    """Content of a Secondary Capture.
 
     Attributes:
-        sop_instance_uid: Of the capture.
-        series_instance_uid: Of its series.
-        model: Which model was explained.
-        overlay: The picture, shape (H, W, 3).
-        method: How the heatmap was computed; None if the picture shows none.
-        description: In words, at most 1024 characters.
+        overlay: Shape (H, W, 3), uint8.
+        method: Method of the heatmap; None if the picture shows none.
+        description: At most 1024 characters.
     """
 
     sop_instance_uid: str
@@ -49,8 +46,8 @@ def render_capture(source: SourceHeader, capture: Capture) -> bytes:
     """Render a Secondary Capture as a Part 10 file, JPEG baseline.
 
     Args:
-        source: Of the image that was explained.
-        capture: What is shown.
+        source: Header of the explained image.
+        capture: Content.
     """
     ds = source.shared()
     _add_series(ds, source, capture)
@@ -68,7 +65,7 @@ def _add_series(ds: Dataset, source: SourceHeader, capture: Capture) -> None:
     if source.is_dated:
         ds.SeriesDate = ds.ContentDate = source.date
         ds.SeriesTime = ds.ContentTime = source.time
-    # Laterality is required unless the part is known to be one of which there are no two.
+    # Laterality is required unless the body part is known to be unpaired.
     if source.ds.get("BodyPartExamined") == UNPAIRED:
         ds.BodyPartExamined = UNPAIRED
     else:
@@ -87,11 +84,11 @@ def _add_derivation(ds: Dataset, source: SourceHeader, capture: Capture) -> None
     if source.remarks:
         ds.ImageComments = " ".join(source.remarks)
     if capture.method is not None and capture.method.startswith("gradcam"):
-        ds.DerivationCodeSequence = [equipment.code_item(concepts.GRAD_CAM)]
+        ds.DerivationCodeSequence = [concepts.code_item(concepts.GRAD_CAM)]
     reference = Dataset()
     reference.ReferencedSOPClassUID = source.sop_class_uid
     reference.ReferencedSOPInstanceUID = source.sop_instance_uid
-    reference.PurposeOfReferenceCodeSequence = [equipment.code_item(concepts.SOURCE_IMAGE)]
+    reference.PurposeOfReferenceCodeSequence = [concepts.code_item(concepts.SOURCE_IMAGE)]
     ds.SourceImageSequence = [reference]
 
 

@@ -1,7 +1,7 @@
-"""Texts decoded strictly (PS3.5, 6.1.2): what cannot be read for sure is not read at all.
+"""Strict decoding of text (PS3.5, 6.1.2).
 
-pydicom puts a replacement character for what it cannot decode, and takes bytes of no declared set
-for Latin-1. Of two different identifiers that makes one.
+pydicom replaces what it cannot decode and takes bytes of undeclared sets for Latin-1, which can
+make two different identifiers equal. Here such text is an error.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pydicom.charset import CODES_TO_ENCODINGS, STAND_ALONE_ENCODINGS, python_en
 ASCII = "ascii"  # ISO_IR 6, the default repertoire: pydicom decodes it as Latin-1
 DEFAULTS = frozenset({"", "ISO_IR 6", "ISO 2022 IR 6"})
 SPELLING = re.compile(r"ISO[-_ ]?(2022[-_ ])?IR[-_ ]?(\d+)")
-"""As the standard has it, and as it is written by those who remember it."""
+"""The standard's spelling, and the variants that occur."""
 
 ESC = b"\x1b"
 TO_FIRST, TO_ROMAJI = ESC + b"(B", ESC + b"(J"
@@ -25,10 +25,10 @@ STATEFUL = frozenset({"iso2022_jp", "iso2022_jp_2"})  # Python's codecs read the
 
 
 class CharacterSets:
-    """The character sets of a data set.
+    """Character sets of a data set.
 
     Args:
-        terms: Values of Specific Character Set (0008,0005). If one is unknown, only ASCII is read.
+        terms: Values of Specific Character Set (0008,0005). If any is unknown, only ASCII is read.
     """
 
     def __init__(self, terms: Sequence[str]) -> None:
@@ -42,14 +42,14 @@ class CharacterSets:
         self._has_extensions = len(named) > 1 or named[0].startswith("ISO 2022")
 
     def decode(self, value: bytes, delimiters: bytes) -> str:
-        """Decode a value, of one or several values.
+        """Decode an element's value.
 
         Args:
-            value: As it stands in the data set.
-            delimiters: Characters after which the first set holds again.
+            value: Bytes as they are in the data set.
+            delimiters: Characters that switch back to the first set.
 
         Raises:
-            UnicodeError: Something of it is of no declared set.
+            UnicodeError: Part of it is in no declared set.
         """
         if ESC not in value:
             return _decode(value, self._encodings[0])
@@ -81,7 +81,7 @@ def _decode(value: bytes, encoding: str) -> str:
 
 
 def _defined_term(term: str) -> str:
-    """Give a term as the standard spells it (PS3.3, C.12.1.1.2)."""
+    # PS3.3, C.12.1.1.2.
     term = term.strip(" \0").upper()
     if (spelled := SPELLING.fullmatch(term)) is None:
         return term

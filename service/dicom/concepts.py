@@ -1,15 +1,17 @@
-"""The codes results are written in: DICOM, and SNOMED CT and UCUM as DICOM uses them (PS3.16)."""
+"""Codes in results: DICOM, and SNOMED CT and UCUM as DICOM uses them (PS3.16)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from pydicom.dataset import Dataset
+
 from cxr.verdict.decision import Decision
 
 
 class Concept(NamedTuple):
-    """A coded concept, in the order of pydicom's ``Code``."""
+    """A coded concept; the fields are in the order of pydicom's ``Code``."""
 
     value: str
     scheme_designator: str
@@ -33,10 +35,19 @@ GRAD_CAM = Concept("130403", "DCM", "Gradient-weighted class activation")
 BACTERIAL_PNEUMONIA = Concept("53084003", "SCT", "Bacterial pneumonia")
 
 FINDINGS: Mapping[str, Concept] = {"PNEUMONIA": PNEUMONIA, "BACTERIAL": BACTERIAL_PNEUMONIA}
-"""Findings of models that can be told in codes."""
+"""Codes of the findings that have one."""
 
 PRESENCE: Mapping[Decision, Concept] = {
     "positive": PRESENT,
     "negative": ABSENT,
     "refer": UNDETERMINED,
 }
+
+
+def code_item(concept: Concept) -> Dataset:
+    """Build the item of a code sequence (PS3.3, 8.8)."""
+    item = Dataset()
+    item.CodeValue = concept.value
+    item.CodingSchemeDesignator = concept.scheme_designator
+    item.CodeMeaning = concept.meaning
+    return item

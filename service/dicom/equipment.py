@@ -1,31 +1,36 @@
-"""How results name what made them."""
+"""How written objects identify the model and the software that made them."""
 
 from __future__ import annotations
 
-from pydicom.dataset import Dataset
+import io
+
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID
 
 from cxr import __version__
 from service.answers import ModelRef
-from service.dicom.concepts import PROCESSING_EQUIPMENT, Concept
+from service.dicom.concepts import PROCESSING_EQUIPMENT, code_item
 from service.dicom.uids import derive_uid
 
 MANUFACTURER = "cxr-inference"
 NOT_A_DEVICE = "Research use only. Not a medical device."
 SOFTWARE_VERSION = f"cxr-inference {__version__}"
+IMPLEMENTATION_CLASS_UID = UID(derive_uid("device", "implementation"))
+IMPLEMENTATION_VERSION = "CXR_INFERENCE"
 
 
 def device_uid(model: ModelRef) -> str:
-    """Give the device UID of a model: the same for all it makes."""
+    """Return the device UID of a model, the same in all its objects."""
     return derive_uid("device", model.sha256)
 
 
 def model_title(model: ModelRef) -> str:
-    """Name the model with its version."""
+    """Return the name and version of a model."""
     return f"{model.name} {model.version}"
 
 
 def equipment_item(model: ModelRef) -> Dataset:
-    """Give the item of the Contributing Equipment Sequence (PS3.3, C.12.1.1.5)."""
+    """Build the item of the Contributing Equipment Sequence (PS3.3, C.12.1.1.5)."""
     item = Dataset()
     item.PurposeOfReferenceCodeSequence = [code_item(PROCESSING_EQUIPMENT)]
     item.Manufacturer = MANUFACTURER
@@ -36,10 +41,19 @@ def equipment_item(model: ModelRef) -> Dataset:
     return item
 
 
-def code_item(concept: Concept) -> Dataset:
-    """Give the item of a code sequence (PS3.3, 8.8)."""
-    item = Dataset()
-    item.CodeValue = concept.value
-    item.CodingSchemeDesignator = concept.scheme_designator
-    item.CodeMeaning = concept.meaning
-    return item
+def encode_part10(ds: Dataset, transfer_syntax_uid: str) -> bytes:
+    """Encode a dataset as a Part 10 file (PS3.10, 7): the same bytes for the same dataset.
+
+    Args:
+        ds: Holds SOP Class UID and SOP Instance UID. Gets its file meta information.
+        transfer_syntax_uid: Transfer syntax of the dataset and its pixels.
+    """
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+    ds.file_meta.TransferSyntaxUID = UID(transfer_syntax_uid)
+    ds.file_meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
+    ds.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION
+    buffer = io.BytesIO()
+    ds.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()

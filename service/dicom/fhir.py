@@ -1,7 +1,6 @@
-"""Results as FHIR R4 JSON: a DiagnosticReport that holds its Observations and Device.
+"""Results as FHIR R4 JSON: a DiagnosticReport that contains its Observations and Device.
 
-Identifiers of study and report are all that links it to anybody: there is no ``subject``, no
-date and no other attribute of a patient. Needs no FHIR library.
+Only the identifiers of study and report link it to a patient: there is no ``subject`` and no date.
 """
 
 from __future__ import annotations
@@ -12,8 +11,7 @@ from typing import Any
 from service.answers import ImageResult, ModelRef
 from service.dicom import concepts, equipment
 from service.dicom.concepts import Concept
-from service.dicom.remarks import class_remarks, conclusion_text
-from service.dicom.results import DIGITS
+from service.dicom.results import DIGITS, class_remarks, conclusion_text
 from service.dicom.source import SourceHeader
 from service.dicom.uids import derive_uid, derive_uuid
 
@@ -48,18 +46,18 @@ def build_fhir(
     """Build the FHIR answer to one request.
 
     Args:
-        results: At least one result, each with its source's header, None if it was no DICOM.
-        model: Which model answered.
+        results: At least one result, each with the header of its source, None if not DICOM.
+        model: The model that answered.
 
     Returns:
-        A DiagnosticReport for one result, a Bundle of type ``collection`` of them for several.
+        A DiagnosticReport for one result, a Bundle of type ``collection`` for several.
     """
     if len(results) == 1:
         return build_diagnostic_report(*results[0], model)
     entries = []
     for source, result in results:
         resource = build_diagnostic_report(source, result, model)
-        # One file sent twice is two entries, and a Bundle's fullUrls are unique.
+        # The same file may be sent twice, but the fullUrls of a Bundle must differ.
         name = derive_uuid("SR", *_key(source, result), model.sha256, result.id)
         entries.append({"fullUrl": f"urn:uuid:{name}", "resource": resource})
     return {"resourceType": "Bundle", "type": "collection", "entry": entries}
@@ -68,10 +66,7 @@ def build_fhir(
 def build_diagnostic_report(
     source: SourceHeader | None, result: ImageResult, model: ModelRef
 ) -> Resource:
-    """Build the DiagnosticReport of one result, with Device and Observations contained.
-
-    Of an image the model was not made for there is no probability: it would be of something else.
-    """
+    """Build the DiagnosticReport of one result, without a probability if it is out of scope."""
     studies = _studies(source)
     observations = [_finding(result, studies)]
     if result.scope.in_scope:
@@ -100,7 +95,6 @@ def _key(source: SourceHeader | None, result: ImageResult) -> tuple[str, ...]:
 
 
 def _studies(source: SourceHeader | None) -> list[Resource]:
-    """Refer to the study by its UID: where an ImagingStudy resource lies, the receiver knows."""
     if source is None:
         return []
     value = f"urn:oid:{source.study_instance_uid}"

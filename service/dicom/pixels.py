@@ -1,9 +1,9 @@
-"""What tells images of one SOP Instance UID apart: a digest of their pixels.
+"""A digest of pixels, which distinguishes images that share a SOP Instance UID.
 
-It is of the pixels as they are encoded, without what a hop writes anew: file meta, explicit or
-implicit value representations, byte order, deflation, the offset table and the division into
-fragments (PS3.5, A.4). A hop that encodes the pixels themselves anew, losslessly too, makes
-another digest: to see that they are the same, both would have to be decoded, for up to two seconds.
+It covers the encoded pixels without what a hop may rewrite: file meta information, explicit or
+implicit VR, byte order, deflation, offset table and division into fragments (PS3.5, A.4). Pixels
+that were re-encoded, even losslessly, have another digest: comparing them would mean decoding,
+which takes up to two seconds.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ DESCRIPTION = (
     "HighBit",
     "PixelRepresentation",
 )
-"""Without which the bytes are no picture (PS3.3, C.7.6.3)."""
+"""Attributes that define the picture (PS3.3, C.7.6.3)."""
 
 MOST_BYTES = 128_000_000
-"""Of uncompressed pixels, 64 million of two bytes: a deflated kilobyte may hold a megabyte."""
+"""Most uncompressed pixels, 64 million of two bytes: a deflated kilobyte may hold a megabyte."""
 
 
 def digest_pixels(data: bytes) -> str:
-    """Give the SHA-256 of an image's pixels in hexadecimal digits. Any thread.
+    """Return the SHA-256 of an image's pixels as hexadecimal digits. Any thread.
 
     Args:
-        data: The whole Part 10 file. One whose pixels cannot be found counts as a whole.
+        data: A Part 10 file. If its pixels cannot be found, the whole file is hashed.
     """
     try:
         return _digest(DicomFile(data))
-    except Exception:  # of whatever it is instead
+    except Exception:  # it may be anything
         return hashlib.sha256(data).hexdigest()
 
 
@@ -52,7 +52,6 @@ def _digest(file: DicomFile) -> str:
 
 
 def _pieces(file: DicomFile, used: int) -> Iterable[memoryview | bytes | bytearray]:
-    """Give the encoded pixels, of cells no more than are used."""
     if file.meta.is_deflated:
         return file.inflated_pixels(used)
     pixels = file.pixel_data(used + used % 2)

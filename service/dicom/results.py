@@ -1,6 +1,6 @@
-"""What DICOM objects a result becomes. Each is a Part 10 file, the same bytes for the same result.
+"""Build DICOM objects of results: Part 10 files, the same bytes for the same result.
 
-Pure functions for any thread. highdicom, needed for reports, is loaded by the first of them or by
+Pure functions for any thread. highdicom, needed for reports, is loaded by the first report or by
 :func:`warm_up`.
 """
 
@@ -27,40 +27,35 @@ from service.dicom.concepts import (
     UNDETERMINED,
     Concept,
 )
-from service.dicom.remarks import class_remarks
 from service.dicom.source import SourceHeader, read_source
 from service.dicom.uids import Kind, derive_uid
 from service.errors import DicomResultError
 from service.telemetry.logs import log_event
 
 Source: TypeAlias = bytes | SourceHeader
-"""A DICOM Part 10 file, or the header read of one."""
+"""A DICOM Part 10 file, or the header of one."""
 
 REPORT_SYNTAX = str(ExplicitVRLittleEndian)
 CAPTURE_SYNTAX = str(JPEGBaseline8Bit)
-"""Transfer syntaxes of what is built here."""
+"""Transfer syntaxes of reports and captures."""
 
 DIGITS = 6  # of probabilities: a decimal string has 16 characters
 MAX_DESCRIPTION = 1024  # value representation ST
 
 
 def can_build_reports() -> bool:
-    """Tell whether highdicom is installed. Loads nothing."""
+    """Whether highdicom is installed. Does not load it."""
     return importlib.util.find_spec("highdicom") is not None
 
 
 def can_code(finding: str) -> bool:
-    """Tell whether there are codes for a model's finding."""
+    """Whether there is a code for a finding."""
     return finding in FINDINGS
 
 
 @cache
 def warm_up() -> None:
-    """Load highdicom and build a first report, which takes up to a second.
-
-    Raises:
-        ImportError: highdicom is not installed.
-    """
+    """Load highdicom and build a first report, which takes up to a second."""
     from pydicom.dataset import Dataset
 
     from service.dicom.source import NO_DATE, NO_TIME
@@ -80,17 +75,12 @@ def warm_up() -> None:
 def build_report(source: Source, result: ImageResult, model: ModelRef) -> bytes:
     """Build the Comprehensive 3D SR (TID 1500) of one image's result.
 
-    Args:
-        source: The image that was read.
-        result: What was answered for it.
-        model: Which model answered.
-
     Raises:
-        UnreadableImageError: The source's header cannot be read.
-        DicomResultError: No object can be made of it.
+        UnreadableImageError: The header of the source cannot be read.
+        DicomResultError: The object cannot be built.
         ImportError: highdicom is not installed.
     """
-    from service.dicom.structured_report import Statement, render_report
+    from service.dicom.structured_report import ReportContent, render_report
 
     header, point = _header_of(source), result.operating_point
     origin = (*header.identity, model.sha256, point.name)
@@ -99,7 +89,7 @@ def build_report(source: Source, result: ImageResult, model: ModelRef) -> bytes:
         (PROBABILITY, round(result.probability, DIGITS)),
         (THRESHOLD, round(point.threshold, DIGITS)),
     )
-    statement = Statement(
+    content = ReportContent(
         sop_instance_uid=derive_uid("SR", *origin),
         series_instance_uid=derive_uid("SR series", *origin),
         tracking_uid=derive_uid("finding", *origin),
@@ -123,28 +113,28 @@ def build_report(source: Source, result: ImageResult, model: ModelRef) -> bytes:
             *class_remarks(result),
         ),
     )
-    return _guarded(lambda: render_report(header, statement))
+    return _guarded(lambda: render_report(header, content))
 
 
 def build_not_analysed(source: Source, reason: str, model: ModelRef, finding: str) -> bytes:
-    """Build the SR that says that an image was not analysed, and why.
+    """Build the SR that says why an image was not analysed.
 
     Args:
-        source: The image, as far as its header goes.
-        reason: A sentence without anything of the patient, a problem's ``detail`` for instance.
-        model: Which model should have answered.
-        finding: What it looks for, as ``ImageResult.finding`` names it.
+        source: The image, of which only the header needs to be readable.
+        reason: A sentence without patient data, for instance the ``detail`` of a problem.
+        model: The model that should have answered.
+        finding: What the model looks for, as in ``ImageResult.finding``.
 
     Raises:
-        UnreadableImageError: The source's header cannot be read.
-        DicomResultError: No object can be made of it.
+        UnreadableImageError: The header of the source cannot be read.
+        DicomResultError: The object cannot be built.
         ImportError: highdicom is not installed.
     """
-    from service.dicom.structured_report import Statement, render_report
+    from service.dicom.structured_report import ReportContent, render_report
 
     header = _header_of(source)
     origin = (*header.identity, model.sha256, "not analysed")
-    statement = Statement(
+    content = ReportContent(
         sop_instance_uid=derive_uid("not analysed", *origin),
         series_instance_uid=derive_uid("SR series", *origin),
         tracking_uid=derive_uid("finding", *origin),
@@ -155,7 +145,7 @@ def build_not_analysed(source: Source, reason: str, model: ModelRef, finding: st
         numbers=(),
         comments=(f"Not analysed: {reason}",),
     )
-    return _guarded(lambda: render_report(header, statement))
+    return _guarded(lambda: render_report(header, content))
 
 
 def build_capture(
@@ -168,20 +158,20 @@ def build_capture(
     method: str,
     alpha: float,
 ) -> bytes:
-    """Build the Secondary Capture of an overlay. Does without highdicom.
+    """Build the Secondary Capture of an overlay. Does not need highdicom.
 
     Args:
-        source: The image that was explained.
-        result: What was answered for it.
-        model: Which model answered.
-        overlay: The picture, shape (H, W, 3); shown at 512 to 1,024 px.
+        source: The explained image.
+        result: Its result.
+        model: The model that answered.
+        overlay: Shape (H, W, 3), uint8; its longer side is reduced to at most 1,024 px.
         target: The explained class.
-        method: How it was explained.
-        alpha: Opacity of the heatmap's 1.
+        method: Method of the explanation.
+        alpha: Opacity where the heatmap is 1, in [0, 1].
 
     Raises:
-        UnreadableImageError: The source's header cannot be read.
-        DicomResultError: No object can be made of it.
+        UnreadableImageError: The header of the source cannot be read.
+        DicomResultError: The object cannot be built.
     """
     header, point = _header_of(source), result.operating_point
     origin = (*header.identity, model.sha256, point.name, target, method, repr(alpha))
@@ -201,6 +191,23 @@ def build_capture(
     return _guarded(lambda: render_capture(header, capture))
 
 
+def conclusion_text(result: ImageResult) -> str:
+    """Return the conclusion as one paragraph, with operating point and intended use."""
+    words = result.conclusion
+    sentences = [f"{words.headline}.", *words.reasons]
+    if result.scope.in_scope:
+        sentences.append(f"Operating point {result.operating_point.name}.")
+    return " ".join((*sentences, equipment.NOT_A_DEVICE))
+
+
+def class_remarks(result: ImageResult) -> tuple[str, ...]:
+    """Return a sentence with all probabilities, for more than two classes and in scope only."""
+    if len(result.probabilities) == 2 or not result.scope.in_scope:
+        return ()
+    told = ", ".join(f"{name} {value:.3f}" for name, value in result.probabilities.items())
+    return (f"Probabilities of the classes: {told}.",)
+
+
 def _header_of(source: Source) -> SourceHeader:
     return source if isinstance(source, SourceHeader) else read_source(source)
 
@@ -208,7 +215,7 @@ def _header_of(source: Source) -> SourceHeader:
 def _concept_of(finding: str) -> Concept:
     if not can_code(finding):
         raise DicomResultError(
-            "There is no code for what this model finds. The result can be had as JSON."
+            "There is no code for the finding of this model. The result is available as JSON."
         )
     return FINDINGS[finding]
 
@@ -223,12 +230,11 @@ def _parameters(model: ModelRef) -> tuple[str, ...]:
 
 
 def _guarded(render: Callable[[], bytes]) -> bytes:
-    """Render, and tell of a failure nothing but that there was one."""
     try:
         return render()
-    except Exception as error:  # libraries' own, whose texts quote values, too
+    except Exception as error:  # of the libraries too, whose messages quote values
         log_event(logging.ERROR, "DICOM result failed", error)
         raise DicomResultError(
-            "No DICOM object could be made for this image. The result can be had as JSON. "
+            "No DICOM object could be built for this image. The result is available as JSON. "
             "Report the request id."
         ) from None

@@ -1,4 +1,4 @@
-"""The header of the image a result is about, made fit to be written into other objects."""
+"""The sanitised header of an image, from which results take over patient and study."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from service.dicom import values
 from service.dicom.pixels import digest_pixels
 from service.dicom.uids import derive_uid
 
-# highdicom logs UIDs and, where it doubts them, names; its warnings count as its callers'.
+# highdicom logs UIDs and doubtful names; its warnings are attributed to its callers.
 silence("pydicom", "highdicom", "service.dicom")
 
 TEXTS = {
@@ -41,13 +41,13 @@ IDENTIFYING = (
     "StudyInstanceUID",
     "SeriesInstanceUID",
 )
-"""Of these it is told where a value that is there was not taken over."""
+"""Results say which of these had a value that was not taken over."""
 
 OF_THE_IMAGE = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "BodyPartExamined")
-"""Not part of what another object of the study has in common with the image."""
+"""Not shared with other objects of the study."""
 
 MOMENTS = ("Content", "Acquisition", "Series", "Study")
-"""Where the time of results is taken from: the first date the source has."""
+"""The time of results is that of the first date the source has."""
 
 READ = (
     *TEXTS,
@@ -60,7 +60,7 @@ READ = (
     *(f"{moment}{part}" for moment in MOMENTS for part in ("Date", "Time")),
 )
 NO_DATE, NO_TIME = "19000101", "000000"
-"""Of reports whose source has no date at all: one is required, and a repeat must give the same."""
+"""For sources without any date: a date is required, and must be the same for a repeat."""
 
 UNICODE = "ISO_IR 192"
 NOT_TAKEN_OVER = (
@@ -70,16 +70,16 @@ NOT_TAKEN_OVER = (
 
 @dataclass(frozen=True)
 class SourceHeader:
-    """What results take over from the image they are about.
+    """What results take over from their image. Must not be logged, shown or kept.
 
     Attributes:
-        ds: Patient, study and references, sanitised: whatever is in it may be written. All of
-            type 1 and 2 that results need is present. Never logged, shown or kept.
+        ds: Sanitised patient, study and references, with all type 1 and 2 attributes that
+            results need.
         orientation: PatientOrientation, row and column; empty if unknown.
-        date: Of the image, YYYYMMDD, see ``MOMENTS``.
-        time: Of the image, HHMMSS.FFFFFF or shorter.
-        left_out: Keywords of identifiers whose values cannot be taken over for sure.
-        pixels: Digest of the image's pixels.
+        date: YYYYMMDD, see ``MOMENTS``.
+        time: HHMMSS.FFFFFF or shorter.
+        left_out: Keywords of identifiers whose values are ambiguous and were left out.
+        pixels: Digest of the pixels.
     """
 
     ds: Dataset = field(repr=False)
@@ -91,27 +91,27 @@ class SourceHeader:
 
     @property
     def sop_instance_uid(self) -> str:
-        """UID of the image."""
+        """SOP Instance UID."""
         return str(self.ds.SOPInstanceUID)
 
     @property
     def identity(self) -> tuple[str, str]:
-        """What results derive their UIDs from: some send other pixels under one UID."""
+        """Origin of the UIDs of results: some senders reuse a UID for other pixels."""
         return self.sop_instance_uid, self.pixels
 
     @property
     def sop_class_uid(self) -> str:
-        """UID of its SOP class."""
+        """SOP Class UID."""
         return str(self.ds.SOPClassUID)
 
     @property
     def study_instance_uid(self) -> str:
-        """UID of its study."""
+        """Study Instance UID."""
         return str(self.ds.StudyInstanceUID)
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What results say of identifiers that they lack, by name and without a value."""
+        """Sentences about identifiers that were left out, without their values."""
         if not self.left_out:
             return ()
         names = ", ".join(dictionary_description(keyword) for keyword in self.left_out)
@@ -119,11 +119,11 @@ class SourceHeader:
 
     @property
     def is_dated(self) -> bool:
-        """Whether the image has a date at all."""
+        """Whether the image has any date."""
         return self.date != NO_DATE
 
     def shared(self) -> Dataset:
-        """Give what every object of the study has in common: patient and study."""
+        """Return the patient and study attributes."""
         ds = Dataset()
         for element in self.ds:
             if element.keyword not in OF_THE_IMAGE:
@@ -132,17 +132,15 @@ class SourceHeader:
 
 
 def read_source(data: bytes) -> SourceHeader:
-    """Read the header of a DICOM Part 10 file; its pixels are not decoded. Any thread.
+    """Read the header of a DICOM Part 10 file without decoding its pixels. Any thread.
 
-    Missing UIDs of study and series are derived from the image's, malformed values become empty.
-
-    Args:
-        data: The whole file.
+    Missing UIDs of study and series are derived from that of the image; malformed values become
+    empty.
 
     Raises:
-        UnreadableImageError: It is no DICOM file, its header is truncated or corrupt, or it has
-            no SOP Instance UID by which results could refer to it.
-        ImageTooLargeError: Its header holds more than :mod:`cxr.dicom.bounds` allows.
+        UnreadableImageError: It is not DICOM, its header is truncated or corrupt, or it has no
+            SOP Instance UID to refer to.
+        ImageTooLargeError: Its header exceeds the limits of :mod:`cxr.dicom.bounds`.
     """
     try:
         with told_as_too_large():
@@ -150,7 +148,7 @@ def read_source(data: bytes) -> SourceHeader:
             return replace(_sanitise(file.header(READ)), pixels=digest_pixels(data))
     except InputError:
         raise
-    except Exception:  # elements are parsed when touched, and raise in a hundred ways
+    except Exception:  # elements are parsed on access and raise many types
         raise UnreadableImageError(
             "The header of the DICOM file is truncated or corrupt. Send the complete Part 10 file."
         ) from None
@@ -163,7 +161,7 @@ def _sanitise(received: FileDataset) -> SourceHeader:
     for keyword, vr in TEXTS.items():
         setattr(ds, keyword, values.text_of(received, keyword, vr, sets))
     if not ds.IssuerOfPatientID and values.is_given(received, "IssuerOfPatientID"):
-        ds.PatientID = ""  # of two issuers' patients with one number it would make one
+        ds.PatientID = ""  # patients of two issuers may have one number
     ds.PatientSex = values.sex_of(received)
     ds.PatientAge = values.age_of(received)
     ds.PatientBirthDate = values.date_of(received, "PatientBirthDate")
@@ -196,7 +194,6 @@ def _sanitise(received: FileDataset) -> SourceHeader:
 
 
 def _left_out(received: Dataset, taken: Dataset) -> tuple[str, ...]:
-    """Name the identifiers that are given, and were not taken over."""
     return tuple(
         keyword
         for keyword in IDENTIFYING

@@ -1,4 +1,4 @@
-"""Comprehensive 3D SRs by TID 1500, through highdicom, which is loaded with this module."""
+"""Comprehensive 3D SRs by TID 1500. This module loads highdicom."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from service.answers import ModelRef
 from service.dicom import concepts, equipment
 from service.dicom.concepts import Concept
-from service.dicom.part10 import encode_part10
+from service.dicom.equipment import encode_part10
 from service.dicom.source import SourceHeader
 
 SERIES_NUMBER = 9001  # beyond those of modalities
@@ -37,17 +37,12 @@ UNDATED = "The image has no date; the date of this report stands for an unknown 
 
 
 @dataclass(frozen=True)
-class Statement:
-    """What a report says.
+class ReportContent:
+    """Content of a report.
 
     Attributes:
-        sop_instance_uid: Of the report.
-        series_instance_uid: Of its series.
         tracking_uid: Of the finding.
-        model: Which model it comes from.
-        parameters: How it ran, each ``name: value``.
-        finding: What was looked for.
-        presence: Whether it was found.
+        parameters: Of the algorithm, each as ``name: value``.
         numbers: Measurements without a unit.
         comments: Sentences.
     """
@@ -64,26 +59,21 @@ class Statement:
 
 
 class _Report(Comprehensive3DSR):
-    """highdicom's, but of the source only what was sanitised is taken over, for any SOP class."""
+    """highdicom's report, for any SOP class and with sanitised attributes of the source only."""
 
     def copy_patient_and_study_information(self, dataset: Dataset) -> None:
-        """Do nothing: :func:`render_report` adds it."""
+        """Do nothing: :func:`render_report` adds the sanitised attributes."""
 
 
-def render_report(source: SourceHeader, statement: Statement) -> bytes:
-    """Render a Comprehensive 3D SR as a Part 10 file, explicit VR little endian.
-
-    Args:
-        source: Of the image the report is about: the evidence.
-        statement: What the report says.
-    """
-    model = statement.model
+def render_report(source: SourceHeader, content: ReportContent) -> bytes:
+    """Render a Comprehensive 3D SR as a Part 10 file, explicit VR little endian."""
+    model = content.model
     report = _Report(
         evidence=[source.ds],
-        content=_content(source, statement)[0],
-        series_instance_uid=statement.series_instance_uid,
+        content=_report(source, content)[0],
+        series_instance_uid=content.series_instance_uid,
         series_number=SERIES_NUMBER,
-        sop_instance_uid=statement.sop_instance_uid,
+        sop_instance_uid=content.sop_instance_uid,
         instance_number=1,
         manufacturer=equipment.MANUFACTURER,
         manufacturer_model_name=model.name,
@@ -96,7 +86,10 @@ def render_report(source: SourceHeader, statement: Statement) -> bytes:
         content_date=source.date,
         content_time=source.time,
     )
-    del report.InstanceCreationDate, report.InstanceCreationTime  # now, and a repeat's is another
+    del (
+        report.InstanceCreationDate,
+        report.InstanceCreationTime,
+    )  # a repeat would differ
     shared = source.shared()
     if source.is_dated:
         shared.SeriesDate, shared.SeriesTime = source.date, source.time
@@ -105,8 +98,8 @@ def render_report(source: SourceHeader, statement: Statement) -> bytes:
     return encode_part10(report, ExplicitVRLittleEndian)
 
 
-def _content(source: SourceHeader, statement: Statement) -> MeasurementReport:
-    model = statement.model
+def _report(source: SourceHeader, content: ReportContent) -> MeasurementReport:
+    model = content.model
     observer = DeviceObserverIdentifyingAttributes(
         uid=equipment.device_uid(model),
         name=equipment.model_title(model),
@@ -121,38 +114,38 @@ def _content(source: SourceHeader, statement: Statement) -> MeasurementReport:
             )
         ),
         procedure_reported=_coded(concepts.CHEST_XRAY),
-        imaging_measurements=[_group(source, statement)],
+        imaging_measurements=[_group(source, content)],
     )
 
 
-def _group(source: SourceHeader, statement: Statement) -> MeasurementsAndQualitativeEvaluations:
-    """Give the measurement group of TID 1501."""
-    finding, model = _coded(statement.finding), statement.model
+def _group(source: SourceHeader, content: ReportContent) -> MeasurementsAndQualitativeEvaluations:
+    # TID 1501.
+    finding, model = _coded(content.finding), content.model
     group = MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(
-            uid=statement.tracking_uid,
-            identifier=f"{equipment.model_title(model)}: {statement.finding.meaning}",
+            uid=content.tracking_uid,
+            identifier=f"{equipment.model_title(model)}: {content.finding.meaning}",
         ),
         finding_type=finding,
         algorithm_id=AlgorithmIdentification(
             name=model.name,
             version=model.version,
-            parameters=list(statement.parameters),
+            parameters=list(content.parameters),
             family=_coded(concepts.ARTIFICIAL_INTELLIGENCE),
             manufacturer=equipment.MANUFACTURER,
         ),
         measurements=[
             Measurement(name=_coded(name), value=value, unit=_coded(concepts.UNITY))
-            for name, value in statement.numbers
+            for name, value in content.numbers
         ]
         or None,
-        qualitative_evaluations=[QualitativeEvaluation(finding, _coded(statement.presence))],
+        qualitative_evaluations=[QualitativeEvaluation(finding, _coded(content.presence))],
         source_images=[
             SourceImageForMeasurementGroup(source.sop_class_uid, source.sop_instance_uid)
         ],
     )
     undated = () if source.is_dated else (UNDATED,)
-    for comment in (*statement.comments, *undated, *source.remarks, equipment.NOT_A_DEVICE):
+    for comment in (*content.comments, *undated, *source.remarks, equipment.NOT_A_DEVICE):
         group[0].ContentSequence.append(
             TextContentItem(
                 name=_coded(concepts.COMMENT),

@@ -1,6 +1,6 @@
-"""UIDs that follow from what they stand for, so that a repeat makes the same objects.
+"""Deterministic UIDs, so that a repeated request makes the same objects.
 
-They are UUID-derived (PS3.5, B.2): ``2.25.`` and 128 bits, here of RFC 9562's version 5.
+They are UUID-derived (PS3.5, B.2): ``2.25.`` and a UUID of version 5 (RFC 9562).
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ import uuid
 from typing import Literal, TypeAlias
 
 NAMESPACE = uuid.UUID("db738c38-73b4-471d-97d1-03f1b2ddeafd")
-"""To be replaced when objects change in form: the new ones are then other instances. It stayed
-when the digest of pixels joined what UIDs are derived from: that alone makes other instances, and
-devices and missing studies keep their UIDs."""
+"""Change it when the format of objects changes, so that they become other instances. Devices and
+studies without a UID then get other UIDs, too."""
 
 Kind: TypeAlias = Literal[
     "SR", "SR series", "SC", "SC series", "finding", "not analysed", "device", "study", "series"
@@ -19,16 +18,11 @@ Kind: TypeAlias = Literal[
 
 
 def derive_uuid(kind: Kind, *origin: str) -> uuid.UUID:
-    """Derive a UUID from a kind of thing and what identifies it.
-
-    Args:
-        kind: Of the object.
-        *origin: What it was made from, in a fixed order.
-    """
-    # Lengths keep ("ab", "c") and ("a", "bc") apart.
+    """Derive a UUID from the kind of an object and what it was made from, in a fixed order."""
+    # The lengths distinguish ("ab", "c") from ("a", "bc").
     return uuid.uuid5(NAMESPACE, "".join(f"{len(part)}:{part}" for part in (kind, *origin)))
 
 
 def derive_uid(kind: Kind, *origin: str) -> str:
-    """Give the same as a DICOM UID, at most 44 characters."""
+    """Return the same as a DICOM UID of at most 44 characters."""
     return f"2.25.{derive_uuid(kind, *origin).int}"

@@ -15,11 +15,9 @@ from typing import Any
 import pytest
 
 from service.__main__ import main
-from service.access import key_ring
-from service.access.caller import Credential, Rate
-from service.access.key_ring import KeyRing
-from service.access.keys_file import parse_keys
-from service.access.rates import MOST_BUCKETS, Rates
+from service.access import keys as api_keys
+from service.access.caller import MOST_BUCKETS, Credential, Rate, Rates
+from service.access.keys import KeyRing, parse_keys
 from service.access.watched_file import POLL_S
 from service.commands.keys import build_key
 from service.errors import RateLimitedError, StartupError
@@ -82,7 +80,7 @@ def test_every_hash_is_compared_in_constant_time(
         compared.append((a, b))
         return real(a, b)
 
-    monkeypatch.setattr(key_ring.hmac, "compare_digest", compare)
+    monkeypatch.setattr(api_keys.hmac, "compare_digest", compare)
     assert ring.find(made[0][0]) is not None
     assert len(compared) == 3
     assert len({shown for shown, _ in compared}) == 1

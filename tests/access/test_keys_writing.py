@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from service.__main__ import main
-from service.access.key_ring import KeyRing
+from service.access.keys import KeyRing
 
 
 def make_key(file: Path, name: str, *options: str) -> int:

@@ -36,8 +36,8 @@ def test_default_does_not_start(load: Any) -> None:
     [
         ({"access": "keys"}, "API_KEYS_FILE"),
         ({"access": "oidc"}, "OIDC_ISSUER"),
-        ({"access": "anonymous", "api_keys_file": "keys"}, "API_KEYS_FILE without use"),
-        ({"access": "anonymous", **OIDC}, "OIDC_ISSUER without use"),
+        ({"access": "anonymous", "api_keys_file": "keys"}, "does not use CXR_API_KEYS_FILE"),
+        ({"access": "anonymous", **OIDC}, "does not use CXR_OIDC_ISSUER"),
         ({"api_keys_file": "/nowhere/keys"}, "cannot be used"),
         ({"oidc_issuer": "https://id.example"}, "OIDC_AUDIENCE"),
         ({**OIDC, "oidc_issuer": "http://id.example"}, "https://"),

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from service.access import jwks
 from service.access.jwks import FRESH_S, PAUSE_S, STALE_S, KeySet, build_fetch
-from service.access.tokens import ALGORITHMS, Tokens
+from service.access.tokens import ALGORITHMS, TokenValidator
 from service.errors import AccessUnavailableError
 from tests.access.test_keys import Clock
 
@@ -79,8 +79,10 @@ class Provider:
         issuer = self.told_issuer or self.issuer
         return {"issuer": issuer, "jwks_uri": f"{self.issuer}/keys"}
 
-    def token(self, key: str = "first", algorithm: str = "RS256", **claims: Any) -> str:
-        """Sign a token; a claim of None is left out."""
+    def token(
+        self, key: str = "first", algorithm: str = "RS256", key_id: str | None = "", **claims: Any
+    ) -> str:
+        """Sign a token; a claim or a key id of None is left out."""
         given = {
             "iss": self.issuer,
             "aud": AUDIENCE,
@@ -89,7 +91,8 @@ class Provider:
             "scope": "predict",
         } | claims
         kept = {name: value for name, value in given.items() if value is not None}
-        return jwt.encode(kept, self.keys[key], algorithm, headers={"kid": key})
+        headers = {} if key_id is None else {"kid": key_id or key}
+        return jwt.encode(kept, self.keys[key], algorithm, headers=headers)
 
     def close(self) -> None:
         """End it."""
@@ -123,17 +126,17 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def make_tokens(provider: Provider, clock: Clock) -> Callable[..., Tokens]:
+def make_tokens(provider: Provider, clock: Clock) -> Callable[..., TokenValidator]:
     """Make what tells who shows a token."""
 
-    def make(**changes: Any) -> Tokens:
+    def make(**changes: Any) -> TokenValidator:
         given = {
             "issuer": provider.issuer,
             "audience": AUDIENCE,
             "algorithms": ("RS256", "ES256"),
             "leeway_s": 5.0,
         } | changes
-        return Tokens(KeySet(build_fetch(provider.issuer, ""), clock), **given)
+        return TokenValidator(KeySet(build_fetch(provider.issuer, ""), clock), **given)
 
     return make
 
@@ -150,7 +153,10 @@ def make_tokens(provider: Provider, clock: Clock) -> Callable[..., Tokens]:
     ids=["scope", "scp list", "scp text", "none", "one of several audiences"],
 )
 async def test_token_tells_subject_and_scopes(
-    provider: Provider, make_tokens: Callable[..., Tokens], claims: dict[str, Any], scopes: set[str]
+    provider: Provider,
+    make_tokens: Callable[..., TokenValidator],
+    claims: dict[str, Any],
+    scopes: set[str],
 ) -> None:
     """Scopes that are none of ours are left out."""
     caller = await make_tokens().find(provider.token(**claims))
@@ -159,7 +165,7 @@ async def test_token_tells_subject_and_scopes(
 
 
 async def test_scopes_may_have_a_prefix(
-    provider: Provider, make_tokens: Callable[..., Tokens]
+    provider: Provider, make_tokens: Callable[..., TokenValidator]
 ) -> None:
     """Then those without it are others'."""
     tokens = make_tokens(scope_prefix="cxr.")
@@ -182,14 +188,14 @@ async def test_scopes_may_have_a_prefix(
     ids=lambda claims: "-".join(map(str, next(iter(claims.items())))),
 )
 async def test_token_for_others_is_nobodys(
-    provider: Provider, make_tokens: Callable[..., Tokens], claims: dict[str, Any]
+    provider: Provider, make_tokens: Callable[..., TokenValidator], claims: dict[str, Any]
 ) -> None:
     """Another issuer or audience, no subject, no end, over, not yet."""
     assert await make_tokens().find(provider.token(**claims)) is None
 
 
 async def test_clocks_may_differ_a_little(
-    provider: Provider, make_tokens: Callable[..., Tokens]
+    provider: Provider, make_tokens: Callable[..., TokenValidator]
 ) -> None:
     """By the leeway and no more."""
     tokens = make_tokens()
@@ -198,7 +204,7 @@ async def test_clocks_may_differ_a_little(
 
 
 async def test_signature_of_another_key_is_refused(
-    provider: Provider, make_tokens: Callable[..., Tokens]
+    provider: Provider, make_tokens: Callable[..., TokenValidator]
 ) -> None:
     """Also under the id of a known one, or with claims changed afterwards."""
     tokens = make_tokens()
@@ -213,7 +219,7 @@ async def test_signature_of_another_key_is_refused(
 
 
 async def test_unsigned_and_symmetric_tokens_are_refused(
-    provider: Provider, make_tokens: Callable[..., Tokens]
+    provider: Provider, make_tokens: Callable[..., TokenValidator]
 ) -> None:
     """Also one signed by HMAC with the public key as its secret, even if somebody allowed it."""
     tokens = make_tokens(algorithms=("RS256", "HS256", "none"))
@@ -233,7 +239,7 @@ async def test_unsigned_and_symmetric_tokens_are_refused(
 
 @pytest.mark.parametrize("token", ["", "..", "a.b.c", "x" * 20_000 + "..", "\u00e9.\u00e9.\u00e9"])
 async def test_what_is_no_token_is_nobodys(
-    provider: Provider, make_tokens: Callable[..., Tokens], token: str
+    provider: Provider, make_tokens: Callable[..., TokenValidator], token: str
 ) -> None:
     """And nobody is asked for keys because of it."""
     assert await make_tokens().find(token) is None
@@ -241,7 +247,7 @@ async def test_what_is_no_token_is_nobodys(
 
 
 async def test_other_algorithm_than_the_keys_is_refused(
-    provider: Provider, make_tokens: Callable[..., Tokens]
+    provider: Provider, make_tokens: Callable[..., TokenValidator]
 ) -> None:
     """ES256 is allowed, but not PS256, which the same key could sign."""
     provider.keys["curve"] = ec.generate_private_key(ec.SECP256R1())
@@ -250,8 +256,38 @@ async def test_other_algorithm_than_the_keys_is_refused(
     assert await tokens.find(provider.token("first", "PS256")) is None
 
 
+@pytest.mark.parametrize("is_named", [True, False], ids=["named key", "nameless key"])
+async def test_token_without_key_id_takes_the_only_key(
+    provider: Provider,
+    make_tokens: Callable[..., TokenValidator],
+    monkeypatch: pytest.MonkeyPatch,
+    is_named: bool,
+) -> None:
+    """A provider with one key need not name it in its tokens (RFC 7515, 4.1.4)."""
+    if not is_named:
+        [key] = provider.answer("/keys")["keys"]
+        nameless = {name: value for name, value in key.items() if name != "kid"}
+        found = {"keys": [nameless]}
+        answer = provider.answer
+        monkeypatch.setattr(
+            provider, "answer", lambda path: found if path == "/keys" else answer(path)
+        )
+    caller = await make_tokens().find(provider.token(key_id=None))
+    assert caller is not None
+    assert caller.name == "client-1"
+
+
+async def test_token_without_key_id_is_ambiguous_between_keys(
+    provider: Provider, make_tokens: Callable[..., TokenValidator]
+) -> None:
+    """No key is tried for it, also not the one that signed."""
+    provider.keys["second"] = ec.generate_private_key(ec.SECP256R1())
+    assert await make_tokens().find(provider.token(key_id=None)) is None
+    assert await make_tokens().find(provider.token()) is not None
+
+
 async def test_keys_are_fetched_once(
-    provider: Provider, make_tokens: Callable[..., Tokens]
+    provider: Provider, make_tokens: Callable[..., TokenValidator]
 ) -> None:
     """And serve all tokens after."""
     tokens = make_tokens()
@@ -261,7 +297,7 @@ async def test_keys_are_fetched_once(
 
 
 async def test_new_key_is_found_and_inventions_are_not_asked_for(
-    provider: Provider, make_tokens: Callable[..., Tokens], clock: Clock
+    provider: Provider, make_tokens: Callable[..., TokenValidator], clock: Clock
 ) -> None:
     """An unknown id fetches anew, at most once per pause: ids are free to invent."""
     tokens = make_tokens()
@@ -277,7 +313,7 @@ async def test_new_key_is_found_and_inventions_are_not_asked_for(
 
 
 async def test_withdrawn_key_no_longer_counts(
-    provider: Provider, make_tokens: Callable[..., Tokens], clock: Clock
+    provider: Provider, make_tokens: Callable[..., TokenValidator], clock: Clock
 ) -> None:
     """Once the set has been fetched anew, which happens beside a request."""
     tokens = make_tokens()
@@ -293,7 +329,7 @@ async def test_withdrawn_key_no_longer_counts(
 
 
 async def test_provider_that_is_away_fails_closed(
-    provider: Provider, make_tokens: Callable[..., Tokens], clock: Clock
+    provider: Provider, make_tokens: Callable[..., TokenValidator], clock: Clock
 ) -> None:
     """Without keys of before nobody is let in; keys of before count for a day."""
     provider.is_away = True
@@ -312,7 +348,7 @@ async def test_provider_that_is_away_fails_closed(
 
 
 async def test_discovery_of_another_issuer_is_not_believed(
-    provider: Provider, make_tokens: Callable[..., Tokens], caplog: pytest.LogCaptureFixture
+    provider: Provider, make_tokens: Callable[..., TokenValidator], caplog: pytest.LogCaptureFixture
 ) -> None:
     """OpenID Connect Discovery 1.0, 4.3."""
     provider.told_issuer = "http://elsewhere"

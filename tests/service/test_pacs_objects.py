@@ -335,3 +335,22 @@ def test_failures_quote_nothing(monkeypatch: pytest.MonkeyPatch, caplog: Any) ->
     assert "DICOM result failed" in logged
     assert "Canary" not in str(caught.value) + logged
     assert caught.value.__cause__ is None
+
+
+def test_capture_tells_how_much_its_compression_lost() -> None:
+    """PS3.3, C.7.6.1.1.5: ratio of the uncompressed bytes to those of the JPEG, and its method."""
+    ds = read(capture(make_source()))
+    [jpeg] = pydicom.encaps.generate_frames(ds.PixelData, number_of_frames=1)
+    ratio = 3 * ds.Rows * ds.Columns / len(jpeg.rstrip(b"\0"))
+    assert ratio > 2
+    assert float(ds.LossyImageCompressionRatio) == pytest.approx(ratio, abs=0.01)
+    assert (ds.LossyImageCompression, ds.LossyImageCompressionMethod) == ("01", "ISO_10918_1")
+
+
+def test_identifiers_of_devices_never_change() -> None:
+    """Archives know a model by its device UID, and strays by the implementation's."""
+    ds = read(report(make_source()))
+    [item] = ds.ContributingEquipmentSequence
+    assert item.DeviceUID == "2.25.309569062831310733136843585274506974672"
+    implementation = ds.file_meta.ImplementationClassUID
+    assert implementation == "2.25.222589943434294313432677297816505750970"
