@@ -1,40 +1,24 @@
-"""Domain errors of the service.
+"""Domain errors of the service. None knows HTTP; ``service.web.problems`` maps them.
 
 ::
 
     CxrError
-    ├── InputError                      the tree of cxr.errors: the fault of an image
+    ├── InputError (cxr.errors)
     └── ServingError
-        ├── InvalidRequestError         the request itself is malformed
-        ├── UnauthorizedError           no credential, or none that is valid
-        ├── ForbiddenError              a caller that may not do this
-        ├── UnknownModelError           no loaded model has that name
-        ├── VersionError                a change of versions that cannot be made
-        │   ├── BrokenBundleError       the version cannot be loaded
-        │   ├── VersionInUseError       requests depend on the version
-        │   ├── LastModelError          nothing would be left to answer
-        │   └── NoFormerVersionError    there is nothing to roll back to
-        ├── ModelControlDisabledError   versions are not changed over HTTP here
-        ├── PayloadTooLargeError        body or image count over a limit
-        ├── RetryLaterError             a passing state, with a time to wait
-        │   ├── QueueFullError          refused at the door, nothing was queued
-        │   ├── RateLimitedError        a caller that asks too often
-        │   ├── AccessUnavailableError  who asks cannot be told now
-        │   └── NotReadyError           starting or draining
-        ├── BodyTooSlowError            the client trickles its request
-        ├── DeadlineExceededError       dropped, not run
-        ├── InferenceFailedError        the engine failed, or its answer was not finite
-        ├── ExplainDisabledError        explanations are not served here
-        ├── ExplanationMismatchError    what was explained is not what was answered
-        ├── DicomResultsDisabledError   reports are not served here, or not for this model
-        ├── DicomResultError            no DICOM object could be made of a result
-        ├── SomeImagesFailedError       an answer in which no failure can stand
-        ├── NotAcceptableError          the client accepts no form an answer can have
-        ├── ClientDisconnectedError     nobody is left to answer
-        └── StartupError                the service cannot start; one line for its operator
+        ├── InvalidRequestError, PayloadTooLargeError, BodyTooSlowError
+        ├── UnauthorizedError, ForbiddenError
+        ├── UnknownModelError, ModelControlDisabledError
+        ├── VersionError
+        │   └── BrokenBundleError, VersionInUseError, LastModelError, NoFormerVersionError
+        ├── RetryLaterError
+        │   └── QueueFullError, RateLimitedError, AccessUnavailableError, NotReadyError
+        ├── DeadlineExceededError, ClientDisconnectedError, InferenceFailedError
+        ├── ExplainDisabledError, ExplanationMismatchError, NotAcceptableError
+        ├── DicomResultsDisabledError, DicomResultError, SomeImagesFailedError
+        └── StartupError
 
-None knows HTTP; ``service.web.problems`` maps them. A message may be shown to the client: it
-says what was wrong and what to do, without file contents, patient data or exception text.
+A message may be shown to the client: what was wrong and what to do, without file contents, patient
+data or exception text.
 """
 
 from __future__ import annotations
@@ -43,7 +27,7 @@ from cxr.errors import CxrError
 
 
 class ServingError(CxrError):
-    """Base of every error the service itself raises on purpose."""
+    """Base of the service's own errors."""
 
 
 class InvalidRequestError(ServingError):
@@ -51,11 +35,7 @@ class InvalidRequestError(ServingError):
 
 
 class UnauthorizedError(ServingError):
-    """Nobody knows who asks.
-
-    Attributes:
-        is_given: Whether a credential was shown, and is not valid.
-    """
+    """There is no valid credential; ``is_given`` tells whether one was sent."""
 
     def __init__(self, message: str, *, is_given: bool) -> None:
         super().__init__(message)
@@ -63,11 +43,7 @@ class UnauthorizedError(ServingError):
 
 
 class ForbiddenError(ServingError):
-    """The caller is known and may not do this.
-
-    Attributes:
-        needed: The scopes of which it needs one.
-    """
+    """The caller has none of the ``needed`` scopes."""
 
     def __init__(self, message: str, needed: frozenset[str]) -> None:
         super().__init__(message)
@@ -75,43 +51,39 @@ class ForbiddenError(ServingError):
 
 
 class UnknownModelError(ServingError):
-    """No model of that name is loaded."""
+    """No such model is loaded."""
 
 
 class VersionError(ServingError):
-    """A change of versions cannot be made; nothing was changed."""
+    """A change of versions is impossible; nothing was changed."""
 
 
 class BrokenBundleError(VersionError):
-    """The bundle of a version cannot be loaded."""
+    """The bundle cannot be loaded."""
 
 
 class VersionInUseError(VersionError):
-    """A version answers requests that do not name it, or is a shadow."""
+    """The version is in force, or a shadow."""
 
 
 class LastModelError(VersionError):
-    """Without the model nothing would be left to answer."""
+    """No model would be left."""
 
 
 class NoFormerVersionError(VersionError):
-    """No version answered before the present one."""
+    """There is no former version."""
 
 
 class ModelControlDisabledError(ServingError):
-    """Versions are not changed over HTTP here."""
+    """Versions cannot be changed over HTTP."""
 
 
 class PayloadTooLargeError(ServingError):
-    """The body or the number of images is over its limit."""
+    """The body or number of images exceeds its limit."""
 
 
 class RetryLaterError(ServingError):
-    """A passing state of the service.
-
-    Attributes:
-        retry_after_s: Whole seconds after which another try is sensible.
-    """
+    """A temporary state; retry after so many whole seconds."""
 
     def __init__(self, message: str, retry_after_s: int) -> None:
         super().__init__(message)
@@ -119,15 +91,15 @@ class RetryLaterError(ServingError):
 
 
 class QueueFullError(RetryLaterError):
-    """There is no room for the request, and nothing of it was queued."""
+    """There is no room; nothing was queued."""
 
 
 class RateLimitedError(RetryLaterError):
-    """The caller asks more often than it may."""
+    """The caller exceeds its rate."""
 
 
 class AccessUnavailableError(RetryLaterError):
-    """Who asks cannot be told: the identity provider's keys are not to be had."""
+    """The identity provider's keys are unavailable."""
 
 
 class NotReadyError(RetryLaterError):
@@ -135,43 +107,43 @@ class NotReadyError(RetryLaterError):
 
 
 class BodyTooSlowError(ServingError):
-    """The body came more slowly than the operator allows."""
+    """The body arrived too slowly."""
 
 
 class DeadlineExceededError(ServingError):
-    """The request's time was over before its item was run; it never will be."""
+    """The deadline passed before the run."""
 
 
 class InferenceFailedError(ServingError):
-    """The engine failed, or gave no finite numbers for this item."""
+    """The engine failed, or an output was not finite."""
 
 
 class ExplainDisabledError(ServingError):
-    """This service gives no explanations."""
+    """Explanations are not served."""
 
 
 class ExplanationMismatchError(ServingError):
-    """What was explained is not what was answered; no picture of it is given."""
+    """The explained output differs from the answer."""
 
 
 class DicomResultsDisabledError(ServingError):
-    """This service makes no DICOM reports, or has no codes for what the model finds."""
+    """Reports are not served, or have no code for the finding."""
 
 
 class DicomResultError(ServingError):
-    """No DICOM object could be made of a result."""
+    """No DICOM object could be built."""
 
 
 class SomeImagesFailedError(ServingError):
-    """Some images of many failed, and the form of the answer has no place for failures."""
+    """Some images failed, and the format has no place for failures."""
 
 
 class NotAcceptableError(ServingError):
-    """The client accepts none of the media types an answer can have."""
+    """No format of the answer is accepted by the client."""
 
 
 class ClientDisconnectedError(ServingError):
-    """The client went away before it was answered."""
+    """The client went away."""
 
 
 class StartupError(ServingError):

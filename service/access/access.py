@@ -18,9 +18,9 @@ class Access:
 
     Args:
         keys: None if API keys are not accepted.
-        tokens: None if tokens of an identity provider are not accepted.
-        anonymous: Scopes of callers without credentials; None if credentials are required.
-        rate: Of callers without a rate of their own; None for no limit.
+        tokens: None if tokens are not accepted.
+        anonymous: Scopes without credentials; None if these are required.
+        rate: Of callers without their own; None for no limit.
         rates: Token buckets.
     """
 
@@ -55,8 +55,8 @@ class Access:
         """Identify the caller.
 
         Raises:
-            UnauthorizedError: There is no credential, or it is not valid.
-            AccessUnavailableError: The keys of the identity provider are unavailable.
+            UnauthorizedError: There is no valid credential.
+            AccessUnavailableError: The provider's keys are unavailable.
         """
         if self._anonymous is not None:
             return self._anonymous

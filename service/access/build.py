@@ -20,11 +20,7 @@ from service.telemetry.logs import log_event
 
 
 def build_access(settings: AccessSettings) -> Access:
-    """Build the access policy.
-
-    Raises:
-        StartupError: No policy is configured, or it cannot be used.
-    """
+    """Build the access policy; raise StartupError if there is none or it is unusable."""
     prefix = prefix_of(type(settings))
     mode = _mode_of(settings, prefix)
     if mode == {"anonymous"}:
@@ -41,7 +37,7 @@ def build_access(settings: AccessSettings) -> Access:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address to listen on can be reached from this machine only."""
+    """Whether an address is reached from this machine only."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -16,12 +16,7 @@ MOST_BUCKETS = 10_000  # subjects of tokens are as many as an identity provider 
 
 @dataclass(frozen=True)
 class Rate:
-    """Rate of a caller's token bucket.
-
-    Attributes:
-        per_s: Sustained calls a second, above 0.
-        burst: Calls at once after a pause, at least 1.
-    """
+    """Rate of a token bucket: calls a second in the long run, and at once after a pause."""
 
     per_s: float
     burst: int
@@ -29,13 +24,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Caller:
-    """An identified caller.
-
-    Attributes:
-        name: Name of the key, or subject of the token; appears in the log.
-        by: How the caller was identified.
-        rate: None for no limit.
-    """
+    """An identified caller; ``name`` is of the key, or the subject of the token."""
 
     name: str
     by: Literal["key", "oidc", "anonymous"]
@@ -45,12 +34,7 @@ class Caller:
 
 @dataclass(frozen=True)
 class Credential:
-    """A key or token as it was sent.
-
-    Attributes:
-        secret: Must not appear in any log or answer.
-        is_bearer: Whether it was sent as a bearer token, so may be a JWT.
-    """
+    """A key or token as sent. Must not appear in any log or answer."""
 
     secret: str = field(repr=False)
     is_bearer: bool
@@ -64,11 +48,7 @@ class Rates:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, name: str, rate: Rate) -> None:
-        """Take one call out of a caller's bucket.
-
-        Raises:
-            RateLimitedError: The bucket is empty; the error says when to try again.
-        """
+        """Take one call out of a bucket; raise RateLimitedError if it is empty."""
         now_s = self._clock()
         left, seen_s = self._buckets.pop(name, (float(rate.burst), now_s))
         left = min(float(rate.burst), left + (now_s - seen_s) * rate.per_s)

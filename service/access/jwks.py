@@ -25,11 +25,9 @@ Fetch = Callable[[], Awaitable[dict[str, Any]]]
 
 
 def build_fetch(issuer: str, jwks_url: str) -> Fetch:
-    """Return the function that fetches the key set.
+    """Return the function that fetches the keys, found by discovery unless there is a URL.
 
-    Args:
-        issuer: Issuer whose discovery document (OpenID Connect Discovery 1.0, 4) names the set.
-        jwks_url: URL of the set; empty to use the discovery document.
+    Source: OpenID Connect Discovery 1.0, 4.
     """
 
     async def fetch() -> dict[str, Any]:
@@ -79,10 +77,7 @@ class KeySet:
         self._fetching: asyncio.Task[None] | None = None
 
     async def find(self, key_id: str | None) -> dict[str, Any] | None:
-        """Return a key; None if the provider has none with that id.
-
-        Args:
-            key_id: From the token. None selects the only key, if there is just one.
+        """Return a key, None if unknown; the id None selects the only key.
 
         Raises:
             AccessUnavailableError: The keys cannot be fetched and none are cached.

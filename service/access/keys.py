@@ -1,7 +1,6 @@
-"""API keys, from a file of their names, hashes and scopes.
+"""API keys.
 
-A plain SHA-256 is enough here, unlike for passwords: a key has 256 random bits, so it cannot be
-guessed however fast the hash is.
+A plain SHA-256 is enough, unlike for passwords: 256 random bits cannot be guessed.
 """
 
 from __future__ import annotations
@@ -30,13 +29,7 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 
 class ApiKey(BaseModel):
-    """Entry of one key, which holds its hash only.
-
-    Attributes:
-        name: Unique; appears in the log.
-        expires: None for never.
-        rate_per_s: None for no limit.
-    """
+    """Entry of one key; ``expires`` and ``rate_per_s`` None stand for never and no limit."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -72,10 +65,10 @@ class _KeysFile(BaseModel):
 
 
 def parse_keys(content: bytes) -> tuple[ApiKey, ...]:
-    """Parse a file of keys: JSON if it starts with a brace, else TOML.
+    """Parse a file of keys, JSON or TOML.
 
     Raises:
-        StartupError: It is malformed. The message is one line and quotes none of its content.
+        StartupError: It is malformed. The message is one line and quotes nothing of it.
     """
     try:
         text = content.decode("utf-8-sig")
@@ -94,11 +87,6 @@ def parse_keys(content: bytes) -> tuple[ApiKey, ...]:
 class KeyRing:
     """Keys of a file that is reloaded when it changes. For the event loop only.
 
-    Args:
-        path: The file.
-        variable: Name of its setting, for messages.
-        clock: Monotonic clock.
-
     Raises:
         StartupError: The file cannot be read, is malformed or holds no key.
     """
@@ -115,7 +103,7 @@ class KeyRing:
             raise StartupError(f"{variable}: the file holds no key. Make one: {MAKE_ONE}")
 
     def refresh(self) -> None:
-        """Reload the file if it has changed. A broken file is logged and the old keys are kept."""
+        """Reload a changed file; if it is broken, the old keys are kept."""
         if not self._file.has_changed():
             return
         try:
@@ -126,10 +114,7 @@ class KeyRing:
             log_event(logging.WARNING, "keys file read anew", keys=len(self._keys))
 
     def find(self, secret: str) -> Caller | None:
-        """Return the caller of a key; None if the key is unknown or has expired.
-
-        Every hash is compared in constant time, so the duration reveals nothing.
-        """
+        """Return the caller of a valid key. All hashes are compared, in constant time."""
         shown = hashlib.sha256(secret.encode()).hexdigest().encode()
         found = None
         for key in self._keys:

@@ -20,18 +20,12 @@ def as_toml(entry: dict[str, Any]) -> str:
 
 
 def add_key(path: Path, entry: dict[str, Any], *, toml: bool = False) -> None:
-    """Add an entry to a key file, or create the file with mode 0600.
+    """Add an entry to a file of keys, or create one with mode 0600.
 
-    The file is replaced atomically, so a running service reads either version. Format, owner and
-    mode are kept.
-
-    Args:
-        path: The file, or a link to it.
-        entry: From :func:`service.commands.keys.build_key`.
-        toml: Format of a new file; else JSON.
+    The file is replaced atomically; format, owner and mode are kept.
 
     Raises:
-        StartupError: It is no key file, has a key of this name, or cannot be written.
+        StartupError: It is no file of keys, has a key of this name, or cannot be written.
     """
     target = path.resolve()
     try:

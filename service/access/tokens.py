@@ -19,21 +19,12 @@ ALGORITHMS = frozenset(
 
 
 def is_jwt(secret: str) -> bool:
-    """Whether a credential has the form of a JWT; our keys never do."""
+    """Whether a credential may be a JWT; our keys never are."""
     return secret.count(".") == 2
 
 
 class TokenValidator:
-    """Identifies the caller of a token.
-
-    Args:
-        keys: Keys of the provider.
-        issuer: Required claim ``iss``.
-        audience: Required in the claim ``aud``.
-        algorithms: A subset of :data:`ALGORITHMS`.
-        leeway_s: Accepted clock skew.
-        scope_prefix: What the provider puts before our scopes.
-    """
+    """Identifies callers by their tokens; ``scope_prefix`` is the provider's, before our scopes."""
 
     def __init__(
         self,
@@ -53,7 +44,7 @@ class TokenValidator:
         self._scope_prefix = scope_prefix
 
     async def find(self, token: str) -> Caller | None:
-        """Return the caller of a token; None if the token is not valid.
+        """Return the caller of a valid token.
 
         Raises:
             AccessUnavailableError: The provider's keys are unavailable.

@@ -45,7 +45,7 @@ class Bounds:
 
     Attributes:
         timeout_s: From the first byte of the request to the last of the answer.
-        max_bytes: Largest body of a successful answer; of others ``MAX_REFUSAL_BYTES`` are read.
+        max_bytes: Largest body of a successful answer.
     """
 
     timeout_s: float
@@ -53,10 +53,7 @@ class Bounds:
 
 
 def build_client(**options: Any) -> httpx.Client:
-    """Build a client for the exchanges of this module; the options are httpx's.
-
-    It asks for uncompressed answers and keeps no cookies.
-    """
+    """Build a client that asks for uncompressed answers and keeps no cookies."""
     options.setdefault("verify", _authorities(options.get("trust_env", True)))
     client = httpx.Client(**options, headers=IDENTITY, cookies=_no_cookies())
     time_connections(client)
@@ -70,7 +67,6 @@ def build_async_client(**options: Any) -> httpx.AsyncClient:
 
 @cache
 def _authorities(trust_env: bool) -> ssl.SSLContext:
-    """Load the trusted certificates once: it holds the interpreter for 13 ms."""
     return httpx.create_ssl_context(trust_env=trust_env)
 
 
@@ -80,11 +76,7 @@ def _no_cookies() -> CookieJar:
 
 @contextmanager
 def open_answer(client: httpx.Client, timeout_s: float, **request: Any) -> Iterator[httpx.Response]:
-    """Send a request and yield the answer, unread; the timeout includes reading it.
-
-    Raises:
-        httpx.TransportError: There is no answer in time.
-    """
+    """Send a request and yield the unread answer; the timeout includes reading it."""
     with ending_within(timeout_s), client.stream(**request) as response:
         yield response
 
@@ -94,7 +86,7 @@ def read_chunks(response: httpx.Response, max_bytes: int) -> Iterator[bytes]:
 
     Raises:
         AnswerRefusedError: It is too large, compressed or fragmented.
-        httpx.TransportError: It breaks off, or does not end in time.
+        httpx.TransportError: It breaks off or times out.
     """
     verify_answer(response, max_bytes)
     meter = _Meter(max_bytes)
@@ -104,8 +96,6 @@ def read_chunks(response: httpx.Response, max_bytes: int) -> Iterator[bytes]:
 
 
 class _Meter:
-    """Counts the bytes and chunks of a body."""
-
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._bytes = self._chunks = 0
@@ -139,14 +129,7 @@ def exchange(client: httpx.Client, bounds: Bounds, **request: Any) -> httpx.Resp
 def send(client: httpx.Client, bounds: Bounds, request: httpx.Request) -> httpx.Response:
     """Send a request and return the whole answer. Any thread.
 
-    Args:
-        client: Of :func:`build_client`.
-        bounds: Of this exchange.
-        request: To be sent.
-
-    Returns:
-        The answer. An unsuccessful one whose body exceeds the bounds has an empty body: its
-        status says enough.
+    An unsuccessful answer with too large a body is returned without it.
 
     Raises:
         AnswerRefusedError: A successful answer is too large, compressed or fragmented.
@@ -167,7 +150,7 @@ def send(client: httpx.Client, bounds: Bounds, request: httpx.Request) -> httpx.
 async def send_async(
     client: httpx.AsyncClient, bounds: Bounds, request: httpx.Request
 ) -> httpx.Response:
-    """Do as :func:`send` does, awaited."""
+    """See :func:`send`."""
     try:
         async with (
             asyncio.timeout(bounds.timeout_s),

@@ -55,11 +55,7 @@ MAX_ANSWER_BYTES = 32 * 1024 * 1024  # an explanation has 3 MB; 64 reports have 
 
 
 class _Try(httpx.BaseTransport, httpx.AsyncBaseTransport):
-    """One try of a request: through the client inside, up to the last byte of the answer.
-
-    The retries are around the client, not below it: so each try has the whole timeout, includes
-    the answer's body, and asks for the credential anew.
-    """
+    """One whole exchange, so that each try has its own timeout, body and credential."""
 
     def __init__(self, http: Any, bounds: Bounds) -> None:
         self._http = http
@@ -73,8 +69,6 @@ class _Try(httpx.BaseTransport, httpx.AsyncBaseTransport):
 
 
 class _Base:
-    """What both clients share."""
-
     def __init__(
         self,
         http: httpx.Client | httpx.AsyncClient,
@@ -98,9 +92,8 @@ class _Base:
 class Client(_Base):
     """Client that waits for each answer.
 
-    Every method raises ServiceError for a problem and for an answer that is not the service's,
-    and httpx.TransportError if the service cannot be reached within the tries of :class:`Retry`
-    or answers more than ``max_answer_bytes``.
+    Every method raises ServiceError for a problem and for answers that are not the service's, and
+    httpx.TransportError if the service cannot be reached or its answer is too large.
 
     Args:
         base_url: URL of the service.
@@ -109,8 +102,7 @@ class Client(_Base):
         timeout_s: Longest time of one try, from the first byte sent to the last received.
         max_answer_bytes: Largest answer that is read.
         transport: Replaces the network; for tests.
-        trace_headers: Returns the headers of the trace a call belongs to (W3C Trace Context), for
-            instance ``{"traceparent": "00-..."}``; by default those of the current span.
+        trace_headers: Returns trace headers (W3C Trace Context); by default of the current span.
         sleep: Replaces ``time.sleep``; for tests.
     """
 
@@ -154,21 +146,11 @@ class Client(_Base):
         return endpoint.parse(verify_success(self._retrying.handle_request(request)))
 
     def predict(self, images: Images, **options: Unpack[PredictOptions]) -> PredictAnswer:
-        """Analyse one image, or many in one request.
-
-        Args:
-            images: One image or several.
-            **options: See :class:`PredictOptions`.
-        """
+        """Analyse one image, or many in one request; see :class:`PredictOptions`."""
         return self._ask(PREDICT, images, options)
 
     def explain(self, image: ImageSource, **options: Unpack[ExplainOptions]) -> ExplainAnswer:
-        """Analyse one image and explain the answer with a heatmap.
-
-        Args:
-            image: The image.
-            **options: See :class:`ExplainOptions`.
-        """
+        """Analyse and explain one image; see :class:`ExplainOptions`."""
         return self._ask(EXPLAIN, image, options)
 
     def predict_dicom(self, images: Images, **options: Unpack[PredictOptions]) -> list[bytes]:
@@ -184,7 +166,7 @@ class Client(_Base):
         return self._ask(MODELS)
 
     def ready(self) -> bool:
-        """Ask once whether predictions are accepted. False also if nothing answers."""
+        """Ask once whether predictions are accepted; False if nothing answers."""
         request = self._build(READY, None, NO_OPTIONS)
         try:
             return READY.parse(self._once.handle_request(request))

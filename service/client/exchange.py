@@ -1,4 +1,4 @@
-"""Calls of the service: their requests, answers, problems, and when to try again."""
+"""Calls of the service: requests, answers, problems and retries."""
 
 from __future__ import annotations
 
@@ -43,8 +43,7 @@ class ServiceError(Exception):
 
     Attributes:
         status: HTTP status.
-        type: Stable identifier of the kind of problem; ``about:blank`` for an answer that is
-            not the service's own, for instance a proxy's.
+        type: Kind of problem; ``about:blank`` if the answer is not the service's own.
         detail: What was wrong, and what to do.
         request_id: Quote it when asking for help.
     """
@@ -58,7 +57,7 @@ class ServiceError(Exception):
 
 
 def retry_after_s(response: httpx.Response) -> float | None:
-    """Return Retry-After in seconds; None if it is absent, or a date (RFC 9110, 10.2.3)."""
+    """Return Retry-After in seconds; None if absent or a date (RFC 9110, 10.2.3)."""
     wanted = response.headers.get("retry-after", "").strip()
     return float(wanted) if wanted.isdecimal() and wanted.isascii() else None
 
@@ -78,12 +77,7 @@ class Retry:
     longest_s: float = 30.0
 
     def delay_s(self, attempt: int, response: httpx.Response | None) -> float:
-        """Return the wait after a try.
-
-        Args:
-            attempt: Number of the try, from 1.
-            response: Its answer; None if the connection failed.
-        """
+        """Return the wait after a try, numbered from 1; the response is None if it failed."""
         asked_s = retry_after_s(response) if response is not None else None
         if asked_s is not None:
             return min(asked_s, self.longest_s)
@@ -95,13 +89,7 @@ class Retry:
 class Tries(httpx_retries.Retry):
     """A :class:`Retry` as httpx-retries asks for it.
 
-    The library decides whether to try again. It does not decide how long to wait: its jitter goes
-    down to nothing, and it takes Retry-After: 0 for none.
-
-    Args:
-        rules: Number of tries and waits.
-        sleep: Waits so many seconds; awaited by the asynchronous client.
-        made: Tries that have failed.
+    The waits are ours: the library's jitter goes down to 0, and it ignores ``Retry-After: 0``.
     """
 
     def __init__(self, rules: Retry, sleep: Callable[[float], Any], made: int = 0) -> None:
@@ -116,7 +104,7 @@ class Tries(httpx_retries.Retry):
         self._sleep = sleep
 
     def increment(self) -> Tries:
-        """Return the state after one more failed try."""
+        """Count a failed try."""
         return Tries(self._rules, self._sleep, self.attempts_made + 1)
 
     def sleep(self, response: httpx.Response | Exception) -> None:
@@ -133,11 +121,7 @@ class Tries(httpx_retries.Retry):
 
 
 class BearerAuth(httpx.Auth):
-    """Send a key or token with each request (RFC 6750, 2.1).
-
-    Args:
-        read: Returns it; called for each request, so it may change.
-    """
+    """Send the key or token that ``read`` returns with each request (RFC 6750, 2.1)."""
 
     def __init__(self, read: Callable[[], str]) -> None:
         self._read = read
@@ -154,7 +138,7 @@ def bearer(api_key: str | httpx.Auth | None) -> httpx.Auth | None:
 
 
 class PredictOptions(TypedDict, total=False):
-    """Options of a prediction; the service's and the model's defaults without.
+    """Options of a prediction.
 
     Attributes:
         model: ``name`` or ``name@version``.
@@ -169,8 +153,7 @@ class ExplainOptions(PredictOptions, total=False):
     """Options of an explanation.
 
     Attributes:
-        target: Class to explain; by default the most probable one of the finding.
-        method: ``gradcam``, ``gradcam_plus_plus`` or ``layercam``.
+        target: Class to explain; by default the most probable of the finding.
         alpha: Opacity of the overlay where the heatmap is 1, in [0, 1].
     """
 
@@ -181,13 +164,11 @@ class ExplainOptions(PredictOptions, total=False):
 
 @dataclass(frozen=True)
 class Endpoint(Generic[Parsed]):
-    """One kind of call, the same for both clients.
+    """One kind of call.
 
     Attributes:
-        url: Path below the service's address.
         parse: Reads a successful answer; raises ServiceError if it is not the service's.
-        options: Names of its options; None for a GET without any.
-        accept: Media type of the answer.
+        options: Names of its options; None for a GET.
     """
 
     url: str
@@ -196,12 +177,7 @@ class Endpoint(Generic[Parsed]):
     accept: str = JSON
 
     def build(self, images: Images | None, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return httpx's arguments. Reads the files, so it may block.
-
-        Raises:
-            OSError: A file cannot be read.
-            TypeError: An option is unknown.
-        """
+        """Return httpx's arguments. Reads the files, so it may block and raise OSError."""
         if images is None or self.options is None:
             return {"method": "GET", "url": self.url, "headers": {}}
         if unknown := options.keys() - self.options:
@@ -216,16 +192,7 @@ def _models(response: httpx.Response) -> tuple[ModelAnswer, ...]:
 def build_explain_request(
     image: ImageSource, accept: str = JSON, **query: str | float | None
 ) -> dict[str, Any]:
-    """Return httpx's arguments of an explanation. Reads the file, so it may block.
-
-    Args:
-        image: The image.
-        accept: Media type of the answer.
-        **query: Of the URL; None is left out.
-
-    Raises:
-        OSError: The file cannot be read.
-    """
+    """Return httpx's arguments of an explanation. May block and raise OSError."""
     return _post("/v1/explain", image, accept, query)
 
 
@@ -246,11 +213,7 @@ def _read(image: ImageSource) -> bytes:
 
 
 def split_dicom(response: httpx.Response) -> list[bytes]:
-    """Return the DICOM objects of an answer, Part 10 files, in their order.
-
-    Raises:
-        ServiceError: The answer is not multipart/related of application/dicom.
-    """
+    """Return the Part 10 files of a multipart answer in order; raise ServiceError for another."""
     try:
         return split_related(response.headers.get("content-type", ""), response.content)
     except (InvalidRequestError, PayloadTooLargeError):
@@ -258,11 +221,7 @@ def split_dicom(response: httpx.Response) -> list[bytes]:
 
 
 def verify_success(response: httpx.Response) -> httpx.Response:
-    """Return a successful response.
-
-    Raises:
-        ServiceError: It is not one. The status is the response's, whatever the problem says.
-    """
+    """Return a successful response; raise ServiceError for any other."""
     if response.is_success:
         return response
     status = response.status_code
@@ -274,11 +233,7 @@ def verify_success(response: httpx.Response) -> httpx.Response:
 
 
 def parse_answer(model: type[AnyAnswer], response: httpx.Response) -> AnyAnswer:
-    """Parse a successful response.
-
-    Raises:
-        ServiceError: It is not of the service.
-    """
+    """Parse a successful response; raise ServiceError if it is not the service's."""
     # pydantic would gather an error of half a kilobyte for each of millions of wrong values.
     if response.content.count(b",") > MAX_COMMAS:
         raise _not_understood(response)

@@ -1,7 +1,7 @@
 """Connections whose waits end with the deadline of their exchange.
 
-httpx's timeouts bound each wait but not the sum: a head sent a byte at a time could take days. This
-module relies on private names of httpx, which a test checks.
+httpx's timeouts bound each wait, not the sum. This relies on private names of httpx, which
+a test checks.
 """
 
 from __future__ import annotations

@@ -57,11 +57,7 @@ def add_parser(commands: Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a statement for each model and return the worst status.
-
-    Raises:
-        CxrError: The answers or the bundles cannot be read, or options contradict each other.
-    """
+    """Print a statement for each model and return the worst status."""
     from service.settings import load_settings
 
     bundles_dir = args.bundles or load_settings().bundles_dir
@@ -138,7 +134,7 @@ def _from_metrics(args: argparse.Namespace) -> dict[Key, Tally]:
 
 
 def collect(places: Sequence[str], wait: Callable[[], object] | None = None) -> dict[Key, Tally]:
-    """Count what replicas answered since their start, or only while ``wait`` waited."""
+    """Count answers since the start of the replicas, or only during ``wait``."""
     from service.telemetry.drift_sources import add_up, subtract
 
     pages = [_tally(place) for place in places]

@@ -1,4 +1,4 @@
-"""``python -m service jobs``: what an operator does with the inbox, beside a running gateway."""
+"""``python -m service jobs``: inspect, retry and purge jobs beside a running gateway."""
 
 from __future__ import annotations
 
@@ -45,11 +45,7 @@ def _positive(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run one action.
-
-    Raises:
-        CxrError: There is no inbox, its database cannot be used, or the job does not exist.
-    """
+    """Run one action."""
     from service.errors import StartupError
     from service.gateway.settings import DATABASE_FILE, load_gateway_settings
     from service.gateway.store.database import Database, DatabaseError

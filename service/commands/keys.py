@@ -42,11 +42,7 @@ def add_parser(commands: Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run the command.
-
-    Raises:
-        StartupError: The file cannot be used. No key was made then.
-    """
+    """Make a key, or show a file of keys."""
     from service.access.keys_writing import add_key, as_toml
 
     if args.todo == "show":
@@ -67,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
 def build_key(
     name: str, scopes: list[str], expires: datetime | None = None, rate_per_s: float | None = None
 ) -> tuple[str, dict[str, Any]]:
-    """Make a random key, and its entry in a file of keys."""
+    """Make a random key and its entry for a file of keys."""
     key = PREFIX + secrets.token_urlsafe(KEY_BYTES)
     entry: dict[str, Any] = {
         "name": name,

@@ -15,15 +15,7 @@ class MetricsPageError(CxrError):
 
 
 def fetch_page(base: str, key: str | None = None) -> str:
-    """Fetch a page.
-
-    Args:
-        base: URL of the service, with or without ``/metrics``.
-        key: API key with the scope ``metrics``.
-
-    Raises:
-        MetricsPageError: There is no answer, or not one of success.
-    """
+    """Fetch a page from ``base``, with or without ``/metrics``; raise MetricsPageError."""
     url = base if base.rstrip("/").endswith("/metrics") else base.rstrip("/") + "/metrics"
     headers = {} if key is None else {"Authorization": f"Bearer {key}"}
     try:

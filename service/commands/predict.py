@@ -64,7 +64,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _load_one(settings: Settings, name: str | None) -> LoadedModel:
-    """Load the named model, or the one a server would use by default."""
     from service.engines.registry import build_engine
     from service.models.loading import load_models
     from service.models.models import default_name

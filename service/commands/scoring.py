@@ -41,7 +41,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class ScoredFile:
-    """One file with its result, or why there is none."""
+    """A file with its result or error."""
 
     path: Path
     outcome: ImageResult | InputError | InferenceFailedError
@@ -52,7 +52,7 @@ class ScoredFile:
         return isinstance(self.outcome, ImageResult)
 
     def as_row(self) -> dict[str, str]:
-        """Give the file's row of a table, with the keys of ``COLUMNS``."""
+        """Return the row of a table with ``COLUMNS``."""
         outcome = self.outcome
         if not isinstance(outcome, ImageResult):
             row = {"status": "error", "remarks": str(outcome)}
@@ -71,7 +71,7 @@ class ScoredFile:
 
 
 def list_images(paths: Sequence[Path]) -> list[Path]:
-    """List the files to score: those given, and in folders all that are or claim to be images.
+    """List files; of folders, those that are or claim to be images.
 
     Raises:
         FileNotFoundError: A path does not exist.
@@ -101,7 +101,7 @@ def _is_image(path: Path) -> bool:
 def score_files(
     files: Sequence[Path], model: LoadedModel, point: OperatingPoint, settings: Settings
 ) -> Iterator[ScoredFile]:
-    """Score files in their order, a group at a time; the next is decoded while one runs."""
+    """Yield results in order; a group is decoded while another runs."""
     batches = [
         files[start : start + settings.max_batch]
         for start in range(0, len(files), settings.max_batch)
@@ -165,11 +165,7 @@ def _run_group(
 
 
 def verify_writable(path: Path) -> None:
-    """Refuse a file that could not be written before hours of work are done for it.
-
-    Raises:
-        OSError: It cannot be written. Nothing is left behind, and what was there stays.
-    """
+    """Raise OSError if a file cannot be written, before hours of work. Changes nothing."""
     is_new = not path.exists()
     with path.open("a"):
         pass

@@ -21,11 +21,7 @@ def add_parser(commands: Commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a table for each shadow.
-
-    Raises:
-        CxrError: The page cannot be read, or is not a metrics page.
-    """
+    """Print a table for each shadow."""
     from service.commands.metrics_page import MetricsPageError, fetch_page
     from service.telemetry.shadow_report import read_reports
 

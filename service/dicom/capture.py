@@ -43,12 +43,7 @@ class Capture:
 
 
 def render_capture(source: SourceHeader, capture: Capture) -> bytes:
-    """Render a Secondary Capture as a Part 10 file, JPEG baseline.
-
-    Args:
-        source: Header of the explained image.
-        capture: Content.
-    """
+    """Render a Secondary Capture as a Part 10 file, JPEG baseline."""
     ds = source.shared()
     _add_series(ds, source, capture)
     _add_derivation(ds, source, capture)

@@ -1,7 +1,6 @@
 """Strict decoding of text (PS3.5, 6.1.2).
 
-pydicom replaces what it cannot decode and takes bytes of undeclared sets for Latin-1, which can
-make two different identifiers equal. Here such text is an error.
+pydicom replaces what it cannot decode, which can make different identifiers equal.
 """
 
 from __future__ import annotations
@@ -25,11 +24,7 @@ STATEFUL = frozenset({"iso2022_jp", "iso2022_jp_2"})  # Python's codecs read the
 
 
 class CharacterSets:
-    """Character sets of a data set.
-
-    Args:
-        terms: Values of Specific Character Set (0008,0005). If any is unknown, only ASCII is read.
-    """
+    """Character sets by the terms of (0008,0005); if any is unknown, ASCII only."""
 
     def __init__(self, terms: Sequence[str]) -> None:
         named = [_defined_term(term) for term in terms] or [""]
@@ -42,11 +37,7 @@ class CharacterSets:
         self._has_extensions = len(named) > 1 or named[0].startswith("ISO 2022")
 
     def decode(self, value: bytes, delimiters: bytes) -> str:
-        """Decode an element's value.
-
-        Args:
-            value: Bytes as they are in the data set.
-            delimiters: Characters that switch back to the first set.
+        """Decode a value; after ``delimiters`` the first set applies again.
 
         Raises:
             UnicodeError: Part of it is in no declared set.

@@ -11,7 +11,7 @@ from cxr.verdict.decision import Decision
 
 
 class Concept(NamedTuple):
-    """A coded concept; the fields are in the order of pydicom's ``Code``."""
+    """A coded concept, in the order of pydicom's ``Code``."""
 
     value: str
     scheme_designator: str

@@ -1,4 +1,4 @@
-"""How written objects identify the model and the software that made them."""
+"""Identification of the model and software that made an object."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ IMPLEMENTATION_VERSION = "CXR_INFERENCE"
 
 
 def device_uid(model: ModelRef) -> str:
-    """Return the device UID of a model, the same in all its objects."""
+    """Return the device UID, which never changes for a model."""
     return derive_uid("device", model.sha256)
 
 
@@ -42,12 +42,7 @@ def equipment_item(model: ModelRef) -> Dataset:
 
 
 def encode_part10(ds: Dataset, transfer_syntax_uid: str) -> bytes:
-    """Encode a dataset as a Part 10 file (PS3.10, 7): the same bytes for the same dataset.
-
-    Args:
-        ds: Holds SOP Class UID and SOP Instance UID. Gets its file meta information.
-        transfer_syntax_uid: Transfer syntax of the dataset and its pixels.
-    """
+    """Encode a dataset, to which file meta is added, as a Part 10 file (PS3.10, 7)."""
     ds.file_meta = FileMetaDataset()
     ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
     ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID

@@ -1,7 +1,4 @@
-"""Results as FHIR R4 JSON: a DiagnosticReport that contains its Observations and Device.
-
-Only the identifiers of study and report link it to a patient: there is no ``subject`` and no date.
-"""
+"""Results as FHIR R4 JSON, linked to a patient by the identifiers of study and report only."""
 
 from __future__ import annotations
 
@@ -46,11 +43,11 @@ def build_fhir(
     """Build the FHIR answer to one request.
 
     Args:
-        results: At least one result, each with the header of its source, None if not DICOM.
+        results: At least one, each with the header of its source, None if not DICOM.
         model: The model that answered.
 
     Returns:
-        A DiagnosticReport for one result, a Bundle of type ``collection`` for several.
+        A DiagnosticReport, or a Bundle (``collection``) of several.
     """
     if len(results) == 1:
         return build_diagnostic_report(*results[0], model)
@@ -66,7 +63,7 @@ def build_fhir(
 def build_diagnostic_report(
     source: SourceHeader | None, result: ImageResult, model: ModelRef
 ) -> Resource:
-    """Build the DiagnosticReport of one result, without a probability if it is out of scope."""
+    """Build the DiagnosticReport of one result; out of scope without a probability."""
     studies = _studies(source)
     observations = [_finding(result, studies)]
     if result.scope.in_scope:

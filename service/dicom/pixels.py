@@ -1,9 +1,7 @@
 """A digest of pixels, which distinguishes images that share a SOP Instance UID.
 
-It covers the encoded pixels without what a hop may rewrite: file meta information, explicit or
-implicit VR, byte order, deflation, offset table and division into fragments (PS3.5, A.4). Pixels
-that were re-encoded, even losslessly, have another digest: comparing them would mean decoding,
-which takes up to two seconds.
+It covers the encoded pixels without what a hop may rewrite: VR encoding, byte order, deflation,
+offset table and fragments (PS3.5, A.4). Re-encoded pixels differ: comparing them means decoding.
 """
 
 from __future__ import annotations
@@ -30,11 +28,7 @@ MOST_BYTES = 128_000_000
 
 
 def digest_pixels(data: bytes) -> str:
-    """Return the SHA-256 of an image's pixels as hexadecimal digits. Any thread.
-
-    Args:
-        data: A Part 10 file. If its pixels cannot be found, the whole file is hashed.
-    """
+    """Return the SHA-256 of an image's pixels; of the whole file if there are none. Any thread."""
     try:
         return _digest(DicomFile(data))
     except Exception:  # it may be anything

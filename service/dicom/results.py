@@ -1,8 +1,4 @@
-"""Build DICOM objects of results: Part 10 files, the same bytes for the same result.
-
-Pure functions for any thread. highdicom, needed for reports, is loaded by the first report or by
-:func:`warm_up`.
-"""
+"""Build DICOM objects of results: the same bytes for the same result. Any thread."""
 
 from __future__ import annotations
 
@@ -44,7 +40,7 @@ MAX_DESCRIPTION = 1024  # value representation ST
 
 
 def can_build_reports() -> bool:
-    """Whether highdicom is installed. Does not load it."""
+    """Whether highdicom is installed."""
     return importlib.util.find_spec("highdicom") is not None
 
 
@@ -73,12 +69,11 @@ def warm_up() -> None:
 
 
 def build_report(source: Source, result: ImageResult, model: ModelRef) -> bytes:
-    """Build the Comprehensive 3D SR (TID 1500) of one image's result.
+    """Build the Comprehensive 3D SR (TID 1500) of one result.
 
     Raises:
         UnreadableImageError: The header of the source cannot be read.
         DicomResultError: The object cannot be built.
-        ImportError: highdicom is not installed.
     """
     from service.dicom.structured_report import ReportContent, render_report
 
@@ -120,15 +115,14 @@ def build_not_analysed(source: Source, reason: str, model: ModelRef, finding: st
     """Build the SR that says why an image was not analysed.
 
     Args:
-        source: The image, of which only the header needs to be readable.
-        reason: A sentence without patient data, for instance the ``detail`` of a problem.
+        source: The image; only its header is read.
+        reason: A sentence without patient data.
         model: The model that should have answered.
-        finding: What the model looks for, as in ``ImageResult.finding``.
+        finding: As in ``ImageResult.finding``.
 
     Raises:
         UnreadableImageError: The header of the source cannot be read.
         DicomResultError: The object cannot be built.
-        ImportError: highdicom is not installed.
     """
     from service.dicom.structured_report import ReportContent, render_report
 
@@ -158,16 +152,7 @@ def build_capture(
     method: str,
     alpha: float,
 ) -> bytes:
-    """Build the Secondary Capture of an overlay. Does not need highdicom.
-
-    Args:
-        source: The explained image.
-        result: Its result.
-        model: The model that answered.
-        overlay: Shape (H, W, 3), uint8; its longer side is reduced to at most 1,024 px.
-        target: The explained class.
-        method: Method of the explanation.
-        alpha: Opacity where the heatmap is 1, in [0, 1].
+    """Build the Secondary Capture of an overlay, shape (H, W, 3), uint8. Does not need highdicom.
 
     Raises:
         UnreadableImageError: The header of the source cannot be read.
@@ -192,7 +177,7 @@ def build_capture(
 
 
 def conclusion_text(result: ImageResult) -> str:
-    """Return the conclusion as one paragraph, with operating point and intended use."""
+    """Return the conclusion, operating point and intended use as a paragraph."""
     words = result.conclusion
     sentences = [f"{words.headline}.", *words.reasons]
     if result.scope.in_scope:
@@ -201,7 +186,7 @@ def conclusion_text(result: ImageResult) -> str:
 
 
 def class_remarks(result: ImageResult) -> tuple[str, ...]:
-    """Return a sentence with all probabilities, for more than two classes and in scope only."""
+    """Return a sentence of all probabilities, for several classes in scope."""
     if len(result.probabilities) == 2 or not result.scope.in_scope:
         return ()
     told = ", ".join(f"{name} {value:.3f}" for name, value in result.probabilities.items())

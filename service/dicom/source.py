@@ -1,4 +1,4 @@
-"""The sanitised header of an image, from which results take over patient and study."""
+"""The sanitised header from which results take patient and study."""
 
 from __future__ import annotations
 
@@ -73,12 +73,11 @@ class SourceHeader:
     """What results take over from their image. Must not be logged, shown or kept.
 
     Attributes:
-        ds: Sanitised patient, study and references, with all type 1 and 2 attributes that
-            results need.
-        orientation: PatientOrientation, row and column; empty if unknown.
+        ds: Sanitised; has all type 1 and 2 attributes that results need.
+        orientation: Row and column; empty if unknown.
         date: YYYYMMDD, see ``MOMENTS``.
         time: HHMMSS.FFFFFF or shorter.
-        left_out: Keywords of identifiers whose values are ambiguous and were left out.
+        left_out: Keywords of ambiguous identifiers.
         pixels: Digest of the pixels.
     """
 
@@ -96,7 +95,7 @@ class SourceHeader:
 
     @property
     def identity(self) -> tuple[str, str]:
-        """Origin of the UIDs of results: some senders reuse a UID for other pixels."""
+        """Origin of result UIDs: some senders reuse a UID for other pixels."""
         return self.sop_instance_uid, self.pixels
 
     @property
@@ -111,7 +110,7 @@ class SourceHeader:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Sentences about identifiers that were left out, without their values."""
+        """Sentences about left-out identifiers, without their values."""
         if not self.left_out:
             return ()
         names = ", ".join(dictionary_description(keyword) for keyword in self.left_out)
@@ -132,14 +131,12 @@ class SourceHeader:
 
 
 def read_source(data: bytes) -> SourceHeader:
-    """Read the header of a DICOM Part 10 file without decoding its pixels. Any thread.
+    """Read the header of a Part 10 file. Any thread.
 
-    Missing UIDs of study and series are derived from that of the image; malformed values become
-    empty.
+    Missing UIDs are derived from the SOP Instance UID; malformed values become empty.
 
     Raises:
-        UnreadableImageError: It is not DICOM, its header is truncated or corrupt, or it has no
-            SOP Instance UID to refer to.
+        UnreadableImageError: It is not DICOM, is corrupt, or has no SOP Instance UID.
         ImageTooLargeError: Its header exceeds the limits of :mod:`cxr.dicom.bounds`.
     """
     try:

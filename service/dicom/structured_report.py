@@ -38,14 +38,7 @@ UNDATED = "The image has no date; the date of this report stands for an unknown 
 
 @dataclass(frozen=True)
 class ReportContent:
-    """Content of a report.
-
-    Attributes:
-        tracking_uid: Of the finding.
-        parameters: Of the algorithm, each as ``name: value``.
-        numbers: Measurements without a unit.
-        comments: Sentences.
-    """
+    """Content of a report; numbers have no unit."""
 
     sop_instance_uid: str
     series_instance_uid: str
@@ -59,14 +52,12 @@ class ReportContent:
 
 
 class _Report(Comprehensive3DSR):
-    """highdicom's report, for any SOP class and with sanitised attributes of the source only."""
-
     def copy_patient_and_study_information(self, dataset: Dataset) -> None:
-        """Do nothing: :func:`render_report` adds the sanitised attributes."""
+        """Do nothing: sanitised attributes are added later."""
 
 
 def render_report(source: SourceHeader, content: ReportContent) -> bytes:
-    """Render a Comprehensive 3D SR as a Part 10 file, explicit VR little endian."""
+    """Render a Comprehensive 3D SR as a Part 10 file."""
     model = content.model
     report = _Report(
         evidence=[source.ds],

@@ -1,7 +1,4 @@
-"""Deterministic UIDs, so that a repeated request makes the same objects.
-
-They are UUID-derived (PS3.5, B.2): ``2.25.`` and a UUID of version 5 (RFC 9562).
-"""
+"""Deterministic UIDs (PS3.5, B.2; RFC 9562, version 5): a repeat makes the same objects."""
 
 from __future__ import annotations
 
@@ -18,11 +15,11 @@ Kind: TypeAlias = Literal[
 
 
 def derive_uuid(kind: Kind, *origin: str) -> uuid.UUID:
-    """Derive a UUID from the kind of an object and what it was made from, in a fixed order."""
+    """Derive a UUID from a kind of object and its ordered origin."""
     # The lengths distinguish ("ab", "c") from ("a", "bc").
     return uuid.uuid5(NAMESPACE, "".join(f"{len(part)}:{part}" for part in (kind, *origin)))
 
 
 def derive_uid(kind: Kind, *origin: str) -> str:
-    """Return the same as a DICOM UID of at most 44 characters."""
+    """Return it as a DICOM UID of at most 44 characters."""
     return f"2.25.{derive_uuid(kind, *origin).int}"

@@ -1,7 +1,6 @@
-"""Validate received attribute values before they are written into other objects.
+"""Validate received values before they are written.
 
-Values are read from the received bytes: pydicom may return another value, such as the first of
-several, or one with replacement characters.
+Reads the received bytes: pydicom may change values or drop all but the first.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ STRINGS = frozenset(
 
 
 def raw_of(ds: Dataset, keyword: str) -> bytes | None:
-    """Return the bytes of a value without padding; empty if absent, None if it is not text."""
+    """Return a value without padding; empty if absent, None if not text."""
     tag = tag_for_keyword(keyword)
     assert tag is not None, keyword
     if tag not in ds:
@@ -53,18 +52,14 @@ def raw_of(ds: Dataset, keyword: str) -> bytes | None:
 
 
 def character_sets_of(ds: Dataset) -> CharacterSets:
-    """Return the declared character sets (0008,0005)."""
+    """Return the declared character sets."""
     declared = ds.get("SpecificCharacterSet") or ""
     terms = [declared] if isinstance(declared, str) else [str(term) for term in declared]
     return CharacterSets(terms)
 
 
 def text_of(ds: Dataset, keyword: str, vr: str, sets: CharacterSets) -> str:
-    """Return a text if it is valid for its value representation, else ``""``.
-
-    Text that is too long, has several values or control characters, or cannot be decoded is
-    left out, not repaired: a repaired identifier is another identifier.
-    """
+    """Return a text if valid, else ``""``: a repaired identifier is another identifier."""
     raw = raw_of(ds, keyword)
     if not raw:
         return ""
@@ -90,16 +85,13 @@ def _code_of(ds: Dataset, keyword: str) -> str:
 
 
 def uid_of(ds: Dataset, keyword: str) -> str:
-    """Return a UID unchanged, else ``""``.
-
-    Leading zeros in components are invalid but common, and references have to match.
-    """
+    """Return a UID, else ``""``. Leading zeros are common, and references must match."""
     value = _code_of(ds, keyword)
     return value if UID.fullmatch(value) and len(value) <= MAX_UID_LENGTH else ""
 
 
 def date_of(ds: Dataset, keyword: str) -> str:
-    """Return a date (also YYYY.MM.DD of ACR-NEMA) as YYYYMMDD, else ``""``."""
+    """Return a date (also YYYY.MM.DD) as YYYYMMDD, else ``""``."""
     value = _code_of(ds, keyword).replace(".", "")
     try:
         return f"{datetime.strptime(value, '%Y%m%d'):%Y%m%d}" if len(value) == 8 else ""
@@ -114,18 +106,18 @@ def time_of(ds: Dataset, keyword: str) -> str:
 
 
 def age_of(ds: Dataset) -> str:
-    """Return PatientAge (0010,1010) if it is valid, else ``""``."""
+    """Return a valid PatientAge, else ``""``."""
     value = _code_of(ds, "PatientAge").upper()
     return value if AGE.fullmatch(value) else ""
 
 
 def sex_of(ds: Dataset) -> str:
-    """Return PatientSex (0010,0040) if it is valid, else ``""``."""
+    """Return a valid PatientSex, else ``""``."""
     value = _code_of(ds, "PatientSex").upper()
     return value if value in SEXES else ""
 
 
 def orientation_of(ds: Dataset) -> list[str]:
-    """Return row and column of PatientOrientation (0020,0020) if it is valid, else nothing."""
+    """Return row and column of a valid PatientOrientation, else nothing."""
     parts = [part.strip(" ") for part in _code_of(ds, "PatientOrientation").split(SEPARATOR)]
     return parts if len(parts) == 2 and all(map(ORIENTATION.fullmatch, parts)) else []

@@ -234,16 +234,12 @@ class GatewaySettings(AccessSettings):
 
     @property
     def sqlalchemy_url(self) -> str:
-        """URL of the database for SQLAlchemy. Secret: it may hold a password."""
+        """URL for SQLAlchemy. Secret: it may hold a password."""
         if not self.database_url:
             return f"sqlite:///{Path(self.spool_dir).absolute() / DATABASE_FILE}"
         return "postgresql+pg8000://" + self.database_url.get_secret_value().partition("://")[2]
 
 
 def load_gateway_settings(**overrides: Any) -> GatewaySettings:
-    """Read the settings of the gateway from the environment.
-
-    Raises:
-        StartupError: A variable is unknown or a value is not allowed.
-    """
+    """Read the settings of the gateway; raise StartupError."""
     return read_settings(GatewaySettings, overrides)

@@ -1,7 +1,4 @@
-"""What an operator may set, by environment variables.
-
-What belongs to a model is in its manifest and cannot be set here.
-"""
+"""Settings of an operator, from the environment; models have manifests instead."""
 
 from __future__ import annotations
 

@@ -11,10 +11,7 @@ from service.settings.texts import parsed_from
 
 
 class AccessSettings(BaseSettings):
-    """Settings that service and gateway share: address, access, bodies, TLS.
-
-    Fields that may hold a password are left out of representations and errors.
-    """
+    """What service and gateway share. Secrets are left out of representations and errors."""
 
     model_config = SettingsConfigDict(hide_input_in_errors=True)
 

@@ -27,7 +27,7 @@ def read_settings(
 
     Args:
         kind: Their class.
-        overrides: Settings from the command line; None leaves a setting as it is.
+        overrides: From the command line; None leaves a setting as it is.
         foreign: Longer prefixes of variables that others read.
 
     Raises:
@@ -49,5 +49,5 @@ def read_settings(
 
 
 def prefix_of(kind: type[BaseSettings]) -> str:
-    """Return the prefix of the variables of a kind of settings."""
+    """Return the prefix of its variables."""
     return str(kind.model_config.get("env_prefix", ""))

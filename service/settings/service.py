@@ -23,7 +23,7 @@ PrecisionName = Literal["auto", "fp32", "int8", "bf16", "fp16"]
 
 
 class ModelVersion(NamedTuple):
-    """A model as ``name`` or ``name@version``; an empty version stands for the newest."""
+    """A model; an empty version stands for the newest."""
 
     name: str
     version: str
@@ -236,10 +236,7 @@ class Settings(AccessSettings):
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Read the settings of the service from the environment.
-
-    Args:
-        **overrides: Settings from the command line; None leaves a setting as it is.
+    """Read the settings of the service; overrides that are not None win.
 
     Raises:
         StartupError: A variable is unknown or a value is not allowed.

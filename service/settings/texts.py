@@ -12,8 +12,6 @@ from pydantic_settings import NoDecode
 
 
 class _Text:
-    """Describes a setting as the text an operator writes."""
-
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
@@ -21,11 +19,7 @@ class _Text:
 
 
 def parsed_from(parse: Callable[[str], Any]) -> tuple[Any, ...]:
-    """Return the annotations of a setting whose text ``parse`` reads.
-
-    Args:
-        parse: Raises ValueError for a malformed text.
-    """
+    """Return the annotations of a setting whose text ``parse`` reads or rejects (ValueError)."""
 
     def read(value: object) -> object:
         return parse(value) if isinstance(value, str) else value

@@ -24,13 +24,7 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 @dataclass
 class Tally:
-    """Counts of the answers of one model.
-
-    Attributes:
-        version: Empty if the source does not tell.
-        bins: Images by bin of their probability.
-        decisions: Images by decision, and by ``out-of-scope``.
-    """
+    """Answers of one model, by bin of their probability and by decision or ``out-of-scope``."""
 
     version: str = ""
     bins: list[int] = field(default_factory=lambda: [0] * BINS)
@@ -43,11 +37,7 @@ class Tally:
 
 
 def parse_since(text: str, now: datetime) -> datetime:
-    """Read a moment: ISO 8601, or an age such as ``15m``, ``24h`` or ``7d``.
-
-    Raises:
-        ValueError: Neither.
-    """
+    """Read ISO 8601, or an age such as ``15m``, ``24h`` or ``7d``; raise ValueError."""
     age = _AGE.fullmatch(text)
     if age is not None:
         return now - timedelta(**{_UNITS[age[2]]: int(age[1])})
@@ -56,15 +46,7 @@ def parse_since(text: str, now: datetime) -> datetime:
 
 
 def tally_log(lines: Iterable[str], since: datetime | None = None) -> dict[Key, Tally]:
-    """Count the answers of canonical log lines; lines of another kind are passed over.
-
-    Args:
-        lines: One JSON object each; whatever a container runtime puts before it is skipped.
-        since: Older ones are passed over.
-
-    Returns:
-        By name and version of the model.
-    """
+    """Count the answers of canonical log lines (JSON, perhaps prefixed); skip others."""
     tallies: dict[Key, Tally] = {}
     for line in _objects(lines):
         if line.get("event") != "request" or not line.get("probability_bins"):
@@ -96,7 +78,7 @@ def tally_metrics(page: str) -> dict[str, Tally]:
 
     Raises:
         KeyError: A label is missing.
-        ValueError: The page is not in Prometheus's text format, or a value is no number.
+        ValueError: It is not in Prometheus's text format.
         OverflowError: A value is infinite.
     """
     tallies: defaultdict[str, Tally] = defaultdict(Tally)
@@ -118,15 +100,12 @@ def tally_metrics(page: str) -> dict[str, Tally]:
 
 
 def subtract(after: dict[str, Tally], before: dict[str, Tally]) -> dict[str, Tally]:
-    """Return what one process answered between two scrapes.
-
-    A count that went down means a restart in between: then all of ``after`` counts.
-    """
+    """Return what one process answered between scrapes; all of ``after`` if it restarted."""
     return {model: difference(tally, before.get(model, Tally())) for model, tally in after.items()}
 
 
 def difference(after: Tally, before: Tally) -> Tally:
-    """Return the answers of one model between two scrapes."""
+    """Return the same for one model."""
     bins = [a - b for a, b in zip(after.bins, before.bins, strict=True)]
     if min(bins) < 0:
         return after
@@ -134,7 +113,7 @@ def difference(after: Tally, before: Tally) -> Tally:
 
 
 def add_up(pages: Iterable[dict[str, Tally]]) -> dict[Key, Tally]:
-    """Add up the pages of several processes; models without answers are left out."""
+    """Add up the pages of several processes."""
     total: dict[Key, Tally] = {}
     for page in pages:
         for model, tally in page.items():

@@ -1,4 +1,4 @@
-"""What can be said about the answers of a model, compared with its validation images."""
+"""Statements about the answers of a model beside its validation images."""
 
 from __future__ import annotations
 
@@ -24,13 +24,12 @@ from service.telemetry.drift_sources import Key, Tally
 
 @dataclass(frozen=True)
 class DriftStatement:
-    """What can be said of one model's answers.
+    """Statement about one model.
 
     Attributes:
         psi: Population stability index.
-        by_chance: What answers of the same population exceed once in 20 times.
-        needed: Images it takes for that to be below the first limit; None if none suffice.
-        reading: What it means.
+        by_chance: Index exceeded by chance once in 20 times.
+        needed: Images for that to be below the first limit; None if none suffice.
     """
 
     psi: float
@@ -42,8 +41,7 @@ class DriftStatement:
 def judge(tally: Tally, reference: Reference) -> DriftStatement:
     """Compare answers with a reference.
 
-    They are too few if chance alone could give the first limit, unless the index is beyond
-    even the second by more than chance.
+    They are too few if chance could reach the first limit, unless the index is beyond the second.
     """
     bounds = join_bins(reference.counts)
     bins = len(bounds) - 1
@@ -56,7 +54,7 @@ def judge(tally: Tally, reference: Reference) -> DriftStatement:
 
 
 def describe(key: Key, tally: Tally, reference: Reference, said: DriftStatement) -> str:
-    """Give a statement for people, with the changes of shares and their 95 % intervals."""
+    """Describe a statement, with changes of shares and their 95 % intervals."""
     name, version = key
     needed = "more than any number" if said.needed is None else f"{said.needed}"
     lines = [
@@ -76,10 +74,7 @@ def describe(key: Key, tally: Tally, reference: Reference, said: DriftStatement)
 
 
 def _variance(share: float, images: int) -> float:
-    """Give the variance of a share, one image of each kind added.
-
-    Source: A. Agresti, B. Caffo, The American Statistician 54(4), 2000.
-    """
+    # Agresti and Caffo, The American Statistician 54(4), 2000: one image of each kind added.
     likely = (share * images + 1) / (images + 2)
     return likely * (1 - likely) / (images + 2)
 

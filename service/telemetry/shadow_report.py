@@ -1,4 +1,4 @@
-"""How a shadow compares with the version in force, read from a metrics page."""
+"""Comparison of shadows with the version in force, from a metrics page."""
 
 from __future__ import annotations
 
@@ -11,14 +11,11 @@ from service.telemetry.prometheus import read_samples
 
 @dataclass
 class ShadowReport:
-    """One shadow beside one version that was in force.
+    """One shadow beside one version in force.
 
     Attributes:
-        model: Their model.
-        version: The version in force.
-        shadow: The other one.
         pairs: Images by the decisions of both, the one in force first.
-        at_most: Images whose probabilities differed by so much at most, by that bound.
+        at_most: Cumulative images by largest difference of the probabilities.
         dropped: Images the shadow did not answer, by reason.
     """
 
@@ -62,7 +59,7 @@ class ShadowReport:
 
 
 def read_reports(page: str) -> list[ShadowReport]:
-    """Read the shadows of a page of metrics."""
+    """Read the shadows of a metrics page."""
     reports: dict[tuple[str, str, str], ShadowReport] = {}
 
     def report_of(labels: dict[str, str]) -> ShadowReport:
