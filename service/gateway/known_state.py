@@ -1,4 +1,4 @@
-"""What a gateway last knew of itself, for those who must not wait for the database or the disk."""
+"""The last known state of a gateway, for those who must not wait for the database or the disk."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from service.deadline import Clock
+from service.gateway.errors import InsufficientStorageError
+from service.gateway.store.ledger import Ledger
+from service.gateway.store.spool import Spool
 from service.telemetry.gateway import GatewayState
 
 
@@ -14,8 +17,8 @@ class KnownState:
     """The state that was read last. Any thread.
 
     Args:
-        read: Reads it, however long that takes.
-        clock: Gives seconds.
+        read: Reads the state, however long that takes.
+        clock: Returns seconds.
     """
 
     def __init__(self, read: Callable[[], GatewayState], clock: Clock = time.monotonic) -> None:
@@ -28,13 +31,26 @@ class KnownState:
         """Read the state anew.
 
         Raises:
-            OSError: The disk does not tell.
-            SQLAlchemyError: The database does not tell.
+            OSError: The disk does not answer.
+            SQLAlchemyError: The database does not answer.
         """
         begun_s = self._clock()
         self._known = self._read()
         self._read_s = begun_s
 
     def last(self) -> GatewayState:
-        """Give what was read last, with its age. Waits for nothing."""
+        """Return the state that was read last, with its age. Never waits."""
         return replace(self._known, age_s=self._clock() - self._read_s)
+
+
+def read_state(ledger: Ledger, spool: Spool) -> GatewayState:
+    """Read the state from the database and the disk."""
+    backlog = ledger.backlog()
+    try:
+        spool.verify_room()
+        is_accepting = True
+    except InsufficientStorageError:
+        is_accepting = False
+    return GatewayState(
+        backlog.counts, backlog.oldest_s, spool.free_bytes, is_accepting, spool.quarantined
+    )

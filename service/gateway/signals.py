@@ -1,4 +1,4 @@
-"""How threads tell each other that there is work, or that all is over."""
+"""How threads tell each other that there is work, or that the gateway is stopping."""
 
 from __future__ import annotations
 
@@ -6,35 +6,23 @@ import threading
 
 
 class Bell:
-    """Wakes those who wait. Any thread.
-
-    A ring is not lost on a worker that is busy: it looks once more before it waits.
-    """
+    """Wakes the one thread that waits for it. A ring while that thread is busy is not lost."""
 
     def __init__(self) -> None:
-        self._rung = threading.Condition()
-        self._rings = 0
-        self._heard = threading.local()
+        self._rung = threading.Event()
 
     def ring(self) -> None:
-        """Wake all who wait."""
-        with self._rung:
-            self._rings += 1
-            self._rung.notify_all()
+        """Wake the waiting thread, or let its next wait return at once. Any thread."""
+        self._rung.set()
 
     def wait(self, longest_s: float) -> None:
-        """Wait for a ring this thread has not heard yet, or until it is time to look."""
-        with self._rung:
-            heard = getattr(self._heard, "rings", 0)
-            self._rung.wait_for(lambda: self._rings != heard, longest_s)
-            self._heard.rings = self._rings
+        """Wait for a ring, or until the time is over. One thread."""
+        self._rung.wait(longest_s)
+        self._rung.clear()
 
 
 class Signals:
-    """Wakes workers. Any thread.
-
-    Work of other gateways, and work that waits for its time, is found by looking now and then.
-    """
+    """The bells of the workers, and the order to stop. Any thread."""
 
     def __init__(self) -> None:
         self.analysis = Bell()
@@ -44,15 +32,15 @@ class Signals:
 
     @property
     def is_stopping(self) -> bool:
-        """Whether nothing more shall be begun."""
+        """Whether nothing new may be begun."""
         return self._stopping.is_set()
 
     def stop(self) -> None:
-        """Begin nothing more."""
+        """Begin nothing new."""
         self._stopping.set()
         for bell in (self.analysis, self.delivery, self.report):
             bell.ring()
 
     def wait_until_stopping(self, longest_s: float) -> bool:
-        """Wait; give whether all is over."""
+        """Wait for the order to stop; return whether it came in time."""
         return self._stopping.wait(longest_s)

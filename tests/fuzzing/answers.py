@@ -21,7 +21,8 @@ from service.gateway.destinations import Destination
 from service.gateway.header import read_header
 from service.gateway.receive.pull import pull_study
 from service.gateway.store.spool import Spool, Staged
-from service.gateway.work.analysis import Analysis, GiveUp, TryAgain
+from service.gateway.work.analysis import Analysis
+from service.gateway.work.loop import GiveUp, TryAgain
 from tests.fuzzing.damaged import damage
 from tests.fuzzing.families import MIB, Family, about
 from tests.gateway.objects import make_object, make_results
@@ -105,7 +106,7 @@ def read_answer(data: bytes) -> bool:
     with TemporaryDirectory(prefix="fuzz-") as folder, suppress(CxrError):
         intake: Any = _Discarding(folder)
         pulled = list(pull_study(server.url, "1.2", intake, **PULLING))
-    delivered = sender.send("1.2", [SOURCE])
+    delivered = sender.send([SOURCE])
     analysed = analysis.analyse(SOURCE)
     if delivered is not None:
         assert delivered.reason

@@ -23,8 +23,8 @@ from pydicom.uid import SecondaryCaptureImageStorage
 from pynetdicom import AE
 from pynetdicom.association import Association
 
-from service.gateway.deliver.dimse import close_rejected
 from service.gateway.deliver.stow_answer import read_stow_answer
+from service.gateway.dimse.association import close_rejected
 from service.gateway.settings import GatewaySettings
 from service.gateway.signals import Signals
 from service.gateway.store.database import Database

@@ -13,8 +13,8 @@ from service.errors import InvalidRequestError, PayloadTooLargeError
 from service.gateway.deliver.stow import StowSender, judge_answer
 from service.gateway.deliver.stow_answer import Failed, Stored, build_stow_answer
 from service.gateway.destinations import parse_destinations, parse_peers
-from service.gateway.work.analysis import Analysis, GiveUp, TryAgain
-from service.gateway.work.workers import delay_s, endless_retry
+from service.gateway.work.analysis import Analysis
+from service.gateway.work.loop import GiveUp, TryAgain, delay_s, endless_retry
 from service.multipart import RelatedParser, build_related, split_related
 from tests.gateway.fakes import FakeArchive, FakeService, problem
 from tests.gateway.objects import make_object, make_results
@@ -124,10 +124,10 @@ def test_results_reach_an_archive(archive: FakeArchive) -> None:
     [destination] = parse_destinations(f"pacs={archive.url.replace('//', '//me:secret@')}/")
     assert "secret" not in repr(destination)
     sender = StowSender(destination, 5)
-    assert sender.send("1.2.3", make_results("1.5")) is None
+    assert sender.send(make_results("1.5")) is None
     assert archive.arrivals == ["1.5.1", "1.5.2"]
     archive.stop()
-    assert sender.send("1.2.3", make_results("1.5")) == TryAgain("archive-unreachable")
+    assert sender.send(make_results("1.5")) == TryAgain("archive-unreachable")
     sender.close()
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -13,7 +15,7 @@ from pynetdicom import AE, evt
 
 from service.gateway.signals import Signals
 from service.gateway.store.outbox import Outbox
-from service.gateway.work.bulkheads import Bulkheads
+from service.gateway.work.loop import Failure, Worker, endless_retry
 from tests.gateway.conftest import Box
 from tests.gateway.fakes import FakeArchive, FakeService, Hanging
 from tests.gateway.objects import COMPREHENSIVE_3D_SR, make_object
@@ -26,37 +28,66 @@ Start = Callable[..., GatewayProcess]
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 
-class Desk:
-    """Work on a table, and how much of it is being done for each."""
+@dataclass(frozen=True)
+class Piece:
+    """A piece of work."""
 
-    def __init__(self, *whose: str, slots: int = 2) -> None:
-        self.waiting = list(whose)
+    receiver: str
+    attempts: int = 0
+    begun_s: float = 0.0
+
+
+class Desk:
+    """Work on a table, and how much of it is being done for each receiver."""
+
+    name = "desk"
+
+    def __init__(self, *receivers: str, slots: int = 2) -> None:
+        self.waiting = [Piece(one) for one in receivers]
         self.is_over = threading.Event()
         self.begun: list[str] = []
         self.done: list[str] = []
+        self.given_up: list[str] = []
         self.hanging: Collection[str] = ()
         self.signals = Signals()
-        self.bulkheads = Bulkheads(
-            "desk",
-            slots,
-            lease=self._lease,
-            whose=str,
-            work=self._work,
-            signals=self.signals,
-            bell=self.signals.delivery,
-        )
+        self.worker = Worker(
+            self, slots, self.signals, self.signals.delivery,
+            retry=endless_retry(1, 1), longest_h=1.0,
+        )  # fmt: skip
 
-    def _lease(self, but_to: Collection[str]) -> str | None:
-        due = next((one for one in self.waiting if one not in but_to), None)
+    def lease(self, full: Collection[str]) -> Piece | None:
+        """Take the next piece from the table."""
+        due = next((one for one in self.waiting if one.receiver not in full), None)
         if due is not None:
             self.waiting.remove(due)
         return due
 
-    def _work(self, whose: str) -> None:
-        self.begun.append(whose)
-        if whose in self.hanging:
+    def receiver(self, work: Piece) -> str:
+        """Return whom it is for."""
+        return work.receiver
+
+    def describe(self, work: Piece) -> dict[str, Any]:
+        """Say nothing."""
+        return {}
+
+    def do(self, work: Piece) -> Failure | None:
+        """Do a piece, if its receiver does not hang."""
+        self.begun.append(work.receiver)
+        if work.receiver in self.hanging:
             self.is_over.wait(60)
-        self.done.append(whose)
+        self.done.append(work.receiver)
+        return None
+
+    def postpone(self, work: Piece, reason: str, delay_s: float) -> None:
+        """Put a piece back."""
+        self.waiting.append(work)
+
+    def dead_letter(self, work: Piece, reason: str) -> None:
+        """Note who did not get it."""
+        self.given_up.append(work.receiver)
+
+    def count(self, work: Piece, outcome: str) -> None:
+        """Count nothing."""
 
 
 @pytest.fixture
@@ -66,32 +97,29 @@ def desk() -> Iterator[Desk]:
     made.hanging = {"bad"}
     yield made
     made.is_over.set()
-    for thread in made.bulkheads.threads:
-        thread.join(10)
+    made.worker.join(time.monotonic() + 10)
 
 
 def test_who_hangs_takes_slots_of_their_own(desk: Desk) -> None:
     """Everything of the others is done, and as much of theirs begun as they have slots."""
-    running = threading.Thread(target=desk.bulkheads.run)
-    running.start()
+    desk.worker.start()
     until(lambda: desk.done.count("good") == 10, 10)
     assert desk.begun.count("bad") == 2
     desk.is_over.set()
     until(lambda: desk.done.count("bad") == 10, 10)
     desk.signals.stop()
-    running.join()
 
 
 def test_failure_gives_its_slot_back(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With a line in the log; the work is found again when its lease is over."""
-    monkeypatch.setattr(desk.bulkheads, "_work", lambda work: 1 / 0)
+    monkeypatch.setattr(desk.worker, "do", lambda work: 1 / 0)
     desk.signals.stop()  # nobody waits after a failure
     for _ in range(20):
-        until(desk.bulkheads.begin_one, 10)
-    until(lambda: not desk.bulkheads.threads, 10)
-    assert not desk.bulkheads.begin_one()
+        until(desk.worker.begin_one, 10)
+    desk.worker.join(time.monotonic() + 10)
+    assert not desk.worker.begin_one()
     assert [record.message for record in caplog.records] == ["worker failed"] * 20
 
 
@@ -103,8 +131,18 @@ def test_thread_that_cannot_be_had_gives_its_slot_back(
         broken.setattr(threading.Thread, "start", lambda self: exec("raise RuntimeError"))
         for _ in range(5):
             with pytest.raises(RuntimeError):
-                desk.bulkheads.begin_one()
-    assert desk.bulkheads.begin_one()
+                desk.worker.begin_one()
+    assert desk.worker.begin_one()
+
+
+def test_a_ring_while_the_worker_is_busy_is_not_lost() -> None:
+    """Its next wait is over at once, and the one after that is not."""
+    bell = Signals().delivery
+    bell.ring()
+    for longest_s, is_short in ((60.0, True), (0.05, False)):
+        began_s = time.monotonic()
+        bell.wait(longest_s)
+        assert (time.monotonic() - began_s < 0.05) == is_short
 
 
 def test_deliveries_of_some_are_left(box: Box) -> None:

@@ -18,7 +18,7 @@ import pytest
 from pydicom import dcmread
 from pynetdicom import AE, association
 
-from service.gateway.deliver.dimse import close_rejected
+from service.gateway.dimse.association import close_rejected
 from service.gateway.settings import DATABASE_FILE
 from tests.canaries import CANARIES, found_in, planted
 from tests.conftest import REPOSITORY

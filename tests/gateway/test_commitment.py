@@ -25,15 +25,14 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run 
     Verification,
 )
 
-from service.gateway.deliver.commitment import CommitmentReporter
-from service.gateway.deliver.dimse import close_rejected
+from service.gateway.deliver.commitment import CommitmentTask
 from service.gateway.destinations import Peer
-from service.gateway.dimse.held import HeldAssociations
+from service.gateway.dimse.association import IdleAssociations, close_rejected
 from service.gateway.signals import Signals
-from service.gateway.store.commitment_reports import CommitmentReports, Verdict
+from service.gateway.store.commitment_reports import CommitmentReport, CommitmentReports, Verdict
 from service.gateway.store.database import MIGRATIONS, Database
-from service.gateway.store.leases import Leasing
-from service.gateway.work.workers import endless_retry
+from service.gateway.store.leases import Leasing, release_all
+from service.gateway.work.loop import Worker, endless_retry
 from service.multipart import build_related
 from service.telemetry.logs import LOG
 from tests.gateway.objects import make_object
@@ -185,17 +184,17 @@ def test_association_in_use_is_left_alone() -> None:
     asking.add_requested_context(Verification)
     peer = asking.associate("127.0.0.1", server.socket.getsockname()[1])
     until(lambda: accepted)
-    held = HeldAssociations()
-    held.hold(1, accepted[0])
-    assert held.take(1) is accepted[0]
-    assert held.take(1) is None
-    held.hold(2, accepted[0])
+    idle = IdleAssociations()
+    idle.add(1, accepted[0])
+    assert idle.take(1) is accepted[0]
+    assert idle.take(1) is None
+    idle.add(2, accepted[0])
     assert peer.send_c_echo().Status == 0
-    assert held.take(2) is None
-    held.hold(3, accepted[0])
+    assert idle.take(2) is None
+    idle.add(3, accepted[0])
     peer.release()
     until(lambda: not accepted[0].is_established)
-    assert held.take(3) is None
+    assert idle.take(3) is None
     entity.shutdown()
 
 
@@ -256,25 +255,19 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 def make_reporter(
     reports: CommitmentReports, *peers: Peer, longest_h: float = 1.0
-) -> CommitmentReporter:
-    """Make one that is not running."""
-    return CommitmentReporter(
-        reports,
-        HeldAssociations(),
-        "CXRGATEWAY",
-        peers,
-        Signals(),
-        timeout_s=2,
-        retry=endless_retry(60, 60),
-        longest_h=longest_h,
+) -> Worker[CommitmentReport]:
+    """Make a worker that is not running."""
+    task, signals = CommitmentTask(reports, IdleAssociations(), "CXRGATEWAY", peers, 2), Signals()
+    return Worker(
+        task, 1, signals, signals.report, retry=endless_retry(60, 60), longest_h=longest_h
     )
 
 
-def report_next(reports: CommitmentReports, reporter: CommitmentReporter) -> None:
+def report_next(reports: CommitmentReports, reporter: Worker[CommitmentReport]) -> None:
     """Send what is due."""
     report = reports.lease()
     assert report is not None
-    reporter.report(report)
+    reporter.do(report)
 
 
 def test_report_is_given_up(
@@ -291,7 +284,7 @@ def test_report_is_given_up(
     assert {line["message"] for line in lines} == {"commitment given up"}
     reasons = [line["fields"]["reason"] for line in lines]
     assert reasons == ["peer-failure-0110", "peer-not-configured"]
-    reports.release_all(of_everybody=True)
+    release_all(database, None)
     assert reports.lease() is None
 
 
@@ -321,7 +314,7 @@ def test_report_is_one_worker_s(database: Database) -> None:
     assert second is not None
     assert (second.transaction_uid, second.address) == ("1.9", "10.0.0.9")
     assert list(second.verdicts) == VERDICTS
-    two.release_all(of_everybody=False)
+    release_all(database, "two")
     assert one.lease() is not None
 
 

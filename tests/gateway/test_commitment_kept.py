@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ComputedRadiographyImageStorage
 
 from service.gateway.destinations import Peer
-from service.gateway.dimse.held import HeldAssociations
+from service.gateway.dimse.association import IdleAssociations
 from service.gateway.receive.commitment import Commitment
 from service.gateway.store.commitment_reports import CommitmentReports
 from service.gateway.store.inbox import Inbox
@@ -101,7 +101,7 @@ def test_an_instance_is_read_once_a_request(box: Box, monkeypatch: pytest.Monkey
     asked = []
     monkeypatch.setattr(box.inbox, "keeps", lambda *one: bool(asked.append(one)) or True)
     reports = CommitmentReports(box.strays._database, box.inbox._leasing)
-    commitment = Commitment(box.inbox, reports, HeldAssociations(), [Peer("CR1", "", 1)])
+    commitment = Commitment(box.inbox, reports, IdleAssociations(), [Peer("CR1", "", 1)])
     item = Dataset()
     item.ReferencedSOPClassUID = ComputedRadiographyImageStorage
     item.ReferencedSOPInstanceUID = "1.5"

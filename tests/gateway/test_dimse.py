@@ -18,7 +18,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run 
     StorageCommitmentPushModelInstance,
 )
 
-from service.gateway.deliver.dimse import close_rejected
+from service.gateway.dimse.association import close_rejected
 from service.gateway.dimse.messages import MAX_DATA_SET_BYTES
 from tests.gateway.objects import make_object
 from tests.gateway.process import GatewayProcess, until

@@ -48,4 +48,4 @@ def test_node_that_hangs_is_given_up_for_now(says: bytes, data: bytes) -> None:
     """After the time for an answer, wherever it stops."""
     with closing(Hanging(says)) as node:
         to = Destination("pacs", "dimse", ae_title="PACS", host="127.0.0.1", port=node.port)
-        assert isinstance(DimseSender(to, "CXRGATEWAY", 0.5).send("1.2.3", [data]), TryAgain)
+        assert isinstance(DimseSender(to, "CXRGATEWAY", 0.5).send([data]), TryAgain)

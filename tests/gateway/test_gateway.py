@@ -23,7 +23,7 @@ from pydicom.uid import (
 )
 from pynetdicom import AE, evt
 
-from service.gateway.deliver.dimse import close_rejected
+from service.gateway.dimse.association import close_rejected
 from service.multipart import build_related
 from tests.conftest import REPOSITORY
 from tests.gateway.fakes import FakeArchive, FakeService, problem

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from pydicom.dataset import Dataset
 
+from service.gateway.deliver.delivery_task import DeliveryTask
 from service.gateway.deliver.dimse import _store
 from service.gateway.deliver.stow import StowSender
 from service.gateway.deliver.stow_answer import read_stow_answer
@@ -19,8 +20,9 @@ from service.gateway.errors import SourceUnavailableError
 from service.gateway.receive.intake import Intake
 from service.gateway.receive.pull import pull_study
 from service.gateway.signals import Signals
-from service.gateway.work.analysis import Analysis, GiveUp, TryAgain
-from service.gateway.work.workers import Analyst, Courier, endless_retry
+from service.gateway.work.analysis import Analysis
+from service.gateway.work.analysis_task import AnalysisTask
+from service.gateway.work.loop import GiveUp, Task, TryAgain, Worker, endless_retry
 from service.multipart import build_related, split_related
 from service.telemetry.gateway import GatewayMetrics
 from tests.gateway.conftest import Box
@@ -93,7 +95,7 @@ def send(answer: Answer, timeout_s: float = 0.4) -> TryAgain | GiveUp | None:
     with serving(answer) as server:
         sender = StowSender(Destination("pacs", "stow", url=server.url), timeout_s)
         try:
-            return sender.send("1.2.3", make_results("1.5"))
+            return sender.send(make_results("1.5"))
         finally:
             sender.close()
 
@@ -269,6 +271,14 @@ def raising(error: Exception) -> Callable[..., Any]:
     return fail
 
 
+def do_next(task: Task[Any], longest_h: float = 1.0) -> None:
+    """Let a worker do what is due."""
+    signals, retry = Signals(), endless_retry(60, 60)
+    work = task.lease(())
+    assert work is not None
+    Worker(task, 1, signals, signals.analysis, retry=retry, longest_h=longest_h).do(work)
+
+
 @EACH_FAILURE
 @pytest.mark.parametrize("where", ["asking", "reading", "writing"])
 def test_every_failure_of_an_analysis_is_an_attempt(
@@ -283,15 +293,12 @@ def test_every_failure_of_an_analysis_is_an_attempt(
     if where != "asking":
         setattr(box.spool, "read" if where == "reading" else "write", raising(error))
         Asked.analyse = staticmethod(lambda data: make_results("1.5"))
-    analyst = Analyst(
-        box.inbox, box.spool, Asked(), Signals(), GatewayMetrics(),
-        retry=endless_retry(60, 60), longest_h=1.0, build_not_analysed=None,
-    )  # fmt: skip
-    assert analyst.work_once()
+    task = AnalysisTask(box.inbox, box.spool, Asked(), Signals(), GatewayMetrics())
+    do_next(task)
     entry = box.ledger.get(job_id)
     assert (entry.state, entry.attempts) == ("received", 1)
     assert entry.reason == f"gateway-{type(error).__name__}"
-    assert not analyst.work_once()
+    assert task.lease() is None
     assert len(box.spool.names(0)) == 1
     assert "Canary" not in caplog.text.replace(repr(error), "").replace(str(error), "")
 
@@ -307,14 +314,9 @@ def test_every_failure_of_a_delivery_is_an_attempt(box: Box, error: Exception) -
     job_id, _ = box.receive(make_object())
     box.analyse_next()
     senders = {"pacs": Broken(), "archive": Broken()}
-    courier = Courier(
-        box.outbox, box.spool, senders, Signals(), GatewayMetrics(),
-        retry=endless_retry(60, 60), longest_h=1.0, on_done=lambda seq: None,
-    )  # fmt: skip
+    task = DeliveryTask(box.outbox, box.spool, senders, GatewayMetrics(), lambda seq: None)
     for _ in range(2):
-        delivery = box.outbox.lease()
-        assert delivery is not None
-        courier.deliver(delivery)
+        do_next(task)
     assert box.outbox.lease() is None
     ways = box.ledger.get(job_id).deliveries
     expected = ("waiting", 1, f"gateway-{type(error).__name__}")
@@ -325,10 +327,6 @@ def test_what_fails_for_good_ends_as_a_dead_letter(box: Box) -> None:
     """Also where it is the gateway's own failure."""
     job_id, _ = box.receive(make_object())
     asked = type("Asked", (), {"analyse": staticmethod(raising(ValueError()))})()
-    analyst = Analyst(
-        box.inbox, box.spool, asked, Signals(), GatewayMetrics(),
-        retry=endless_retry(60, 60), longest_h=0.0, build_not_analysed=None,
-    )  # fmt: skip
-    assert analyst.work_once()
+    do_next(AnalysisTask(box.inbox, box.spool, asked, Signals(), GatewayMetrics()), longest_h=0.0)
     assert box.ledger.get(job_id).state == "dead"
     assert box.ledger.get(job_id).reason == "gateway-ValueError"

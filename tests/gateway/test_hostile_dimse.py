@@ -14,8 +14,8 @@ import pytest
 from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import P_DATA
 
+from service.gateway.dimse.association import IdleAssociations
 from service.gateway.dimse.contexts import COMMITMENT_SYNTAXES
-from service.gateway.dimse.held import HeldAssociations
 from service.gateway.dimse.messages import (
     MAX_COMMAND_BYTES,
     MAX_DATA_SET_BYTES,
@@ -75,7 +75,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., DimseServer]]:
             spool_dir=str(tmp_path), dimse_port=0, max_instance_bytes=LARGEST, **settings
         )
         reports = CommitmentReports(database, Leasing("me", 60))
-        commitment = Commitment(box.inbox, reports, HeldAssociations(), ())
+        commitment = Commitment(box.inbox, reports, IdleAssociations(), ())
         intake = Intake(box.inbox, box.spool, Signals(), metrics)
         server = DimseServer(chosen, intake, commitment, metrics)
         server.start()

@@ -20,6 +20,7 @@ from service.gateway.errors import (
     UnknownJobError,
 )
 from service.gateway.store.inbox import Job, Result
+from service.gateway.store.leases import release_all
 from service.gateway.store.outbox import Delivery
 from service.gateway.store.schema import metadata
 from service.gateway.store.spool import Spool
@@ -43,7 +44,7 @@ def test_dead_job_that_is_sent_again_begins_anew(box: Box) -> None:
     job_id, _ = box.receive(data)
     job = box.inbox.lease()
     assert job is not None
-    box.inbox.bury(job, "no")
+    box.inbox.dead_letter(job, "no")
     box.ledger.purge("dead", 0)
     assert box.spool.names(0) == []
     assert box.receive(data) == (job_id, True)
@@ -70,7 +71,7 @@ def test_lease_that_ran_out_is_taken_over_and_lost(tmp_path: Path) -> None:
     assert second is not None
     assert second.id == first.id
     with pytest.raises(LeaseLostError):
-        box.inbox.bury(first, "no")
+        box.inbox.dead_letter(first, "no")
     box.inbox.postpone(second, "later", 60)
     assert box.ledger.get(first.id).reason == "later"
     database.close()
@@ -102,7 +103,7 @@ def test_study_keeps_its_order_at_each_destination(box: Box) -> None:
     box.analyse_next()
     ready = [box.outbox.lease(), box.outbox.lease(), box.outbox.lease()]
     assert [one and one.job_id for one in ready] == [other, other, None]
-    box.inbox.bury(held, "no")  # a dead letter lets those behind it pass
+    box.inbox.dead_letter(held, "no")  # a dead letter lets those behind it pass
     assert box.outbox.lease() is not None
     assert held.id == slow
 
@@ -135,7 +136,7 @@ def test_retry_repeats_only_what_failed(box: Box) -> None:
     assert good is not None
     assert bad is not None
     box.outbox.delivered(good)
-    box.outbox.bury(bad, "archive-away")
+    box.outbox.dead_letter(bad, "archive-away")
     assert (box.ledger.get(job_id).state, box.ledger.get(job_id).reason) == ("dead", "archive-away")
     assert box.ledger.retry(job_id).state == "delivering"
     again = box.outbox.lease()
@@ -150,7 +151,7 @@ def test_purged_job_cannot_be_retried(box: Box) -> None:
     job_id, _ = box.receive(make_object())
     job = box.inbox.lease()
     assert job is not None
-    box.inbox.bury(job, "no")
+    box.inbox.dead_letter(job, "no")
     assert box.ledger.purge("dead", 3600) == 0
     assert box.ledger.purge("dead", 0) == 1
     with pytest.raises(JobNotRetryableError):
@@ -222,7 +223,7 @@ class InboxMachine(RuleBasedStateMachine):
             self.jobs.append(job)
 
     @precondition(lambda self: self.jobs)
-    @rule(outcome=st.sampled_from(["analysed", "postponed", "buried"]))
+    @rule(outcome=st.sampled_from(["analysed", "postponed", "dead letter"]))
     def end_analysis(self, outcome: str) -> None:
         """The worker that waits longest ends."""
         job = self.jobs.pop(0)
@@ -232,7 +233,7 @@ class InboxMachine(RuleBasedStateMachine):
         elif outcome == "postponed":
             self.box.inbox.postpone(job, "later", 0.0)
         else:
-            self.box.inbox.bury(job, "no")
+            self.box.inbox.dead_letter(job, "no")
             self.dead.add(job.id)
             self.ever_dead.add(job.id)
 
@@ -262,7 +263,7 @@ class InboxMachine(RuleBasedStateMachine):
         self.ways.clear()
         self.database.close()
         self.box, self.database = open_box(Path(self._folder.name))
-        self.box.inbox.release_all(of_everybody=True)
+        release_all(self.database, None)
         self.box.strays.sweep(0)
 
     @invariant()

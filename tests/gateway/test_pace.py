@@ -12,7 +12,8 @@ import pytest
 from service.client.exchange import Retry
 from service.gateway.signals import Signals
 from service.gateway.work import pace
-from service.gateway.work.analysis import UNREACHABLE, GiveUp, TryAgain
+from service.gateway.work.analysis import UNREACHABLE
+from service.gateway.work.loop import GiveUp, TryAgain
 from service.gateway.work.pace import Pace, PacedAnalysis
 
 MADE = [b"report"]

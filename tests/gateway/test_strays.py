@@ -135,7 +135,7 @@ def test_a_job_without_its_file_gets_it_back(box: Box, state: str) -> None:
     if state == "dead":
         job = box.inbox.lease()
         assert job is not None
-        box.inbox.bury(job, "bytes-missing")
+        box.inbox.dead_letter(job, "bytes-missing")
     [name] = box.spool.names(0)
     (box.spool.folder / "objects" / name).rename(box.spool.folder / "objects" / ("a" * 32))
     assert box.strays.sweep(0)["adopted"] == 1
@@ -176,7 +176,7 @@ def test_purged_rows_take_their_files_first(box: Box, monkeypatch: pytest.Monkey
     box.receive(make_object())
     job = box.inbox.lease()
     assert job is not None
-    box.inbox.bury(job, "no")
+    box.inbox.dead_letter(job, "no")
 
     def crash(name: str) -> None:
         raise KeyboardInterrupt
@@ -250,6 +250,5 @@ def test_an_inbox_that_is_no_database_stops_the_start(tmp_path: Path) -> None:
     (tmp_path / DATABASE_FILE).write_bytes(b"no database at all" * 1000)
     with pytest.raises(StartupError, match="database"):
         gateway.start()
-    assert gateway._lock is not None
-    gateway._lock.close()
+    gateway.spool.unlock()
     assert gateway.spool.names(0) == [name]

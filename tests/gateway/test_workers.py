@@ -8,7 +8,6 @@ import ssl
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pydicom import dcmread
@@ -20,7 +19,8 @@ from service.gateway.gateway import Gateway
 from service.gateway.settings import GatewaySettings, load_gateway_settings
 from service.gateway.signals import Signals
 from service.gateway.work.analysis import Analysis
-from service.gateway.work.workers import Analyst, endless_retry
+from service.gateway.work.analysis_task import AnalysisTask, BuildNotAnalysed
+from service.gateway.work.loop import Worker, endless_retry
 from service.settings import load_settings
 from service.telemetry.gateway import GatewayMetrics
 from tests.gateway.conftest import Box
@@ -31,14 +31,21 @@ from tests.gateway.process import GatewayProcess
 Start = Callable[..., GatewayProcess]
 
 
-def analyse_once(box: Box, fake_service: FakeService, **options: Any) -> None:
-    """Let one worker work on what is due."""
-    analysis = Analysis(fake_service.url, 5)
-    chosen = {"retry": endless_retry(0.01, 0.02), "longest_h": 1.0, "build_not_analysed": None}
-    analyst = Analyst(
-        box.inbox, box.spool, analysis, Signals(), GatewayMetrics(), **(chosen | options)
+def analyse_once(
+    box: Box,
+    fake_service: FakeService,
+    build_not_analysed: BuildNotAnalysed | None = None,
+    longest_h: float = 1.0,
+) -> None:
+    """Let a worker do what is due."""
+    analysis, signals = Analysis(fake_service.url, 5), Signals()
+    task = AnalysisTask(
+        box.inbox, box.spool, analysis, signals, GatewayMetrics(), build_not_analysed
     )
-    assert analyst.work_once()
+    retry = endless_retry(0.01, 0.02)
+    job = task.lease()
+    assert job is not None
+    Worker(task, 1, signals, signals.analysis, retry=retry, longest_h=longest_h).do(job)
     analysis.close()
 
 

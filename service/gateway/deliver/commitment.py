@@ -1,142 +1,115 @@
-"""Reports of storage commitment (PS3.4, J.3.3)."""
+"""Storage commitment results (PS3.4, J.3.3), as work for a worker."""
 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Sequence
+from typing import Any
 
 from pydicom.dataset import Dataset
-from pynetdicom import AE, build_role
+from pynetdicom import build_role
 from pynetdicom.association import Association
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run time
     StorageCommitmentPushModel,
     StorageCommitmentPushModelInstance,
 )
 
-from service.client.exchange import Retry
-from service.gateway.deliver.dimse import close_rejected
 from service.gateway.destinations import Peer
-from service.gateway.dimse.association import bounded
-from service.gateway.dimse.held import HeldAssociations
-from service.gateway.errors import LeaseLostError
-from service.gateway.signals import Signals
+from service.gateway.dimse.association import (
+    IdleAssociations,
+    NoAssociationError,
+    open_association,
+)
 from service.gateway.store.commitment_reports import CommitmentReport, CommitmentReports
-from service.gateway.work.analysis import TryAgain
-from service.gateway.work.workers import S_PER_H, delay_s, failure_reason
+from service.gateway.work.loop import Failure, GiveUp, TryAgain
 from service.telemetry.logs import log_event
 
 ALL_COMMITTED, SOME_FAILED = 1, 2
 NO_SUCH_INSTANCE = 0x0112
 SUCCESS = 0x0000
-NOT_CONFIGURED = "peer-not-configured"
 
 
-class CommitmentReporter:
-    """Sends reports. Any thread.
+class CommitmentTask:
+    """Reports to peers which instances are kept. Any thread.
 
-    A report goes over the association of its request while the peer still holds it, otherwise,
-    or if that fails, over one of its own to the peer's configured port.
+    A report goes over the association of its request while that is idle. Otherwise, or if that
+    fails, it goes over a new association to the peer's configured port.
 
     Args:
-        reports: What is to be sent.
-        held: The associations of requests.
-        ae_title: Our own.
-        peers: Where reports go.
-        signals: Say when to stop.
+        reports: Reports to send.
+        idle: Associations of the requests.
+        ae_title: AE title of the gateway.
+        peers: Those that may ask for storage commitment.
         timeout_s: Longest wait for each answer.
-        retry: Of what does not arrive.
-        longest_h: How long a report is tried.
     """
+
+    name = "commitment"
 
     def __init__(
         self,
         reports: CommitmentReports,
-        held: HeldAssociations,
+        idle: IdleAssociations,
         ae_title: str,
         peers: Sequence[Peer],
-        signals: Signals,
-        *,
         timeout_s: float,
-        retry: Retry,
-        longest_h: float,
     ) -> None:
         self._reports = reports
-        self._held = held
+        self._idle = idle
         self._ae_title = ae_title
         self._peers = {peer.ae_title: peer for peer in peers if peer.port}
-        self._signals = signals
         self._timeout_s = timeout_s
-        self._retry = retry
-        self._longest_h = longest_h
+        self.lease = reports.lease
+        self.postpone = reports.postpone
 
-    def report(self, report: CommitmentReport) -> None:
-        """Send one report that was leased."""
-        try:
-            self._work(report)
-        except LeaseLostError:
-            log_event(logging.WARNING, "lease lost", peer=report.ae_title)
+    def receiver(self, report: CommitmentReport) -> str:
+        """Return the AE title of the peer."""
+        return report.ae_title
 
-    def _work(self, report: CommitmentReport) -> None:
+    def describe(self, report: CommitmentReport) -> dict[str, Any]:
+        """Return the AE title of the peer."""
+        return {"peer": report.ae_title}
+
+    def do(self, report: CommitmentReport) -> Failure | None:
+        """Send one report."""
         peer = self._peers.get(report.ae_title)
-        reason = self._send(report, peer) if peer is not None else NOT_CONFIGURED
-        if reason is None:
-            self._reports.forget(report)
-            is_all = all(one.is_kept for one in report.verdicts)
-            log_event(logging.INFO, "commitment reported", peer=report.ae_title, all=is_all)
-        elif self._signals.is_stopping:
-            self._reports.postpone(report, reason, 0.0)
-        elif reason == NOT_CONFIGURED or time.time() - report.begun_s > self._longest_h * S_PER_H:
-            self._reports.forget(report)
-            log_event(logging.WARNING, "commitment given up", peer=report.ae_title, reason=reason)
-        else:
-            wait_s = delay_s(self._retry, report.attempts + 1, TryAgain(reason))
-            self._reports.postpone(report, reason, wait_s)
-            log_event(
-                logging.INFO,
-                "commitment postponed",
-                peer=report.ae_title,
-                reason=reason,
-                wait_s=round(wait_s, 2),
-            )
+        if peer is None:
+            return GiveUp("peer-not-configured")
+        if (reason := self._send(report, peer)) is not None:
+            return TryAgain(reason)
+        self._reports.forget(report)
+        is_all = all(one.is_kept for one in report.verdicts)
+        log_event(logging.INFO, "commitment reported", peer=report.ae_title, all=is_all)
+        return None
+
+    def dead_letter(self, report: CommitmentReport, reason: str) -> None:
+        """Delete the report: a peer that still needs it asks again."""
+        self._reports.forget(report)
+
+    def count(self, report: CommitmentReport, outcome: str) -> None:
+        """Do nothing: reports are not counted."""
 
     def _send(self, report: CommitmentReport, peer: Peer) -> str | None:
-        """Give why it did not arrive, None if it did."""
-        try:
-            return self._try_to_send(report, peer)
-        except Exception as error:  # of whatever was answered
-            log_event(logging.ERROR, "commitment failed", error, peer=report.ae_title)
-            return failure_reason(error)
-
-    def _try_to_send(self, report: CommitmentReport, peer: Peer) -> str | None:
-        association = self._held.take(report.seq)
+        """Return why the report did not arrive, None if it did."""
+        association = self._idle.take(report.seq)
         if association is not None:
             association.dimse_timeout = self._timeout_s
-            if _tell(association, report) is None:
+            if _notify(association, report) is None:
                 return None
-        entity = AE(self._ae_title)
-        entity.acse_timeout = entity.dimse_timeout = self._timeout_s
-        entity.network_timeout = entity.connection_timeout = self._timeout_s
-        entity.add_requested_context(StorageCommitmentPushModel)
-        role = build_role(StorageCommitmentPushModel, scp_role=True)
-        association = entity.associate(
-            report.address,
-            peer.port,
-            ae_title=peer.ae_title,
-            ext_neg=[role],
-            evt_handlers=bounded(self._timeout_s),
-        )
-        if not association.is_established:
-            close_rejected(association)
-            return "peer-rejected" if association.is_rejected else "peer-unreachable"
         try:
-            return _tell(association, report)
-        finally:
-            if association.is_established:
-                association.release()
+            with open_association(
+                (report.address, peer.port),
+                peer.ae_title,
+                ae_title=self._ae_title,
+                timeout_s=self._timeout_s,
+                contexts=[(StorageCommitmentPushModel,)],
+                roles=[build_role(StorageCommitmentPushModel, scp_role=True)],
+            ) as association:
+                return _notify(association, report)
+        except NoAssociationError as error:
+            return f"peer-{error}"
 
 
-def _tell(association: Association, report: CommitmentReport) -> str | None:
+def _notify(association: Association, report: CommitmentReport) -> str | None:
     is_all = all(one.is_kept for one in report.verdicts)
     try:
         answer, _ = association.send_n_event_report(

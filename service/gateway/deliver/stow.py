@@ -12,7 +12,8 @@ from service.gateway.deliver import stow_answer
 from service.gateway.deliver.bearer import auth_for
 from service.gateway.destinations import Destination
 from service.gateway.header import read_header_of
-from service.gateway.work.analysis import TRANSIENT_STATUSES, GiveUp, TryAgain
+from service.gateway.work.analysis import TRANSIENT_STATUSES
+from service.gateway.work.loop import Failure, GiveUp, TryAgain
 from service.multipart import build_related
 
 REFUSED_FOR_GOOD = frozenset({400, 406, 413, 415, 422})
@@ -50,7 +51,7 @@ class StowSender:
         """Close the connections."""
         self._http.close()
 
-    def send(self, study_instance_uid: str, objects: list[bytes]) -> TryAgain | GiveUp | None:
+    def send(self, objects: list[bytes]) -> Failure | None:
         """Send Part 10 files; None once the archive has confirmed each of them."""
         content_type, body = build_related(objects)
         headers = {"Content-Type": content_type, "Accept": stow_answer.MEDIA_TYPE}
@@ -67,7 +68,7 @@ class StowSender:
         return judge_answer(response, sent)
 
 
-def judge_answer(response: httpx.Response, sent: set[str]) -> TryAgain | GiveUp | None:
+def judge_answer(response: httpx.Response, sent: set[str]) -> Failure | None:
     """Say what an archive's answer means.
 
     Only a listed instance counts as stored; one that is there already (0111) is as well.
@@ -92,14 +93,6 @@ def judge_answer(response: httpx.Response, sent: set[str]) -> TryAgain | GiveUp 
         return None
     reasons = {failed.get(uid, 0) for uid in missing}
     reason = f"archive-failure-{max(reasons):04x}" if any(reasons) else "archive-not-all-listed"
-    if all(is_refusal(one) for one in reasons):
+    if all(stow_answer.is_refusal(one) for one in reasons):
         return GiveUp(reason, is_of_object=True)
     return TryAgain(reason)
-
-
-def is_refusal(status: int) -> bool:
-    """Whether a status of storing (PS3.4, B.2.3) stays the same however often one tries.
-
-    "Cannot understand" (Cxxx) is also what archives give for passing trouble of theirs.
-    """
-    return status == stow_answer.CLASS_NOT_SUPPORTED or 0xA900 <= status <= 0xA9FF

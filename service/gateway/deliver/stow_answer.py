@@ -82,6 +82,14 @@ def read_stow_answer(content: bytes) -> tuple[set[str], dict[str, int]]:
     return stored, failed
 
 
+def is_refusal(status: int) -> bool:
+    """Whether a storage status (PS3.4, B.2.3) is permanent.
+
+    "Cannot understand" (Cxxx) is not: archives also answer it to passing trouble of their own.
+    """
+    return status == CLASS_NOT_SUPPORTED or 0xA900 <= status <= 0xA9FF
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):  # which of them counts is anybody's guess (RFC 8259, 4)

@@ -1,17 +1,73 @@
-"""Associations that no peer can hold up, or fill, without end: ours with others, theirs with us."""
+"""Associations with bounds on time and memory: those the gateway requests, and those it accepts."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from pynetdicom import evt
+from pynetdicom import AE, evt
+from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 
 from service.gateway.dimse.messages import BoundedProvider
 from service.gateway.dimse.timed_socket import TimedSocket
 
 
+class NoAssociationError(Exception):
+    """No association was established. The message is ``rejected`` or ``unreachable``."""
+
+
+@contextmanager
+def open_association(
+    address: tuple[str, int],
+    called_ae_title: str,
+    *,
+    ae_title: str,
+    timeout_s: float,
+    contexts: Iterable[tuple[str, ...]],
+    roles: Collection[SCP_SCU_RoleSelectionNegotiation] = (),
+) -> Iterator[Association]:
+    """Request an association, and release it at the end of the block.
+
+    Args:
+        address: Host and port of the peer.
+        called_ae_title: AE title of the peer.
+        ae_title: AE title of the gateway.
+        timeout_s: Longest wait for each answer.
+        contexts: Abstract syntaxes, each with a transfer syntax or without for the defaults.
+        roles: Roles to negotiate (PS3.7, D.3.3.4).
+
+    Raises:
+        NoAssociationError: The peer rejected it or was not reached.
+    """
+    entity = AE(ae_title)
+    entity.acse_timeout = entity.dimse_timeout = timeout_s
+    entity.network_timeout = entity.connection_timeout = timeout_s
+    for context in contexts:
+        entity.add_requested_context(*context)
+    association = entity.associate(
+        *address, ae_title=called_ae_title, ext_neg=list(roles), evt_handlers=bounded(timeout_s)
+    )
+    if not association.is_established:
+        close_rejected(association)
+        raise NoAssociationError("rejected" if association.is_rejected else "unreachable")
+    try:
+        yield association
+    finally:
+        if association.is_established:
+            association.release()
+
+
+def close_rejected(association: Association) -> None:
+    """Close the socket of an association that was not established; pynetdicom leaves it open."""
+    if (connection := association.dul.socket) is not None:
+        connection.close()
+
+
 def bounded(timeout_s: float) -> list[Any]:
-    """Give the event handlers that put bounds on an association as soon as it has a connection.
+    """Return event handlers that bound an association as soon as it has a connection.
 
     Args:
         timeout_s: Time for each PDU.
@@ -24,3 +80,32 @@ def _put_bounds(event: evt.Event, timeout_s: float) -> None:
     assert plain is not None
     event.assoc.dul.socket = TimedSocket(plain, timeout_s)
     event.assoc.dimse = BoundedProvider(event.assoc)
+
+
+class IdleAssociations:
+    """Accepted associations over which nothing has come since they were added. Any thread.
+
+    Only over these may the gateway send a request of its own: with one of the peer under way, the
+    responses would be mixed up.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._idle: dict[int, Association] = {}
+
+    def add(self, number: int, association: Association) -> None:
+        """Keep an association under a number until it is taken, or used or released by its peer."""
+        with self._lock:
+            self._idle = {key: one for key, one in self._idle.items() if one.is_established}
+            self._idle[number] = association
+        association.bind(evt.EVT_PDU_RECV, self._on_received)
+
+    def take(self, number: int) -> Association | None:
+        """Return the association of a number, None if it is idle no more."""
+        with self._lock:
+            association = self._idle.pop(number, None)
+        return association if association is not None and association.is_established else None
+
+    def _on_received(self, event: evt.Event) -> None:
+        with self._lock:
+            self._idle = {key: one for key, one in self._idle.items() if one is not event.assoc}

@@ -13,7 +13,7 @@ from pynetdicom.dimse_primitives import N_ACTION
 
 from cxr.dicom.structure import verify_structure
 from service.gateway.destinations import Peer
-from service.gateway.dimse.held import HeldAssociations
+from service.gateway.dimse.association import IdleAssociations
 from service.gateway.store.commitment_reports import CommitmentReports, Verdict
 from service.gateway.store.database import DatabaseError
 from service.gateway.store.inbox import Inbox
@@ -32,7 +32,7 @@ class Commitment:
     Args:
         inbox: Knows what is kept.
         reports: Take what is to be told.
-        held: Takes the associations of the requests.
+        idle: Takes the associations of the requests.
         peers: Where reports go.
     """
 
@@ -40,12 +40,12 @@ class Commitment:
         self,
         inbox: Inbox,
         reports: CommitmentReports,
-        held: HeldAssociations,
+        idle: IdleAssociations,
         peers: Sequence[Peer],
     ) -> None:
         self._inbox = inbox
         self._reports = reports
-        self._held = held
+        self._idle = idle
         self._peers = {peer.ae_title: peer for peer in peers if peer.port}
 
     def on_action(self, event: evt.Event) -> tuple[int, Dataset | None]:
@@ -70,7 +70,7 @@ class Commitment:
         except Exception as error:  # of whatever was sent
             log_event(logging.WARNING, "commitment refused", reason=type(error).__name__)
             return PROCESSING_FAILURE, None
-        self._held.hold(seq, event.assoc)
+        self._idle.add(seq, event.assoc)
         return SUCCESS, None
 
     def _judge(self, request: Dataset) -> list[Verdict]:

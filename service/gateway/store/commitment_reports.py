@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import delete, insert, select
 
 from service.gateway.store.database import Database
-from service.gateway.store.leases import Leasing, free, is_free, put_off, release, take
+from service.gateway.store.leases import Leasing, free, is_free, put_off, take
 from service.gateway.store.schema import commitment_reports
 
 
@@ -144,13 +144,3 @@ class CommitmentReports:
         this = commitment_reports.c.seq == report.seq
         with self._database.transaction() as connection:
             connection.execute(delete(commitment_reports).where(this))
-
-    def release_all(self, *, of_everybody: bool) -> None:
-        """Give back what this process holds, so that it is taken up at once.
-
-        Args:
-            of_everybody: Also what others hold: right where no other can be alive.
-        """
-        with self._database.transaction() as connection:
-            owner = None if of_everybody else self._leasing.owner
-            release(connection, commitment_reports, owner)

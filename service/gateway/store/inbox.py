@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from service.gateway.errors import UnreadableObjectError
 from service.gateway.header import ObjectHeader, read_header
 from service.gateway.store.database import Database
-from service.gateway.store.leases import Leasing, free, is_free, put_off, release, settle, take
+from service.gateway.store.leases import Leasing, free, is_free, put_off, settle, take
 from service.gateway.store.schema import WAITING, deliveries, jobs, results
 from service.gateway.store.spool import Spool, Staged
 
@@ -280,7 +280,7 @@ class Inbox:
         with self._database.transaction() as connection:
             put_off(connection, jobs, job, reason, delay_s, state="received")
 
-    def bury(self, job: Job, reason: str) -> None:
+    def dead_letter(self, job: Job, reason: str) -> None:
         """Give an object up; it is a dead letter until somebody retries it.
 
         Raises:
@@ -294,16 +294,6 @@ class Inbox:
                 state="dead",
                 reason=reason,
             )
-
-    def release_all(self, *, of_everybody: bool) -> None:
-        """Give back what this process holds, so that it is taken up at once.
-
-        Args:
-            of_everybody: Also what others hold: right where no other can be alive.
-        """
-        with self._database.transaction() as connection:
-            for table in (jobs, deliveries):
-                release(connection, table, None if of_everybody else self._leasing.owner)
 
 
 def begin_anew() -> dict[str, Any]:

@@ -11,6 +11,8 @@ from sqlalchemy import Connection, Table, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from service.gateway.errors import LeaseLostError
+from service.gateway.store.database import Database
+from service.gateway.store.schema import commitment_reports, deliveries, jobs
 
 FARTHEST_S = 86_400.0  # neither a lease nor a wait between tries can be set longer
 
@@ -98,9 +100,14 @@ def free() -> dict[str, Any]:
     return {"lease_owner": None, "lease_until_s": 0.0}
 
 
-def release(connection: Connection, table: Table, owner: str | None) -> None:
-    """Give back all that a process holds; what anybody holds for None."""
-    held: ColumnElement[bool] = table.c.lease_owner.is_not(None)
-    if owner is not None:
-        held = table.c.lease_owner.startswith(f"{owner}.", autoescape=True)
-    connection.execute(update(table).where(held).values(**free()))
+def release_all(database: Database, owner: str | None) -> None:
+    """Release the leases of one process, or all of them if ``owner`` is None.
+
+    All may be released only where no other process is alive.
+    """
+    for table in (jobs, deliveries, commitment_reports):
+        leased: ColumnElement[bool] = table.c.lease_owner.is_not(None)
+        if owner is not None:
+            leased = table.c.lease_owner.startswith(f"{owner}.", autoescape=True)
+        with database.transaction() as connection:
+            connection.execute(update(table).where(leased).values(**free()))

@@ -125,7 +125,7 @@ class Outbox:
         """
         return self._end(delivery, DELIVERED, None)
 
-    def bury(self, delivery: Delivery, reason: str) -> bool:
+    def dead_letter(self, delivery: Delivery, reason: str) -> bool:
         """Give a delivery up; its job is a dead letter once no other is waiting.
 
         Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import shutil
@@ -11,10 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import IO, BinaryIO, Self
 
+from service.errors import StartupError
 from service.gateway.errors import InsufficientStorageError
 
+LOCK_FILE = "gateway.lock"
 RETRY_FULL_S = 60  # a disk is emptied by deliveries, or by its operator
 
 
@@ -89,6 +92,7 @@ class Spool:
 
     def __init__(self, folder: Path, min_free_bytes: int) -> None:
         self._min_free_bytes = min_free_bytes
+        self._lock: IO[str] | None = None
         self.folder = folder
         self._incoming = folder / "incoming"
         self._objects = folder / "objects"
@@ -96,6 +100,26 @@ class Spool:
         for one in (folder, self._incoming, self._objects):
             one.mkdir(mode=0o700, parents=True, exist_ok=True)
         _sync_folder(folder)
+
+    def lock(self) -> None:
+        """Keep other processes from locking this folder until :meth:`unlock`.
+
+        Raises:
+            StartupError: Another process has locked it.
+        """
+        self._lock = (self.folder / LOCK_FILE).open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StartupError(
+                "Another gateway uses this spool folder. Several share one only with "
+                "CXR_GATEWAY_DATABASE_URL."
+            ) from None
+
+    def unlock(self) -> None:
+        """End the lock if there is one."""
+        if self._lock is not None:
+            self._lock.close()
 
     def verify_room(self, size_bytes: int = 0) -> None:
         """Refuse while the disk is as full as it may be.

@@ -1,9 +1,8 @@
-"""One object through the service: results, a reason to try again, or a reason to give up."""
+"""The analysis of one object by the service, over HTTP."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 
@@ -11,10 +10,10 @@ from service.client.bounded_exchange import AnswerRefusedError, Bounds, build_cl
 from service.client.exchange import (
     ServiceError,
     build_explain_request,
-    retry_after_s,
     verify_success,
 )
 from service.errors import InvalidRequestError, PayloadTooLargeError
+from service.gateway.work.loop import Failure, GiveUp, TryAgain
 from service.multipart import DICOM, split_related
 from service.telemetry.tracing import span, trace_headers
 
@@ -22,65 +21,34 @@ ACCEPT = f'multipart/related; type="{DICOM}"'
 
 TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 BUSY_STATUSES = frozenset({429, 503})
-NOT_LET_IN = frozenset({401, 403})
-"""The gateway's key is wrong or worn out, which its operator mends: no object is to blame."""
+UNAUTHORIZED_STATUSES = frozenset({401, 403})
+"""The gateway's key is wrong or expired, which its operator repairs: no object is to blame."""
 
-MAX_ANSWER_BYTES = 16 * 1024 * 1024  # a report and a picture of at most 1,024 px: a tenth of it
-MAX_OBJECTS = 8  # four times as many as are made
+OBJECT_STATUSES = frozenset({400, 413, 415, 422})
+"""The object itself was refused."""
 
 UNREACHABLE = "service-unreachable"
-OBJECT_STATUSES = frozenset({400, 413, 415, 422})
-"""The object itself is refused, not the way it was asked about."""
+MAX_ANSWER_BYTES = 16 * 1024 * 1024  # ten times a report and a picture of at most 1,024 px
+MAX_OBJECTS = 8  # four times as many as are made
 
 
-@dataclass(frozen=True)
-class TryAgain:
-    """A passing state.
+class Analyses(Protocol):
+    """Analyses objects. Any thread."""
 
-    Attributes:
-        reason: What it was, a constant of ours or the end of a problem's type.
-        response: The answer, if there was one; it may say when to come again.
-    """
-
-    reason: str
-    response: httpx.Response | None = None
-
-    @property
-    def is_of_service(self) -> bool:
-        """Whether the service is busy or away, whatever the object."""
-        if self.response is None:
-            return self.reason == UNREACHABLE
-        return self.response.status_code in BUSY_STATUSES | NOT_LET_IN
-
-    @property
-    def asked_s(self) -> float:
-        """The answer's Retry-After, 0 without one; a date (RFC 9110, 10.2.3) is not read."""
-        return (retry_after_s(self.response) or 0.0) if self.response is not None else 0.0
-
-
-@dataclass(frozen=True)
-class GiveUp:
-    """A refusal for good.
-
-    Attributes:
-        reason: The end of the problem's type.
-        is_of_object: Whether the object is refused, and not the request.
-    """
-
-    reason: str
-    is_of_object: bool
+    def analyse(self, data: bytes) -> list[bytes] | Failure:
+        """Return the objects made of one Part 10 file, or why there are none."""
 
 
 class Analysis:
-    """Asks the service. Any thread.
+    """Asks the service to analyse objects. Any thread.
 
     Args:
-        service_url: Where it is.
-        timeout_s: Longest time of a request with its answer.
-        model: Name of the model; empty for the service's default.
-        operating_point: Its name; empty for the model's default.
-        connections: How many may be open.
-        auth: Shows the service who asks.
+        service_url: Base URL.
+        timeout_s: Longest time of a request, to the end of its response.
+        model: Empty for the service's default.
+        operating_point: Empty for the model's default.
+        connections: Most open connections.
+        auth: Credentials of the gateway.
     """
 
     def __init__(
@@ -99,7 +67,7 @@ class Analysis:
             timeout=timeout_s,
             limits=httpx.Limits(max_connections=connections),
             auth=auth,
-            trust_env=False,  # no proxy shall see a patient's object unless it is configured here
+            trust_env=False,  # patients' objects go through no proxy of the environment
         )
         self._query: dict[str, str | float | None] = {
             "model": model or None,
@@ -107,11 +75,11 @@ class Analysis:
         }
 
     def close(self) -> None:
-        """Close the connections; calls under way fail."""
+        """Close the connections; requests in flight fail."""
         self._http.close()
 
-    def analyse(self, data: bytes) -> list[bytes] | TryAgain | GiveUp:
-        """Send one Part 10 file and give the objects made of it."""
+    def analyse(self, data: bytes) -> list[bytes] | Failure:
+        """Return the objects made of one Part 10 file, or why there are none."""
         request: dict[str, Any] = build_explain_request(data, ACCEPT, **self._query)
         request["headers"] |= {"Content-Type": DICOM}
         try:
@@ -127,20 +95,20 @@ class Analysis:
         return _judge(response)
 
 
-def _judge(response: httpx.Response) -> list[bytes] | TryAgain | GiveUp:
+def _judge(response: httpx.Response) -> list[bytes] | Failure:
     try:
         return _objects_of(verify_success(response))
     except (InvalidRequestError, PayloadTooLargeError):
         return TryAgain("service-answer-not-understood")
     except ServiceError as error:
-        reason = reason_of(error)
-        if error.status in TRANSIENT_STATUSES | NOT_LET_IN:
+        reason = _reason(error)
+        if error.status in TRANSIENT_STATUSES | UNAUTHORIZED_STATUSES:
             return TryAgain(reason, response)
         return GiveUp(reason, is_of_object=error.status in OBJECT_STATUSES)
 
 
-def reason_of(error: ServiceError) -> str:
-    """Give the stable end of a problem's type; its words may be anything."""
+def _reason(error: ServiceError) -> str:
+    # The slug of the problem type; other text could be anything.
     slug = error.type.rpartition("#")[2]
     known = slug.replace("-", "").isalnum() and slug.isascii() and len(slug) <= 40
     return f"service-{slug if known and '#' in error.type else error.status}"

@@ -1,9 +1,9 @@
-"""As many objects at a time as the service takes.
+"""Flow control: as many objects at a time as the service takes.
 
-Additive increase, multiplicative decrease (RFC 5681, 3.1, for another queue): what is refused for
-load is tried again in place, with fewer at a time, instead of being put off for longer and longer.
-So a busy service is kept busy, in the order objects came, and one that restarts is asked by one
-worker, not for the whole backlog.
+Additive increase, multiplicative decrease (RFC 5681, 3.1, for another queue). An object that a busy
+service refuses is tried again in place, with fewer at a time, instead of being postponed for longer
+and longer. This keeps a busy service busy in the order of arrival, and a service that restarts gets
+one request, not the whole backlog.
 """
 
 from __future__ import annotations
@@ -12,29 +12,27 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 from service.client.exchange import Retry
 from service.gateway.signals import Signals
-from service.gateway.work.analysis import GiveUp, TryAgain
+from service.gateway.work.analysis import (
+    BUSY_STATUSES,
+    UNAUTHORIZED_STATUSES,
+    UNREACHABLE,
+    Analyses,
+)
+from service.gateway.work.loop import Failure, TryAgain
 
 LEAST = 1.0
 DECREASE = 0.7
 PAUSE = Retry(attempts=31, base_s=0.05, longest_s=1.0)
 
 
-class Analyses(Protocol):
-    """Analyses one object."""
-
-    def analyse(self, data: bytes) -> list[bytes] | TryAgain | GiveUp:
-        """Send one Part 10 file and give the objects made of it."""
-
-
 class Pace:
-    """Turns, as many at a time as have proved right. Any thread.
+    """A limit on concurrent requests that adapts to refusals. Any thread.
 
     Args:
-        most: Never more than so many.
+        most: Upper bound of the limit.
     """
 
     def __init__(self, most: int) -> None:
@@ -45,12 +43,12 @@ class Pace:
 
     @property
     def limit(self) -> float:
-        """How many may go on at a time; a fraction is growth that is not yet one more."""
+        """Concurrent requests; a fraction is growth towards the next whole number."""
         return self._limit
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Wait for a turn, and take it."""
+        """Wait until a request may be sent, and count it while the block runs."""
         with self._changed:
             self._changed.wait_for(lambda: self._taken < int(self._limit))
             self._taken += 1
@@ -62,7 +60,7 @@ class Pace:
                 self._changed.notify_all()
 
     def learn(self, *, is_refused: bool) -> None:
-        """Go slower after a refusal, and a little faster after a success."""
+        """Lower the limit after a refusal, raise it a little after a success."""
         with self._changed:
             if is_refused:
                 self._limit = max(LEAST, DECREASE * self._limit)
@@ -76,9 +74,9 @@ class PacedAnalysis:
 
     Args:
         analysis: Asks once.
-        signals: Say when to stop.
+        signals: Tell when to stop.
         most: Objects at a time.
-        patience_s: How long an object is held while the service is busy or away.
+        patience_s: How long an object is held while the service is busy or unreachable.
     """
 
     def __init__(
@@ -87,23 +85,27 @@ class PacedAnalysis:
         self._analysis = analysis
         self._signals = signals
         self._patience_s = patience_s
-        self.pace = Pace(most)
+        self._pace = Pace(most)
 
-    def analyse(self, data: bytes) -> list[bytes] | TryAgain | GiveUp:
-        """Send one Part 10 file and give the objects made of it."""
+    def analyse(self, data: bytes) -> list[bytes] | Failure:
+        """Return the objects made of one Part 10 file, or why there are none."""
         end_s = time.monotonic() + self._patience_s
         attempt = 0
         while True:
-            with self.pace.turn():
-                answer = self._analysis.analyse(data)
-            is_refused = isinstance(answer, TryAgain) and answer.is_of_service
-            self.pace.learn(is_refused=is_refused)
-            if not is_refused:
-                return answer
-            assert isinstance(answer, TryAgain)
             attempt += 1
+            with self._pace.turn():
+                answer = self._analysis.analyse(data)
+            if not isinstance(answer, TryAgain) or not _is_of_service(answer):
+                self._pace.learn(is_refused=False)
+                return answer
+            self._pace.learn(is_refused=True)
             pause_s = max(PAUSE.delay_s(min(attempt, 30), None) or 0.0, answer.asked_s)
-            if time.monotonic() + pause_s > end_s:
+            if time.monotonic() + pause_s > end_s or self._signals.wait_until_stopping(pause_s):
                 return answer
-            if self._signals.wait_until_stopping(pause_s):
-                return answer
+
+
+def _is_of_service(failure: TryAgain) -> bool:
+    """Whether the service refuses every object: it is busy, away, or does not know the key."""
+    if failure.response is None:
+        return failure.reason == UNREACHABLE
+    return failure.response.status_code in BUSY_STATUSES | UNAUTHORIZED_STATUSES

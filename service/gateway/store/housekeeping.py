@@ -1,0 +1,68 @@
+"""Deletion of what is kept no longer, and settling of orphaned files."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from service.gateway.settings import GatewaySettings
+from service.gateway.signals import Signals
+from service.gateway.store.ledger import Ledger
+from service.gateway.store.states import State
+from service.gateway.store.strays import Strays
+from service.telemetry.logs import log_event
+
+HOUSEKEEPING_S = 60.0
+ORPHAN_AGE_S = 3600.0  # far longer than an object takes from its file to its row
+S_PER_H = 3600.0
+S_PER_D = 86_400.0
+
+
+class Housekeeping:
+    """Deletes what is kept no longer, once a minute.
+
+    Args:
+        ledger: Deletes finished jobs and their bytes.
+        orphans: Settles orphaned files.
+        settings: How long things are kept.
+        signals: Tell when to stop.
+    """
+
+    def __init__(
+        self, ledger: Ledger, orphans: Strays, settings: GatewaySettings, signals: Signals
+    ) -> None:
+        self._ledger = ledger
+        self._orphans = orphans
+        self._settings = settings
+        self._signals = signals
+
+    def run(self, found: Iterable[str]) -> None:
+        """Keep house until told to stop. One thread.
+
+        Args:
+            found: Orphaned files that a start found; they are settled first.
+        """
+        left = found
+        while not self._signals.is_stopping:  # first at once: a crash may have prevented deletions
+            try:
+                names, left = left, ()
+                self._orphans.settle(names)
+                self._delete_old()
+                self._orphans.sweep(ORPHAN_AGE_S)
+            except Exception as error:  # the database or the disk is unavailable
+                log_event(logging.ERROR, "housekeeping failed", error)
+            self._signals.wait_until_stopping(HOUSEKEEPING_S)
+
+    def on_done(self, job_seq: int) -> None:
+        """Delete the bytes of a job that is done, if they are not to be kept."""
+        if self._settings.keep_done_h == 0:
+            self._ledger.forget_bytes(job_seq)
+
+    def _delete_old(self) -> None:
+        settings = self._settings
+        kept_h: dict[State, float] = {"done": settings.keep_done_h, "dead": settings.keep_dead_h}
+        rows_s = settings.keep_rows_d * S_PER_D
+        for state, hours in kept_h.items():
+            bytes_s = hours * S_PER_H
+            self._ledger.purge(state, bytes_s)
+            self._ledger.purge(state, max(rows_s, bytes_s), rows=True)
