@@ -1,4 +1,4 @@
-"""Where results go, as the operator names it."""
+"""Archives that get results, and DIMSE peers, as the operator configures them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,7 @@ DIMSE_PORT = 104
 
 @dataclass(frozen=True)
 class Destination:
-    """One archive.
-
-    Attributes:
-        name: Stands in rows, metrics and logs.
-        kind: ``stow`` (DICOMweb) or ``dimse`` (C-STORE).
-        url: Base of the DICOMweb services; may carry a user and password. Empty for DIMSE.
-        ae_title: Called AE title; empty for STOW.
-        host: Of a DIMSE node.
-        port: Of a DIMSE node.
-    """
+    """One archive: a DICOMweb URL, or AE title, host and port of a DIMSE node."""
 
     name: str
     kind: Literal["stow", "dimse"]
@@ -37,13 +28,10 @@ class Destination:
 
 
 def parse_destinations(text: str) -> tuple[Destination, ...]:
-    """Read ``pacs=https://host/dicom-web archive=dicom://AETITLE@host:104``.
-
-    Args:
-        text: Entries divided by blanks.
+    """Parse ``pacs=https://host/dicom-web archive=dicom://AETITLE@host:104``.
 
     Raises:
-        ValueError: An entry is malformed, or two have one name.
+        ValueError: An entry is malformed, or two have the same name.
     """
     found = tuple(_parse_one(entry) for entry in text.split())
     if len({one.name for one in found}) < len(found):
@@ -70,7 +58,7 @@ def _parse_one(entry: str) -> Destination:
 
 
 def is_http_address(url: str) -> bool:
-    """Whether an address can be asked by HTTP."""
+    """Whether a URL is of HTTP or HTTPS, with a host."""
     try:
         parts = urlsplit(url)
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -79,14 +67,10 @@ def is_http_address(url: str) -> bool:
 
 
 def parse_token_files(text: str, destinations: tuple[Destination, ...]) -> dict[str, Path]:
-    """Read ``pacs=/run/secrets/pacs archive=/run/secrets/archive``, or one file for all.
-
-    Args:
-        text: Entries divided by blanks.
-        destinations: One file for all is for those of them that are asked by HTTP.
+    """Parse ``pacs=/run/secrets/pacs archive=/run/secrets/archive``, or one file for all.
 
     Raises:
-        ValueError: An entry is malformed, or two have one name.
+        ValueError: An entry is malformed, or two have the same name.
     """
     entries = [entry.partition("=") for entry in text.split()]
     if len(entries) == 1 and not entries[0][1]:
@@ -99,13 +83,7 @@ def parse_token_files(text: str, destinations: tuple[Destination, ...]) -> dict[
 
 @dataclass(frozen=True)
 class Peer:
-    """Who may send by DIMSE.
-
-    Attributes:
-        ae_title: Calling AE title.
-        host: Address it must come from; empty for any.
-        port: Where it takes reports of storage commitment; 0 if it takes none.
-    """
+    """A DIMSE node that may send, from any host if empty; commitment reports go to its port."""
 
     ae_title: str
     host: str = ""
@@ -113,7 +91,7 @@ class Peer:
 
 
 def parse_peers(text: str) -> tuple[Peer, ...]:
-    """Read ``MODALITY1 MODALITY2@10.0.0.5 PACS@10.0.0.9:11112``.
+    """Parse ``MODALITY1 MODALITY2@10.0.0.5 PACS@10.0.0.9:11112``.
 
     Raises:
         ValueError: An entry is malformed.

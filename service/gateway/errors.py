@@ -3,15 +3,15 @@
 ::
 
     ServingError
-    ├── InsufficientStorageError    the spool has no room; nothing was kept
-    ├── UnreadableObjectError       what came is no DICOM object that can be filed
+    ├── InsufficientStorageError    the disk is too full; nothing was stored
+    ├── UnreadableObjectError       not DICOM, or UIDs are missing or malformed
     ├── UnknownJobError             no job has that id
     ├── JobNotRetryableError        the job is not dead, or its bytes are gone
     ├── UnknownStudyError           the source has no such study
-    ├── SourceUnavailableError      the source did not give the study
-    └── LeaseLostError              another gateway has taken the work over
+    ├── SourceUnavailableError      the source is not configured, unreachable, or refuses
+    └── LeaseLostError              another worker has taken the work over
 
-A message may be shown to the client: no file contents, patient data or exception text.
+Clients may see the messages: no file contents, patient data or exception text.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from service.errors import RetryLaterError, ServingError
 
 
 class InsufficientStorageError(RetryLaterError):
-    """The spool is as full as it may be, and nothing of the object was kept."""
+    """The disk is too full."""
 
 
 class UnreadableObjectError(ServingError):
-    """The object cannot be filed: no DICOM, or without the UIDs it is filed under."""
+    """The object is not DICOM."""
 
 
 class UnknownJobError(ServingError):
@@ -32,7 +32,7 @@ class UnknownJobError(ServingError):
 
 
 class JobNotRetryableError(ServingError):
-    """The job is not a dead letter, or its bytes are gone."""
+    """The job is not retryable."""
 
 
 class UnknownStudyError(ServingError):
@@ -40,8 +40,8 @@ class UnknownStudyError(ServingError):
 
 
 class SourceUnavailableError(ServingError):
-    """The source of studies is not configured, not reached, or refuses."""
+    """The source is unavailable."""
 
 
 class LeaseLostError(ServingError):
-    """The work took longer than its lease, and another worker has it now."""
+    """The lease ran out."""

@@ -31,9 +31,9 @@ from service.gateway.store.housekeeping import Housekeeping
 from service.gateway.store.inbox import Inbox
 from service.gateway.store.leases import Leasing, release_all
 from service.gateway.store.ledger import Ledger
+from service.gateway.store.orphans import OrphanedFiles
 from service.gateway.store.outbox import Outbox
 from service.gateway.store.spool import Spool
-from service.gateway.store.strays import Strays
 from service.gateway.work.analysis import Analysis
 from service.gateway.work.analysis_task import AnalysisTask, BuildNotAnalysed
 from service.gateway.work.loop import Worker, endless_retry
@@ -48,16 +48,7 @@ ABORT_S = 2.0  # for workers that did not finish in time
 
 
 class Gateway:
-    """Everything behind the HTTP interface of a gateway.
-
-    Args:
-        settings: The operator's settings.
-        build_not_analysed: Builds the report of an object that is refused for good; without it
-            such an object becomes a dead letter.
-
-    Raises:
-        StartupError: The settings do not make a gateway, or the spool cannot be used.
-    """
+    """Everything behind the HTTP interface of a gateway."""
 
     def __init__(
         self, settings: GatewaySettings, build_not_analysed: BuildNotAnalysed | None = None
@@ -80,7 +71,9 @@ class Gateway:
         names = [destination.name for destination in settings.destinations]
         inbox = Inbox(self.database, self.spool, self._leasing, names)
         self.intake = Intake(inbox, self.spool, self.signals, self.metrics)
-        self._orphans = Strays(self.database, self.spool, self.signals, self.metrics.stray_settled)
+        self._orphans = OrphanedFiles(
+            self.database, self.spool, self.signals, self.metrics.stray_settled
+        )
         self._housekeeping = Housekeeping(self.ledger, self._orphans, settings, self.signals)
         self._analysis = Analysis(
             settings.service_url,
@@ -107,11 +100,7 @@ class Gateway:
         return self._dimse.port if self._dimse is not None else None
 
     def start(self) -> None:
-        """Take up the work of an earlier process, then begin to work and to listen.
-
-        Raises:
-            StartupError: The inbox or a port cannot be used.
-        """
+        """Take up the work of an earlier process, then begin to work and to listen."""
         is_alone = not self.settings.is_shared
         if is_alone:
             self.spool.lock()
@@ -150,12 +139,7 @@ class Gateway:
         log_event(logging.INFO, "gateway stopped")
 
     def verify_accepting(self) -> None:
-        """Refuse unless objects are accepted.
-
-        Raises:
-            NotReadyError: The gateway is starting or stopping.
-            InsufficientStorageError: The disk is as full as it may be.
-        """
+        """Refuse unless objects are accepted."""
         if not self.lifecycle.is_ready:
             raise NotReadyError("The gateway is starting or stopping. Try again.", 2)
         self.spool.verify_room()

@@ -1,4 +1,4 @@
-"""The few attributes an object is filed under, read without its pixels."""
+"""The header of an object: its UIDs and few other attributes, read without its pixels."""
 
 from __future__ import annotations
 
@@ -8,31 +8,43 @@ from dataclasses import dataclass
 from mmap import ACCESS_READ, mmap
 from typing import BinaryIO
 
+from pydicom import uid
+
 from cxr.dicom.part10 import FileMeta, Inflating
 from cxr.dicom.structure import Bytes, Walk
 from cxr.errors import ImageTooLargeError, UnreadableImageError
+from service.dicom.equipment import MANUFACTURER
 from service.gateway.errors import UnreadableObjectError
 
-SOP_CLASS, SOP_INSTANCE, MANUFACTURER, STUDY = 0x00080016, 0x00080018, 0x00080070, 0x0020000D
-TAGS = frozenset({SOP_CLASS, SOP_INSTANCE, MANUFACTURER, STUDY})
+SOP_CLASS, SOP_INSTANCE, MAKER, STUDY = 0x00080016, 0x00080018, 0x00080070, 0x0020000D
+TAGS = frozenset({SOP_CLASS, SOP_INSTANCE, MAKER, STUDY})
 LAST_TAG = 0x0020000E
 UID_FORM = re.compile(r"[0-9]+(\.[0-9]+)*")
 
-UNREADABLE = "The object is no DICOM that can be filed. Send Part 10 files with their UIDs."
+UNREADABLE = "The object is not a DICOM Part 10 file with valid UIDs."
+
+ANALYSED_CLASSES = frozenset(
+    {
+        uid.ComputedRadiographyImageStorage,
+        uid.DigitalXRayImageStorageForPresentation,
+        uid.DigitalXRayImageStorageForProcessing,
+        uid.SecondaryCaptureImageStorage,  # real radiographs carry it, with Modality CR
+        uid.MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+        uid.MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+        uid.MultiFrameTrueColorSecondaryCaptureImageStorage,
+    }
+)
+"""Objects of other classes are accepted, so that whole studies can be sent, but not stored."""
 
 
 @dataclass(frozen=True)
 class ObjectHeader:
-    """What an object says of itself.
+    """What the gateway knows of an object.
 
     Attributes:
-        sop_class_uid: SOP Class UID.
-        sop_instance_uid: SOP Instance UID.
-        study_instance_uid: Study Instance UID.
-        transfer_syntax_uid: Transfer Syntax UID.
-        manufacturer: Manufacturer; compared with our own, never shown.
-        digest: SHA-256 of transfer syntax and data set. The file meta group is left out: it
-            tells of the last hop, and a repeat may come by another.
+        manufacturer: Compared with the gateway's own, never shown.
+        digest: SHA-256 of transfer syntax and data set, without the file meta group, which
+            depends on the last hop.
     """
 
     sop_class_uid: str
@@ -44,37 +56,34 @@ class ObjectHeader:
 
 
 def read_header(file: BinaryIO, digest: str = "") -> ObjectHeader:
-    """Read a Part 10 file's header (PS3.10, 7.1).
-
-    Args:
-        file: On disk.
-        digest: The object's if it is known; else the whole file is read for it.
+    """Read a Part 10 file's header (PS3.10, 7.1), and the whole file unless the digest is known.
 
     Raises:
-        UnreadableObjectError: It is no DICOM, a UID is missing or malformed, or it holds more
-            before its UIDs than :mod:`cxr.dicom.bounds` allows.
+        UnreadableObjectError: The file is not DICOM, a UID is missing or malformed, or there is
+            more before the UIDs than :mod:`cxr.dicom.bounds` allows.
     """
     try:
         with mmap(file.fileno(), 0, access=ACCESS_READ) as data:
             return _read(data, digest)
-    except ValueError:  # it is empty
+    except ValueError:  # the file is empty
         raise UnreadableObjectError(UNREADABLE) from None
 
 
 def read_header_of(data: bytes) -> ObjectHeader:
-    """Read the header of a file held in memory.
-
-    Raises:
-        UnreadableObjectError: It is no DICOM, or a UID is missing or malformed.
-    """
+    """Read the header of a file in memory; raises as :func:`read_header` does."""
     return _read(data, "")
+
+
+def is_analysed(header: ObjectHeader) -> bool:
+    """Whether an object is a radiograph, and not a result that an archive sends back."""
+    return header.sop_class_uid in ANALYSED_CLASSES and header.manufacturer != MANUFACTURER
 
 
 def _read(data: Bytes, known_digest: str) -> ObjectHeader:
     try:
         meta = FileMeta(data)
         found = _found(data, meta)
-    except ImageTooLargeError as error:  # says of what there is too much
+    except ImageTooLargeError as error:  # says what there is too much of
         raise UnreadableObjectError(str(error)) from None
     except UnreadableImageError:
         raise UnreadableObjectError(UNREADABLE) from None
@@ -83,13 +92,12 @@ def _read(data: Bytes, known_digest: str) -> ObjectHeader:
         sop_instance_uid=_uid(found, SOP_INSTANCE),
         study_instance_uid=_uid(found, STUDY),
         transfer_syntax_uid=_verified(meta.syntax or ""),
-        manufacturer=_text(found, MANUFACTURER),
+        manufacturer=_text(found, MAKER),
         digest=known_digest or _digest(meta.syntax or "", data, meta.end),
     )
 
 
 def _found(data: Bytes, meta: FileMeta) -> dict[int, bytes]:
-    """Walk as far as the UIDs; pixels and what else comes later are left alone."""
     grow, begin = None, meta.end
     if meta.is_deflated:
         inflating = Inflating(data, meta.end)
@@ -114,7 +122,7 @@ def _uid(found: dict[int, bytes], tag: int) -> str:
     return _verified(_text(found, tag))
 
 
-def _verified(uid: str) -> str:
-    if len(uid) > 64 or not UID_FORM.fullmatch(uid):
+def _verified(value: str) -> str:
+    if len(value) > 64 or not UID_FORM.fullmatch(value):
         raise UnreadableObjectError(UNREADABLE)
-    return uid
+    return value

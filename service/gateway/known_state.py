@@ -1,4 +1,4 @@
-"""The last known state of a gateway, for those who must not wait for the database or the disk."""
+"""The last known state of a gateway, for those who must not wait."""
 
 from __future__ import annotations
 
@@ -14,12 +14,7 @@ from service.telemetry.gateway import GatewayState
 
 
 class KnownState:
-    """The state that was read last. Any thread.
-
-    Args:
-        read: Reads the state, however long that takes.
-        clock: Returns seconds.
-    """
+    """The state that was read last. Any thread."""
 
     def __init__(self, read: Callable[[], GatewayState], clock: Clock = time.monotonic) -> None:
         self._read = read
@@ -28,18 +23,13 @@ class KnownState:
         self._read_s = clock()
 
     def refresh(self) -> None:
-        """Read the state anew.
-
-        Raises:
-            OSError: The disk does not answer.
-            SQLAlchemyError: The database does not answer.
-        """
+        """Read the state anew."""
         begun_s = self._clock()
         self._known = self._read()
         self._read_s = begun_s
 
     def last(self) -> GatewayState:
-        """Return the state that was read last, with its age. Never waits."""
+        """Return the last state with its age. Never waits."""
         return replace(self._known, age_s=self._clock() - self._read_s)
 
 

@@ -8,8 +8,10 @@ import sys
 from types import FrameType
 
 import uvicorn
+from pydicom import config
 
 from cxr.errors import CxrError
+from cxr.silence import silence
 from service.access.access import Access
 from service.access.build import build_access
 from service.errors import StartupError
@@ -17,7 +19,6 @@ from service.gateway.deliver.bearer import service_auth
 from service.gateway.gateway import Gateway
 from service.gateway.http.application import build_gateway_app
 from service.gateway.settings import GatewaySettings
-from service.gateway.silence import silence_libraries
 from service.gateway.work.refusal_reports import RefusalReports
 from service.telemetry.logs import configure_logging, log_event
 from service.telemetry.tracing import start_tracing, stop_tracing
@@ -29,13 +30,7 @@ KEEP_ALIVE_S = 15
 
 
 class GatewayServer(uvicorn.Server):
-    """uvicorn around a gateway.
-
-    Args:
-        gateway: Not yet started.
-        access: Who may ask for what.
-        address: To tell when it is ready.
-    """
+    """An HTTP server that starts and stops a gateway."""
 
     def __init__(self, gateway: Gateway, access: Access, address: str) -> None:
         self._gateway = gateway
@@ -74,26 +69,30 @@ class GatewayServer(uvicorn.Server):
         )
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop; at the second signal at once. Nothing is lost either way.
-
-        The signal is not kept: uvicorn would raise it again, and the exit code be its.
-        """
+        """Stop, at the second signal at once. Nothing is lost either way."""
+        # Unlike uvicorn's own method, this does not raise the signal again: the exit code is 0.
         self.force_exit = self.should_exit
         self.should_exit = True
 
 
+def silence_libraries() -> None:
+    """Disable logs and warnings of pydicom and pynetdicom: they quote attributes of patients."""
+    silence("pydicom", "pynetdicom")
+    config.settings.reading_validation_mode = config.IGNORE
+
+
 def serve_gateway(settings: GatewaySettings) -> None:
-    """Run a gateway until told to stop.
+    """Run a gateway until it is told to stop.
 
     Raises:
-        CxrError: It cannot start; the message is for its operator.
+        CxrError: The gateway cannot start; the message is for its operator.
     """
     raise_limit()
     configure_logging(settings.log_level)
     start_tracing(settings.tracing, "cxr-gateway")
     silence_libraries()
     access = build_access(settings)
-    tls_options(settings)  # what is wrong with the certificate is said before anything begins
+    tls_options(settings)  # fails early if the certificate is wrong
     reports = None
     if settings.not_analysed == "report":
         reports = RefusalReports(

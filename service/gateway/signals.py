@@ -1,4 +1,4 @@
-"""How threads tell each other that there is work, or that the gateway is stopping."""
+"""Signals between threads: there is work, or the gateway is stopping."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import threading
 
 
 class Bell:
-    """Wakes the one thread that waits for it. A ring while that thread is busy is not lost."""
+    """Wakes one thread. A ring while it is busy is not lost: its next wait is over at once."""
 
     def __init__(self) -> None:
         self._rung = threading.Event()
 
     def ring(self) -> None:
-        """Wake the waiting thread, or let its next wait return at once. Any thread."""
+        """Wake the thread. Any thread."""
         self._rung.set()
 
     def wait(self, longest_s: float) -> None:
-        """Wait for a ring, or until the time is over. One thread."""
+        """Wait for a ring, at most so long. One thread."""
         self._rung.wait(longest_s)
         self._rung.clear()
 
@@ -42,5 +42,5 @@ class Signals:
             bell.ring()
 
     def wait_until_stopping(self, longest_s: float) -> bool:
-        """Wait for the order to stop; return whether it came in time."""
+        """Wait, and return whether the order came."""
         return self._stopping.wait(longest_s)

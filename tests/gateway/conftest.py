@@ -15,9 +15,9 @@ from service.gateway.store.database import Database
 from service.gateway.store.inbox import Inbox, Result
 from service.gateway.store.leases import Leasing
 from service.gateway.store.ledger import Ledger
+from service.gateway.store.orphans import OrphanedFiles
 from service.gateway.store.outbox import Outbox
 from service.gateway.store.spool import Spool
-from service.gateway.store.strays import Strays
 from tests.gateway.fakes import FakeArchive, FakeService
 from tests.gateway.postgresql import postgresql_absent, running_postgresql
 from tests.gateway.process import GatewayProcess, gateway_environment
@@ -31,7 +31,7 @@ class Box:
     inbox: Inbox
     outbox: Outbox
     ledger: Ledger
-    strays: Strays
+    orphans: OrphanedFiles
 
     def receive(self, data: bytes) -> tuple[str, bool]:
         """Receive one object."""
@@ -60,9 +60,9 @@ def open_box(
     database.migrate()
     leasing = Leasing(owner, lease_s)
     inbox = Inbox(database, spool, leasing, ("pacs", "archive"))
-    strays = Strays(database, spool, Signals())
+    orphans = OrphanedFiles(database, spool, Signals())
     outbox, ledger = Outbox(database, leasing), Ledger(database, spool)
-    return Box(spool, inbox, outbox, ledger, strays), database
+    return Box(spool, inbox, outbox, ledger, orphans), database
 
 
 @pytest.fixture

@@ -28,9 +28,9 @@ from service.gateway.dimse.association import close_rejected
 from service.gateway.settings import GatewaySettings
 from service.gateway.signals import Signals
 from service.gateway.store.database import Database
+from service.gateway.store.orphans import OrphanedFiles
 from service.gateway.store.spool import Spool
 from service.gateway.store.states import OPEN_STATES
-from service.gateway.store.strays import Strays
 from service.multipart import build_related
 from tests.gateway.fakes import Answer, FakeServer, problem
 from tests.gateway.objects import COMPREHENSIVE_3D_SR, encode
@@ -466,7 +466,7 @@ def sweep(spool_dir: Path, database_url: str) -> tuple[int, int]:
     """
     settings = GatewaySettings(spool_dir=str(spool_dir), database_url=database_url)
     database = Database(settings.sqlalchemy_url)
-    strays = Strays(database, Spool(spool_dir, 0), Signals()).sweep(0.0).total()
+    strays = OrphanedFiles(database, Spool(spool_dir, 0), Signals()).sweep(0.0).total()
     database.close()
     return strays, sum(len(list((spool_dir / name).iterdir())) for name in ("objects", "incoming"))
 

@@ -29,7 +29,11 @@ from service.gateway.deliver.commitment import CommitmentTask
 from service.gateway.destinations import Peer
 from service.gateway.dimse.association import IdleAssociations, close_rejected
 from service.gateway.signals import Signals
-from service.gateway.store.commitment_reports import CommitmentReport, CommitmentReports, Verdict
+from service.gateway.store.commitment_reports import (
+    CommitmentReport,
+    CommitmentReports,
+    CommittedInstance,
+)
 from service.gateway.store.database import MIGRATIONS, Database
 from service.gateway.store.leases import Leasing, release_all
 from service.gateway.work.loop import Worker, endless_retry
@@ -40,7 +44,7 @@ from tests.gateway.process import GatewayProcess, free_port, until
 
 Start = Callable[..., GatewayProcess]
 
-VERDICTS = [Verdict("1.2", "1.5", True), Verdict("1.2", "1.6", False)]
+INSTANCES = [CommittedInstance("1.2", "1.5", True), CommittedInstance("1.2", "1.6", False)]
 
 
 class ReportTaker:
@@ -278,7 +282,7 @@ def test_report_is_given_up(
     taker.statuses = [0x0110]
     with taker.listening(port):
         for peers in ([Peer("CR1", "", port)], []):
-            reports.add("1.9", "CR1", "127.0.0.1", VERDICTS, 0.0)
+            reports.add("1.9", "CR1", "127.0.0.1", INSTANCES, 0.0)
             report_next(reports, make_reporter(reports, *peers, longest_h=0.0))
     lines = [vars(record) for record in caplog.records if record.name == LOG.name]
     assert {line["message"] for line in lines} == {"commitment given up"}
@@ -293,7 +297,7 @@ def test_report_is_not_tried_again_at_once(
 ) -> None:
     """It waits longer from try to try, like other work."""
     reports = CommitmentReports(database, Leasing("me", 60))
-    reports.add("1.9", "CR1", "127.0.0.1", VERDICTS, 0.0)
+    reports.add("1.9", "CR1", "127.0.0.1", INSTANCES, 0.0)
     reporter = make_reporter(reports, Peer("CR1", "", port))
     taker.statuses = [0x0110]
     with taker.listening(port):
@@ -305,7 +309,7 @@ def test_report_is_one_worker_s(database: Database) -> None:
     """Two gateways share them; what a dead one held is taken over, and only then."""
     one = CommitmentReports(database, Leasing("one", 0.3))
     two = CommitmentReports(database, Leasing("two", 60))
-    one.add("1.9", "CR1", "10.0.0.9", VERDICTS, 0.0)
+    one.add("1.9", "CR1", "10.0.0.9", INSTANCES, 0.0)
     first = one.lease()
     assert first is not None
     assert two.lease() is None
@@ -313,7 +317,7 @@ def test_report_is_one_worker_s(database: Database) -> None:
     second = two.lease()
     assert second is not None
     assert (second.transaction_uid, second.address) == ("1.9", "10.0.0.9")
-    assert list(second.verdicts) == VERDICTS
+    assert list(second.instances) == INSTANCES
     release_all(database, "two")
     assert one.lease() is not None
 
@@ -328,5 +332,5 @@ def test_inbox_of_an_older_gateway_gets_the_table(tmp_path: Path) -> None:
         command.upgrade(config, "0001")
     database.migrate()
     reports = CommitmentReports(database, Leasing("me", 60))
-    assert reports.add("1.9", "CR1", "127.0.0.1", VERDICTS, 0.0) == 1
+    assert reports.add("1.9", "CR1", "127.0.0.1", INSTANCES, 0.0) == 1
     database.close()

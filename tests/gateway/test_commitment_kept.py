@@ -100,12 +100,12 @@ def test_an_instance_is_read_once_a_request(box: Box, monkeypatch: pytest.Monkey
     box.receive(DATA)
     asked = []
     monkeypatch.setattr(box.inbox, "keeps", lambda *one: bool(asked.append(one)) or True)
-    reports = CommitmentReports(box.strays._database, box.inbox._leasing)
+    reports = CommitmentReports(box.orphans._database, box.inbox._leasing)
     commitment = Commitment(box.inbox, reports, IdleAssociations(), [Peer("CR1", "", 1)])
     item = Dataset()
     item.ReferencedSOPClassUID = ComputedRadiographyImageStorage
     item.ReferencedSOPInstanceUID = "1.5"
     request = Dataset()
     request.ReferencedSOPSequence = [item] * 500
-    assert len(commitment._judge(request)) == 500
+    assert len(commitment._look_up(request)) == 500
     assert asked == [("1.5", ComputedRadiographyImageStorage)]

@@ -12,7 +12,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from service.gateway.deliver.dimse import DimseSender
 from service.gateway.destinations import Destination
 from service.gateway.dimse.timed_socket import LONGEST_PDU_BYTES
-from service.gateway.silence import silence_libraries
+from service.gateway.server import silence_libraries
 from service.gateway.work.analysis import TryAgain
 from tests.gateway.fakes import Hanging
 from tests.gateway.objects import make_object

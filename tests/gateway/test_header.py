@@ -57,7 +57,7 @@ def test_file_meta_group_length_is_no_reason_to_refuse(
 @pytest.mark.parametrize("data", [b"", b"DICM", bytes(128) + b"DICM", bytes(5000)])
 def test_what_is_no_dicom_is_refused(data: bytes) -> None:
     """Without a word about its bytes."""
-    with pytest.raises(UnreadableObjectError, match="no DICOM"):
+    with pytest.raises(UnreadableObjectError, match="not a DICOM"):
         read_header_of(data)
 
 

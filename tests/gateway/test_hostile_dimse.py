@@ -27,9 +27,9 @@ from service.gateway.receive import dimse
 from service.gateway.receive.commitment import Commitment
 from service.gateway.receive.dimse import DimseServer
 from service.gateway.receive.intake import Intake
+from service.gateway.server import silence_libraries
 from service.gateway.settings import GatewaySettings
 from service.gateway.signals import Signals
-from service.gateway.silence import silence_libraries
 from service.gateway.store.commitment_reports import CommitmentReports
 from service.gateway.store.leases import Leasing
 from service.telemetry.gateway import GatewayMetrics

@@ -264,7 +264,7 @@ class InboxMachine(RuleBasedStateMachine):
         self.database.close()
         self.box, self.database = open_box(Path(self._folder.name))
         release_all(self.database, None)
-        self.box.strays.sweep(0)
+        self.box.orphans.sweep(0)
 
     @invariant()
     def nothing_is_lost(self) -> None:

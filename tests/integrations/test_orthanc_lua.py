@@ -13,7 +13,7 @@ import pytest
 
 from cxr.verdict.scope import FRONTAL_MODALITIES
 from service.dicom.equipment import MANUFACTURER
-from service.gateway.own import ANALYSED_CLASSES
+from service.gateway.header import ANALYSED_CLASSES
 from service.gateway.work.analysis import TRANSIENT_STATUSES
 from tests.conftest import REPOSITORY
 from tests.dicom_tools import store

@@ -1,1 +1,1 @@
-"""Results and commitment reports on their way to archives."""
+"""Delivery of results and storage commitment reports."""

@@ -1,4 +1,4 @@
-"""What the gateway shows others: the service, archives."""
+"""Credentials of the gateway for the service and the archives."""
 
 from __future__ import annotations
 
@@ -14,13 +14,7 @@ from service.gateway.settings import GatewaySettings
 
 
 class TokenFile:
-    """A token in a file, read anew when it changes. Any thread.
-
-    A file that is absent or empty for a moment changes nothing.
-
-    Args:
-        path: The file.
-    """
+    """A token, read again when its file changes; without the file the last one stays valid."""
 
     def __init__(self, path: Path) -> None:
         self._file = WatchedFile(path)
@@ -28,7 +22,7 @@ class TokenFile:
         self._token = ""
 
     def read(self) -> str:
-        """Give the token; empty if there never was one."""
+        """Return the token, empty if there never was one."""
         with self._lock:
             if self._file.has_changed():
                 with suppress(OSError, UnicodeDecodeError):
@@ -37,14 +31,14 @@ class TokenFile:
 
 
 def service_auth(settings: GatewaySettings) -> httpx.Auth | None:
-    """Give what shows the service who asks; None if nothing is set."""
+    """Return the credentials for the service."""
     if settings.service_key_file:
         return BearerAuth(TokenFile(Path(settings.service_key_file)).read)
     return bearer(settings.service_key.get_secret_value() or None)
 
 
 def auth_for(url: httpx.URL, token_file: Path | None) -> httpx.Auth | None:
-    """Give what shows an archive who asks: a token, else the user and password of its URL."""
+    """Return the credentials for an archive: a token, or those of its URL."""
     if token_file is not None:
         return BearerAuth(TokenFile(token_file).read)
     return httpx.BasicAuth(url.username, url.password) if url.username else None

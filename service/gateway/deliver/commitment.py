@@ -32,15 +32,7 @@ SUCCESS = 0x0000
 class CommitmentTask:
     """Reports to peers which instances are kept. Any thread.
 
-    A report goes over the association of its request while that is idle. Otherwise, or if that
-    fails, it goes over a new association to the peer's configured port.
-
-    Args:
-        reports: Reports to send.
-        idle: Associations of the requests.
-        ae_title: AE title of the gateway.
-        peers: Those that may ask for storage commitment.
-        timeout_s: Longest wait for each answer.
+    Over the idle association of the request, or else a new one to the peer's configured port.
     """
 
     name = "commitment"
@@ -62,11 +54,11 @@ class CommitmentTask:
         self.postpone = reports.postpone
 
     def receiver(self, report: CommitmentReport) -> str:
-        """Return the AE title of the peer."""
+        """Return the peer."""
         return report.ae_title
 
     def describe(self, report: CommitmentReport) -> dict[str, Any]:
-        """Return the AE title of the peer."""
+        """Return the peer."""
         return {"peer": report.ae_title}
 
     def do(self, report: CommitmentReport) -> Failure | None:
@@ -77,19 +69,19 @@ class CommitmentTask:
         if (reason := self._send(report, peer)) is not None:
             return TryAgain(reason)
         self._reports.forget(report)
-        is_all = all(one.is_kept for one in report.verdicts)
-        log_event(logging.INFO, "commitment reported", peer=report.ae_title, all=is_all)
+        log_event(
+            logging.INFO, "commitment reported", peer=report.ae_title, all=report.are_all_kept
+        )
         return None
 
     def dead_letter(self, report: CommitmentReport, reason: str) -> None:
-        """Delete the report: a peer that still needs it asks again."""
+        """Delete the report: the peer can ask again."""
         self._reports.forget(report)
 
     def count(self, report: CommitmentReport, outcome: str) -> None:
-        """Do nothing: reports are not counted."""
+        """Count nothing."""
 
     def _send(self, report: CommitmentReport, peer: Peer) -> str | None:
-        """Return why the report did not arrive, None if it did."""
         association = self._idle.take(report.seq)
         if association is not None:
             association.dimse_timeout = self._timeout_s
@@ -110,11 +102,10 @@ class CommitmentTask:
 
 
 def _notify(association: Association, report: CommitmentReport) -> str | None:
-    is_all = all(one.is_kept for one in report.verdicts)
     try:
         answer, _ = association.send_n_event_report(
             build_report(report),
-            ALL_COMMITTED if is_all else SOME_FAILED,
+            ALL_COMMITTED if report.are_all_kept else SOME_FAILED,
             StorageCommitmentPushModel,
             StorageCommitmentPushModelInstance,
         )
@@ -131,7 +122,7 @@ def build_report(report: CommitmentReport) -> Dataset:
     ds = Dataset()
     ds.TransactionUID = report.transaction_uid
     kept, lost = [], []
-    for one in report.verdicts:
+    for one in report.instances:
         item = Dataset()
         item.ReferencedSOPClassUID = one.sop_class_uid
         item.ReferencedSOPInstanceUID = one.sop_instance_uid

@@ -25,15 +25,7 @@ class Sender(Protocol):
 
 
 class DeliveryTask:
-    """Delivers the results of jobs. Any thread.
-
-    Args:
-        outbox: Deliveries to make.
-        spool: Bytes of the results.
-        senders: One for each destination, by its name.
-        metrics: Count outcomes.
-        on_done: Called with the row number of a job whose last delivery was confirmed.
-    """
+    """Delivers the results of jobs. Any thread."""
 
     name = "delivery"
 

@@ -15,13 +15,7 @@ from service.gateway.work.loop import Failure, GiveUp, TryAgain
 
 
 class DimseSender:
-    """Sends objects to one DIMSE node, over one association for each call. Any thread.
-
-    Args:
-        destination: The node.
-        ae_title: AE title of the gateway.
-        timeout_s: Longest wait for each answer.
-    """
+    """Sends objects to one DIMSE node, over one association for each call. Any thread."""
 
     def __init__(self, destination: Destination, ae_title: str, timeout_s: float) -> None:
         self._destination = destination

@@ -17,23 +17,17 @@ from service.gateway.work.loop import Failure, GiveUp, TryAgain
 from service.multipart import build_related
 
 REFUSED_FOR_GOOD = frozenset({400, 406, 413, 415, 422})
-"""What is wrong with address or credentials (401, 403, 404) is mended by an operator: retried."""
+"""A wrong URL or credential (401, 403, 404) is not final: an operator repairs it."""
 
 MAX_ANSWER_BYTES = 262_144
-"""A hundred times what is said of the two objects of a delivery."""
+"""A hundred times the response to the two objects of a delivery."""
 
 ANSWERED = frozenset({200, 202, 409})
-"""Statuses with a Store Instances Response Module."""
+"""Statuses whose response has a Store Instances Response Module."""
 
 
 class StowSender:
-    """Sends objects to one DICOMweb archive. Any thread.
-
-    Args:
-        destination: Where it is.
-        timeout_s: Longest time of a request with its answer.
-        token_file: Of the bearer token it is shown; None for the user and password of its URL.
-    """
+    """Sends objects to one DICOMweb archive. Any thread."""
 
     def __init__(
         self, destination: Destination, timeout_s: float, token_file: Path | None = None
@@ -52,7 +46,7 @@ class StowSender:
         self._http.close()
 
     def send(self, objects: list[bytes]) -> Failure | None:
-        """Send Part 10 files; None once the archive has confirmed each of them."""
+        """Send Part 10 files; return None once the archive has confirmed each of them."""
         content_type, body = build_related(objects)
         headers = {"Content-Type": content_type, "Accept": stow_answer.MEDIA_TYPE}
         request: dict[str, Any] = {"content": body, "headers": headers}
@@ -69,13 +63,9 @@ class StowSender:
 
 
 def judge_answer(response: httpx.Response, sent: set[str]) -> Failure | None:
-    """Say what an archive's answer means.
+    """Return why not every instance was stored, None if all were.
 
-    Only a listed instance counts as stored; one that is there already (0111) is as well.
-
-    Args:
-        response: The answer.
-        sent: SOP Instance UIDs.
+    Only a listed instance counts as stored, also one that the archive already had (0111).
     """
     status = response.status_code
     if status not in ANSWERED:

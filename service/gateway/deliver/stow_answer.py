@@ -1,4 +1,4 @@
-"""The Store Instances Response Module (PS3.18, Annex I) in DICOM JSON: built and read."""
+"""The Store Instances Response Module (PS3.18, Annex I) in DICOM JSON."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Failed:
-    """One object that was not; the UIDs are empty if it could not be read."""
+    """One object that was not stored; the UIDs are empty if it was unreadable."""
 
     reason: int
     sop_class_uid: str = ""
@@ -42,7 +42,7 @@ class Failed:
 
 
 def build_stow_answer(stored: Sequence[Stored], failed: Sequence[Failed]) -> dict[str, Any]:
-    """Give the DICOM JSON object."""
+    """Build the DICOM JSON object."""
     sequences = {
         REFERENCED_SOP_SEQUENCE: [_item(one.sop_class_uid, one.sop_instance_uid) for one in stored],
         FAILED_SOP_SEQUENCE: [
@@ -60,16 +60,16 @@ def build_stow_answer(stored: Sequence[Stored], failed: Sequence[Failed]) -> dic
 
 
 def read_stow_answer(content: bytes) -> tuple[set[str], dict[str, int]]:
-    """Read an archive's answer.
+    """Parse an archive's response.
 
     Args:
-        content: The JSON. Members that are there twice, and numbers that are none, make it none.
+        content: JSON, without duplicate members and without Infinity and NaN.
 
     Returns:
-        SOP Instance UIDs that were stored, and those that were not with their reasons.
+        SOP Instance UIDs that were stored, and the failure reasons of those that were not.
 
     Raises:
-        ValueError: It is no such object.
+        ValueError: The content is anything else.
     """
     try:
         answer = json.loads(content, object_pairs_hook=_object, parse_constant=_refuse)
@@ -92,13 +92,13 @@ def is_refusal(status: int) -> bool:
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
-    if len(members) < len(pairs):  # which of them counts is anybody's guess (RFC 8259, 4)
-        raise ValueError("a member is there twice")
+    if len(members) < len(pairs):  # which one counts is undefined (RFC 8259, 4)
+        raise ValueError("duplicate member")
     return members
 
 
 def _refuse(constant: str) -> Any:
-    raise ValueError("no number of JSON")  # Infinity and NaN, which Python reads
+    raise ValueError("not a JSON number")  # Infinity and NaN, which Python accepts
 
 
 def _item(sop_class_uid: str, sop_instance_uid: str, reason: int | None = None) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def _uid(item: Any) -> str:
 
 
 def _reason(item: Any) -> int:
-    """Give a reason of 16 bits (PS3.6: US); some archives write numbers as strings."""
+    # 16 bits (PS3.6: US); some archives write numbers as strings.
     [told] = item[FAILURE_REASON]["Value"]
     reason = int(told) if isinstance(told, str) else told
     if type(reason) is not int or not 0 <= reason <= 0xFFFF:

@@ -1,1 +1,1 @@
-"""DIMSE associations in bounds of size and time, for both directions."""
+"""DIMSE associations with bounds on size and time, accepted and requested."""

@@ -1,4 +1,4 @@
-"""Associations with bounds on time and memory: those the gateway requests, and those it accepts."""
+"""Associations with bounds on time and memory, requested and accepted."""
 
 from __future__ import annotations
 
@@ -31,13 +31,7 @@ def open_association(
 ) -> Iterator[Association]:
     """Request an association, and release it at the end of the block.
 
-    Args:
-        address: Host and port of the peer.
-        called_ae_title: AE title of the peer.
-        ae_title: AE title of the gateway.
-        timeout_s: Longest wait for each answer.
-        contexts: Abstract syntaxes, each with a transfer syntax or without for the defaults.
-        roles: Roles to negotiate (PS3.7, D.3.3.4).
+    ``contexts`` are abstract syntaxes, each with a transfer syntax or without for the defaults.
 
     Raises:
         NoAssociationError: The peer rejected it or was not reached.
@@ -61,17 +55,13 @@ def open_association(
 
 
 def close_rejected(association: Association) -> None:
-    """Close the socket of an association that was not established; pynetdicom leaves it open."""
+    """Close the socket that pynetdicom leaves open."""
     if (connection := association.dul.socket) is not None:
         connection.close()
 
 
 def bounded(timeout_s: float) -> list[Any]:
-    """Return event handlers that bound an association as soon as it has a connection.
-
-    Args:
-        timeout_s: Time for each PDU.
-    """
+    """Return event handlers that bound an association as soon as it has a connection."""
     return [(evt.EVT_CONN_OPEN, _put_bounds, [timeout_s])]
 
 
@@ -85,8 +75,7 @@ def _put_bounds(event: evt.Event, timeout_s: float) -> None:
 class IdleAssociations:
     """Accepted associations over which nothing has come since they were added. Any thread.
 
-    Only over these may the gateway send a request of its own: with one of the peer under way, the
-    responses would be mixed up.
+    Only over these may the gateway send requests: responses to those of the peer would mix in.
     """
 
     def __init__(self) -> None:
@@ -94,7 +83,7 @@ class IdleAssociations:
         self._idle: dict[int, Association] = {}
 
     def add(self, number: int, association: Association) -> None:
-        """Keep an association under a number until it is taken, or used or released by its peer."""
+        """Add an association, until it is taken, or its peer uses or releases it."""
         with self._lock:
             self._idle = {key: one for key, one in self._idle.items() if one.is_established}
             self._idle[number] = association

@@ -1,4 +1,4 @@
-"""Association requests (PS3.8, 9.3.2): checked before a connection gets a thread."""
+"""Association requests (PS3.8, 9.3.2), verified before a connection gets a thread."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ PRESENTATION_CONTEXT, USER_INFORMATION = 0x20, 0x50
 SUB_ITEMS_AT = {PRESENTATION_CONTEXT: 4, USER_INFORMATION: 0}  # after the item's own header
 CALLED, CALLING = slice(10, 26), slice(26, 42)  # AE titles
 
-LONGEST_REQUEST_BYTES = 262_144  # all there is to propose, 128 contexts of 43 syntaxes, is 136,000
-MOST_ITEMS = 6144  # of which that has 5,635; decoding so many takes 0.1 s
+LONGEST_REQUEST_BYTES = 262_144  # 128 contexts of 43 syntaxes, the most there are, take 136,000
+MOST_ITEMS = 6144  # those contexts have 5,635; decoding this many takes 0.1 s
 
 Rejection = tuple[int, int, int]
 """Result, source and reason of an A-ASSOCIATE-RJ (PS3.8, 9.3.4)."""
@@ -30,14 +30,14 @@ ABORT = bytes.fromhex("07 00 00000004 00 00 02 06")
 
 
 class MalformedRequestError(ValueError):
-    """What came is no association request, or one larger than any has reason to be."""
+    """This is not an association request, or one of unreasonable size."""
 
 
 def read_header(header: bytes | bytearray) -> int:
-    """Give the bytes that follow a PDU's first six.
+    """Return the number of bytes that follow the first six of a PDU.
 
     Raises:
-        MalformedRequestError: It is no association request, or too long.
+        MalformedRequestError: It is not an association request, or too long.
     """
     kind, length = HEADER.unpack(header)
     if kind != REQUEST or length > LONGEST_REQUEST_BYTES:
@@ -49,7 +49,7 @@ def decode_request(pdu: bytes) -> A_ASSOCIATE_RQ:
     """Decode an association request.
 
     Raises:
-        MalformedRequestError: It is malformed, or has too many items.
+        MalformedRequestError: The request is malformed, or has too many items.
     """
     try:
         if sum(1 for _ in _items(pdu)) > MOST_ITEMS:
@@ -57,7 +57,7 @@ def decode_request(pdu: bytes) -> A_ASSOCIATE_RQ:
         request = A_ASSOCIATE_RQ()
         request.decode(pdu)
         request.to_primitive()
-    except Exception as error:  # of whatever the library says to whatever was sent
+    except Exception as error:  # depends on what was sent
         raise MalformedRequestError from error
     return request
 
@@ -65,28 +65,15 @@ def decode_request(pdu: bytes) -> A_ASSOCIATE_RQ:
 def judge_request(
     pdu: bytes, address: str, ae_title: str, peers: Sequence[Peer]
 ) -> Rejection | None:
-    """Say why a request is rejected, None if it is not.
-
-    Args:
-        pdu: The request.
-        address: The peer's.
-        ae_title: Our own.
-        peers: Who may come in.
-    """
-    if not is_allowed(peers, _title(pdu[CALLING]), address):
+    """Return why a request is rejected, None if it is accepted."""
+    calling = _title(pdu[CALLING])
+    if peers and not any(peer.ae_title == calling and peer.host in ("", address) for peer in peers):
         return CALLING_UNKNOWN
     return None if _title(pdu[CALLED]) == ae_title.strip() else CALLED_UNKNOWN
 
 
-def is_allowed(peers: Sequence[Peer], ae_title: str, address: str) -> bool:
-    """Whether somebody may send: everybody if no peer is named."""
-    return not peers or any(
-        peer.ae_title == ae_title and peer.host in ("", address) for peer in peers
-    )
-
-
 def encode_rejection(rejection: Rejection) -> bytes:
-    """Give the A-ASSOCIATE-RJ."""
+    """Encode the A-ASSOCIATE-RJ."""
     return struct.pack(">BxIxBBB", 0x03, 4, *rejection)
 
 
@@ -95,7 +82,6 @@ def _title(field: bytes) -> str:
 
 
 def _items(pdu: bytes) -> Iterator[int]:
-    """Give the types of items and their sub-items."""
     for kind, begin, end in _walk(pdu, 74, len(pdu)):
         yield kind
         if kind in SUB_ITEMS_AT:

@@ -1,4 +1,4 @@
-"""What the gateway offers by DIMSE: its presentation contexts (PS3.8, 7.1.1.13)."""
+"""Presentation contexts that the gateway accepts (PS3.8, 7.1.1.13)."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at run 
 )
 
 COMMITMENT_SYNTAXES = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian]
-"""Not deflated: what a request to commit inflates to has no bound."""
+"""Not deflated: nothing bounds the size of a request after inflation."""
 
 
 class SharedContext(PresentationContext):
-    """A presentation context of which an association needs no deep copy.
+    """A presentation context that is shared between associations.
 
-    pynetdicom copies all contexts for each association, which takes most of the time of opening
-    one. Negotiation reads them.
+    pynetdicom makes deep copies of all contexts for each association, which takes most of the time
+    of opening one, although negotiation only reads them.
     """
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SharedContext:
@@ -33,7 +33,7 @@ class SharedContext(PresentationContext):
 
 
 def build_contexts() -> list[PresentationContext]:
-    """Give the contexts of storage, verification and storage commitment."""
+    """Return the contexts of storage, verification and storage commitment."""
     classes = [one.abstract_syntax for one in AllStoragePresentationContexts]
     syntaxes = {one: list(ALL_TRANSFER_SYNTAXES) for one in classes}
     syntaxes |= {

@@ -1,4 +1,4 @@
-"""DIMSE messages that cannot grow, trickle or pile up without end (PS3.7, 6.3)."""
+"""DIMSE messages (PS3.7, 6.3) with bounds on their size, rate and number."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from pynetdicom.association import Association
     from pynetdicom.pdu_primitives import P_DATA
 
-MAX_COMMAND_BYTES = 65_536  # a long one is a hundredth of it
-MAX_DATA_SET_BYTES = 4 * 1024 * 1024  # 10,000 instances to commit to, each with all it may have
-MOST_WAITING = 8  # messages; one at a time is what is negotiated (PS3.7, D.3.3.3)
+MAX_COMMAND_BYTES = 65_536  # a hundred times a long one
+MAX_DATA_SET_BYTES = 4 * 1024 * 1024  # 10,000 instances to commit to, with UIDs of full length
+MOST_WAITING = 8  # messages, although one at a time is negotiated (PS3.7, D.3.3.3)
 
 UNHURRIED_S = 60.0
-SLOWEST_BYTES_PER_S = 1024  # of a message, over all but its first UNHURRIED_S
+SLOWEST_BYTES_PER_S = 1024  # of a message, after its first UNHURRIED_S
 
 
 class RefusedMessageError(ServingError):
-    """A message, or its sender's way of sending, takes more than there is for it."""
+    """A message is too long or too slow, or too many messages wait."""
 
 
 class BoundedBytes(BytesIO):
-    """Bytes being received, so many at most."""
+    """A buffer with a maximum size."""
 
     def __init__(self, most: int) -> None:
         super().__init__()
@@ -41,22 +41,15 @@ class BoundedBytes(BytesIO):
         """Add a fragment.
 
         Raises:
-            RefusedMessageError: There is too much of it.
+            RefusedMessageError: The buffer is full.
         """
         if self.tell() + len(data) > self._most:
-            raise RefusedMessageError("There is more of a message than any may have.")
+            raise RefusedMessageError("A message is too long.")
         return super().write(data)
 
 
 class BoundedProvider(DIMSEServiceProvider):
-    """Receives the messages of one association, and aborts it over one that has no end.
-
-    The library gathers whatever comes, and its thread dies of what it cannot read.
-
-    Args:
-        assoc: The association.
-        clock: Gives seconds.
-    """
+    """Aborts the association if a message breaks a bound or is malformed."""
 
     def __init__(self, assoc: Association, clock: Clock = time.monotonic) -> None:
         super().__init__(assoc)
@@ -66,24 +59,24 @@ class BoundedProvider(DIMSEServiceProvider):
         self._is_over = False
 
     def receive_primitive(self, primitive: P_DATA) -> None:
-        """Take the next fragments of a message."""
+        """Receive the next fragments of a message."""
         if self._is_over:
             return
         try:
             self._receive(primitive)
-        except Exception as error:  # of whatever was sent, or of the disk
+        except Exception as error:  # depends on what was sent, or the disk fails
             log_event(logging.WARNING, "association aborted", reason=type(error).__name__)
             self._is_over = True
             self.dul.event_queue.put("Evt19")  # invalid PDU received (PS3.8, 9.2.3): abort
 
     def begin_data_set(self, message: DIMSEMessage) -> BytesIO:
-        """Give what takes the data set of a message, which has no command yet."""
+        """Return the buffer for the data set of a message whose command has not arrived."""
         return BoundedBytes(MAX_DATA_SET_BYTES)
 
     def _receive(self, primitive: P_DATA) -> None:
         if self.message is None:
             if self.msg_queue.qsize() >= MOST_WAITING:
-                raise RefusedMessageError("More messages came than may wait for their answers.")
+                raise RefusedMessageError("Too many messages wait for their responses.")
             self.message = DIMSEMessage()
             self.message.encoded_command_set = BoundedBytes(MAX_COMMAND_BYTES)
             self.message.data_set = self.begin_data_set(self.message)
@@ -91,5 +84,5 @@ class BoundedProvider(DIMSEServiceProvider):
         self._received_bytes += sum(len(data) for _, data in primitive.presentation_data_value_list)
         hurried_s = self._clock() - self._begun_s - UNHURRIED_S
         if self._received_bytes < SLOWEST_BYTES_PER_S * hurried_s:
-            raise RefusedMessageError("A message came too slowly.")
+            raise RefusedMessageError("A message arrived too slowly.")
         super().receive_primitive(primitive)

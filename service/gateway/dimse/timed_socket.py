@@ -1,4 +1,4 @@
-"""Connections of associations on which nothing is waited for without end."""
+"""Connections of associations with a timeout and a size limit for each PDU."""
 
 from __future__ import annotations
 
@@ -14,20 +14,12 @@ from pynetdicom.transport import AssociationSocket
 
 from service.gateway.dimse.association_request import ABORT, LONGEST_REQUEST_BYTES
 
-MAX_PDU_BYTES = 262_144  # what peers are told; one that keeps to it sends no longer PDU
-LONGEST_PDU_BYTES = max(MAX_PDU_BYTES, LONGEST_REQUEST_BYTES) + 64  # some count their headers, too
+MAX_PDU_BYTES = 262_144  # as negotiated with peers
+LONGEST_PDU_BYTES = max(MAX_PDU_BYTES, LONGEST_REQUEST_BYTES) + 64  # some peers exclude headers
 
 
 class TimedSocket(AssociationSocket):
-    """Has a time for each PDU, in and out, and takes none that is too long.
-
-    The library's own waits for the rest of a PDU, of any length, for ever; and where its thread
-    waits so does who wants to abort the association.
-
-    Args:
-        plain: The library's, of which this takes the place.
-        timeout_s: Time for each PDU.
-    """
+    """A connection with limits; pynetdicom's own waits forever for a PDU of any length."""
 
     def __init__(self, plain: AssociationSocket, timeout_s: float) -> None:
         vars(self).update(vars(plain))  # its own constructor would announce the connection again
@@ -35,16 +27,15 @@ class TimedSocket(AssociationSocket):
 
     @property
     def ready(self) -> bool:
-        """Whether there is something to read; also where ``select`` knows no such number.
+        """Whether there are bytes to read.
 
-        Once the association is over there is not: the library would read on until the peer hangs
-        up, instead of hanging up itself.
+        None after the end of the association: the library would read on until the peer closes.
         """
         connection = self.socket
         if connection is None or not self._is_connected or self._is_over:
             return False
         if isinstance(connection, ssl.SSLSocket) and connection.pending():
-            return True  # TLS has read more than it was asked for
+            return True  # TLS has decrypted more than was read
         try:
             poll = select.poll()
             poll.register(connection, select.POLLIN)
@@ -58,14 +49,14 @@ class TimedSocket(AssociationSocket):
         return self.assoc.dul.state_machine.current_state == "Sta13"  # PS3.8, table 9-5
 
     def recv(self, nr_bytes: int) -> bytearray:
-        """Read so many bytes, fewer if the peer hangs up.
+        """Read so many bytes, or fewer if the peer closes the connection.
 
         Raises:
-            OSError: There are too many of them, or they did not come in time.
+            OSError: The PDU is too long, or did not arrive in time.
         """
         if nr_bytes > LONGEST_PDU_BYTES:
             self.send(ABORT)
-            raise OSError("The PDU is longer than any may be.")
+            raise OSError("The PDU is too long.")
         connection = cast("socket.socket", self.socket)
         until_s = time.monotonic() + self._timeout_s
         received = bytearray(nr_bytes)
@@ -73,7 +64,7 @@ class TimedSocket(AssociationSocket):
         while at < nr_bytes:
             left_s = until_s - time.monotonic()
             if left_s <= 0:
-                raise TimeoutError("The PDU did not come in time.")
+                raise TimeoutError("The PDU did not arrive in time.")
             connection.settimeout(left_s)
             count = connection.recv_into(memoryview(received)[at:])
             if not count:
@@ -82,17 +73,17 @@ class TimedSocket(AssociationSocket):
         return received[:at]
 
     def send(self, bytestream: bytes) -> None:
-        """Send bytes; the connection is closed if they are not taken in time."""
+        """Send bytes in limited time, or close the connection."""
         connection = cast("socket.socket", self.socket)
         try:
             connection.settimeout(self._timeout_s)
             connection.sendall(bytestream)
-        except Exception:  # as the library has it: a failure is an event
+        except Exception:  # as in the library, a failure is an event
             self.event_queue.put("Evt17")
 
 
 def shut_down(association: Association) -> None:
-    """End what an association's thread waits for, so that it ends. Any thread."""
+    """Shut the connection down, which ends the association's thread."""
     if (plain := association.dul.socket) is not None and (connection := plain.socket) is not None:
         with suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)

@@ -1,1 +1,1 @@
-"""The ways in: C-STORE, STOW-RS, studies pulled from an archive."""
+"""Receiving: C-STORE, STOW-RS, and studies pulled from an archive."""

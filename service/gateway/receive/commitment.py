@@ -1,4 +1,4 @@
-"""Storage commitment, push model (PS3.4, Annex J): what is kept, as it came, is committed to."""
+"""Requests for storage commitment, push model (PS3.4, Annex J)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pynetdicom.dimse_primitives import N_ACTION
 from cxr.dicom.structure import verify_structure
 from service.gateway.destinations import Peer
 from service.gateway.dimse.association import IdleAssociations
-from service.gateway.store.commitment_reports import CommitmentReports, Verdict
+from service.gateway.store.commitment_reports import CommitmentReports, CommittedInstance
 from service.gateway.store.database import DatabaseError
 from service.gateway.store.inbox import Inbox
 from service.telemetry.logs import log_event
@@ -23,18 +23,11 @@ REQUEST_COMMITMENT = 1
 SUCCESS, PROCESSING_FAILURE, NO_SUCH_ACTION = 0x0000, 0x0110, 0x0123
 RESOURCE_LIMITATION = 0x0213
 MAX_INSTANCES = 10_000
-REPORT_AFTER_S = 1.0  # the answer goes first; who wants the report elsewhere has hung up by then
+REPORT_AFTER_S = 1.0  # after the response, and a peer's release
 
 
 class Commitment:
-    """Answers requests to commit. The reports are durable before a request hears of success.
-
-    Args:
-        inbox: Knows what is kept.
-        reports: Take what is to be told.
-        idle: Takes the associations of the requests.
-        peers: Where reports go.
-    """
+    """Answers requests; a report is durable before its request is answered. Any thread."""
 
     def __init__(
         self,
@@ -49,42 +42,42 @@ class Commitment:
         self._peers = {peer.ae_title: peer for peer in peers if peer.port}
 
     def on_action(self, event: evt.Event) -> tuple[int, Dataset | None]:
-        """Take one N-ACTION; the report follows."""
+        """Answer one N-ACTION; the report follows."""
         if event.action_type != REQUEST_COMMITMENT:
             return NO_SUCH_ACTION, None
         peer = self._peers.get(str(event.assoc.requestor.ae_title).strip())
         if peer is None:
-            return PROCESSING_FAILURE, None  # there is nowhere to report to
+            return PROCESSING_FAILURE, None  # a report would have no receiver
         address = peer.host or str(event.assoc.requestor.address)
         try:
             _verify_bounds(event)
             request = event.action_information
-            verdicts = self._judge(request)
+            instances = self._look_up(request)
             transaction_uid = str(request.TransactionUID)
             seq = self._reports.add(
-                transaction_uid, peer.ae_title, address, verdicts, REPORT_AFTER_S
+                transaction_uid, peer.ae_title, address, instances, REPORT_AFTER_S
             )
         except DatabaseError as error:
             log_event(logging.ERROR, "commitment refused", error)
             return RESOURCE_LIMITATION, None
-        except Exception as error:  # of whatever was sent
+        except Exception as error:  # depends on what was sent
             log_event(logging.WARNING, "commitment refused", reason=type(error).__name__)
             return PROCESSING_FAILURE, None
         self._idle.add(seq, event.assoc)
         return SUCCESS, None
 
-    def _judge(self, request: Dataset) -> list[Verdict]:
+    def _look_up(self, request: Dataset) -> list[CommittedInstance]:
         wanted = list(request.ReferencedSOPSequence)
         if not 0 < len(wanted) <= MAX_INSTANCES:
             raise ValueError("no instances, or too many")
         named = [(str(i.ReferencedSOPClassUID), str(i.ReferencedSOPInstanceUID)) for i in wanted]
-        # Each is read once, however often it is named.
+        # An instance that is named more than once is read once.
         kept = {one: self._inbox.keeps(one[1], one[0]) for one in set(named)}
-        return [Verdict(*one, kept[one]) for one in named]
+        return [CommittedInstance(*one, kept[one]) for one in named]
 
 
 def _verify_bounds(event: evt.Event) -> None:
-    """Refuse what holds more than is parsed: megabytes may hold a million items."""
+    # Megabytes may hold a million items, each of which the library would parse.
     information = cast("N_ACTION", event.request).ActionInformation
     if information is None:
         return

@@ -1,4 +1,4 @@
-"""C-STORE, C-ECHO and storage commitment, as their provider (PS3.4, Annexes A, B and J)."""
+"""The DIMSE server: C-ECHO, C-STORE and storage commitment (PS3.4, Annexes A, B and J)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pynetdicom.transport import AssociationServer, RequestHandler
 
 from service.errors import PayloadTooLargeError, StartupError
 from service.gateway.deliver.stow_answer import CANNOT_UNDERSTAND, OUT_OF_RESOURCES
+from service.gateway.dimse.admission import AssociationAdmission
 from service.gateway.dimse.association import bounded
 from service.gateway.dimse.association_request import (
     TOO_MANY,
@@ -23,7 +24,6 @@ from service.gateway.dimse.association_request import (
     judge_request,
 )
 from service.gateway.dimse.contexts import build_contexts
-from service.gateway.dimse.door import Door
 from service.gateway.dimse.timed_socket import MAX_PDU_BYTES, shut_down
 from service.gateway.errors import InsufficientStorageError, UnreadableObjectError
 from service.gateway.receive.commitment import Commitment
@@ -37,20 +37,13 @@ CHANNEL = "dimse"
 SUCCESS = 0x0000
 MISMATCH = 0xA900
 
-ACSE_TIMEOUT_S = 5  # the request is there before an association begins
+ACSE_TIMEOUT_S = 5  # the request has arrived before an association begins
 NETWORK_TIMEOUT_S = 120
-LAST_WORDS_S = 1.0  # for the aborts of associations when stopping
+ABORT_S = 1.0  # for the aborts of associations when stopping
 
 
 class DimseServer:
-    """Takes objects by DIMSE. Has threads of its own.
-
-    Args:
-        settings: The operator's.
-        intake: Where objects go.
-        commitment: Answers requests to commit to them.
-        metrics: Counts associations.
-    """
+    """Receives objects by DIMSE, on threads of its own."""
 
     def __init__(
         self,
@@ -71,15 +64,11 @@ class DimseServer:
         entity.network_timeout = entity.dimse_timeout = NETWORK_TIMEOUT_S
         self._entity = entity
         self._server: AssociationServer | None = None
-        self._door: Door | None = None
+        self._admission: AssociationAdmission | None = None
         self.port = 0
 
     def start(self) -> None:
-        """Listen.
-
-        Raises:
-            StartupError: The port cannot be had, or a certificate not be read.
-        """
+        """Listen."""
         settings = self._settings
         handlers: list[Any] = [
             *bounded(NETWORK_TIMEOUT_S),
@@ -96,7 +85,7 @@ class DimseServer:
                 evt_handlers=handlers,
             )
         except ssl.SSLError:
-            raise StartupError("The DIMSE certificate, key or authorities are no PEM.") from None
+            raise StartupError("The DIMSE certificate, key or CA file is not valid PEM.") from None
         except OSError as error:
             raise StartupError(
                 f"Cannot listen for DIMSE on {settings.host}:{settings.dimse_port}: "
@@ -105,32 +94,31 @@ class DimseServer:
         assert server.socket is not None
         self.port = server.socket.getsockname()[1]
         self._server = server
-        self._door = Door(
+        self._admission = AssociationAdmission(
             server.socket,
             tls,
-            self._enter,
+            self._admit,
             most=settings.dimse_max_waiting,
             timeout_s=settings.dimse_request_s,
             on_closed=self._metrics.connection_judged,
         )
-        threading.Thread(target=self._door.run, name="door", daemon=True).start()
+        threading.Thread(target=self._admission.run, name="admission", daemon=True).start()
 
     def stop(self) -> None:
-        """Abort what is being sent: who was not told of success sends again."""
-        if self._server is None or self._door is None:
+        """Abort associations: a sender that was not told of success sends again."""
+        if self._server is None or self._admission is None:
             return
-        self._door.close()
+        self._admission.close()
         self._server.server_close()
         for association in self._server.active_associations:
             association.abort(block=False)
-        until_s = time.monotonic() + LAST_WORDS_S
+        until_s = time.monotonic() + ABORT_S
         for association in self._server.active_associations:
             association.join(max(0.0, until_s - time.monotonic()))
-        for association in self._server.active_associations:  # whose peers let us wait
+        for association in self._server.active_associations:  # whose peers do not respond
             shut_down(association)
 
-    def _enter(self, connection: socket.socket, address: tuple[str, int], pdu: bytes) -> None:
-        """Begin the association that a connection has asked for, or reject it."""
+    def _admit(self, connection: socket.socket, address: tuple[str, int], pdu: bytes) -> None:
         request = decode_request(pdu)
         assert self._server is not None
         rejection = judge_request(pdu, address[0], self._settings.ae_title, self._peers)
@@ -139,7 +127,7 @@ class DimseServer:
         self._metrics.connection_judged("accepted" if rejection is None else "rejected")
         if rejection is None:
             connection.setblocking(True)
-            _Beginning(request, connection, address, self._server)
+            _AdmittedHandler(request, connection, address, self._server)
         else:
             with connection:
                 connection.send(encode_rejection(rejection))
@@ -159,7 +147,7 @@ class DimseServer:
             return OUT_OF_RESOURCES
         except (UnreadableObjectError, PayloadTooLargeError):
             return CANNOT_UNDERSTAND
-        except (OSError, DatabaseError):  # logged where it happened; the sender shall try again
+        except (OSError, DatabaseError):  # logged before; the sender tries again
             return OUT_OF_RESOURCES
 
     def _store(self, event: evt.Event) -> int:
@@ -175,8 +163,8 @@ class DimseServer:
         return SUCCESS if is_same else MISMATCH
 
 
-class _Beginning(RequestHandler):
-    """Begins an association whose request is here already."""
+class _AdmittedHandler(RequestHandler):
+    """Begins an association whose request has arrived already."""
 
     def __init__(
         self,
@@ -185,13 +173,13 @@ class _Beginning(RequestHandler):
         address: tuple[str, int],
         server: AssociationServer,
     ) -> None:
-        self._asked = request
+        self._request_pdu = request
         super().__init__(connection, address, server)
 
     def handle(self) -> None:
-        """Let the library go on where its own thread would have read the request."""
+        """Begin the association where the library's own thread would have read the request."""
         association = self._create_association()
-        association.dul._recv_pdu.put(self._asked)
+        association.dul._recv_pdu.put(self._request_pdu)
         association.dul.event_queue.put("Evt6")  # A-ASSOCIATE-RQ received (PS3.8, 9.2.3)
         evt.trigger(association, evt.EVT_CONN_OPEN, {"address": self.client_address})
         association.start()

@@ -1,4 +1,4 @@
-"""What every way in does with an object."""
+"""The intake: what becomes of an object, whichever way it was received."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Literal, TypeAlias
 
 from cxr.errors import CxrError
 from service.dicom.pixels import digest_pixels
-from service.gateway.header import ObjectHeader, read_header
-from service.gateway.own import is_analysed
+from service.gateway.header import ObjectHeader, is_analysed, read_header
 from service.gateway.signals import Signals
 from service.gateway.store.inbox import Inbox
 from service.gateway.store.spool import Spool, Staged
@@ -17,20 +16,14 @@ from service.telemetry.gateway import GatewayMetrics
 from service.telemetry.logs import log_event
 
 Pixels: TypeAlias = Literal["same", "other", "unknown"]
-"""Of two objects with one UID; unknown where the bytes of one are gone."""
+"""How the pixels of two objects with one UID compare; unknown if the bytes of one are gone."""
 
 Outcome: TypeAlias = Literal["stored", "known", "ignored"]
 
 
 @dataclass(frozen=True)
 class Taken:
-    """What became of an object.
-
-    Attributes:
-        header: What it says of itself.
-        outcome: ``stored``, ``known`` for a repeat, ``ignored`` for what is not analysed.
-        job_id: Its job; None if it is ignored.
-    """
+    """What became of an object."""
 
     header: ObjectHeader
     outcome: Outcome
@@ -38,14 +31,7 @@ class Taken:
 
 
 class Intake:
-    """Takes objects into the inbox. Any thread.
-
-    Args:
-        inbox: Where they go.
-        spool: Where their bytes go.
-        signals: Woken when there is work.
-        metrics: Counts them.
-    """
+    """Takes objects into the inbox. Any thread."""
 
     def __init__(
         self, inbox: Inbox, spool: Spool, signals: Signals, metrics: GatewayMetrics
@@ -56,18 +42,11 @@ class Intake:
         self.spool = spool
 
     def take(self, staged: Staged, channel: str, digest: str = "") -> Taken:
-        """Keep an object, durably, before its sender hears of success.
-
-        Args:
-            staged: The Part 10 file.
-            channel: ``dimse``, ``stow`` or ``wado``.
-            digest: The object's, where it was made while the object came; else it is made here.
+        """Store an object durably, or refuse, count and log it.
 
         Raises:
-            UnreadableObjectError: It is no DICOM that can be filed.
-            InsufficientStorageError: There is no room.
-            OSError: The disk does not take it.
-            SQLAlchemyError: The database does not take it.
+            UnreadableObjectError: The file is not DICOM, or its UIDs are missing or malformed.
+            InsufficientStorageError: The disk is too full.
         """
         try:
             taken = self._take(staged, channel, digest)
@@ -86,7 +65,7 @@ class Intake:
         return taken
 
     def refuse(self, channel: str, error: Exception) -> None:
-        """Count and log an object that is not taken."""
+        """Count and log an object that was not stored."""
         self._metrics.object_taken(channel, "refused")
         known = isinstance(error, CxrError)
         log_event(
@@ -107,14 +86,13 @@ class Intake:
         if job_id is None:
             return Taken(header, "ignored", None)
         if is_new:
-            self._tell_of_namesakes(job_id, header)
+            self._report_same_uid(job_id, header)
             self._signals.analysis.ring()
         return Taken(header, "stored" if is_new else "known", job_id)
 
-    def _tell_of_namesakes(self, job_id: str, header: ObjectHeader) -> None:
-        """Count and log that another content came under the UID before; say no UID."""
+    def _report_same_uid(self, job_id: str, header: ObjectHeader) -> None:
         try:
-            known = self._inbox.namesakes(header)
+            known = self._inbox.contents(header.sop_instance_uid)
             for other in known:
                 if other.digest != header.digest:
                     [own] = [one for one in known if one.job_id == job_id]
@@ -128,7 +106,7 @@ class Intake:
                         other=other.job_id,
                         pixels=pixels,
                     )
-        except Exception as error:  # the object is safe, and its sender shall hear so
+        except Exception as error:  # the object is stored, and its sender must be told so
             log_event(logging.ERROR, "namesakes not told", error, job=job_id)
 
     def _compare(self, file: str, other: str) -> Pixels:

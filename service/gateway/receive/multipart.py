@@ -1,4 +1,4 @@
-"""A multipart body of objects, each to a file of its own as it comes."""
+"""Multipart bodies, whose objects are written to files as they arrive."""
 
 from __future__ import annotations
 
@@ -10,20 +10,11 @@ from service.gateway.store.spool import Spool, Staged
 from service.multipart import RelatedParser, read_boundary
 
 FEW_PARTS, PIECE_BYTES = 16, 2048
-"""A chunk with more parts is taken in such pieces: each part is an open file until it is taken."""
+"""A chunk with more parts is parsed in pieces: each part is an open file until it is taken."""
 
 
 class ReceivedParts:
-    """Parts of one body. What is not taken over is removed at the end.
-
-    Args:
-        spool: Where they are staged.
-        content_type: The body's.
-        max_part_bytes: Largest object.
-
-    Raises:
-        InvalidRequestError: The body is no multipart/related of application/dicom.
-    """
+    """The parts of one body; those not taken are deleted at the end of the block."""
 
     def __init__(self, spool: Spool, content_type: str, max_part_bytes: int) -> None:
         self._spool = spool
@@ -53,15 +44,12 @@ class ReceivedParts:
             self._open.discard()
 
     def write(self, chunk: bytes) -> Iterator[Staged]:
-        """Take the next piece of the body and give the parts it completes, for the caller to end.
-
-        Each has to be ended before the next is asked for.
+        """Parse more of the body and yield completed parts, each to be kept or discarded first.
 
         Raises:
-            InvalidRequestError: It is malformed.
+            InvalidRequestError: The body is malformed.
             PayloadTooLargeError: A part is too large.
-            InsufficientStorageError: The disk is as full as it may be.
-            OSError: The disk does not take it.
+            InsufficientStorageError: The disk is too full.
         """
         is_one = chunk.count(self._delimiter) <= FEW_PARTS
         step = max(1, len(chunk)) if is_one else PIECE_BYTES
@@ -71,11 +59,7 @@ class ReceivedParts:
                 yield self._whole.pop(0)
 
     def finish(self) -> None:
-        """End the body.
-
-        Raises:
-            InvalidRequestError: It ended before its last boundary.
-        """
+        """End the body."""
         self._parser.finish()
 
     def _begin(self) -> None:

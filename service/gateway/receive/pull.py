@@ -24,7 +24,7 @@ from service.gateway.receive.intake import Intake, Taken
 from service.gateway.receive.multipart import ReceivedParts
 
 ACCEPT = 'multipart/related; type="application/dicom"; transfer-syntax=*'
-"""Without the asterisk an archive would decompress everything."""
+"""Without the asterisk an archive would decompress every object."""
 
 
 def pull_study(
@@ -38,25 +38,15 @@ def pull_study(
     max_body_bytes: int,
     token_file: Path | None = None,
 ) -> Iterator[Taken | None]:
-    """Fetch a study and take each of its objects, one after the other.
-
-    Args:
-        base_url: Of the DICOMweb services.
-        study_instance_uid: Which; digits and dots only.
-        intake: Where the objects go.
-        timeout_s: Longest silence of the archive.
-        longest_s: Longest time for the whole study.
-        max_instance_bytes: Largest object.
-        max_body_bytes: Largest answer.
-        token_file: Of the bearer token shown; None for the user and password of the URL.
+    """Fetch a study, with pauses up to ``timeout_s``, and take in its objects one by one.
 
     Yields:
-        What became of each; None for one that cannot be filed.
+        What became of each object; None for an unreadable one.
 
     Raises:
         UnknownStudyError: The archive has no such study.
-        SourceUnavailableError: It does not answer, or not with objects.
-        InsufficientStorageError: There is no room.
+        SourceUnavailableError: The archive cannot be reached, or does not send objects.
+        InsufficientStorageError: The disk is too full.
     """
     url = httpx.URL(base_url)
     auth = auth_for(url, token_file)
@@ -85,7 +75,7 @@ def pull_study(
         ) from None
     except httpx.HTTPError:
         raise SourceUnavailableError(
-            "The source was not reached, broke off, or did not end in time."
+            "The source could not be reached, broke off, or did not finish in time."
         ) from None
     except (InvalidRequestError, PayloadTooLargeError):
         raise SourceUnavailableError(

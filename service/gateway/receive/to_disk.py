@@ -1,4 +1,4 @@
-"""Data sets of C-STORE that go to disk as they come, instead of into memory (PS3.7, 9.1.1)."""
+"""Data sets of C-STORE that are written to disk as they arrive (PS3.7, 9.1.1)."""
 
 from __future__ import annotations
 
@@ -21,16 +21,11 @@ from service.gateway.store.write_behind import WriteBehind
 if TYPE_CHECKING:
     from pynetdicom.association import Association
 
-MOST_OF_LARGEST = 8  # an object that is too large is read on to its end; to so many times that
+MOST_OF_LARGEST = 8  # a too large object is read to its end, up to so many times the limit
 
 
 class ReceivedDataSet(BoundedBytes):
-    """A data set being received: of C-STORE a file in the spool, else bytes in memory.
-
-    Args:
-        message: Whose it is. Its command comes before the first byte of this.
-        provider: Keeps track of what is open.
-    """
+    """A data set being received: of C-STORE a file, else bytes in memory."""
 
     def __init__(self, message: DIMSEMessage, provider: SpoolingProvider) -> None:
         super().__init__(MAX_DATA_SET_BYTES)
@@ -40,16 +35,12 @@ class ReceivedDataSet(BoundedBytes):
         self._size_bytes = 0
 
     def write(self, data: Any) -> int:
-        """Add a fragment.
-
-        Raises:
-            RefusedMessageError: There is too much of it.
-        """
+        """Add a fragment."""
         if not isinstance(self._message, C_STORE_RQ):
             return super().write(data)
         self._size_bytes += len(data)
         if self._size_bytes > MOST_OF_LARGEST * self._provider.max_instance_bytes:
-            raise RefusedMessageError("An object has no end.")
+            raise RefusedMessageError("An object is far longer than accepted.")
         if self._behind is None:
             self._behind = self._provider.open(self._message)
             self._provider.receiving.add(self)
@@ -58,12 +49,10 @@ class ReceivedDataSet(BoundedBytes):
         return len(data)
 
     def finish(self) -> tuple[Staged, str]:
-        """Give the Part 10 file, for the caller to end, and its object's digest.
+        """Return the Part 10 file, to be kept or discarded, and the digest.
 
         Raises:
-            PayloadTooLargeError: It is too large.
-            InsufficientStorageError: The disk was as full as it may be.
-            OSError: The disk did not take it.
+            PayloadTooLargeError: The object is too large.
         """
         self._provider.receiving.discard(self)
         if self._behind is None:
@@ -74,19 +63,13 @@ class ReceivedDataSet(BoundedBytes):
         return self._behind.finish()
 
     def discard(self) -> None:
-        """Remove what came."""
+        """Delete what was received."""
         if self._behind is not None:
             self._behind.discard()
 
 
 class SpoolingProvider(BoundedProvider):
-    """Receives messages of one association.
-
-    Args:
-        assoc: The association.
-        spool: Where data sets of C-STORE go.
-        max_instance_bytes: Largest of them.
-    """
+    """Receives the messages of one association."""
 
     def __init__(self, assoc: Association, spool: Spool, max_instance_bytes: int) -> None:
         super().__init__(assoc)
@@ -95,7 +78,7 @@ class SpoolingProvider(BoundedProvider):
         self.receiving: set[ReceivedDataSet] = set()
 
     def begin_data_set(self, message: DIMSEMessage) -> ReceivedDataSet:
-        """Give what takes the data set of a message, which has no command yet."""
+        """Return the buffer for the data set of a message."""
         return ReceivedDataSet(message, self)
 
     def open(self, message: DIMSEMessage) -> WriteBehind:
@@ -115,7 +98,7 @@ class SpoolingProvider(BoundedProvider):
         return WriteBehind(self._spool, begin, syntax.encode())
 
     def close(self) -> None:
-        """Remove what was only half received, when the association is over."""
+        """Delete what is only half received."""
         for one in self.receiving.copy():
             one.discard()
         self.receiving.clear()

@@ -16,23 +16,20 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.errors import StartupError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-MIGRATION_LOCK = 0x63787267  # any number that all gateways know
+MIGRATION_LOCK = 0x63787267  # any number that all gateways use
 BUSY_S = 30  # longest wait for another process's transaction on SQLite
 POOL_SIZE = 8
 POOL_OVERFLOW = 64
 
 DatabaseError = SQLAlchemyError
-"""What a statement or connection raises when it fails."""
+"""Raised by a statement or connection that fails."""
 
 
 class Database:
-    """Transactions on the inbox's tables, from any thread.
-
-    Args:
-        url: As SQLAlchemy reads it.
+    """Transactions on the inbox's tables. Any thread.
 
     Raises:
-        StartupError: It is malformed.
+        StartupError: The URL is malformed.
     """
 
     def __init__(self, url: str) -> None:
@@ -44,12 +41,12 @@ class Database:
                 max_overflow=POOL_OVERFLOW,
                 pool_pre_ping=not self.is_sqlite,
             )
-        except (DatabaseError, ValueError):  # its words quote the address, and so its password
+        except (DatabaseError, ValueError):  # its text quotes the URL with the password
             raise StartupError(
-                "CXR_GATEWAY_DATABASE_URL: it is no postgresql://user:password@host/name. Write "
-                "what is special in user and password with % (RFC 3986, 2.1)."
+                "CXR_GATEWAY_DATABASE_URL: not of the form postgresql://user:password@host/name. "
+                "Percent-encode special characters in user and password (RFC 3986, 2.1)."
             ) from None
-        # SQLite has one writer at a time; its own waiting is by sleep, and unfair.
+        # SQLite has one writer at a time, and its own waiting polls and is unfair.
         self._turn = threading.RLock() if self.is_sqlite else None
         if self.is_sqlite:
             event.listen(self._engine, "connect", _prepare_sqlite)
@@ -57,7 +54,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """Give a connection whose work is durable once the block has ended well."""
+        """Yield a connection whose changes are durable once the block ends without an exception."""
         if self._turn is None:
             with self._engine.begin() as connection:
                 yield connection
@@ -66,11 +63,7 @@ class Database:
                 yield connection
 
     def migrate(self) -> None:
-        """Bring the tables up to date; gateways that start together take turns.
-
-        Raises:
-            StartupError: The database is not reached, or of a newer gateway.
-        """
+        """Bring the tables up to date; gateways that start together take turns."""
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
         try:
@@ -92,16 +85,16 @@ class Database:
 
 
 def _prepare_sqlite(connection: Any, _: object) -> None:
-    connection.isolation_level = None  # transactions are begun below, not by the driver
+    connection.isolation_level = None  # _begin_sqlite begins transactions, not the driver
     for pragma in (
         f"busy_timeout={BUSY_S * 1000}",
         "journal_mode=WAL",
-        "synchronous=FULL",  # what is committed survives a power cut
+        "synchronous=FULL",  # commits survive a power failure
         "foreign_keys=ON",
     ):
         connection.execute(f"PRAGMA {pragma}")
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    # Reads first and writes then would fail beside another writer; this waits for it.
+    # A transaction that reads first and then writes would fail beside another writer.
     connection.exec_driver_sql("BEGIN IMMEDIATE")

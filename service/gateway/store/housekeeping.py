@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from service.gateway.settings import GatewaySettings
 from service.gateway.signals import Signals
 from service.gateway.store.ledger import Ledger
+from service.gateway.store.orphans import OrphanedFiles
 from service.gateway.store.states import State
-from service.gateway.store.strays import Strays
 from service.telemetry.logs import log_event
 
 HOUSEKEEPING_S = 60.0
@@ -19,17 +19,10 @@ S_PER_D = 86_400.0
 
 
 class Housekeeping:
-    """Deletes what is kept no longer, once a minute.
-
-    Args:
-        ledger: Deletes finished jobs and their bytes.
-        orphans: Settles orphaned files.
-        settings: How long things are kept.
-        signals: Tell when to stop.
-    """
+    """Deletes what is kept no longer, once a minute."""
 
     def __init__(
-        self, ledger: Ledger, orphans: Strays, settings: GatewaySettings, signals: Signals
+        self, ledger: Ledger, orphans: OrphanedFiles, settings: GatewaySettings, signals: Signals
     ) -> None:
         self._ledger = ledger
         self._orphans = orphans
@@ -37,11 +30,7 @@ class Housekeeping:
         self._signals = signals
 
     def run(self, found: Iterable[str]) -> None:
-        """Keep house until told to stop. One thread.
-
-        Args:
-            found: Orphaned files that a start found; they are settled first.
-        """
+        """Run until told to stop, and settle orphaned files that were found first."""
         left = found
         while not self._signals.is_stopping:  # first at once: a crash may have prevented deletions
             try:
@@ -54,7 +43,7 @@ class Housekeeping:
             self._signals.wait_until_stopping(HOUSEKEEPING_S)
 
     def on_done(self, job_seq: int) -> None:
-        """Delete the bytes of a job that is done, if they are not to be kept."""
+        """Delete the bytes of a job that is done, unless configured otherwise."""
         if self._settings.keep_done_h == 0:
             self._ledger.forget_bytes(job_seq)
 

@@ -1,4 +1,4 @@
-"""Work handed to one worker at a time, and taken from it when it died."""
+"""Leases: one worker at a time has a piece of work, and a dead one loses it."""
 
 from __future__ import annotations
 
@@ -7,104 +7,103 @@ import time
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, Table, update
+from sqlalchemy import Connection, Row, Select, Table, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from service.gateway.errors import LeaseLostError
 from service.gateway.store.database import Database
 from service.gateway.store.schema import commitment_reports, deliveries, jobs
 
-FARTHEST_S = 86_400.0  # neither a lease nor a wait between tries can be set longer
+FARTHEST_S = 86_400.0  # neither a lease nor a wait between attempts can be set longer
 
 
 @dataclass(frozen=True)
 class Leasing:
-    """How one gateway takes work.
-
-    Attributes:
-        owner: Names this process, and no other.
-        lease_s: Time after which others may take it over.
-    """
+    """Unique name of a process, and how long its leases last."""
 
     owner: str
     lease_s: float
 
 
-def is_free(table: Table, now_s: float) -> ColumnElement[bool]:
-    """Tell rows that are due and that nobody works on.
+class Leased(Protocol):
+    """A leased row."""
 
-    So are those whose moment is so far ahead that only a clock that has gone back since can have
-    written it. At worst somebody still has the work; then only one of both can settle it.
-    """
+    @property
+    def seq(self) -> int:
+        """Primary key."""
+
+    @property
+    def owner(self) -> str:
+        """Token of the lease."""
+
+    @property
+    def attempts(self) -> int:
+        """Attempts before this one."""
+
+
+def lease_next(
+    connection: Connection, table: Table, query: Select[Any], leasing: Leasing, **values: Any
+) -> tuple[Row[Any], str] | None:
+    """Lease the first row of a query that is due; return it and the token of this lease."""
+    now_s = time.time()
+    due = query.where(_is_free(table, now_s)).limit(1)
+    row = connection.execute(due.with_for_update(skip_locked=True, of=table)).first()
+    if row is None:
+        return None
+    owner = f"{leasing.owner}.{secrets.token_hex(4)}"
+    lease = {"lease_owner": owner, "lease_until_s": now_s + leasing.lease_s}
+    connection.execute(update(table).where(table.c.seq == row.seq).values(**values, **lease))
+    return row, owner
+
+
+def _is_free(table: Table, now_s: float) -> ColumnElement[bool]:
+    # A moment too far ahead was written before the clock was set back. At worst somebody still has
+    # that work, and then only one of both can settle it.
     far_s = now_s + FARTHEST_S
     due = (table.c.next_attempt_s <= now_s) | (table.c.next_attempt_s > far_s)
     return due & ((table.c.lease_until_s <= now_s) | (table.c.lease_until_s > far_s))
 
 
-class Leased(Protocol):
-    """Work that somebody has."""
-
-    @property
-    def seq(self) -> int:
-        """Its row."""
-
-    @property
-    def owner(self) -> str:
-        """The token of its lease."""
-
-    @property
-    def attempts(self) -> int:
-        """How often it was settled before."""
-
-
-def take(
-    connection: Connection, table: Table, seq: int, leasing: Leasing, now_s: float, **values: Any
-) -> str:
-    """Lease a row that is free, and give the lease's token.
-
-    Each lease has one: what the process itself took again later is not this.
-    """
-    owner = f"{leasing.owner}.{secrets.token_hex(4)}"
-    until_s = now_s + leasing.lease_s
-    change = update(table).where(table.c.seq == seq)
-    connection.execute(change.values(**values, lease_owner=owner, lease_until_s=until_s))
-    return owner
-
-
 def settle(connection: Connection, table: Table, work: Leased, **values: Any) -> None:
-    """Write what became of leased work, count the attempt, and give the lease back.
+    """Write the outcome, count the attempt, and end the lease.
 
     Raises:
-        LeaseLostError: Another has it now; nothing was written.
+        LeaseLostError: Another worker has it now; nothing was written.
     """
-    held = (table.c.seq == work.seq) & (table.c.lease_owner == work.owner)
+    leased = (table.c.seq == work.seq) & (table.c.lease_owner == work.owner)
     known = {**values, **free(), "attempts": work.attempts + 1, "updated_s": time.time()}
-    if connection.execute(update(table).where(held).values(**known)).rowcount != 1:
+    if connection.execute(update(table).where(leased).values(**known)).rowcount != 1:
         raise LeaseLostError("The work took longer than its lease.")
 
 
-def put_off(
-    connection: Connection, table: Table, work: Leased, reason: str, delay_s: float, **values: Any
+def postpone(
+    database: Database, table: Table, work: Leased, reason: str, delay_s: float, **values: Any
 ) -> None:
-    """Give leased work back, to be tried again later.
-
-    Raises:
-        LeaseLostError: Another has it now; nothing was written.
-    """
+    """End the lease, for another attempt after the delay."""
     again_s = time.time() + delay_s
-    settle(connection, table, work, reason=reason, next_attempt_s=again_s, **values)
+    with database.transaction() as connection:
+        settle(connection, table, work, reason=reason, next_attempt_s=again_s, **values)
 
 
 def free() -> dict[str, Any]:
-    """Give the columns of work nobody has."""
+    """Return the columns of a row that is not leased."""
     return {"lease_owner": None, "lease_until_s": 0.0}
 
 
-def release_all(database: Database, owner: str | None) -> None:
-    """Release the leases of one process, or all of them if ``owner`` is None.
+def waiting_since(now_s: float) -> dict[str, Any]:
+    """Return the columns of work that is due at once, before its first attempt."""
+    return {
+        "reason": None,
+        "attempts": 0,
+        "next_attempt_s": 0.0,
+        "begun_s": now_s,
+        "updated_s": now_s,
+        **free(),
+    }
 
-    All may be released only where no other process is alive.
-    """
+
+def release_all(database: Database, owner: str | None) -> None:
+    """Release the leases of one process, or all if ``owner`` is None and no other is alive."""
     for table in (jobs, deliveries, commitment_reports):
         leased: ColumnElement[bool] = table.c.lease_owner.is_not(None)
         if owner is not None:

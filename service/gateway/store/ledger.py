@@ -1,11 +1,11 @@
-"""What an operator sees of the jobs and may do with them."""
+"""The ledger: listing, retrying and purging of jobs by an operator."""
 
 from __future__ import annotations
 
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, select, update
@@ -13,11 +13,11 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from service.gateway.errors import JobNotRetryableError, UnknownJobError
 from service.gateway.store.database import Database
-from service.gateway.store.inbox import begin_anew
-from service.gateway.store.leases import free
-from service.gateway.store.schema import DEAD, WAITING, deliveries, jobs, results
+from service.gateway.store.inbox import new_attempts
+from service.gateway.store.leases import waiting_since
+from service.gateway.store.schema import deliveries, jobs, results
 from service.gateway.store.spool import Spool
-from service.gateway.store.states import OPEN_STATES, STATES, State
+from service.gateway.store.states import DEAD, OPEN_STATES, STATES, WAITING, State
 
 REFERENCE_DIGITS = 12
 PURGED_AT_A_TIME = 200
@@ -37,80 +37,49 @@ class DeliveryEntry:
 
 @dataclass(frozen=True)
 class JobEntry:
-    """One job, as shown: without UIDs, which identify a study.
+    """One job, as shown: without UIDs. Times are seconds since 1970."""
 
-    Attributes:
-        seq: Order of arrival.
-        id: Its id.
-        study: First digits of the SHA-256 of the Study Instance UID: jobs of one study have
-            one reference, and who knows the UID can compute it.
-        state: State.
-        reason: Why it is not further, if so.
-        attempts: Tries of the analysis.
-        next_attempt_s: When it is tried next; 0 for at once.
-        channel: How it came.
-        size_bytes: Of the received object.
-        received_s: When.
-        updated_s: Last change.
-        has_bytes: Whether its bytes are still kept.
-        deliveries: Empty until it is analysed.
-        other_contents: Ids of jobs whose objects have its SOP Instance UID and other content.
-    """
-
-    seq: int
+    seq: int  # order of arrival
     id: str
-    study: str
+    study: str  # of the Study Instance UID: who knows it can compute this
     state: State
     reason: str | None
     attempts: int
-    next_attempt_s: float
+    next_attempt_s: float  # 0 for at once
     channel: str
     size_bytes: int
     received_s: float
     updated_s: float
     has_bytes: bool
     deliveries: tuple[DeliveryEntry, ...] = ()
-    other_contents: tuple[str, ...] = ()
+    other_contents: tuple[str, ...] = ()  # ids of jobs with the same UID and other content
 
 
 @dataclass(frozen=True)
 class Backlog:
-    """How much is under way.
-
-    Attributes:
-        counts: Jobs by state.
-        oldest_s: Age of the oldest that is not finished, 0 if there is none.
-    """
+    """Jobs by state, and the age of the oldest unfinished one (0 without any)."""
 
     counts: dict[str, int]
     oldest_s: float
 
 
+JOB_COLUMNS = [one.name for one in fields(JobEntry) if one.name in jobs.c]
+
+
 def study_reference(study_instance_uid: str) -> str:
-    """Give what stands for a study in lists."""
+    """Return what identifies a study in lists."""
     return hashlib.sha256(study_instance_uid.encode()).hexdigest()[:REFERENCE_DIGITS]
 
 
 class Ledger:
-    """Listing, retrying and purging. Any thread, also beside a running gateway.
-
-    Args:
-        database: Keeps the rows.
-        spool: Keeps the bytes.
-    """
+    """Lists, retries and purges jobs. Any thread. Unknown ids raise :class:`UnknownJobError`."""
 
     def __init__(self, database: Database, spool: Spool) -> None:
         self._database = database
         self._spool = spool
 
     def page(self, state: State | None, before_seq: int | None, limit: int) -> list[JobEntry]:
-        """Give jobs, the newest first, without their deliveries and other contents.
-
-        Args:
-            state: Only these; None for all.
-            before_seq: Only those that came before this one; None from the newest on.
-            limit: At most so many.
-        """
+        """Return jobs received before one, the newest first, without their deliveries."""
         query = select(jobs).order_by(jobs.c.seq.desc()).limit(limit)
         if state is not None:
             query = query.where(jobs.c.state == state)
@@ -120,15 +89,12 @@ class Ledger:
             return [_entry(row) for row in connection.execute(query)]
 
     def get(self, job_id: str) -> JobEntry:
-        """Give one job with its deliveries.
-
-        Raises:
-            UnknownJobError: There is none of that id.
-        """
+        """Return one job with its deliveries."""
         with self._database.transaction() as connection:
             row = _row(connection, job_id)
+            shown = (deliveries.c[field.name] for field in fields(DeliveryEntry))
             ways = connection.execute(
-                select(deliveries)
+                select(*shown)
                 .where(deliveries.c.job_seq == row.seq)
                 .order_by(deliveries.c.destination)
             )
@@ -139,26 +105,12 @@ class Ledger:
             ).scalars()
             return _entry(
                 row,
-                tuple(
-                    DeliveryEntry(
-                        way.destination,
-                        way.state,
-                        way.reason,
-                        way.attempts,
-                        way.next_attempt_s,
-                        way.updated_s,
-                    )
-                    for way in ways
-                ),
+                tuple(DeliveryEntry(*way) for way in ways),
                 tuple(others),
             )
 
     def uids(self, job_id: str) -> dict[str, str]:
-        """Give the UIDs of a job, for an operator at the machine.
-
-        Raises:
-            UnknownJobError: There is none of that id.
-        """
+        """Return the UIDs of a job."""
         with self._database.transaction() as connection:
             row = _row(connection, job_id)
         return {
@@ -167,11 +119,10 @@ class Ledger:
         }
 
     def retry(self, job_id: str) -> JobEntry:
-        """Begin a dead letter again: its dead deliveries, or its analysis if it has no results.
+        """Retry a dead letter: its dead deliveries, or without results its analysis.
 
         Raises:
-            UnknownJobError: There is none of that id.
-            JobNotRetryableError: It is not dead, or its bytes are gone.
+            JobNotRetryableError: The job is not dead, or its bytes are gone.
         """
         now_s = time.time()
         with self._database.transaction() as connection:
@@ -180,23 +131,19 @@ class Ledger:
                 raise JobNotRetryableError("Only a dead job can be retried.")
             if not row.has_bytes:
                 raise JobNotRetryableError("The job's bytes are gone. Send the object again.")
-            this = jobs.c.seq == row.seq
             made = select(func.count()).select_from(results).where(results.c.job_seq == row.seq)
             if connection.execute(made).scalar():
-                again = {"next_attempt_s": 0.0, "attempts": 0, "reason": None, **free()}
-                connection.execute(
-                    update(deliveries)
-                    .where((deliveries.c.job_seq == row.seq) & (deliveries.c.state == DEAD))
-                    .values(state=WAITING, begun_s=now_s, updated_s=now_s, **again)
-                )
+                dead = (deliveries.c.job_seq == row.seq) & (deliveries.c.state == DEAD)
+                again = {"state": WAITING, **waiting_since(now_s)}
+                connection.execute(update(deliveries).where(dead).values(**again))
                 values: dict[str, Any] = {"state": "delivering", "reason": None, "updated_s": now_s}
             else:
-                values = begin_anew()
-            connection.execute(update(jobs).where(this).values(**values))
+                values = new_attempts()
+            connection.execute(update(jobs).where(jobs.c.seq == row.seq).values(**values))
         return self.get(job_id)
 
     def backlog(self) -> Backlog:
-        """Count the jobs."""
+        """Count jobs by state."""
         with self._database.transaction() as connection:
             rows = connection.execute(
                 select(jobs.c.state, func.count().label("n")).group_by(jobs.c.state)
@@ -211,42 +158,19 @@ class Ledger:
         )
 
     def purge(self, state: State, older_than_s: float, *, rows: bool = False) -> int:
-        """Delete the bytes of finished jobs, and with ``rows`` the jobs themselves.
-
-        Args:
-            state: ``done`` or ``dead``.
-            older_than_s: Only those that did not change for so long.
-            rows: Whether they are no longer listed, and repeats of them taken for new.
-
-        Returns:
-            How many jobs.
-
-        Raises:
-            ValueError: The state is not a finished one.
-        """
+        """Delete the bytes of finished jobs, with ``rows`` the jobs too; return their number."""
         if state in OPEN_STATES:
             raise ValueError("only finished jobs are purged")
         finished = (jobs.c.state == state) & (jobs.c.updated_s <= time.time() - older_than_s)
-        let_go = self._repeat(self._let_go, finished & jobs.c.has_bytes)
-        return self._repeat(self._forget, finished & ~jobs.c.has_bytes) if rows else let_go
+        purged = _repeat(self._delete_bytes, finished & jobs.c.has_bytes)
+        return _repeat(self._delete_rows, finished & ~jobs.c.has_bytes) if rows else purged
 
     def forget_bytes(self, job_seq: int) -> None:
         """Delete the bytes of one job that is done."""
-        self._let_go((jobs.c.seq == job_seq) & (jobs.c.state == "done"))
+        self._delete_bytes((jobs.c.seq == job_seq) & (jobs.c.state == "done"))
 
-    def _repeat(
-        self, purge: Callable[[ColumnElement[bool]], int], which: ColumnElement[bool]
-    ) -> int:
-        purged = 0
-        while some := purge(which):
-            purged += some
-        return purged
-
-    def _let_go(self, which: ColumnElement[bool]) -> int:
-        """Delete the bytes of some jobs and give how many these are.
-
-        Files after rows: of what a crash leaves behind here, the rows tell that it may go.
-        """
+    def _delete_bytes(self, which: ColumnElement[bool]) -> int:
+        # Files after rows: the rows prove that files which a crash leaves may be deleted.
         with self._database.transaction() as connection:
             seqs, names = _some(connection, which)
             connection.execute(update(jobs).where(jobs.c.seq.in_(seqs)).values(has_bytes=False))
@@ -254,8 +178,8 @@ class Ledger:
             self._spool.remove(name)
         return len(seqs)
 
-    def _forget(self, which: ColumnElement[bool]) -> int:
-        """Delete some jobs whose bytes are deleted: rows after files, of which only they tell."""
+    def _delete_rows(self, which: ColumnElement[bool]) -> int:
+        # Rows after files: only the rows know the names of files that a crash left.
         with self._database.transaction() as connection:
             seqs, names = _some(connection, which)
             for name in names:
@@ -266,8 +190,15 @@ class Ledger:
         return len(seqs)
 
 
+def _repeat(purge: Callable[[ColumnElement[bool]], int], which: ColumnElement[bool]) -> int:
+    purged = 0
+    while some := purge(which):
+        purged += some
+    return purged
+
+
 def _some(connection: Connection, which: ColumnElement[bool]) -> tuple[list[int], list[str]]:
-    """Give some jobs, locked, with the names of their files and of those of their results."""
+    """Lock some jobs; return them and the names of their files and of their results' files."""
     found = connection.execute(
         select(jobs.c.seq, jobs.c.file)
         .where(which)
@@ -283,26 +214,13 @@ def _row(connection: Connection, job_id: str, *, for_update: bool = False) -> Ro
     query = select(jobs).where(jobs.c.id == job_id)
     row = connection.execute(query.with_for_update() if for_update else query).first()
     if row is None:
-        raise UnknownJobError("There is no job of that id.")
+        raise UnknownJobError("No job has that id.")
     return row
 
 
 def _entry(
     row: Row[Any], ways: tuple[DeliveryEntry, ...] = (), others: tuple[str, ...] = ()
 ) -> JobEntry:
-    return JobEntry(
-        seq=row.seq,
-        id=row.id,
-        study=study_reference(row.study_instance_uid),
-        state=row.state,
-        reason=row.reason,
-        attempts=row.attempts,
-        next_attempt_s=row.next_attempt_s,
-        channel=row.channel,
-        size_bytes=row.size_bytes,
-        received_s=row.received_s,
-        updated_s=row.updated_s,
-        has_bytes=row.has_bytes,
-        deliveries=ways,
-        other_contents=others,
-    )
+    shown = {name: getattr(row, name) for name in JOB_COLUMNS}
+    study = study_reference(row.study_instance_uid)
+    return JobEntry(**shown, study=study, deliveries=ways, other_contents=others)

@@ -1,4 +1,4 @@
-"""Results from their making to their arrival, one delivery for each job and destination."""
+"""The outbox: deliveries of results, one for each job and destination."""
 
 from __future__ import annotations
 
@@ -10,31 +10,18 @@ from sqlalchemy import Connection, exists, select, update
 
 from service.gateway.store.database import Database
 from service.gateway.store.inbox import Result
-from service.gateway.store.leases import Leasing, is_free, put_off, settle, take
-from service.gateway.store.schema import DEAD, DELIVERED, WAITING, deliveries, jobs, results
+from service.gateway.store.leases import Leasing, lease_next, postpone, settle
+from service.gateway.store.schema import deliveries, jobs, results
+from service.gateway.store.states import DEAD, DELIVERED, WAITING
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """The results of one job on their way to one destination.
-
-    Attributes:
-        seq: Its row.
-        job_seq: The job's row.
-        job_id: The job's id.
-        study_instance_uid: The study they belong to.
-        destination: Name of the archive.
-        results: In the order they are sent.
-        attempts: Tries so far, without this one.
-        begun_s: Since when it is tried.
-        received_s: When the object was received.
-        owner: Who holds it.
-    """
+    """The results of one job for one destination, leased."""
 
     seq: int
     job_seq: int
     job_id: str
-    study_instance_uid: str
     destination: str
     results: tuple[Result, ...]
     attempts: int
@@ -44,27 +31,19 @@ class Delivery:
 
 
 class Outbox:
-    """What was made and has to be delivered. Any thread.
+    """Results that are to be delivered. Any thread.
 
-    A destination gets the results of one study in the order in which its objects came: while
-    one is not analysed or not delivered, those after it wait. A dead letter lets them pass.
-
-    Args:
-        database: Keeps the rows.
-        leasing: How this process takes work.
+    A destination gets the results of a study in the order of reception: a delivery waits for that
+    of earlier objects unless they are dead letters. To settle a delivery of a lost lease raises
+    :class:`LeaseLostError`.
     """
 
     def __init__(self, database: Database, leasing: Leasing) -> None:
         self._database = database
         self._leasing = leasing
 
-    def lease(self, but_to: Collection[str] = ()) -> Delivery | None:
-        """Take the next delivery, or None if none is due.
-
-        Args:
-            but_to: Names of destinations whose deliveries are left.
-        """
-        now_s = time.time()
+    def lease(self, full: Collection[str] = ()) -> Delivery | None:
+        """Lease the next delivery that is due, but to none of these destinations."""
         earlier, its = jobs.alias("earlier"), deliveries.alias("its")
         waits_too = (
             exists()
@@ -84,20 +63,18 @@ class Outbox:
             )
             .correlate(jobs, deliveries)
         )
-        due = (
-            select(deliveries, jobs.c.id, jobs.c.study_instance_uid, jobs.c.received_s)
+        query = (
+            select(deliveries, jobs.c.id, jobs.c.received_s)
             .join(jobs, jobs.c.seq == deliveries.c.job_seq)
-            .where((deliveries.c.state == WAITING) & is_free(deliveries, now_s) & ~is_behind)
-            .where(deliveries.c.destination.not_in(but_to))
+            .where((deliveries.c.state == WAITING) & ~is_behind)
+            .where(deliveries.c.destination.not_in(full))
             .order_by(deliveries.c.job_seq, deliveries.c.seq)
-            .limit(1)
-            .with_for_update(skip_locked=True, of=deliveries)
         )
         with self._database.transaction() as connection:
-            row = connection.execute(due).first()
-            if row is None:
+            leased = lease_next(connection, deliveries, query, self._leasing)
+            if leased is None:
                 return None
-            owner = take(connection, deliveries, row.seq, self._leasing, now_s)
+            row, owner = leased
             made = connection.execute(
                 select(results).where(results.c.job_seq == row.job_seq).order_by(results.c.position)
             ).all()
@@ -105,7 +82,6 @@ class Outbox:
             seq=row.seq,
             job_seq=row.job_seq,
             job_id=row.id,
-            study_instance_uid=row.study_instance_uid,
             destination=row.destination,
             results=tuple(Result(r.file, r.sop_instance_uid, r.sop_class_uid) for r in made),
             attempts=row.attempts,
@@ -115,32 +91,16 @@ class Outbox:
         )
 
     def delivered(self, delivery: Delivery) -> bool:
-        """Note that the archive has confirmed every object.
-
-        Returns:
-            Whether the job is done by it.
-
-        Raises:
-            LeaseLostError: Another delivers it now.
-        """
+        """Record that all objects are confirmed; return whether the job is done."""
         return self._end(delivery, DELIVERED, None)
 
-    def dead_letter(self, delivery: Delivery, reason: str) -> bool:
-        """Give a delivery up; its job is a dead letter once no other is waiting.
-
-        Raises:
-            LeaseLostError: Another delivers it now.
-        """
-        return self._end(delivery, DEAD, reason)
+    def dead_letter(self, delivery: Delivery, reason: str) -> None:
+        """Give up; without other waiting deliveries the job is a dead letter."""
+        self._end(delivery, DEAD, reason)
 
     def postpone(self, delivery: Delivery, reason: str, delay_s: float) -> None:
-        """Try a delivery again later.
-
-        Raises:
-            LeaseLostError: Another delivers it now.
-        """
-        with self._database.transaction() as connection:
-            put_off(connection, deliveries, delivery, reason, delay_s)
+        """Deliver again after the delay."""
+        postpone(self._database, deliveries, delivery, reason, delay_s)
 
     def _end(self, delivery: Delivery, state: str, reason: str | None) -> bool:
         with self._database.transaction() as connection:
@@ -148,18 +108,11 @@ class Outbox:
             connection.execute(
                 select(jobs.c.seq).where(jobs.c.seq == delivery.job_seq).with_for_update()
             )
-            settle(
-                connection,
-                deliveries,
-                delivery,
-                state=state,
-                reason=reason,
-            )
+            settle(connection, deliveries, delivery, state=state, reason=reason)
             return _close_job(connection, delivery.job_seq)
 
 
 def _close_job(connection: Connection, job_seq: int) -> bool:
-    """End a job none of whose deliveries is waiting any more; give whether it is done."""
     rows = connection.execute(
         select(deliveries.c.state, deliveries.c.reason).where(deliveries.c.job_seq == job_seq)
     ).all()

@@ -1,7 +1,7 @@
 """The tables of the inbox.
 
-They hold UIDs, states and times, never pixels or attributes of a patient; bytes lie in the spool.
-Times are seconds since 1970, UTC.
+They hold UIDs, states and times, never pixels or attributes of a patient; bytes are in the spool.
+Times are seconds since 1970.
 """
 
 from __future__ import annotations
@@ -21,11 +21,8 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-WAITING, DELIVERED, DEAD = "waiting", "delivered", "dead"
-"""States of one delivery."""
-
 UID_CHARACTERS = 64  # PS3.5, 9.1
-SEQUENCE = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts only in INTEGER
+SEQUENCE = BigInteger().with_variant(Integer, "sqlite")  # SQLite increments only INTEGER
 
 metadata = MetaData(
     naming_convention={
@@ -55,13 +52,13 @@ jobs = Table(
     Column("lease_owner", String(64)),
     Column("lease_until_s", Double, nullable=False),
     Column("received_s", Double, nullable=False),
-    Column("begun_s", Double, nullable=False),  # since when it is tried: a retry begins anew
+    Column("begun_s", Double, nullable=False),  # start of the attempts; a retry begins anew
     Column("updated_s", Double, nullable=False),
     Column("has_bytes", Boolean, nullable=False),
     UniqueConstraint("sop_instance_uid", "digest"),
     Index(None, "state", "next_attempt_s"),
     Index(None, "study_instance_uid", "seq"),
-    sqlite_autoincrement=True,  # a number is never given twice, so order survives deletion
+    sqlite_autoincrement=True,  # never reuses a number, so order survives deletion
 )
 
 results = Table(
@@ -110,5 +107,5 @@ commitment_reports = Table(
     Column("begun_s", Double, nullable=False),
     Column("updated_s", Double, nullable=False),
     Index(None, "next_attempt_s"),
-    sqlite_autoincrement=True,  # a number is never given twice: an association is held by it
+    sqlite_autoincrement=True,  # never reuses a number: it identifies an association
 )

@@ -1,4 +1,4 @@
-"""Bytes on disk: what was received and what was made, each durable before anybody relies on it."""
+"""The spool: received and made objects on disk, durable before anybody relies on them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from service.errors import StartupError
 from service.gateway.errors import InsufficientStorageError
 
 LOCK_FILE = "gateway.lock"
-RETRY_FULL_S = 60  # a disk is emptied by deliveries, or by its operator
+RETRY_FULL_S = 60  # deliveries or the operator free the disk
 
 
 class Staged:
-    """A file being received; gone at the end unless it was kept."""
+    """A file being received; deleted at the end of its block unless kept."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -49,19 +49,15 @@ class Staged:
 
     @contextmanager
     def reading(self) -> Iterator[BinaryIO]:
-        """Give what was written so far, from its beginning."""
+        """Open what was written so far."""
         if not self._file.closed:
             self._file.flush()
         with self.path.open("rb") as file:
             yield file
 
     def sync(self) -> None:
-        """Have the bytes on disk. Any thread, more than once.
-
-        Raises:
-            OSError: The disk does not take them, now or when it was asked first: a second try
-                would succeed without having written them.
-        """
+        """Make the bytes durable. Any thread; after a failure every call fails."""
+        # A second fsync would succeed without having written the bytes.
         with self._syncing:
             if self._failed is not None:
                 raise self._failed
@@ -76,19 +72,14 @@ class Staged:
             self._file.close()
 
     def discard(self) -> None:
-        """Remove the file; harmless if it was kept."""
-        with self._syncing, suppress(OSError):  # of a full disk, for what is not wanted
+        """Delete the file, unless it was kept."""
+        with self._syncing, suppress(OSError):  # the disk is full, and the bytes are not wanted
             self._file.close()
         self.path.unlink(missing_ok=True)
 
 
 class Spool:
-    """The folder of received and made objects. Any thread, any number of gateways.
-
-    Args:
-        folder: Made if it does not exist; readable by its owner only.
-        min_free_bytes: Free bytes of the disk that are left alone.
-    """
+    """The folder of objects, shared by threads and gateways; a missing file raises."""
 
     def __init__(self, folder: Path, min_free_bytes: int) -> None:
         self._min_free_bytes = min_free_bytes
@@ -102,11 +93,7 @@ class Spool:
         _sync_folder(folder)
 
     def lock(self) -> None:
-        """Keep other processes from locking this folder until :meth:`unlock`.
-
-        Raises:
-            StartupError: Another process has locked it.
-        """
+        """Lock the folder; raise :class:`StartupError` if another process has."""
         self._lock = (self.folder / LOCK_FILE).open("w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -122,11 +109,7 @@ class Spool:
             self._lock.close()
 
     def verify_room(self, size_bytes: int = 0) -> None:
-        """Refuse while the disk is as full as it may be.
-
-        Raises:
-            InsufficientStorageError: That many bytes would not leave enough free.
-        """
+        """Raise :class:`InsufficientStorageError` unless so many bytes may be written."""
         if self.free_bytes - size_bytes < self._min_free_bytes:
             raise InsufficientStorageError(
                 "The gateway has no room for the object and kept nothing of it. Send it later.",
@@ -139,83 +122,59 @@ class Spool:
         return shutil.disk_usage(self.folder).free
 
     def stage(self) -> Staged:
-        """Begin to receive a file."""
+        """Begin a file."""
         return Staged(self._incoming / secrets.token_hex(16))
 
     def keep(self, staged: Staged) -> str:
-        """Make a received file durable and give its name.
-
-        Raises:
-            OSError: The disk does not take it.
-        """
+        """Make a file durable; return its name."""
         staged.sync()
         kept = staged.path.rename(self._objects / staged.path.name)
         _sync_folder(self._objects)
         return kept.name
 
     def write(self, data: bytes) -> str:
-        """Make bytes durable and give the name of their file.
-
-        Raises:
-            OSError: The disk does not take them.
-        """
+        """Make bytes durable; return their file's name."""
         with self.stage() as staged:
             staged.write(data)
             return self.keep(staged)
 
     def read(self, name: str) -> bytes:
-        """Give the bytes of a file.
-
-        Raises:
-            FileNotFoundError: It is gone.
-        """
+        """Return the bytes of a file."""
         return (self._objects / name).read_bytes()
 
     def opened(self, name: str) -> BinaryIO:
-        """Open a file for reading.
-
-        Raises:
-            FileNotFoundError: It is gone.
-        """
+        """Open a file for reading."""
         return (self._objects / name).open("rb")
 
     def size_bytes(self, name: str) -> int:
-        """Give the size of a file.
-
-        Raises:
-            FileNotFoundError: It is gone.
-        """
+        """Return the size of a file."""
         return (self._objects / name).stat().st_size
 
     def has(self, name: str) -> bool:
-        """Whether a file is there."""
+        """Whether a file exists."""
         return (self._objects / name).is_file()
 
     def remove(self, name: str) -> None:
-        """Remove a file if it is there."""
+        """Delete a file if it exists."""
         (self._objects / name).unlink(missing_ok=True)
 
     def quarantine(self, name: str) -> None:
-        """Put a file aside, where nothing removes it.
-
-        Raises:
-            FileNotFoundError: It is gone.
-        """
+        """Move a file where nothing deletes it."""
         self._quarantine.mkdir(mode=0o700, exist_ok=True)
         (self._objects / name).rename(self._quarantine / name)
         _sync_folder(self._quarantine)
 
     @property
     def quarantined(self) -> int:
-        """How many files are put aside."""
+        """Number of quarantined files."""
         return len(list(self._quarantine.iterdir())) if self._quarantine.is_dir() else 0
 
     def names(self, older_than_s: float) -> list[str]:
-        """Give the names of files last written at least so long ago, the oldest first."""
+        """Return the names of older files, the oldest first."""
         return [path.name for path in _older(self._objects, older_than_s)]
 
     def sweep_incoming(self, older_than_s: float) -> int:
-        """Remove what senders that died left half received, and give how many there were."""
+        """Delete older half received files; return their number."""
         left = _older(self._incoming, older_than_s)
         for path in left:
             path.unlink(missing_ok=True)

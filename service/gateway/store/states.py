@@ -1,4 +1,4 @@
-"""What can become of a job."""
+"""States of jobs and deliveries."""
 
 from __future__ import annotations
 
@@ -7,4 +7,7 @@ from typing import Literal, TypeAlias
 State: TypeAlias = Literal["received", "analysing", "delivering", "done", "dead"]
 STATES: tuple[State, ...] = ("received", "analysing", "delivering", "done", "dead")
 OPEN_STATES: tuple[State, ...] = ("received", "analysing", "delivering")
-"""Those that go on by themselves."""
+"""States of jobs that go on without an operator."""
+
+WAITING, DELIVERED, DEAD = "waiting", "delivered", "dead"
+"""States of a delivery."""

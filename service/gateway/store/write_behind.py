@@ -1,4 +1,4 @@
-"""A file that is written and hashed while its next bytes still come, and synced at once."""
+"""Files that are written, hashed and synced while their bytes still arrive."""
 
 from __future__ import annotations
 
@@ -10,18 +10,13 @@ from hashlib import sha256
 from service.gateway.errors import InsufficientStorageError
 from service.gateway.store.spool import Spool, Staged
 
-MOST_WAITING = 32  # pieces; one more makes the sender wait for the disk
+MOST_WAITING = 32  # pieces; more make the sender wait for the disk
 
 
 class WriteBehind:
-    """Writes to the spool on a thread of its own. One caller at a time.
+    """Writes a file on a thread of its own, for one caller; failures are raised at the end.
 
-    What goes wrong is told at the end; until then what still comes is dropped.
-
-    Args:
-        spool: Where the bytes go.
-        begin: What the file begins with; not part of the digest.
-        salt: What the digest begins with.
+    ``begin`` is only written, ``salt`` only hashed.
     """
 
     def __init__(self, spool: Spool, begin: bytes, salt: bytes) -> None:
@@ -40,12 +35,7 @@ class WriteBehind:
         self._pieces.put(piece)
 
     def finish(self) -> tuple[Staged, str]:
-        """Give the file, for the caller to end, and the digest in hexadecimal digits.
-
-        Raises:
-            InsufficientStorageError: The disk was as full as it may be.
-            OSError: The disk did not take it.
-        """
+        """Return the file, to be kept or discarded, and the hexadecimal digest."""
         self._pieces.put(None)
         self._whole.wait()
         if self._error is not None:
@@ -71,5 +61,5 @@ class WriteBehind:
             self._digest.update(piece)
         self._whole.set()
         if self._error is None:
-            with suppress(OSError):  # told to whoever keeps the file
+            with suppress(OSError):  # raised again when the file is kept
                 self.staged.sync()

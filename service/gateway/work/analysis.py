@@ -40,16 +40,7 @@ class Analyses(Protocol):
 
 
 class Analysis:
-    """Asks the service to analyse objects. Any thread.
-
-    Args:
-        service_url: Base URL.
-        timeout_s: Longest time of a request, to the end of its response.
-        model: Empty for the service's default.
-        operating_point: Empty for the model's default.
-        connections: Most open connections.
-        auth: Credentials of the gateway.
-    """
+    """Asks the service to analyse objects. Any thread."""
 
     def __init__(
         self,

@@ -24,17 +24,7 @@ BuildNotAnalysed: TypeAlias = Callable[[bytes, str], bytes]
 
 
 class AnalysisTask:
-    """Has received objects analysed and keeps the results. Any thread.
-
-    Args:
-        inbox: Jobs to analyse.
-        spool: Bytes of objects and results.
-        analysis: Asks the service.
-        signals: Wake the delivery worker.
-        metrics: Count outcomes.
-        build_not_analysed: Builds the report of a refused object; without it the job becomes a
-            dead letter.
-    """
+    """Has received objects analysed and keeps the results. Any thread."""
 
     name = "analysis"
 

@@ -1,4 +1,4 @@
-"""The loop of every worker: lease a piece of work, do it, and settle the outcome."""
+"""The loop of every worker: lease work, do it, and settle the outcome."""
 
 from __future__ import annotations
 
@@ -27,40 +27,30 @@ BYTES_MISSING = "bytes-missing"
 
 @dataclass(frozen=True)
 class TryAgain:
-    """A passing failure.
+    """A passing failure."""
 
-    Attributes:
-        reason: A constant of the gateway, or the slug of a problem type.
-        response: The response if there was one; its Retry-After is honoured.
-    """
-
-    reason: str
+    reason: str  # a constant, or the slug of a problem type
     response: httpx.Response | None = None
 
     @property
     def asked_s(self) -> float:
-        """Retry-After of the response, 0 without one. A date (RFC 9110, 10.2.3) is ignored."""
+        """Retry-After, 0 without one; a date (RFC 9110, 10.2.3) is ignored."""
         return (retry_after_s(self.response) or 0.0) if self.response is not None else 0.0
 
 
 @dataclass(frozen=True)
 class GiveUp:
-    """A permanent failure.
-
-    Attributes:
-        reason: As of :class:`TryAgain`.
-        is_of_object: Whether the object was refused, not the way it was sent.
-    """
+    """A permanent failure."""
 
     reason: str
-    is_of_object: bool = False
+    is_of_object: bool = False  # the object was refused, not the way it was sent
 
 
 Failure: TypeAlias = TryAgain | GiveUp
 
 
 class LeasedWork(Protocol):
-    """A piece of work while it is leased."""
+    """Leased work."""
 
     @property
     def attempts(self) -> int:
@@ -68,38 +58,35 @@ class LeasedWork(Protocol):
 
     @property
     def begun_s(self) -> float:
-        """Time of the first attempt's start, in seconds since 1970."""
+        """When attempts began, in seconds since 1970."""
 
 
 Work = TypeVar("Work", bound=LeasedWork)
 
 
 class Task(Protocol[Work]):
-    """One kind of work. Any thread.
-
-    Every method that settles work raises :class:`LeaseLostError` if another worker has it now.
-    """
+    """One kind of work. Any thread. To settle work of a lost lease raises LeaseLostError."""
 
     name: str
     """Begins the names of log events."""
 
     def lease(self, full: Collection[str]) -> Work | None:
-        """Lease the next piece of work that is due and not for one of these receivers."""
+        """Lease the next work that is due, but for none of these receivers."""
 
     def receiver(self, work: Work) -> str:
-        """Return whom the work depends on; each receiver has slots of its own."""
+        """Return whom the work needs; each has slots of its own."""
 
     def describe(self, work: Work) -> dict[str, Any]:
-        """Return what log lines say of the work."""
+        """Return fields for log lines."""
 
     def do(self, work: Work) -> Failure | None:
-        """Do the work and settle it, or return why it failed."""
+        """Do and settle the work, or return why it failed."""
 
     def postpone(self, work: Work, reason: str, delay_s: float) -> None:
-        """Return the work, to be leased again after the delay."""
+        """Have it leased again after the delay."""
 
     def dead_letter(self, work: Work, reason: str) -> None:
-        """Give the work up."""
+        """Give it up."""
 
     def count(self, work: Work, outcome: str) -> None:
         """Count a failed attempt: ``retried`` or ``dead``."""
@@ -108,15 +95,8 @@ class Task(Protocol[Work]):
 class Worker(Generic[Work]):
     """Does one kind of work, each piece on a thread of its own.
 
-    A receiver that hangs uses up its own slots and delays nobody else's work.
-
-    Args:
-        task: The kind of work.
-        slots: Pieces of work at a time for each receiver.
-        signals: Tell when to stop.
-        bell: Rings when there may be work.
-        retry: Waits between attempts.
-        longest_h: Age at which work that still fails is given up.
+    Each receiver has so many slots, so one that hangs delays nobody else's work. Work that still
+    fails after ``longest_h`` hours is given up.
     """
 
     def __init__(
@@ -146,7 +126,7 @@ class Worker(Generic[Work]):
         thread.start()
 
     def run(self) -> None:
-        """Lease and begin work until told to stop."""
+        """Begin work until told to stop."""
         while not self._signals.is_stopping:
             try:
                 if not self.begin_one():
@@ -155,14 +135,14 @@ class Worker(Generic[Work]):
                 self._pause_after(error)
 
     def join(self, until_s: float) -> None:
-        """Wait for all threads, at most until this time of the monotonic clock."""
+        """Wait for all threads, until a time of the monotonic clock."""
         with self._lock:
             threads = list(self._threads)
         for thread in threads:
             thread.join(max(0.0, until_s - time.monotonic()))
 
     def begin_one(self) -> bool:
-        """Begin the next piece of work; return False if none is due for a receiver with a slot."""
+        """Begin the next work; return False if none is due for a receiver with a slot."""
         with self._lock:
             full = [one for one, taken in self._taken.items() if taken >= self._slots]
         work = self._task.lease(full)
@@ -186,7 +166,7 @@ class Worker(Generic[Work]):
         return True
 
     def do(self, work: Work) -> None:
-        """Do a leased piece of work and settle it, whatever it raises."""
+        """Do leased work and settle it, whatever it raises."""
         task = self._task
         try:
             try:
@@ -247,11 +227,11 @@ class Worker(Generic[Work]):
 
 
 def endless_retry(base_s: float, longest_s: float) -> Retry:
-    """Return a retry without a limit of attempts; the age of the work is the limit."""
+    """Return a retry that only the age of the work limits."""
     return Retry(attempts=MOST_DOUBLINGS + 1, base_s=base_s, longest_s=longest_s)
 
 
 def delay_s(retry: Retry, attempt: int, again: TryAgain) -> float:
-    """Return the wait before the next attempt: exponential with jitter, at least Retry-After."""
-    own_s = retry.delay_s(min(attempt, MOST_DOUBLINGS), None) or retry.longest_s
+    """Return the wait: exponential with jitter, at least Retry-After."""
+    own_s = retry.delay_s(min(attempt, MOST_DOUBLINGS), None)
     return min(max(own_s, again.asked_s), retry.longest_s)

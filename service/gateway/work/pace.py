@@ -1,9 +1,8 @@
 """Flow control: as many objects at a time as the service takes.
 
-Additive increase, multiplicative decrease (RFC 5681, 3.1, for another queue). An object that a busy
-service refuses is tried again in place, with fewer at a time, instead of being postponed for longer
-and longer. This keeps a busy service busy in the order of arrival, and a service that restarts gets
-one request, not the whole backlog.
+Additive increase, multiplicative decrease (RFC 5681, 3.1). What a busy service refuses is tried
+again in place, with fewer at a time. So the order of arrival is kept, and a service that restarts
+gets one request, not the whole backlog.
 """
 
 from __future__ import annotations
@@ -29,11 +28,7 @@ PAUSE = Retry(attempts=31, base_s=0.05, longest_s=1.0)
 
 
 class Pace:
-    """A limit on concurrent requests that adapts to refusals. Any thread.
-
-    Args:
-        most: Upper bound of the limit.
-    """
+    """A limit on concurrent requests that adapts to refusals. Any thread."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -43,12 +38,12 @@ class Pace:
 
     @property
     def limit(self) -> float:
-        """Concurrent requests; a fraction is growth towards the next whole number."""
+        """Concurrent requests; the fraction is growth."""
         return self._limit
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Wait until a request may be sent, and count it while the block runs."""
+        """Wait until a request may be sent."""
         with self._changed:
             self._changed.wait_for(lambda: self._taken < int(self._limit))
             self._taken += 1
@@ -60,7 +55,7 @@ class Pace:
                 self._changed.notify_all()
 
     def learn(self, *, is_refused: bool) -> None:
-        """Lower the limit after a refusal, raise it a little after a success."""
+        """Adapt the limit to a refusal or success."""
         with self._changed:
             if is_refused:
                 self._limit = max(LEAST, DECREASE * self._limit)
@@ -70,14 +65,7 @@ class Pace:
 
 
 class PacedAnalysis:
-    """Asks the service at the pace it takes. Any thread.
-
-    Args:
-        analysis: Asks once.
-        signals: Tell when to stop.
-        most: Objects at a time.
-        patience_s: How long an object is held while the service is busy or unreachable.
-    """
+    """Asks the service at its pace, and holds an object that long while it is busy or away."""
 
     def __init__(
         self, analysis: Analyses, signals: Signals, *, most: int, patience_s: float
@@ -99,13 +87,13 @@ class PacedAnalysis:
                 self._pace.learn(is_refused=False)
                 return answer
             self._pace.learn(is_refused=True)
-            pause_s = max(PAUSE.delay_s(min(attempt, 30), None) or 0.0, answer.asked_s)
+            pause_s = max(PAUSE.delay_s(min(attempt, 30), None), answer.asked_s)
             if time.monotonic() + pause_s > end_s or self._signals.wait_until_stopping(pause_s):
                 return answer
 
 
 def _is_of_service(failure: TryAgain) -> bool:
-    """Whether the service refuses every object: it is busy, away, or does not know the key."""
+    # The service refuses every object: it is busy, away, or does not know the key.
     if failure.response is None:
         return failure.reason == UNREACHABLE
     return failure.response.status_code in BUSY_STATUSES | UNAUTHORIZED_STATUSES

@@ -11,17 +11,7 @@ from service.errors import StartupError
 
 
 class RefusalReports:
-    """Says in a structured report that an image was not analysed, and why. Any thread.
-
-    Args:
-        service_url: Where the service is that refused it.
-        timeout_s: Longest wait for what it says of its models.
-        model: Name of the model that was asked; empty for the service's default.
-        auth: Shows the service who asks.
-
-    Raises:
-        StartupError: The library that builds them is not installed.
-    """
+    """Builds structured reports that an image was not analysed, and why. Any thread."""
 
     def __init__(
         self,
@@ -41,17 +31,11 @@ class RefusalReports:
         self._auth = auth
 
     def __call__(self, data: bytes, reason: str) -> bytes:
-        """Build the report of one object.
-
-        Args:
-            data: Its file.
-            reason: The end of the problem's type.
+        """Build the report of one Part 10 file.
 
         Raises:
             httpx.TransportError: The service cannot be reached.
-            ServiceError: It does not tell of its models.
-            UnreadableImageError: The object's header cannot be read.
-            DicomResultError: No report can be made of it.
+            ServiceError: The service does not list its models.
         """
         words = reason.removeprefix("service-").replace("-", " ")
         asked = self._model_asked()

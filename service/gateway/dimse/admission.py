@@ -1,8 +1,7 @@
-"""Where connections wait until they have asked for an association.
+"""Admission of associations: connections wait here until their request has arrived.
 
-pynetdicom makes TLS handshakes where it accepts, so that one peer that says nothing keeps everybody
-out, and gives each connection two threads that look a thousand times a second. Here a connection
-costs a socket until its request is whole.
+In pynetdicom one peer that is silent during its TLS handshake blocks all others, and a connection
+costs two threads that poll. Here it costs a socket until its association request is complete.
 """
 
 from __future__ import annotations
@@ -28,27 +27,21 @@ from service.gateway.dimse.association_request import (
 from service.telemetry.logs import log_event
 
 BACKLOG = 128
-LONGEST_LOOK_S = 0.5
-AFTER_FAILURE_S = 0.1  # while there is no room for another socket
+LONGEST_WAIT_S = 0.5
+AFTER_FAILURE_S = 0.1  # while no socket can be opened
 CHUNK_BYTES = 65_536
 
-Enter: TypeAlias = Callable[[socket.socket, tuple[str, int], bytes], None]
-"""Is given a connection, its address and its association request."""
+Admit: TypeAlias = Callable[[socket.socket, tuple[str, int], bytes], None]
+"""Gets a connection, the peer's address and the association request."""
 
 Reason: TypeAlias = Literal["late", "crowded", "malformed", "no-tls"]
-"""Why a connection was closed that had not asked for an association in full."""
+"""Why a connection was closed before its association request was complete."""
 
 WOULD_WAIT = (BlockingIOError, ssl.SSLWantReadError)
 
 
-class Arrival:
-    """A connection that has not asked for an association yet.
-
-    Args:
-        connection: Its socket, which never blocks.
-        address: The peer's.
-        until_s: When its time is over.
-    """
+class PendingConnection:
+    """A non-blocking connection without a complete request."""
 
     def __init__(self, connection: socket.socket, address: tuple[str, int], until_s: float) -> None:
         self.connection = connection
@@ -59,14 +52,7 @@ class Arrival:
         self._wanted = HEADER.size
 
     def read(self) -> bytes:
-        """Go on with the handshake and the request as far as it came; give the request.
-
-        Raises:
-            BlockingIOError: More has to come; of TLS ``SSLWantReadError``, or
-                ``SSLWantWriteError`` where more has to go.
-            OSError: The peer hung up, or speaks no TLS.
-            MalformedRequestError: What comes is no request.
-        """
+        """Continue with what has arrived; return the request or raise what is wanted or wrong."""
         if not self._is_greeted:
             assert isinstance(self.connection, ssl.SSLSocket)
             self.connection.do_handshake()
@@ -82,25 +68,18 @@ class Arrival:
         return bytes(self._received)
 
 
-class Door:
-    """Lets in who asks for an association, whoever else stands there and says nothing. One thread.
+class AssociationAdmission:
+    """Waits for association requests on many connections at once. One thread.
 
-    Args:
-        listener: A socket that listens.
-        tls: How connections are secured; None for not at all.
-        enter: Takes a connection that has asked. What it raises closes the connection.
-        most: Connections that may wait. For one more the oldest of the address with the most
-            of them is closed: who is quick gets in.
-        timeout_s: Time a connection has to ask, its handshake included.
-        on_closed: Told why a connection was closed.
-        clock: Gives seconds.
+    At most so many connections wait. For one more, the oldest of the address with the most of them
+    is closed, so that quick peers are still admitted.
     """
 
     def __init__(
         self,
         listener: socket.socket,
         tls: ssl.SSLContext | None,
-        enter: Enter,
+        admit: Admit,
         *,
         most: int,
         timeout_s: float,
@@ -111,13 +90,13 @@ class Door:
         listener.listen(BACKLOG)
         self._listener = listener
         self._tls = tls
-        self._enter = enter
+        self._admit = admit
         self._most = most
         self._timeout_s = timeout_s
         self._on_closed = on_closed
         self._clock = clock
         self._is_closing = threading.Event()
-        self._waiting: dict[int, Arrival] = {}  # by number of the socket; the oldest first
+        self._waiting: dict[int, PendingConnection] = {}  # by file descriptor, oldest first
         self._by_host: Counter[str] = Counter()
         self._selector = selectors.DefaultSelector()
         self._selector.register(listener, selectors.EVENT_READ)
@@ -125,30 +104,30 @@ class Door:
     def run(self) -> None:
         """Serve until told to close."""
         while not self._is_closing.is_set():
-            self.turn(LONGEST_LOOK_S)
-        for arrival in list(self._waiting.values()):
-            self._leave(arrival).close()
+            self.turn(LONGEST_WAIT_S)
+        for pending in list(self._waiting.values()):
+            self._leave(pending).close()
         self._selector.close()
 
     def close(self) -> None:
-        """End :meth:`run`, within half a second. Any thread."""
+        """End :meth:`run` within half a second. Any thread."""
         self._is_closing.set()
 
     def turn(self, longest_s: float) -> None:
-        """Wait until something happens, and serve it."""
+        """Wait for events and handle them."""
         oldest = next(iter(self._waiting.values()), None)
         if oldest is not None:
             longest_s = max(0.0, min(longest_s, oldest.until_s - self._clock()))
         for key, _ in self._selector.select(longest_s):
             if key.fileobj is self._listener:
                 self._accept()
-            elif key.fd in self._waiting:  # and was not closed for another meanwhile
+            elif key.fd in self._waiting:  # not closed meanwhile to make room
                 self._serve(self._waiting[key.fd])
         now_s = self._clock()
-        for arrival in list(self._waiting.values()):
-            if arrival.until_s > now_s:
+        for pending in list(self._waiting.values()):
+            if pending.until_s > now_s:
                 break
-            self._close(arrival, "late")
+            self._close(pending, "late")
 
     def _accept(self) -> None:
         for _ in range(BACKLOG):
@@ -156,7 +135,7 @@ class Door:
                 connection, address = self._listener.accept()
             except BlockingIOError:
                 return
-            except OSError as error:  # the peer is gone already, or there are too many files
+            except OSError as error:  # the peer is gone, or too many files are open
                 log_event(logging.ERROR, "connection not accepted", error)
                 self._is_closing.wait(AFTER_FAILURE_S)
                 return
@@ -166,13 +145,13 @@ class Door:
                     connection = self._tls.wrap_socket(
                         connection, server_side=True, do_handshake_on_connect=False
                     )
-            except OSError:  # it hung up
+            except OSError:  # the peer closed it
                 connection.close()
                 continue
             if len(self._waiting) >= self._most:
                 self._make_room()
-            arrival = Arrival(connection, address, self._clock() + self._timeout_s)
-            self._waiting[connection.fileno()] = arrival
+            pending = PendingConnection(connection, address, self._clock() + self._timeout_s)
+            self._waiting[connection.fileno()] = pending
             self._by_host[address[0]] += 1
             self._selector.register(connection, selectors.EVENT_READ)
 
@@ -181,31 +160,31 @@ class Door:
         oldest = next(one for one in self._waiting.values() if one.address[0] == host)
         self._close(oldest, "crowded")
 
-    def _serve(self, arrival: Arrival) -> None:
+    def _serve(self, pending: PendingConnection) -> None:
         try:
-            request = arrival.read()
+            request = pending.read()
         except WOULD_WAIT:
-            self._selector.modify(arrival.connection, selectors.EVENT_READ)
+            self._selector.modify(pending.connection, selectors.EVENT_READ)
         except ssl.SSLWantWriteError:
-            self._selector.modify(arrival.connection, selectors.EVENT_WRITE)
+            self._selector.modify(pending.connection, selectors.EVENT_WRITE)
         except ssl.SSLError:
-            self._close(arrival, "no-tls")
-        except OSError:  # it hung up
-            self._leave(arrival).close()
+            self._close(pending, "no-tls")
+        except OSError:  # the peer closed it
+            self._leave(pending).close()
         except MalformedRequestError:
-            self._close(arrival, "malformed")
+            self._close(pending, "malformed")
         else:
-            connection = self._leave(arrival)
+            connection = self._leave(pending)
             try:
-                self._enter(connection, arrival.address, request)
+                self._admit(connection, pending.address, request)
             except MalformedRequestError:
                 self._hang_up(connection, "malformed")
-            except Exception as error:  # of whatever was sent: the door stays open
+            except Exception as error:  # depends on what was sent
                 log_event(logging.ERROR, "association not begun", error)
                 connection.close()
 
-    def _close(self, arrival: Arrival, reason: Reason) -> None:
-        self._hang_up(self._leave(arrival), reason)
+    def _close(self, pending: PendingConnection, reason: Reason) -> None:
+        self._hang_up(self._leave(pending), reason)
 
     def _hang_up(self, connection: socket.socket, reason: Reason) -> None:
         if reason == "malformed":
@@ -214,10 +193,9 @@ class Door:
         connection.close()
         self._on_closed(reason)
 
-    def _leave(self, arrival: Arrival) -> socket.socket:
-        """Let a connection wait no longer."""
-        connection = arrival.connection
+    def _leave(self, pending: PendingConnection) -> socket.socket:
+        connection = pending.connection
         self._selector.unregister(connection)
         del self._waiting[connection.fileno()]
-        self._by_host -= Counter([arrival.address[0]])
+        self._by_host -= Counter([pending.address[0]])
         return connection

@@ -97,5 +97,5 @@ def test_what_cannot_be_told_harms_no_object(
     def fail(*_: object) -> None:
         raise ValueError("Canary^Jane")
 
-    monkeypatch.setattr(box.inbox, "namesakes", fail)
+    monkeypatch.setattr(box.inbox, "contents", fail)
     assert box.ledger.get(take(intake)).state == "received"

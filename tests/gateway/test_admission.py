@@ -11,8 +11,8 @@ from contextlib import closing
 
 import pytest
 
+from service.gateway.dimse.admission import AssociationAdmission
 from service.gateway.dimse.association_request import LONGEST_REQUEST_BYTES
-from service.gateway.dimse.door import Door
 from tests.access.certificate import make_certificate
 from tests.gateway.raw_dimse import A_ABORT, connect, make_pdu, make_request, read_pdu
 
@@ -20,7 +20,7 @@ REQUEST = make_request()
 
 
 class Entrance:
-    """A door, and what became of those who stood there."""
+    """An admission, and what became of those who stood there."""
 
     def __init__(self, tls: ssl.SSLContext | None = None, most: int = 64) -> None:
         self.now_s = 0.0
@@ -29,7 +29,7 @@ class Entrance:
         self.has_entered = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
-        self.door = Door(
+        self.admission = AssociationAdmission(
             self._listener,
             tls,
             self._enter,
@@ -38,7 +38,7 @@ class Entrance:
             on_closed=self.closed.append,
             clock=lambda: self.now_s,
         )
-        self._thread = threading.Thread(target=self.door.run)
+        self._thread = threading.Thread(target=self.admission.run)
 
     def _enter(self, connection: socket.socket, address: tuple[str, int], request: bytes) -> None:
         connection.close()
@@ -50,7 +50,7 @@ class Entrance:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.door.close()
+        self.admission.close()
         self._thread.join()
         self._listener.close()
 
@@ -176,11 +176,11 @@ def test_failed_handshake_closes_the_connection(
 def test_door_stays_open_whatever_enters() -> None:
     """An error behind it is one connection's."""
     with Entrance() as entrance:
-        entrance.door._enter = lambda *_: 1 / 0  # type: ignore[assignment,return-value]
+        entrance.admission._enter = lambda *_: 1 / 0  # type: ignore[assignment,return-value]
         with connect(entrance.port) as first:
             first.sendall(REQUEST)
             assert first.recv(1) == b""
-        entrance.door._enter = entrance._enter
+        entrance.admission._enter = entrance._enter
         with connect(entrance.port) as second:
             second.sendall(REQUEST)
             assert entrance.has_entered.wait(10)

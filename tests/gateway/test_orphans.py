@@ -16,8 +16,8 @@ from service.gateway.gateway import Gateway
 from service.gateway.settings import DATABASE_FILE, GatewaySettings
 from service.gateway.store.database import Database
 from service.gateway.store.inbox import Result
+from service.gateway.store.orphans import OrphanedFiles
 from service.gateway.store.schema import deliveries, jobs, results
-from service.gateway.store.strays import Strays
 from service.multipart import build_related
 from tests.gateway.conftest import Box, open_box
 from tests.gateway.fakes import FakeArchive, FakeService
@@ -29,7 +29,7 @@ Start = Callable[..., GatewayProcess]
 
 def database_of(box: Box) -> Database:
     """Give a box's database."""
-    return box.strays._database
+    return box.orphans._database
 
 
 def lose_rows(box: Box) -> None:
@@ -52,11 +52,11 @@ def test_objects_of_a_lost_inbox_are_taken_up_again(box: Box) -> None:
         newest = box.spool.names(0)[-1]
         os.utime(box.spool.folder / "objects" / newest, (1000 + age, 1000 + age))
     lose_rows(box)
-    assert box.strays.sweep(0) == {"adopted": 3, "removed": 0}
+    assert box.orphans.sweep(0) == {"adopted": 3, "removed": 0}
     assert [entry.channel for entry in box.ledger.page(None, None, 9)] == ["spool"] * 3
     leased = [box.inbox.lease() for _ in sent]
     assert [one and box.spool.read(one.file) for one in leased] == sent
-    assert box.strays.sweep(0).total() == 0
+    assert box.orphans.sweep(0).total() == 0
 
 
 def test_what_is_taken_up_is_the_same_job_for_its_sender(box: Box) -> None:
@@ -66,7 +66,7 @@ def test_what_is_taken_up_is_the_same_job_for_its_sender(box: Box) -> None:
     lose_rows(box)
     job_id, is_new = box.receive(data)
     assert is_new
-    assert box.strays.sweep(0)["removed"] == 1
+    assert box.orphans.sweep(0)["removed"] == 1
     assert box.receive(data) == (job_id, False)
     assert len(box.spool.names(0)) == 1
 
@@ -80,12 +80,12 @@ def test_what_is_no_whole_object_is_put_aside(
 ) -> None:
     """Nothing of it is removed, and it is told."""
     name = box.spool.write(content)
-    assert box.strays.sweep(0)["quarantined"] == 1
+    assert box.orphans.sweep(0)["quarantined"] == 1
     assert (box.spool.folder / "quarantine" / name).read_bytes() == content
     assert box.spool.quarantined == 1
     assert "stray put aside" in caplog.text
     (box.spool.folder / "quarantine" / name).rename(box.spool.folder / "objects" / name)
-    assert box.strays.sweep(0)["quarantined"] == 1  # tried again once it is put back
+    assert box.orphans.sweep(0)["quarantined"] == 1  # tried again once it is put back
 
 
 def test_what_the_inbox_let_go_is_removed(box: Box) -> None:
@@ -94,7 +94,7 @@ def test_what_the_inbox_let_go_is_removed(box: Box) -> None:
     box.analyse_next()
     with database_of(box).transaction() as connection:
         connection.execute(update(jobs).values(has_bytes=False))
-    assert box.strays.sweep(0) == {"removed": 2}
+    assert box.orphans.sweep(0) == {"removed": 2}
     assert files(box) == []
 
 
@@ -103,11 +103,11 @@ def test_what_is_under_way_is_no_stray(box: Box) -> None:
     box.receive(make_object())
     box.analyse_next()
     kept = files(box)
-    assert box.strays.sweep(0) == {"removed": 0}
+    assert box.orphans.sweep(0) == {"removed": 0}
     box.spool.write(make_object())
     half = box.spool.stage()
     half.write(b"half")
-    assert box.strays.sweep(3600).total() == 0
+    assert box.orphans.sweep(3600).total() == 0
     half.discard()
     assert set(kept) < set(files(box))
 
@@ -123,7 +123,7 @@ def test_results_of_ours_are_removed(box: Box, is_named: bool) -> None:
         box.inbox.analysed(job, [Result(box.spool.write(made), "1.7", "1.2")])
     before = len(files(box))
     box.spool.write(made)
-    assert box.strays.sweep(0)["removed"] == 1
+    assert box.orphans.sweep(0)["removed"] == 1
     assert len(files(box)) == before
 
 
@@ -138,7 +138,7 @@ def test_a_job_without_its_file_gets_it_back(box: Box, state: str) -> None:
         box.inbox.dead_letter(job, "bytes-missing")
     [name] = box.spool.names(0)
     (box.spool.folder / "objects" / name).rename(box.spool.folder / "objects" / ("a" * 32))
-    assert box.strays.sweep(0)["adopted"] == 1
+    assert box.orphans.sweep(0)["adopted"] == 1
     leased = box.inbox.lease()
     assert leased is not None
     assert (leased.id, box.spool.read(leased.file)) == (job_id, data)
@@ -167,7 +167,7 @@ def test_a_file_that_cannot_be_read_stays(box: Box, monkeypatch: pytest.MonkeyPa
         return opened(name)
 
     monkeypatch.setattr(box.spool, "opened", fail)
-    assert box.strays.sweep(0) == {"adopted": 1, "removed": 0}
+    assert box.orphans.sweep(0) == {"adopted": 1, "removed": 0}
     assert set(box.spool.names(0)) == {bad, good}
 
 
@@ -185,7 +185,7 @@ def test_purged_rows_take_their_files_first(box: Box, monkeypatch: pytest.Monkey
         broken.setattr(box.spool, "remove", crash)
         with pytest.raises(KeyboardInterrupt):
             box.ledger.purge("dead", 0, rows=True)
-    assert box.strays.sweep(0) == {"removed": 1}
+    assert box.orphans.sweep(0) == {"removed": 1}
     assert box.ledger.purge("dead", 0, rows=True) == 1
 
 
@@ -193,9 +193,9 @@ def test_two_gateways_take_up_an_object_once(tmp_path: Path) -> None:
     """Each finds all strays; the second finds them known."""
     box, database = open_box(tmp_path)
     name = box.spool.write(make_object())
-    other = Strays(database, box.spool, box.strays._signals)
+    other = OrphanedFiles(database, box.spool, box.orphans._signals)
     found = other.find(0)
-    assert box.strays.sweep(0)["adopted"] == 1
+    assert box.orphans.sweep(0)["adopted"] == 1
     assert other.settle(found) == {"kept": 1}
     assert box.spool.names(0) == [name]
     database.close()
