@@ -44,7 +44,12 @@ class Walk:
     def note(self, frame: FrameType, event: str, argument: Any) -> None:
         """Take a call in, as a function for ``sys.setprofile``."""
         path, name = frame.f_code.co_filename, frame.f_code.co_qualname
-        if event != "call" or not path.startswith(f"{ROOT}/") or "/site-packages/" in path:
+        if (
+            event != "call"
+            or not path.startswith(f"{ROOT}/")
+            or "/site-packages/" in path
+            or path == __file__
+        ):
             return
         if name.endswith("comp>") or name.endswith("<genexpr>"):
             return

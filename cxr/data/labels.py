@@ -54,10 +54,6 @@ class Task:
         """Return which class indices (N,) belong to the finding, shape (N,)."""
         return np.isin(labels, self.positive_columns)
 
-    def probability(self, by_class: Mapping[str, float]) -> float:
-        """Return the finding's probability, given those of the classes."""
-        return min(sum(map(by_class.__getitem__, self.positive_classes)), 1.0)
-
     def probabilities(self, of_classes: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return the finding's probabilities (N,), given those of the classes (N, K)."""
         columns = of_classes[:, self.positive_columns].astype(np.float64)

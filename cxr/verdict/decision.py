@@ -153,13 +153,18 @@ def decide(
     return "positive" if reached else "negative"
 
 
+def probability_of_finding(task: Task, by_class: Mapping[str, float]) -> float:
+    """Return the finding's probability, given those of the classes."""
+    return min(sum(map(by_class.__getitem__, task.positive_classes)), 1.0)
+
+
 def reach_verdict(evidence: Evidence, rules: Rules, point: OperatingPoint) -> Verdict:
     """Judge one image at an operating point."""
     judged = rules.gate.judge(evidence.layout, evidence.embedding, rules.thresholds)
     reasons = (*evidence.plain.reasons, *judged.reasons)
     task, by_class = rules.task, evidence.probabilities
     chosen = rules.referral.prediction_set(by_class)
-    probability = task.probability(by_class)
+    probability = probability_of_finding(task, by_class)
     decision = decide(
         probability,
         point,

@@ -170,7 +170,7 @@ class Models:
 
     def is_stalled(self) -> bool:
         """Whether some model has stalled."""
-        return self.stalled_s > self._stall_s
+        return any(model.lane.stalled_s > self._stall_s for model in self.held)
 
     def versions_of(self, name: str) -> Versions[ServedModel]:
         """Return the versions of a model, none yet for a new name."""

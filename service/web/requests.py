@@ -7,6 +7,7 @@ import logging
 import math
 import re
 import secrets
+import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -203,7 +204,7 @@ class RequestMiddleware:
         given = headers.get("x-request-id", "")
         request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         timeline = Timeline(request_id, stages=rules.stages)
-        scope[SCOPE_KEY] = RequestContext(timeline, Deadline.after_ms(deadline_ms))
+        scope[SCOPE_KEY] = RequestContext(timeline, Deadline(time.monotonic() + deadline_ms / 1000))
         exchange = _Exchange(rules, timeline, receive, send)
         if method == "HEAD" and rules.answers_head:
             exchange.without_body = True

@@ -7,7 +7,7 @@ import pytest
 from cxr.data.labels import ETIOLOGY, PNEUMONIA, TASKS, TERNARY, Task
 from cxr.verdict import scope
 from cxr.verdict.conclusion import ABSTAINS, NO_CHEST, conclude, percents, words_of
-from cxr.verdict.decision import OperatingPoint, Referral, Verdict, decide
+from cxr.verdict.decision import OperatingPoint, Referral, Verdict, decide, probability_of_finding
 
 LINES = {
     "pneumonia": {"NORMAL": 0.69761, "PNEUMONIA": 0.19755},
@@ -23,7 +23,7 @@ def in_words(task: Task, *shares: float, threshold: float, out: tuple[str, ...] 
     referral = Referral(coverage=0.98, least_probability=LINES[task.name], figures=())
     point = OperatingPoint(name="p", threshold=threshold, sensitivity=1, specificity=1)
     chosen = referral.prediction_set(by_class)
-    probability = task.probability(by_class)
+    probability = probability_of_finding(task, by_class)
     decision = decide(
         probability,
         point,

@@ -13,6 +13,7 @@ from cxr.data.dataset import list_split
 from cxr.data.labels import ETIOLOGY, PNEUMONIA, TERNARY
 from cxr.errors import DataError
 from cxr.metrics.classes import labels_at, measure_task
+from cxr.verdict.decision import probability_of_finding
 
 FILES = {
     "NORMAL": ["IM-0001-0001.jpeg", "NORMAL2-IM-0002-0001.jpeg"],
@@ -72,7 +73,7 @@ def test_finding_is_the_sum_of_its_classes() -> None:
     """The probability that is decided on is that of either class of pneumonia."""
     rows = np.array([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]])
     assert TERNARY.probabilities(rows) == pytest.approx([0.3, 0.9])
-    assert TERNARY.probability({"NORMAL": 0.7, "BACTERIAL": 0.2, "VIRAL": 0.1}) == (
+    assert probability_of_finding(TERNARY, {"NORMAL": 0.7, "BACTERIAL": 0.2, "VIRAL": 0.1}) == (
         pytest.approx(0.3)
     )
     assert TERNARY.is_positive(np.array([0, 1, 2])).tolist() == [False, True, True]

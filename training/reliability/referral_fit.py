@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 
 from cxr.data.labels import Task
 from cxr.errors import DataError
-from cxr.verdict.decision import OperatingPoint, Referral, ReferralFigure, decide
+from cxr.verdict.decision import (
+    OperatingPoint,
+    Referral,
+    ReferralFigure,
+    decide,
+    probability_of_finding,
+)
 from training.report.bootstrap import estimate_mean
 
 TARGETS = (0.90, 0.95, 0.98, 0.99)
@@ -69,7 +75,7 @@ def measure_referral(
             by_class = dict(zip(task.classes, map(float, row), strict=True))
             chosen = rule.prediction_set(by_class)
             decision = decide(
-                task.probability(by_class),
+                probability_of_finding(task, by_class),
                 point,
                 positives=task.positive_classes,
                 prediction_set=chosen,

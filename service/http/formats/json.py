@@ -50,16 +50,17 @@ class JsonPrediction(PredictFormat):
         A 200 would hide that fault from clients that retry by status.
         """
         context, outcomes = context_of(predicted.request), predicted.outcomes
+        request_id = context.timeline.request_id
         failures = [one for one in outcomes if isinstance(one, ImageFailure)]
         if failures and len(failures) == len(outcomes):
             statuses = {problem_type_of(failure.error).status for failure in failures}
             if len(failures) == 1 or (len(statuses) == 1 and min(statuses) >= SERVER_FAULT):
                 return respond_failure(failures[0].error, context)
         answer = PredictAnswer(
-            request_id=context.request_id,
+            request_id=request_id,
             model=predicted.served.reference,
             results=tuple(
-                ImageError(id=one.id, problem=problem_of(one.error, context.request_id))
+                ImageError(id=one.id, problem=problem_of(one.error, request_id))
                 if isinstance(one, ImageFailure)
                 else one.result
                 for one in outcomes
