@@ -31,7 +31,7 @@ CLOSE_CONNECTIONS_S = 5  # for responses on their way when everything accepted i
 class Server(uvicorn.Server):
     """uvicorn that keeps answering while it drains.
 
-    uvicorn itself stops listening at once: load balancers would not learn to use another replica.
+    uvicorn stops listening at once: load balancers would not learn to use another replica.
     """
 
     def __init__(self, settings: Settings) -> None:

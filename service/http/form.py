@@ -111,10 +111,7 @@ async def read_parts(
 
 
 def choose_ids(file_names: Sequence[str | None]) -> list[str]:
-    """Choose unique ids of at most :data:`MAX_ID_CHARS` characters: file names or positions.
-
-    A name is taken without folders, and not if it is ambiguous or a position.
-    """
+    """Choose unique ids of at most :data:`MAX_ID_CHARS` characters: file names or positions."""
     names = [_base_name(one or "") for one in file_names]
     positions = {str(i): None for i in range(len(names))}
     bearers = Counter(names)

@@ -49,8 +49,8 @@ async def read_request(
 
     Raises:
         ServingError: The request cannot be read.
-        NotAcceptableError: The answer is not available for these images.
-        UnsupportedMediaError: A raw body is not a JPEG, PNG or DICOM file.
+        NotAcceptableError: These images cannot be answered as requested.
+        UnsupportedMediaError: A raw body is not an image.
     """
     receiving = prediction.admit()  # refused before the body is read
     budget = cast("BodyBudget", request.app.state.body_budget)

@@ -108,7 +108,7 @@ async def receive_body(
     with what arrived, not with what was declared.
 
     Raises:
-        ServingError: The body is too large, too slow, cut off, or finds no memory.
+        ServingError: The body is too large, too slow or cut off, or finds no memory.
     """
     declared = request.headers.get("content-length", "0")
     if not (declared.isascii() and declared.isdigit()):

@@ -110,9 +110,9 @@ class RequestRules:
         lifecycle: While it drains, answers close their connections.
         problem_types: Problem of each error.
         answer_problem: Represents a problem in the protocol of the request.
-        quiet_paths: Templates of polled routes, logged for debugging only and never traced.
+        quiet_paths: Templates of polled routes, logged for debugging and never traced.
         deadline_ms: Most time of a request.
-        stages: Stages that every log line reports.
+        stages: Stages in every log line.
         answers_head: Whether HEAD is answered as GET (RFC 9110, 9.3.2).
     """
 

@@ -15,10 +15,7 @@ from service.settings import Settings
 
 
 class ResponseFormat:
-    """One way to represent the answers of a route.
-
-    ``content`` is None where the route's response model describes it in OpenAPI.
-    """
+    """One way to represent the answers of a route; no ``content`` where OpenAPI has it."""
 
     media_type: ClassVar[str]
     content: ClassVar[Mapping[str, Any] | None] = None
@@ -37,10 +34,10 @@ Format = TypeVar("Format", bound=ResponseFormat)
 
 
 def choose_format(request: Request, offered: Sequence[Format]) -> Format:
-    """Return the format that the client prefers, the first by default.
+    """Return the client's preferred format, the first by default.
 
     Raises:
-        NotAcceptableError: It accepts none of them.
+        NotAcceptableError: It accepts none.
     """
     header = ",".join(request.headers.getlist("accept"))
     if header.strip() in ("", "*/*"):

@@ -48,7 +48,7 @@ class Sources:
         """Read the headers on the pool, skipping unreadable images.
 
         Raises:
-            NotAcceptableError: The answer is not available for these images.
+            NotAcceptableError: These images cannot be answered so.
         """
         if self._most is not None and len(images) > self._most:
             raise NotAcceptableError(
