@@ -1,7 +1,6 @@
-"""HTTP exchanges with a limit on their total time and size, without decompression.
+"""HTTP exchanges of bounded time and size, without decompression.
 
-httpx alone reads and decompresses whatever comes, for as long as it comes: three kilobytes of
-brotli may be three gigabytes.
+httpx alone reads whatever comes: three kilobytes of brotli may be three gigabytes.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ Refusal: TypeAlias = Literal["too-large", "encoded", "fragmented"]
 
 
 class AnswerRefusedError(httpx.TransportError):
-    """An answer was not read because it is too large, compressed or fragmented."""
+    """An answer is too large, compressed or fragmented, and was not read."""
 
     def __init__(self, reason: Refusal) -> None:
         super().__init__(f"The answer is {reason.replace('-', ' ')} and was not read.")
@@ -41,12 +40,7 @@ class AnswerRefusedError(httpx.TransportError):
 
 @dataclass(frozen=True)
 class Bounds:
-    """Limits of an exchange.
-
-    Attributes:
-        timeout_s: From the first byte of the request to the last of the answer.
-        max_bytes: Largest body of a successful answer.
-    """
+    """Limits of an exchange: time up to the last byte, and size of a successful answer."""
 
     timeout_s: float
     max_bytes: int
@@ -61,7 +55,7 @@ def build_client(**options: Any) -> httpx.Client:
 
 
 def build_async_client(**options: Any) -> httpx.AsyncClient:
-    """Build the asynchronous client; see :func:`build_client`."""
+    """See :func:`build_client`."""
     return httpx.AsyncClient(**options, headers=IDENTITY, cookies=_no_cookies())
 
 
@@ -82,12 +76,7 @@ def open_answer(client: httpx.Client, timeout_s: float, **request: Any) -> Itera
 
 
 def read_chunks(response: httpx.Response, max_bytes: int) -> Iterator[bytes]:
-    """Yield the body of an open answer in chunks.
-
-    Raises:
-        AnswerRefusedError: It is too large, compressed or fragmented.
-        httpx.TransportError: It breaks off or times out.
-    """
+    """Yield the body of an open answer in chunks; raise AnswerRefusedError."""
     verify_answer(response, max_bytes)
     meter = _Meter(max_bytes)
     for chunk in response.iter_bytes():

@@ -1,4 +1,4 @@
-"""Synchronous and asynchronous client of the service. Imports httpx and pydantic only.
+"""Clients of the service, on httpx and pydantic only.
 
 ::
 
@@ -99,10 +99,10 @@ class Client(_Base):
         base_url: URL of the service.
         api_key: API key or token, or an httpx.Auth that signs each try.
         retry: When and how often to try again.
-        timeout_s: Longest time of one try, from the first byte sent to the last received.
+        timeout_s: Longest time of one try, to the last byte.
         max_answer_bytes: Largest answer that is read.
         transport: Replaces the network; for tests.
-        trace_headers: Returns trace headers (W3C Trace Context); by default of the current span.
+        trace_headers: Returns headers (W3C Trace Context); by default of the current span.
         sleep: Replaces ``time.sleep``; for tests.
     """
 

@@ -42,7 +42,6 @@ class ServiceError(Exception):
     """The service answered with a problem.
 
     Attributes:
-        status: HTTP status.
         type: Kind of problem; ``about:blank`` if the answer is not the service's own.
         detail: What was wrong, and what to do.
         request_id: Quote it when asking for help.
@@ -68,8 +67,8 @@ class Retry:
 
     Attributes:
         attempts: Tries altogether.
-        base_s: Mean of the first wait; it doubles from try to try.
-        longest_s: Longest wait, also of one the service asks for.
+        base_s: Mean of the first wait, which doubles.
+        longest_s: Longest wait, also if the service asks for more.
     """
 
     attempts: int = 4
@@ -138,24 +137,14 @@ def bearer(api_key: str | httpx.Auth | None) -> httpx.Auth | None:
 
 
 class PredictOptions(TypedDict, total=False):
-    """Options of a prediction.
-
-    Attributes:
-        model: ``name`` or ``name@version``.
-        operating_point: Name of an operating point.
-    """
+    """``model`` is ``name`` or ``name@version``."""
 
     model: str | None
     operating_point: str | None
 
 
 class ExplainOptions(PredictOptions, total=False):
-    """Options of an explanation.
-
-    Attributes:
-        target: Class to explain; by default the most probable of the finding.
-        alpha: Opacity of the overlay where the heatmap is 1, in [0, 1].
-    """
+    """``target`` is a class; ``alpha`` the opacity where the heatmap is 1, in [0, 1]."""
 
     target: str | None
     method: Method | None
@@ -164,12 +153,7 @@ class ExplainOptions(PredictOptions, total=False):
 
 @dataclass(frozen=True)
 class Endpoint(Generic[Parsed]):
-    """One kind of call.
-
-    Attributes:
-        parse: Reads a successful answer; raises ServiceError if it is not the service's.
-        options: Names of its options; None for a GET.
-    """
+    """One kind of call; ``options`` are their names, None for a GET."""
 
     url: str
     parse: Callable[[httpx.Response], Parsed]
@@ -213,7 +197,7 @@ def _read(image: ImageSource) -> bytes:
 
 
 def split_dicom(response: httpx.Response) -> list[bytes]:
-    """Return the Part 10 files of a multipart answer in order; raise ServiceError for another."""
+    """Return the Part 10 files of a multipart answer in order."""
     try:
         return split_related(response.headers.get("content-type", ""), response.content)
     except (InvalidRequestError, PayloadTooLargeError):

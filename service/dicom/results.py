@@ -1,4 +1,9 @@
-"""Build DICOM objects of results: the same bytes for the same result. Any thread."""
+"""Build DICOM objects of results: the same bytes for the same result. Any thread.
+
+Raises:
+    UnreadableImageError: The header of the source cannot be read.
+    DicomResultError: The object cannot be built.
+"""
 
 from __future__ import annotations
 
@@ -69,12 +74,7 @@ def warm_up() -> None:
 
 
 def build_report(source: Source, result: ImageResult, model: ModelRef) -> bytes:
-    """Build the Comprehensive 3D SR (TID 1500) of one result.
-
-    Raises:
-        UnreadableImageError: The header of the source cannot be read.
-        DicomResultError: The object cannot be built.
-    """
+    """Build the Comprehensive 3D SR (TID 1500) of one result."""
     from service.dicom.structured_report import ReportContent, render_report
 
     header, point = _header_of(source), result.operating_point
@@ -112,18 +112,7 @@ def build_report(source: Source, result: ImageResult, model: ModelRef) -> bytes:
 
 
 def build_not_analysed(source: Source, reason: str, model: ModelRef, finding: str) -> bytes:
-    """Build the SR that says why an image was not analysed.
-
-    Args:
-        source: The image; only its header is read.
-        reason: A sentence without patient data.
-        model: The model that should have answered.
-        finding: As in ``ImageResult.finding``.
-
-    Raises:
-        UnreadableImageError: The header of the source cannot be read.
-        DicomResultError: The object cannot be built.
-    """
+    """Build the SR that says why an image was not analysed, without patient data."""
     from service.dicom.structured_report import ReportContent, render_report
 
     header = _header_of(source)
@@ -152,12 +141,7 @@ def build_capture(
     method: str,
     alpha: float,
 ) -> bytes:
-    """Build the Secondary Capture of an overlay, shape (H, W, 3), uint8. Does not need highdicom.
-
-    Raises:
-        UnreadableImageError: The header of the source cannot be read.
-        DicomResultError: The object cannot be built.
-    """
+    """Build the Secondary Capture of an overlay, shape (H, W, 3), uint8. Needs no highdicom."""
     header, point = _header_of(source), result.operating_point
     origin = (*header.identity, model.sha256, point.name, target, method, repr(alpha))
     kinds: tuple[Kind, Kind] = ("SC", "SC series")

@@ -23,11 +23,11 @@ SomeSettings = TypeVar("SomeSettings", bound=BaseSettings)
 def read_settings(
     kind: type[SomeSettings], overrides: dict[str, Any], foreign: tuple[str, ...] = ()
 ) -> SomeSettings:
-    """Read settings of one kind.
+    """Read settings of one kind; overrides that are not None win.
 
     Args:
         kind: Their class.
-        overrides: From the command line; None leaves a setting as it is.
+        overrides: From the command line.
         foreign: Longer prefixes of variables that others read.
 
     Raises:

@@ -231,14 +231,10 @@ class Settings(AccessSettings):
 
     @property
     def model_pins(self) -> dict[str, str]:
-        """Versions by name of the model, where one is set."""
+        """Pinned versions by model."""
         return {one.name: one.version for one in self.models if one.version}
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Read the settings of the service; overrides that are not None win.
-
-    Raises:
-        StartupError: A variable is unknown or a value is not allowed.
-    """
+    """Read the settings of the service; overrides that are not None win."""
     return read_settings(Settings, overrides, foreign=(GATEWAY_PREFIX,))

@@ -74,7 +74,7 @@ def _objects(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
 
 
 def tally_metrics(page: str) -> dict[str, Tally]:
-    """Count the answers on a metrics page, by name of the model.
+    """Count the answers on a metrics page by model.
 
     Raises:
         KeyError: A label is missing.
