@@ -1,4 +1,4 @@
-"""Archives that get results, and DIMSE peers, as the operator configures them."""
+"""Configured archives and DIMSE peers."""
 
 from __future__ import annotations
 
@@ -67,11 +67,7 @@ def is_http_address(url: str) -> bool:
 
 
 def parse_token_files(text: str, destinations: tuple[Destination, ...]) -> dict[str, Path]:
-    """Parse ``pacs=/run/secrets/pacs archive=/run/secrets/archive``, or one file for all.
-
-    Raises:
-        ValueError: An entry is malformed, or two have the same name.
-    """
+    """Parse ``pacs=/run/secrets/pacs archive=/run/secrets/archive``, or one file for all."""
     entries = [entry.partition("=") for entry in text.split()]
     if len(entries) == 1 and not entries[0][1]:
         return {one.name: Path(text.strip()) for one in destinations if one.kind == "stow"}

@@ -3,13 +3,13 @@
 ::
 
     ServingError
-    ├── InsufficientStorageError    the disk is too full; nothing was stored
-    ├── UnreadableObjectError       not DICOM, or UIDs are missing or malformed
-    ├── UnknownJobError             no job has that id
-    ├── JobNotRetryableError        the job is not dead, or its bytes are gone
-    ├── UnknownStudyError           the source has no such study
-    ├── SourceUnavailableError      the source is not configured, unreachable, or refuses
-    └── LeaseLostError              another worker has taken the work over
+    ├── InsufficientStorageError
+    ├── UnreadableObjectError
+    ├── UnknownJobError
+    ├── JobNotRetryableError
+    ├── UnknownStudyError
+    ├── SourceUnavailableError
+    └── LeaseLostError
 
 Clients may see the messages: no file contents, patient data or exception text.
 """
@@ -20,11 +20,11 @@ from service.errors import RetryLaterError, ServingError
 
 
 class InsufficientStorageError(RetryLaterError):
-    """The disk is too full."""
+    """The disk is too full; nothing was stored."""
 
 
 class UnreadableObjectError(ServingError):
-    """The object is not DICOM."""
+    """Not a DICOM object, or its UIDs are missing or malformed."""
 
 
 class UnknownJobError(ServingError):
@@ -32,7 +32,7 @@ class UnknownJobError(ServingError):
 
 
 class JobNotRetryableError(ServingError):
-    """The job is not retryable."""
+    """The job is not dead, or its bytes are gone."""
 
 
 class UnknownStudyError(ServingError):
@@ -40,8 +40,8 @@ class UnknownStudyError(ServingError):
 
 
 class SourceUnavailableError(ServingError):
-    """The source is unavailable."""
+    """The source is not configured, unreachable, or refuses."""
 
 
 class LeaseLostError(ServingError):
-    """The lease ran out."""
+    """Another worker has taken the work over."""

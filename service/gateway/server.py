@@ -76,17 +76,13 @@ class GatewayServer(uvicorn.Server):
 
 
 def silence_libraries() -> None:
-    """Disable logs and warnings of pydicom and pynetdicom: they quote attributes of patients."""
+    """Disable logs and warnings of DICOM libraries: they quote patient data."""
     silence("pydicom", "pynetdicom")
     config.settings.reading_validation_mode = config.IGNORE
 
 
 def serve_gateway(settings: GatewaySettings) -> None:
-    """Run a gateway until it is told to stop.
-
-    Raises:
-        CxrError: The gateway cannot start; the message is for its operator.
-    """
+    """Run a gateway until it is told to stop; raise :class:`CxrError` if it cannot start."""
     raise_limit()
     configure_logging(settings.log_level)
     start_tracing(settings.tracing, "cxr-gateway")

@@ -15,7 +15,7 @@ from service.gateway.work.loop import Failure, GiveUp, TryAgain
 
 
 class DimseSender:
-    """Sends objects to one DIMSE node, over one association for each call. Any thread."""
+    """Sends objects to one DIMSE node. Any thread."""
 
     def __init__(self, destination: Destination, ae_title: str, timeout_s: float) -> None:
         self._destination = destination
@@ -26,7 +26,7 @@ class DimseSender:
         """Do nothing: no association stays open."""
 
     def send(self, objects: list[bytes]) -> Failure | None:
-        """Send Part 10 files; return None once the archive has confirmed each of them."""
+        """Send Part 10 files; return None once all are confirmed."""
         sets = [dcmread(io.BytesIO(data)) for data in objects]
         to = self._destination
         try:

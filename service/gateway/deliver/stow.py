@@ -46,7 +46,7 @@ class StowSender:
         self._http.close()
 
     def send(self, objects: list[bytes]) -> Failure | None:
-        """Send Part 10 files; return None once the archive has confirmed each of them."""
+        """Send Part 10 files; return None once all are confirmed."""
         content_type, body = build_related(objects)
         headers = {"Content-Type": content_type, "Accept": stow_answer.MEDIA_TYPE}
         request: dict[str, Any] = {"content": body, "headers": headers}

@@ -62,14 +62,11 @@ def build_stow_answer(stored: Sequence[Stored], failed: Sequence[Failed]) -> dic
 def read_stow_answer(content: bytes) -> tuple[set[str], dict[str, int]]:
     """Parse an archive's response.
 
-    Args:
-        content: JSON, without duplicate members and without Infinity and NaN.
-
     Returns:
         SOP Instance UIDs that were stored, and the failure reasons of those that were not.
 
     Raises:
-        ValueError: The content is anything else.
+        ValueError: Not such JSON, or with duplicate members, Infinity or NaN.
     """
     try:
         answer = json.loads(content, object_pairs_hook=_object, parse_constant=_refuse)

@@ -1,7 +1,7 @@
 """Admission of associations: connections wait here until their request has arrived.
 
-In pynetdicom one peer that is silent during its TLS handshake blocks all others, and a connection
-costs two threads that poll. Here it costs a socket until its association request is complete.
+In pynetdicom a peer that is silent during its TLS handshake blocks all others, and a connection
+costs two polling threads. Here it costs a socket until its request is complete.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class PendingConnection:
         self._wanted = HEADER.size
 
     def read(self) -> bytes:
-        """Continue with what has arrived; return the request or raise what is wanted or wrong."""
+        """Return the request, or raise one of ``WOULD_WAIT`` while it is incomplete."""
         if not self._is_greeted:
             assert isinstance(self.connection, ssl.SSLSocket)
             self.connection.do_handshake()
@@ -71,8 +71,7 @@ class PendingConnection:
 class AssociationAdmission:
     """Waits for association requests on many connections at once. One thread.
 
-    At most so many connections wait. For one more, the oldest of the address with the most of them
-    is closed, so that quick peers are still admitted.
+    When too many wait, the oldest of the address with the most of them is closed.
     """
 
     def __init__(

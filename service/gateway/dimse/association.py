@@ -61,7 +61,7 @@ def close_rejected(association: Association) -> None:
 
 
 def bounded(timeout_s: float) -> list[Any]:
-    """Return event handlers that bound an association as soon as it has a connection."""
+    """Return event handlers that put bounds on an association."""
     return [(evt.EVT_CONN_OPEN, _put_bounds, [timeout_s])]
 
 
@@ -73,10 +73,7 @@ def _put_bounds(event: evt.Event, timeout_s: float) -> None:
 
 
 class IdleAssociations:
-    """Accepted associations over which nothing has come since they were added. Any thread.
-
-    Only over these may the gateway send requests: responses to those of the peer would mix in.
-    """
+    """Accepted associations whose peers send nothing, so that the gateway may. Any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -34,11 +34,7 @@ class MalformedRequestError(ValueError):
 
 
 def read_header(header: bytes | bytearray) -> int:
-    """Return the number of bytes that follow the first six of a PDU.
-
-    Raises:
-        MalformedRequestError: It is not an association request, or too long.
-    """
+    """Return the number of bytes that follow a PDU's first six."""
     kind, length = HEADER.unpack(header)
     if kind != REQUEST or length > LONGEST_REQUEST_BYTES:
         raise MalformedRequestError

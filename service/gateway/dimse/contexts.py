@@ -22,11 +22,7 @@ COMMITMENT_SYNTAXES = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitV
 
 
 class SharedContext(PresentationContext):
-    """A presentation context that is shared between associations.
-
-    pynetdicom makes deep copies of all contexts for each association, which takes most of the time
-    of opening one, although negotiation only reads them.
-    """
+    """A shared presentation context: deep copies are slow."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SharedContext:
         return copy(self)

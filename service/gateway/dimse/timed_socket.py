@@ -49,11 +49,7 @@ class TimedSocket(AssociationSocket):
         return self.assoc.dul.state_machine.current_state == "Sta13"  # PS3.8, table 9-5
 
     def recv(self, nr_bytes: int) -> bytearray:
-        """Read so many bytes, or fewer if the peer closes the connection.
-
-        Raises:
-            OSError: The PDU is too long, or did not arrive in time.
-        """
+        """Read so many bytes; raise :class:`OSError` if they are too many or too late."""
         if nr_bytes > LONGEST_PDU_BYTES:
             self.send(ABORT)
             raise OSError("The PDU is too long.")

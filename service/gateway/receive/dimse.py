@@ -1,4 +1,4 @@
-"""The DIMSE server: C-ECHO, C-STORE and storage commitment (PS3.4, Annexes A, B and J)."""
+"""The DIMSE server (PS3.4, Annexes A, B and J)."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class DimseServer:
         threading.Thread(target=self._admission.run, name="admission", daemon=True).start()
 
     def stop(self) -> None:
-        """Abort associations: a sender that was not told of success sends again."""
+        """Abort associations; senders without success send again."""
         if self._server is None or self._admission is None:
             return
         self._admission.close()
@@ -164,7 +164,7 @@ class DimseServer:
 
 
 class _AdmittedHandler(RequestHandler):
-    """Begins an association whose request has arrived already."""
+    """Begins an association whose request has arrived."""
 
     def __init__(
         self,
@@ -177,7 +177,7 @@ class _AdmittedHandler(RequestHandler):
         super().__init__(connection, address, server)
 
     def handle(self) -> None:
-        """Begin the association where the library's own thread would have read the request."""
+        """Begin the association without reading the request."""
         association = self._create_association()
         association.dul._recv_pdu.put(self._request_pdu)
         association.dul.event_queue.put("Evt6")  # A-ASSOCIATE-RQ received (PS3.8, 9.2.3)

@@ -1,4 +1,4 @@
-"""The intake: what becomes of an object, whichever way it was received."""
+"""The intake of objects from every channel."""
 
 from __future__ import annotations
 

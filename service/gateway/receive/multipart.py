@@ -1,4 +1,4 @@
-"""Multipart bodies, whose objects are written to files as they arrive."""
+"""Multipart bodies written to files as they arrive."""
 
 from __future__ import annotations
 
@@ -44,13 +44,7 @@ class ReceivedParts:
             self._open.discard()
 
     def write(self, chunk: bytes) -> Iterator[Staged]:
-        """Parse more of the body and yield completed parts, each to be kept or discarded first.
-
-        Raises:
-            InvalidRequestError: The body is malformed.
-            PayloadTooLargeError: A part is too large.
-            InsufficientStorageError: The disk is too full.
-        """
+        """Parse more of the body and yield completed parts, each to be kept or discarded first."""
         is_one = chunk.count(self._delimiter) <= FEW_PARTS
         step = max(1, len(chunk)) if is_one else PIECE_BYTES
         for begin in range(0, len(chunk), step):

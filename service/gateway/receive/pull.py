@@ -46,7 +46,6 @@ def pull_study(
     Raises:
         UnknownStudyError: The archive has no such study.
         SourceUnavailableError: The archive cannot be reached, or does not send objects.
-        InsufficientStorageError: The disk is too full.
     """
     url = httpx.URL(base_url)
     auth = auth_for(url, token_file)

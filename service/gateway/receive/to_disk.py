@@ -1,4 +1,4 @@
-"""Data sets of C-STORE that are written to disk as they arrive (PS3.7, 9.1.1)."""
+"""C-STORE data sets (PS3.7, 9.1.1) written to disk as they arrive."""
 
 from __future__ import annotations
 
@@ -49,11 +49,7 @@ class ReceivedDataSet(BoundedBytes):
         return len(data)
 
     def finish(self) -> tuple[Staged, str]:
-        """Return the Part 10 file, to be kept or discarded, and the digest.
-
-        Raises:
-            PayloadTooLargeError: The object is too large.
-        """
+        """Return the Part 10 file, to be kept or discarded, and the digest."""
         self._provider.receiving.discard(self)
         if self._behind is None:
             self._behind = self._provider.open(self._message)

@@ -54,7 +54,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """Yield a connection whose changes are durable once the block ends without an exception."""
+        """Yield a connection; its changes are durable once the block succeeds."""
         if self._turn is None:
             with self._engine.begin() as connection:
                 yield connection

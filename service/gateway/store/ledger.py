@@ -57,7 +57,7 @@ class JobEntry:
 
 @dataclass(frozen=True)
 class Backlog:
-    """Jobs by state, and the age of the oldest unfinished one (0 without any)."""
+    """Jobs by state, and the age of the oldest unfinished one."""
 
     counts: dict[str, int]
     oldest_s: float
@@ -79,7 +79,7 @@ class Ledger:
         self._spool = spool
 
     def page(self, state: State | None, before_seq: int | None, limit: int) -> list[JobEntry]:
-        """Return jobs received before one, the newest first, without their deliveries."""
+        """Return jobs, the newest first, without deliveries."""
         query = select(jobs).order_by(jobs.c.seq.desc()).limit(limit)
         if state is not None:
             query = query.where(jobs.c.state == state)
@@ -198,7 +198,7 @@ def _repeat(purge: Callable[[ColumnElement[bool]], int], which: ColumnElement[bo
 
 
 def _some(connection: Connection, which: ColumnElement[bool]) -> tuple[list[int], list[str]]:
-    """Lock some jobs; return them and the names of their files and of their results' files."""
+    # Locks the jobs; the names are those of objects and results.
     found = connection.execute(
         select(jobs.c.seq, jobs.c.file)
         .where(which)

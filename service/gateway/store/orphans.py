@@ -47,7 +47,7 @@ class OrphanedFiles:
         self._count = count
 
     def sweep(self, older_than_s: float) -> Counter[Outcome]:
-        """Settle orphaned files and delete half received ones; younger ones may be in use."""
+        """Settle orphaned and delete half received files of this age."""
         outcomes = self.settle(self.find(older_than_s))
         outcomes["removed"] += self._spool.sweep_incoming(older_than_s)
         return outcomes

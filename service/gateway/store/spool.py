@@ -1,4 +1,4 @@
-"""The spool: received and made objects on disk, durable before anybody relies on them."""
+"""The spool: received and made objects, durable on disk."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ class Analysis:
         self._http.close()
 
     def analyse(self, data: bytes) -> list[bytes] | Failure:
-        """Return the objects made of one Part 10 file, or why there are none."""
+        """Return the made objects, or why there are none."""
         request: dict[str, Any] = build_explain_request(data, ACCEPT, **self._query)
         request["headers"] |= {"Content-Type": DICOM}
         try:

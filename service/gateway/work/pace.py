@@ -76,7 +76,7 @@ class PacedAnalysis:
         self._pace = Pace(most)
 
     def analyse(self, data: bytes) -> list[bytes] | Failure:
-        """Return the objects made of one Part 10 file, or why there are none."""
+        """Return the made objects, or why there are none."""
         end_s = time.monotonic() + self._patience_s
         attempt = 0
         while True:

@@ -11,7 +11,7 @@ from service.errors import StartupError
 
 
 class RefusalReports:
-    """Builds structured reports that an image was not analysed, and why. Any thread."""
+    """Builds reports why an image was not analysed. Any thread."""
 
     def __init__(
         self,
@@ -31,12 +31,7 @@ class RefusalReports:
         self._auth = auth
 
     def __call__(self, data: bytes, reason: str) -> bytes:
-        """Build the report of one Part 10 file.
-
-        Raises:
-            httpx.TransportError: The service cannot be reached.
-            ServiceError: The service does not list its models.
-        """
+        """Build the report of one Part 10 file."""
         words = reason.removeprefix("service-").replace("-", " ")
         asked = self._model_asked()
         return build_not_analysed(
