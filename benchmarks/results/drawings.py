@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from cxr.bundles.manifest import WEIGHTS_NAME
 from cxr.bundles.run import EpochRecord, Run
 from cxr.data.split import SPLIT_NAME, select_images
-from cxr.explain.colours import INFERNO
 from cxr.explain.grad_cam import GradCam
+from cxr.explain.overlay import INFERNO
 from cxr.networks.served import served_network
 from training.data.samples import load_samples
 from training.heatmaps.explaining import choose_evenly, heatmaps_of

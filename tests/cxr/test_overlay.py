@@ -13,13 +13,15 @@ from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image, ImageFont
 
-from cxr.explain.caption import BACKGROUND, break_line
-from cxr.explain.colours import INFERNO, colourise
 from cxr.explain.overlay import (
+    BACKGROUND,
     EMPTY,
     FLAT,
+    INFERNO,
     Caption,
     blend,
+    break_line,
+    colourise,
     enlarge,
     heatmap_warnings,
     render_heatmap_png,

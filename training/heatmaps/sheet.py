@@ -16,10 +16,9 @@ from cxr.bundles.run import Run, open_run
 from cxr.data.dataset import DataSets, LabelledImage
 from cxr.data.split import SPLIT_NAME, select_images
 from cxr.errors import DataError, InputError, OutputError, RunError
-from cxr.explain.colours import INFERNO
 from cxr.explain.grad_cam import GradCam
 from cxr.explain.methods import Method
-from cxr.explain.overlay import DEFAULT_ALPHA, Heatmap, blend, to_picture
+from cxr.explain.overlay import DEFAULT_ALPHA, INFERNO, Heatmap, blend, to_picture
 from cxr.images.decoding import decode_image, decode_options, to_model_input
 from cxr.networks.served import served_network
 from cxr.pixels.image import DecodedImage, GrayImage

@@ -145,7 +145,7 @@ async def _answer(
 ) -> Response:
     served, result = options.request.served, prediction.result
     with context.timeline.stage("explain"):
-        task = served.manifest.task.as_task()
+        task = served.loaded.rules.task
         likely = max(task.positive_classes, key=result.probabilities.__getitem__)
         target = options.target or likely
         explanation = await options.request.explain(
