@@ -25,7 +25,8 @@ from cxr.images.layout import describe_layout
 from cxr.metrics.classes import measure_task
 from cxr.metrics.estimate import Estimate, format_estimate
 from cxr.pixels.image import DicomFacts, ModelInput
-from cxr.verdict.decision import Decision, Evidence, OperatingPoint, Rules, reach_verdict
+from cxr.verdict.decision import Evidence, Rules, reach_verdict
+from cxr.verdict.operating_point import Decision, OperatingPoint
 from cxr.verdict.scope import Scope, assess_scope
 from export.engines import Runner
 

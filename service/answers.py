@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypeAliasType
 
 from cxr.metrics.estimate import Estimate
-from cxr.verdict.decision import Decision, OperatingPoint, ReferBand
+from cxr.verdict.operating_point import Decision, OperatingPoint, ReferBand
 
 
 class Answer(BaseModel):

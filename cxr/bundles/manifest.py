@@ -11,7 +11,8 @@ from cxr.data.labels import Task
 from cxr.images.decoding import Preprocessing
 from cxr.metrics.estimate import Estimate
 from cxr.section import Section
-from cxr.verdict.decision import OperatingPoint, Referral
+from cxr.verdict.decision import Referral
+from cxr.verdict.operating_point import OperatingPoint
 from cxr.verdict.scope import ScopeFigure, ScopeThresholds
 
 MANIFEST_NAME = "manifest.json"

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pydantic import Field, model_validator
 
 from cxr.section import Section
-from cxr.verdict.decision import Decision
+from cxr.verdict.operating_point import Decision
 
 BIN_EDGES = (
     *(0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5),

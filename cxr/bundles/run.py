@@ -21,7 +21,8 @@ from cxr.files import sha256_of_file
 from cxr.images.decoding import Preprocessing
 from cxr.metrics.estimate import Estimate
 from cxr.section import Section, first_complaint
-from cxr.verdict.decision import OperatingPoint, Referral
+from cxr.verdict.decision import Referral
+from cxr.verdict.operating_point import OperatingPoint
 
 RUN_NAME = "run.json"
 

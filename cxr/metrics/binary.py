@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.errors import DataError
-from cxr.metrics.estimate import REPLICATES, Floats, Metrics, bootstrap
+from cxr.metrics.bootstrap import REPLICATES, Floats, bootstrap
+from cxr.metrics.estimate import Metrics
 
 ECE_BINS = 15  # the number of Guo et al. 2017, kept by most who report ECE
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from cxr.data.labels import Task
 from cxr.metrics.binary import Ranking, measure
-from cxr.metrics.estimate import REPLICATES, Floats, Metrics, bootstrap
+from cxr.metrics.bootstrap import REPLICATES, Floats, bootstrap
+from cxr.metrics.estimate import Metrics
 
 CLASS_ACCURACY = "class_accuracy"
 MACRO_AUROC = "macro_auroc"

@@ -8,7 +8,8 @@ from functools import cache
 
 from cxr.data.labels import KINDS, Task
 from cxr.verdict import scope
-from cxr.verdict.decision import OperatingPoint, ReferBand, Referral, Verdict
+from cxr.verdict.decision import Referral, Verdict
+from cxr.verdict.operating_point import OperatingPoint, ReferBand
 
 ABSTAINS = "No answer: a person has to look"
 NO_CHEST = "Not a chest radiograph"

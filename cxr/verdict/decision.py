@@ -10,39 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
-from typing_extensions import TypeAliasType
+from pydantic import Field
 
 from cxr.data.labels import Task
 from cxr.images.layout import Layout
 from cxr.metrics.estimate import Estimate
 from cxr.pixels.image import DicomFacts
 from cxr.section import Section
+from cxr.verdict.operating_point import Decision, OperatingPoint, ReferBand
 from cxr.verdict.scope import Scope, ScopeGate, ScopeThresholds, age_warnings
 
+
 # Unlike a plain alias it has a name in JSON schemas.
-Decision = TypeAliasType("Decision", Literal["positive", "negative", "refer"])
-
-
-class OperatingPoint(BaseModel):
-    """A named threshold on the finding's calibrated probability.
-
-    ``sensitivity`` and ``specificity`` are those it had on the validation patients, on which
-    it was chosen.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    threshold: float = Field(ge=0.0, le=1.0)
-    sensitivity: float = Field(ge=0.0, le=1.0)
-    specificity: float = Field(ge=0.0, le=1.0)
-
-
 class ReferralFigure(Section):
     """What abstaining at one coverage gives on unused patients."""
 
@@ -50,13 +32,6 @@ class ReferralFigure(Section):
     coverage: Estimate = Field(description="Share of images whose set holds the true class.")
     referred: Estimate = Field(description="Share referred at the default operating point.")
     accuracy: Estimate = Field(description="Of the rest.")
-
-
-class ReferBand(Section):
-    """The range of the finding's probability in which the model abstains."""
-
-    low: float
-    high: float
 
 
 class Referral(Section):

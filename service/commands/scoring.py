@@ -14,7 +14,7 @@ from cxr.data.dataset import IMAGE_SUFFIXES
 from cxr.errors import ImageOutOfScopeError, InputError, UnreadableImageError
 from cxr.images.decoding import SNIFF_BYTES, sniff_format
 from cxr.pixels.image import ModelInput
-from cxr.verdict.decision import OperatingPoint
+from cxr.verdict.operating_point import OperatingPoint
 from service.answers import ImageResult
 from service.engines.buckets import bucket_sizes
 from service.engines.machine import usable_cores

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from pydicom.dataset import Dataset
 
-from cxr.verdict.decision import Decision
+from cxr.verdict.operating_point import Decision
 
 
 class Concept(NamedTuple):

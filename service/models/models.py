@@ -10,7 +10,7 @@ from functools import cached_property
 
 from cxr.bundles.manifest import Manifest
 from cxr.explain.methods import METHODS
-from cxr.verdict.decision import OperatingPoint
+from cxr.verdict.operating_point import OperatingPoint
 from service.answers import ExplainOffer, ModelAnswer, ModelRef
 from service.errors import (
     ExplainDisabledError,

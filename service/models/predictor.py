@@ -19,7 +19,8 @@ import numpy as np
 from cxr.errors import CxrError, ImageOutOfScopeError
 from cxr.explain.methods import Method
 from cxr.verdict.conclusion import conclude
-from cxr.verdict.decision import Evidence, OperatingPoint, reach_verdict
+from cxr.verdict.decision import Evidence, reach_verdict
+from cxr.verdict.operating_point import OperatingPoint
 from service.answers import ConclusionAnswer, ImageResult, ScopeAnswer, Uncertainty
 from service.deadline import Deadline
 from service.engines.protocol import OutputRow

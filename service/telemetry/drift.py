@@ -20,7 +20,7 @@ from statistics import NormalDist
 from typing import Literal, TypeAlias
 
 from cxr.bundles.reference import Reference, count_bins
-from cxr.verdict.decision import Decision
+from cxr.verdict.operating_point import Decision
 
 Stability: TypeAlias = Literal["stable", "moderate", "shifted", "too few"]
 

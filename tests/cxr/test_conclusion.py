@@ -7,7 +7,8 @@ import pytest
 from cxr.data.labels import ETIOLOGY, PNEUMONIA, TASKS, TERNARY, Task
 from cxr.verdict import scope
 from cxr.verdict.conclusion import ABSTAINS, NO_CHEST, conclude, percents, words_of
-from cxr.verdict.decision import OperatingPoint, Referral, Verdict, decide, probability_of_finding
+from cxr.verdict.decision import Referral, Verdict, decide, probability_of_finding
+from cxr.verdict.operating_point import OperatingPoint
 
 LINES = {
     "pneumonia": {"NORMAL": 0.69761, "PNEUMONIA": 0.19755},

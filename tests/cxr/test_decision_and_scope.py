@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from cxr.images.decoding import decode_image
 from cxr.pixels.image import DecodedImage, DicomFacts
-from cxr.verdict.decision import OperatingPoint, decide
+from cxr.verdict.decision import decide
+from cxr.verdict.operating_point import OperatingPoint
 from cxr.verdict.scope import age_warnings, assess_scope
 from export.phantom import draw_phantom, encode_dicom, encode_jpeg
 

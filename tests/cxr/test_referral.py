@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cxr.verdict.decision import OperatingPoint, Referral, decide
+from cxr.verdict.decision import Referral, decide
+from cxr.verdict.operating_point import OperatingPoint
 
 
 def rule(normal: float, pneumonia: float) -> Referral:

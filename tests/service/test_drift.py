@@ -16,7 +16,7 @@ import pytest
 from pydantic import ValidationError
 
 from cxr.bundles.reference import BIN_EDGES, BINS, Reference, bin_of, count_bins
-from cxr.verdict.decision import Decision
+from cxr.verdict.operating_point import Decision
 from service.__main__ import main
 from service.answers import ImageResult
 from service.commands import drift as command

@@ -12,7 +12,7 @@ from cxr.bundles.bundle import Bundle
 from cxr.bundles.manifest import Manifest
 from cxr.errors import ImageTooLargeError
 from cxr.images.decoding import Preprocessing
-from cxr.verdict.decision import OperatingPoint
+from cxr.verdict.operating_point import OperatingPoint
 from service.engines.protocol import OutputRow
 from service.images.preparation import prepare_image
 from service.models.loading import LoadedModel

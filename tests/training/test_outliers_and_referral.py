@@ -8,7 +8,7 @@ import pytest
 from cxr.data.labels import PNEUMONIA
 from cxr.errors import DataError
 from cxr.images.decoding import Preprocessing, to_model_input
-from cxr.verdict.decision import OperatingPoint
+from cxr.verdict.operating_point import OperatingPoint
 from export.phantom import draw_phantom
 from training.reliability.outliers import FAMILIES, make_outliers
 from training.reliability.referral_fit import fit_least_probabilities, fit_referral

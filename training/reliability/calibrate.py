@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_softmax, logit, softmax
 
-from cxr.verdict.decision import OperatingPoint
+from cxr.verdict.operating_point import OperatingPoint
 from training.recipe import PointTargets
 
 Floats: TypeAlias = NDArray[np.float64]

@@ -23,7 +23,8 @@ from cxr.files import new_directory, sha256_of_file
 from cxr.images.decoding import Preprocessing
 from cxr.metrics.estimate import format_estimate
 from cxr.networks.served import ServedNetwork, served_network
-from cxr.verdict.decision import OperatingPoint, Referral
+from cxr.verdict.decision import Referral
+from cxr.verdict.operating_point import OperatingPoint
 from cxr.verdict.scope import Judgement, ScopeFigure, ScopeGate
 from training.data.samples import Samples, load_samples
 from training.data.split import samples_of

@@ -10,13 +10,8 @@ from numpy.typing import NDArray
 
 from cxr.data.labels import Task
 from cxr.errors import DataError
-from cxr.verdict.decision import (
-    OperatingPoint,
-    Referral,
-    ReferralFigure,
-    decide,
-    probability_of_finding,
-)
+from cxr.verdict.decision import Referral, ReferralFigure, decide, probability_of_finding
+from cxr.verdict.operating_point import OperatingPoint
 from training.report.bootstrap import estimate_mean
 
 TARGETS = (0.90, 0.95, 0.98, 0.99)

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cxr.metrics.binary import Ranking
-from cxr.metrics.estimate import CONFIDENCE_PERCENTILES, REPLICATES, Estimate, bootstrap
+from cxr.metrics.bootstrap import CONFIDENCE_PERCENTILES, REPLICATES, bootstrap
+from cxr.metrics.estimate import Estimate
 
 
 def estimate_mean(values: ArrayLike, patients: NDArray[np.str_], seed: int) -> Estimate:

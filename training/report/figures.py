@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 from cxr.bundles.run import EpochRecord
 from cxr.metrics.binary import ECE_BINS
 from cxr.metrics.estimate import Metrics
-from cxr.verdict.decision import OperatingPoint
+from cxr.verdict.operating_point import OperatingPoint
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]

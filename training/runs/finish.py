@@ -28,7 +28,7 @@ from cxr.networks import build_network
 from cxr.networks.network import Network
 from cxr.networks.served import surround
 from cxr.networks.weights import load_weights, save_weights
-from cxr.verdict.decision import OperatingPoint
+from cxr.verdict.operating_point import OperatingPoint
 from training.data.samples import Samples
 from training.fit.augment import Augmenter
 from training.fit.scoring import score
