@@ -28,7 +28,8 @@ from service.engines.selection import choose
 from service.errors import StartupError
 from service.models.loading import load_models
 from service.scheduling.lane import row_of
-from service.settings import EngineName, PrecisionName, Settings, load_settings
+from service.settings import Settings, load_settings
+from service.settings.service import EngineName, PrecisionName
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import FakeEngine
 from tests.service.make_bundle import make_bundle, write_manifest
