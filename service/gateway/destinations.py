@@ -79,7 +79,7 @@ def parse_token_files(text: str, destinations: tuple[Destination, ...]) -> dict[
 
 @dataclass(frozen=True)
 class Peer:
-    """A DIMSE node that may send, from any host if empty; commitment reports go to its port."""
+    """A DIMSE node that may send; commitment reports go to its port."""
 
     ae_title: str
     host: str = ""

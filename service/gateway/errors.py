@@ -11,7 +11,7 @@
     ├── SourceUnavailableError
     └── LeaseLostError
 
-Clients may see the messages: no file contents, patient data or exception text.
+Clients see the messages: no patient data or exception text.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The header of an object: its UIDs and few other attributes, read without its pixels."""
+"""The header of an object, read without its pixels."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def read_header(file: BinaryIO, digest: str = "") -> ObjectHeader:
     """Read a Part 10 file's header (PS3.10, 7.1), and the whole file unless the digest is known.
 
     Raises:
-        UnreadableObjectError: The file is not DICOM, a UID is missing or malformed, or there is
-            more before the UIDs than :mod:`cxr.dicom.bounds` allows.
+        UnreadableObjectError: The file is not DICOM, a UID is missing or malformed, or too much
+            comes before the UIDs.
     """
     try:
         with mmap(file.fileno(), 0, access=ACCESS_READ) as data:

@@ -1,4 +1,4 @@
-"""Storage commitment results (PS3.4, J.3.3), as work for a worker."""
+"""Storage commitment results (PS3.4, J.3.3) as a task."""
 
 from __future__ import annotations
 
@@ -30,10 +30,7 @@ SUCCESS = 0x0000
 
 
 class CommitmentTask:
-    """Reports to peers which instances are kept. Any thread.
-
-    Over the idle association of the request, or else a new one to the peer's configured port.
-    """
+    """Reports which instances are kept, over the association of the request or a new one."""
 
     name = "commitment"
 

@@ -1,4 +1,4 @@
-"""The delivery of results to archives, as work for a worker."""
+"""The delivery of results as a task."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Sender(Protocol):
     """Sends objects to one archive. Any thread."""
 
     def send(self, objects: list[bytes]) -> Failure | None:
-        """Send Part 10 files; return None once the archive has confirmed each of them."""
+        """Send Part 10 files; return None once all are confirmed."""
 
     def close(self) -> None:
         """Close the connections."""

@@ -65,7 +65,7 @@ class StowSender:
 def judge_answer(response: httpx.Response, sent: set[str]) -> Failure | None:
     """Return why not every instance was stored, None if all were.
 
-    Only a listed instance counts as stored, also one that the archive already had (0111).
+    Only listed instances count, also as duplicates (0111).
     """
     status = response.status_code
     if status not in ANSWERED:

@@ -82,7 +82,7 @@ def read_stow_answer(content: bytes) -> tuple[set[str], dict[str, int]]:
 def is_refusal(status: int) -> bool:
     """Whether a storage status (PS3.4, B.2.3) is permanent.
 
-    "Cannot understand" (Cxxx) is not: archives also answer it to passing trouble of their own.
+    "Cannot understand" (Cxxx) is not: archives misuse it for passing trouble.
     """
     return status == CLASS_NOT_SUPPORTED or 0xA900 <= status <= 0xA9FF
 

@@ -1,1 +1,1 @@
-"""DIMSE associations with bounds on size and time, accepted and requested."""
+"""DIMSE associations, accepted and requested."""

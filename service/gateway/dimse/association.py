@@ -1,4 +1,4 @@
-"""Associations with bounds on time and memory, requested and accepted."""
+"""Associations with bounds on time and memory."""
 
 from __future__ import annotations
 
@@ -80,14 +80,14 @@ class IdleAssociations:
         self._idle: dict[int, Association] = {}
 
     def add(self, number: int, association: Association) -> None:
-        """Add an association, until it is taken, or its peer uses or releases it."""
+        """Add an association, until taken, used or released."""
         with self._lock:
             self._idle = {key: one for key, one in self._idle.items() if one.is_established}
             self._idle[number] = association
         association.bind(evt.EVT_PDU_RECV, self._on_received)
 
     def take(self, number: int) -> Association | None:
-        """Return the association of a number, None if it is idle no more."""
+        """Return an association if it is still idle."""
         with self._lock:
             association = self._idle.pop(number, None)
         return association if association is not None and association.is_established else None

@@ -30,7 +30,7 @@ ABORT = bytes.fromhex("07 00 00000004 00 00 02 06")
 
 
 class MalformedRequestError(ValueError):
-    """This is not an association request, or one of unreasonable size."""
+    """Not an association request, or too large."""
 
 
 def read_header(header: bytes | bytearray) -> int:

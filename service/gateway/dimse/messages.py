@@ -27,7 +27,7 @@ SLOWEST_BYTES_PER_S = 1024  # of a message, after its first UNHURRIED_S
 
 
 class RefusedMessageError(ServingError):
-    """A message is too long or too slow, or too many messages wait."""
+    """A message breaks a bound."""
 
 
 class BoundedBytes(BytesIO):
@@ -49,7 +49,7 @@ class BoundedBytes(BytesIO):
 
 
 class BoundedProvider(DIMSEServiceProvider):
-    """Aborts the association if a message breaks a bound or is malformed."""
+    """Aborts the association over messages out of bounds."""
 
     def __init__(self, assoc: Association, clock: Clock = time.monotonic) -> None:
         super().__init__(assoc)

@@ -1,4 +1,4 @@
-"""Connections of associations with a timeout and a size limit for each PDU."""
+"""Connections with a time and size limit for each PDU."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TimedSocket(AssociationSocket):
     def ready(self) -> bool:
         """Whether there are bytes to read.
 
-        None after the end of the association: the library would read on until the peer closes.
+        None once the association is over: the library would wait for the peer.
         """
         connection = self.socket
         if connection is None or not self._is_connected or self._is_over:

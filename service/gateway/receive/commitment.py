@@ -27,7 +27,7 @@ REPORT_AFTER_S = 1.0  # after the response, and a peer's release
 
 
 class Commitment:
-    """Answers requests; a report is durable before its request is answered. Any thread."""
+    """Answers requests once their reports are durable. Any thread."""
 
     def __init__(
         self,

@@ -45,7 +45,7 @@ class Intake:
         """Store an object durably, or refuse, count and log it.
 
         Raises:
-            UnreadableObjectError: The file is not DICOM, or its UIDs are missing or malformed.
+            UnreadableObjectError: The file has no readable header.
             InsufficientStorageError: The disk is too full.
         """
         try:

@@ -1,4 +1,4 @@
-"""Deletion of what is kept no longer, and settling of orphaned files."""
+"""Periodic deletion of what is kept no longer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Housekeeping:
         self._signals = signals
 
     def run(self, found: Iterable[str]) -> None:
-        """Run until told to stop, and settle orphaned files that were found first."""
+        """Run until told to stop; settle these orphaned files first."""
         left = found
         while not self._signals.is_stopping:  # first at once: a crash may have prevented deletions
             try:
@@ -43,7 +43,7 @@ class Housekeeping:
             self._signals.wait_until_stopping(HOUSEKEEPING_S)
 
     def on_done(self, job_seq: int) -> None:
-        """Delete the bytes of a job that is done, unless configured otherwise."""
+        """Delete the bytes of a job, unless configured otherwise."""
         if self._settings.keep_done_h == 0:
             self._ledger.forget_bytes(job_seq)
 

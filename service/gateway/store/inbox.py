@@ -55,10 +55,7 @@ class ReceivedContent:
 
 
 class Inbox:
-    """Received objects to analyse. Any thread.
-
-    To settle a job of a lost lease raises :class:`LeaseLostError`.
-    """
+    """Received objects to analyse. Any thread. Lost leases raise :class:`LeaseLostError`."""
 
     def __init__(
         self, database: Database, spool: Spool, leasing: Leasing, destinations: Sequence[str]

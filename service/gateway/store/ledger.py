@@ -1,4 +1,4 @@
-"""The ledger: listing, retrying and purging of jobs by an operator."""
+"""The ledger: what an operator sees of jobs and does with them."""
 
 from __future__ import annotations
 

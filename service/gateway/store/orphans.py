@@ -47,7 +47,7 @@ class OrphanedFiles:
         self._count = count
 
     def sweep(self, older_than_s: float) -> Counter[Outcome]:
-        """Settle orphaned and delete half received files of this age."""
+        """Settle orphaned files, and delete half received ones."""
         outcomes = self.settle(self.find(older_than_s))
         outcomes["removed"] += self._spool.sweep_incoming(older_than_s)
         return outcomes
@@ -60,7 +60,7 @@ class OrphanedFiles:
         return [name for name in names if name not in kept]
 
     def settle(self, names: Iterable[str]) -> Counter[Outcome]:
-        """Delete what may go, make jobs of whole objects, quarantine the rest."""
+        """Delete, adopt or quarantine each file."""
         outcomes: Counter[Outcome] = Counter()
         left = list(names)
         while left and not self._signals.is_stopping:

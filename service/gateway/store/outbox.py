@@ -34,8 +34,7 @@ class Outbox:
     """Results that are to be delivered. Any thread.
 
     A destination gets the results of a study in the order of reception: a delivery waits for that
-    of earlier objects unless they are dead letters. To settle a delivery of a lost lease raises
-    :class:`LeaseLostError`.
+    of earlier objects unless they are dead letters. Lost leases raise :class:`LeaseLostError`.
     """
 
     def __init__(self, database: Database, leasing: Leasing) -> None:

@@ -1,7 +1,6 @@
 """The tables of the inbox.
 
-They hold UIDs, states and times, never pixels or attributes of a patient; bytes are in the spool.
-Times are seconds since 1970.
+They hold UIDs, states and times (seconds since 1970), never pixels or attributes of a patient.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ class Staged:
             yield file
 
     def sync(self) -> None:
-        """Make the bytes durable. Any thread; after a failure every call fails."""
+        """Make the bytes durable. Any thread, more than once."""
         # A second fsync would succeed without having written the bytes.
         with self._syncing:
             if self._failed is not None:
@@ -79,7 +79,7 @@ class Staged:
 
 
 class Spool:
-    """The folder of objects, shared by threads and gateways; a missing file raises."""
+    """The folder of objects, shared by threads and gateways."""
 
     def __init__(self, folder: Path, min_free_bytes: int) -> None:
         self._min_free_bytes = min_free_bytes

@@ -14,7 +14,7 @@ MOST_WAITING = 32  # pieces; more make the sender wait for the disk
 
 
 class WriteBehind:
-    """Writes a file on a thread of its own, for one caller; failures are raised at the end.
+    """Writes a file on a thread of its own. Failures are raised at the end.
 
     ``begin`` is only written, ``salt`` only hashed.
     """

@@ -1,4 +1,4 @@
-"""The analysis of received objects, as work for a worker."""
+"""The analysis of received objects as a task."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class AnalysisTask:
         self.postpone = inbox.postpone
 
     def lease(self, full: Collection[str] = ()) -> Job | None:
-        """Lease the oldest job that is due, unless the service has no slot left."""
+        """Lease the oldest job that is due, if a slot is free."""
         return None if full else self._inbox.lease()
 
     def receiver(self, job: Job) -> str:
@@ -73,7 +73,7 @@ class AnalysisTask:
         return self._finish(job, answer)
 
     def dead_letter(self, job: Job, reason: str) -> None:
-        """Give the job up; deliveries of its study no longer wait for it."""
+        """Give up; deliveries of its study no longer wait."""
         self._inbox.dead_letter(job, reason)
         self._signals.delivery.ring()
 

@@ -1,4 +1,4 @@
-"""The loop of every worker: lease work, do it, and settle the outcome."""
+"""The loop of every worker."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ Work = TypeVar("Work", bound=LeasedWork)
 
 
 class Task(Protocol[Work]):
-    """One kind of work. Any thread. To settle work of a lost lease raises LeaseLostError."""
+    """One kind of work. Any thread. Lost leases raise :class:`LeaseLostError`."""
 
     name: str
     """Begins the names of log events."""
@@ -95,8 +95,7 @@ class Task(Protocol[Work]):
 class Worker(Generic[Work]):
     """Does one kind of work, each piece on a thread of its own.
 
-    Each receiver has so many slots, so one that hangs delays nobody else's work. Work that still
-    fails after ``longest_h`` hours is given up.
+    A receiver that hangs takes only its own slots. What fails for ``longest_h`` is given up.
     """
 
     def __init__(

@@ -1,8 +1,7 @@
 """Flow control: as many objects at a time as the service takes.
 
 Additive increase, multiplicative decrease (RFC 5681, 3.1). What a busy service refuses is tried
-again in place, with fewer at a time. So the order of arrival is kept, and a service that restarts
-gets one request, not the whole backlog.
+again in place, with fewer at a time: order is kept, and a restarted service gets one request.
 """
 
 from __future__ import annotations
