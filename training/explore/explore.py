@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -27,7 +26,7 @@ from training.explore.summary import (
     tell_same,
 )
 from training.explore.typical import choose_examples, find_lookalikes, layouts_of
-from training.report.page import render_page, write_figures
+from training.report.page import json_text, render_page, write_figures
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +57,7 @@ def explore(
     with new_directory(out, EXPLORATION_NAME) as directory:
         figures = write_figures(draw_all(found, collection), directory)
         (directory / PAGE_NAME).write_text(render(found, figures))
-        content = json.loads(found.model_dump_json())
-        (directory / EXPLORATION_NAME).write_text(json.dumps(content, indent=2) + "\n")
+        (directory / EXPLORATION_NAME).write_text(json_text(found))
         _write_images(collection, directory / IMAGES_NAME)
     return found
 

@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from cxr.bundles.run import EpochRecord
@@ -27,6 +26,7 @@ from training.data.synthetic import combine
 from training.device import Compute
 from training.distributed import World
 from training.fit.augment import Augmenter
+from training.fit.checkpoint import Checkpoint, averaged
 from training.fit.phases import PlannedEpoch, let_learn, plan_epochs
 from training.fit.scoring import score
 from training.fit.statistics import class_weights, normalisation_of, positive_auroc
@@ -34,7 +34,6 @@ from training.recipe import Phase, Recipe
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT_NAME = "checkpoint.pt"
 MAX_GRADIENT_NORM = 1.0
 
 AfterEpoch: TypeAlias = Callable[[Sequence[EpochRecord]], None]
@@ -89,14 +88,14 @@ class Trainer:
         self.train = train if made is None else combine(train, made)
         self.val, self.quiet = val, quiet
         self.after_epoch = after_epoch
-        self.checkpoint = work_dir / CHECKPOINT_NAME
-        self.identity = hashlib.sha256(
-            f"{recipe.model_dump_json(exclude={'notes'})} {fingerprint} {world.size}".encode()
-        ).hexdigest()
+        self.checkpoint = Checkpoint(
+            work_dir,
+            f"{recipe.model_dump_json(exclude={'notes'})} {fingerprint} {world.size}",
+        )
         self.normalisation = normalisation_of(train)
         self.loss_weights = class_weights(self.train, task, recipe.class_weights).to(compute.device)
         self.network: Network = compute.place(network)
-        self.average = AveragedModel(self.network, avg_fn=self._averaging, use_buffers=True)
+        self.average = averaged(self.network, recipe.weight_average)
         self.curves: list[EpochRecord] = []
         self.local_batch = recipe.batch_size // world.size
         if self.local_batch < 2 or len(self.train) < recipe.batch_size:
@@ -113,9 +112,9 @@ class Trainer:
     @property
     def result(self) -> Network:
         """The averaged network, which is what a run ships."""
-        averaged = self.average.module
-        assert isinstance(averaged, Network)
-        return averaged
+        network = self.average.module
+        assert isinstance(network, Network)
+        return network
 
     def run(self) -> None:
         """Train to the end of the recipe, from the checkpoint if there is one."""
@@ -138,11 +137,6 @@ class Trainer:
             self._save(optimizer, schedule, scaler)
             if self.after_epoch is not None:
                 self.after_epoch(self.curves)
-
-    def _averaging(self, averaged: torch.Tensor, current: torch.Tensor, count: Any) -> torch.Tensor:
-        # A young average forgets its start sooner than the recipe's decay would.
-        decay = min(self.recipe.weight_average, (1.0 + float(count)) / (10.0 + float(count)))
-        return averaged * decay + current.to(averaged.dtype) * (1.0 - decay)
 
     def _optimizer(self, phase: Phase) -> torch.optim.Optimizer:
         let_learn(self.network, phase)
@@ -276,31 +270,22 @@ class Trainer:
 
     def _save(self, optimizer: torch.optim.Optimizer, schedule: Any, scaler: Any) -> None:
         if self.world.is_main:
-            state = {
-                "identity": self.identity,
-                "curves": [record.model_dump() for record in self.curves],
-                "network": self.network.state_dict(),
-                "average": self.average.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "schedule": schedule.state_dict(),
-                "scaler": scaler.state_dict(),
-            }
-            staging = self.checkpoint.with_suffix(".tmp")
-            torch.save(state, staging)
-            staging.replace(self.checkpoint)
+            self.checkpoint.save(
+                {
+                    "curves": [record.model_dump() for record in self.curves],
+                    "network": self.network.state_dict(),
+                    "average": self.average.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "schedule": schedule.state_dict(),
+                    "scaler": scaler.state_dict(),
+                }
+            )
         self.world.wait()
 
     def _load(self) -> dict[str, Any] | None:
-        if not self.checkpoint.is_file():
+        state = self.checkpoint.load(self.compute.device)
+        if state is None:
             return None
-        state: dict[str, Any] = torch.load(
-            self.checkpoint, map_location=self.compute.device, weights_only=True
-        )
-        if state["identity"] != self.identity:
-            raise RunError(
-                f"{self.checkpoint} belongs to another recipe, data set or number of processes. "
-                "Give another --out, or --restart to begin anew."
-            )
         self.curves = [EpochRecord(**record) for record in state["curves"]]
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])

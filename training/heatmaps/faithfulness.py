@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +33,7 @@ from training.heatmaps.explaining import choose_evenly, heatmaps_of, probabiliti
 from training.heatmaps.lung_field import lung_field, measure_lung_share
 from training.heatmaps.randomisation import Maps, measure_randomisation
 from training.report.bootstrap import estimate_mean
+from training.report.page import json_text
 from training.runs.provenance import code_revision, versions
 
 RANDOMISED_IMAGES = 32  # at most, one for each patient
@@ -240,15 +240,10 @@ def _curves(
     )
 
 
-def evidence_json(evidence: ExplanationEvidence) -> str:
-    """Give the text of ``explanation.json``."""
-    return json.dumps(json.loads(evidence.model_dump_json()), indent=2) + "\n"
-
-
 def save_evidence(evidence: ExplanationEvidence, run_path: Path) -> Path:
     """Write ``explanation.json`` into a run directory, whole or not at all."""
     file = run_path / EVIDENCE_NAME
     staged = file.with_suffix(".new")
-    staged.write_text(evidence_json(evidence))
+    staged.write_text(json_text(evidence))
     staged.replace(file)
     return file

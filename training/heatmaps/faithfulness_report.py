@@ -15,8 +15,8 @@ from cxr.explain.evidence import (
     evidence_markdown,
 )
 from cxr.files import new_directory
-from training.heatmaps.faithfulness import Findings, evidence_json
-from training.report.page import render_page, write_figures
+from training.heatmaps.faithfulness import Findings
+from training.report.page import json_text, render_page, write_figures
 
 REPORT_NAME = "report.html"
 SHOWN_FIELDS = 16
@@ -42,7 +42,7 @@ def write_report(findings: Findings, out: Path) -> Path:
         "lung_fields": draw_fields(findings),
     }
     with new_directory(out, EVIDENCE_NAME) as directory:
-        (directory / EVIDENCE_NAME).write_text(evidence_json(evidence))
+        (directory / EVIDENCE_NAME).write_text(json_text(evidence))
         page = render_page(
             "faithfulness.html.j2",
             e=evidence,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
+from pydantic import BaseModel
 
 from cxr.metrics.estimate import format_estimate
 
@@ -45,3 +47,8 @@ def render_page(template: str, **values: Any) -> str:
     )
     environment.globals["format_estimate"] = format_estimate
     return environment.get_template(template).render(**values)
+
+
+def json_text(content: BaseModel) -> str:
+    """Return the indented JSON of a model, ASCII only, with a final newline."""
+    return json.dumps(json.loads(content.model_dump_json()), indent=2) + "\n"

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cxr.bundles.manifest import Normalisation, Provenance
-from cxr.bundles.run import RUN_NAME, EpochRecord, Run, open_run
+from cxr.bundles.manifest import Normalisation
+from cxr.bundles.run import EpochRecord, Run, open_run
 from cxr.data.dataset import DataSets
 from cxr.data.labels import Task
 from cxr.data.split import PARTS, SPLIT_NAME, Part, SplitRow, list_divided, read_split_file
-from cxr.errors import DataError, RunError
-from cxr.files import verify_replaceable
+from cxr.errors import DataError
 from cxr.images.decoding import Preprocessing
 from cxr.networks.network import Network
 from training.data.samples import Samples, load_samples
@@ -24,7 +22,7 @@ from training.distributed import World
 from training.recipe import Recipe
 from training.runs.finish import write_run
 from training.runs.job import TrainingJob
-from training.runs.provenance import code_revision
+from training.runs.provenance import provenance_of
 
 DIGEST_DIGITS = 12
 
@@ -86,17 +84,6 @@ class DerivingJob:
     compute: Compute
     quiet: bool = False
 
-    def verify_out(self) -> None:
-        """Find out before the long work whether the run can be written.
-
-        Raises:
-            RunError: A run stands there.
-            OutputError: Something else does.
-        """
-        if (self.out / RUN_NAME).exists():
-            raise RunError(f"{self.out} holds a finished run. Give another --out, or delete it.")
-        verify_replaceable(self.out, RUN_NAME)
-
 
 @dataclass(frozen=True)
 class Divided:
@@ -144,16 +131,8 @@ def derived_recipe(member: Member, job: DerivingJob, **changes: Any) -> Recipe:
 def finish_derived(job: DerivingJob, recipe: Recipe, derived: Derived, divided: Divided) -> Path:
     """Calibrate, limit, measure and write what was made, as any run."""
     parts = divided.parts
-    provenance = Provenance(
-        recipe=recipe.name,
-        seed=recipe.seed,
-        init=recipe.init,
-        code_revision=code_revision(),
-        data_digest=divided.samples.data_digest(),
-        trained_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        images={part: len(parts[part]) for part in PARTS},
-        patients={part: len(set(parts[part].patients)) for part in PARTS},
-    )
+    digest = divided.samples.data_digest()
+    provenance = provenance_of(recipe, recipe.init, digest, parts)
     finishing = TrainingJob(recipe, job.data, job.out, recipe.init, job.compute, World())
     rows = list(divided.rows)
     write_run(finishing, divided.task, divided.spec, derived, parts, rows, provenance)

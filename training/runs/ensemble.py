@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from cxr.bundles.manifest import WEIGHTS_NAME, Normalisation
-from cxr.bundles.run import EpochRecord, Run
+from cxr.bundles.run import RUN_NAME, EpochRecord, Run
 from cxr.data.split import SPLIT_NAME
 from cxr.errors import RunError
 from cxr.networks import AND, MIRRORED, WITH, build_network
@@ -28,6 +28,7 @@ from training.runs.derive import (
     load_divided,
     open_member,
 )
+from training.runs.job import verify_new
 
 UNCHANGED = Normalisation(mean=0.0, std=1.0)
 """Of the images an ensemble takes: each member normalises by itself."""
@@ -45,7 +46,7 @@ def combine_runs(paths: Sequence[Path], job: DerivingJob) -> Path:
         OutputError: Something else stands at ``out``.
         DataError: The data set is not the one they were trained on.
     """
-    job.verify_out()
+    verify_new(job.out, RUN_NAME)
     members = open_members(paths)
     recipe, network = _recipe(members, job), _assemble(members)
     _verify_size(network, recipe.size_px)

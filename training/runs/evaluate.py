@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from training.device import Compute
 from training.fit.scoring import score
 from training.reliability.calibrate import probabilities_of
 from training.report import figures as draw
-from training.report.page import render_page, write_figures
+from training.report.page import json_text, render_page, write_figures
 
 METRICS_NAME = "metrics.json"
 REPORT_NAME = "report.html"
@@ -105,8 +104,7 @@ def evaluate_run(
         "histogram": draw.draw_histogram(labels, probabilities, run.operating_points, names),
     }
     with new_directory(out, METRICS_NAME) as directory:
-        content = json.loads(evaluation.model_dump_json())
-        (directory / METRICS_NAME).write_text(json.dumps(content, indent=2) + "\n")
+        (directory / METRICS_NAME).write_text(json_text(evaluation))
         page = render_page(
             "evaluation.html.j2",
             run=run,

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxr.data.dataset import DataSets
+from cxr.errors import RunError
+from cxr.files import verify_replaceable
 from training.device import Compute
 from training.distributed import World
 from training.recipe import Recipe
@@ -41,3 +43,19 @@ class TrainingJob:
     def work_dir(self) -> Path:
         """Where the checkpoint lies until the run is complete."""
         return self.out.with_name(f".{self.out.name}.training")
+
+
+def verify_new(out: Path, record: str) -> None:
+    """Find out before the long work whether a directory can be written.
+
+    Args:
+        out: The directory.
+        record: The file that only a finished one contains.
+
+    Raises:
+        RunError: It is finished already.
+        OutputError: Something else is there.
+    """
+    if (out / record).exists():
+        raise RunError(f"{out} holds a finished run. Choose another --out, or delete it.")
+    verify_replaceable(out, record)

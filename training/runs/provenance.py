@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Protocol
 
+from cxr.bundles.manifest import Provenance, SyntheticImages
+from cxr.data.split import Part
+from training.data.samples import Samples
 from training.device import Compute
+
+FROM_SCRATCH = "none (from scratch)"
 
 RECORDED_PACKAGES = (
     "torch",
@@ -18,6 +26,15 @@ RECORDED_PACKAGES = (
     "safetensors",
     "timm",
 )
+
+
+class NamedRecipe(Protocol):
+    """What every recipe has."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def seed(self) -> int: ...  # noqa: D102
 
 
 def code_revision() -> str:
@@ -44,3 +61,24 @@ def versions(compute: Compute) -> dict[str, str]:
     recorded["device"] = compute.device.type
     recorded["precision"] = str(compute.dtype).removeprefix("torch.")
     return recorded
+
+
+def provenance_of(
+    recipe: NamedRecipe,
+    init: str,
+    data_digest: str,
+    parts: Mapping[Part, Samples],
+    synthetic: SyntheticImages | None = None,
+) -> Provenance:
+    """Describe a training that ends now."""
+    return Provenance(
+        recipe=recipe.name,
+        seed=recipe.seed,
+        init=init,
+        code_revision=code_revision(),
+        data_digest=data_digest,
+        trained_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        images={part: len(samples) for part, samples in parts.items()},
+        patients={part: len(set(samples.patients)) for part, samples in parts.items()},
+        synthetic=synthetic,
+    )

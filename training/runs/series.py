@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from cxr.bundles.run import RUN_NAME, Run, open_run
 from cxr.errors import RunError
+from training.report.page import json_text
 from training.runs.job import TrainingJob
 from training.runs.train import run_training
 
@@ -93,8 +93,7 @@ def markdown_table(columns: Mapping[str, Figures], each: Sequence[str] = ()) -> 
 def write_result(result: BaseModel, markdown: str, out: Path, name: str) -> None:
     """Write ``NAME.json`` and ``NAME.md`` into a folder."""
     out.mkdir(parents=True, exist_ok=True)
-    content = json.loads(result.model_dump_json())
-    (out / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
+    (out / f"{name}.json").write_text(json_text(result))
     (out / f"{name}.md").write_text(markdown + "\n")
 
 

@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from cxr.bundles.manifest import WEIGHTS_NAME, Normalisation
+from cxr.bundles.run import RUN_NAME
 from cxr.errors import DataError, RunError
 from cxr.networks import AND, SVM, WITH, build_network
 from cxr.networks.network import Network
@@ -33,6 +34,7 @@ from training.runs.derive import (
     finish_derived,
     load_divided,
 )
+from training.runs.job import verify_new
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +65,7 @@ def fit_svm_run(member: Member, kernel: Kernel, c: Sequence[float], job: Derivin
         OutputError: Something else stands at ``out``.
         DataError: The data set is not the one it was trained on, or has too few patients.
     """
-    job.verify_out()
+    verify_new(job.out, RUN_NAME)
     run = member.run
     if AND in run.architecture or WITH in run.architecture:
         raise RunError(f"{member.path} is no single network: {run.architecture}.")

@@ -5,18 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 import torch
 
-from cxr.bundles.manifest import Provenance, SyntheticImages
+from cxr.bundles.manifest import SyntheticImages
 from cxr.bundles.run import RUN_NAME
 from cxr.data.labels import Task, task_named
 from cxr.data.split import PARTS, list_divided, list_pool, read_split_file
-from cxr.errors import RunError
-from cxr.files import verify_replaceable
 from cxr.images.decoding import Preprocessing
 from cxr.networks import build_network
 from training.data.samples import Samples, load_samples
@@ -27,8 +24,8 @@ from training.fit.dummy_class import drop_dummy, mark_ambiguous
 from training.fit.initialise import InitReport, initialise
 from training.fit.trainer import Trainer
 from training.runs.finish import write_run
-from training.runs.job import TrainingJob
-from training.runs.provenance import code_revision
+from training.runs.job import TrainingJob, verify_new
+from training.runs.provenance import FROM_SCRATCH, provenance_of
 
 log = logging.getLogger(__name__)
 
@@ -48,9 +45,7 @@ def run_training(job: TrainingJob, restart: bool = False) -> Path:
         OutputError: Something else stands where the run shall be.
         DataError: The data set is not as it must be.
     """
-    if (job.out / RUN_NAME).exists():
-        raise RunError(f"{job.out} holds a finished run. Give another --out, or delete it.")
-    verify_replaceable(job.out, RUN_NAME)
+    verify_new(job.out, RUN_NAME)
     if restart and job.world.is_main:
         shutil.rmtree(job.work_dir, ignore_errors=True)
     job.world.wait()
@@ -117,17 +112,7 @@ def run_training(job: TrainingJob, restart: bool = False) -> Path:
         trainer.run()
         drop_dummy(trainer.result, count)
     if job.world.is_main:
-        provenance = Provenance(
-            recipe=recipe.name,
-            seed=recipe.seed,
-            init=inits[-1],
-            code_revision=code_revision(),
-            data_digest=digest,
-            trained_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            images={part: len(parts[part]) for part in PARTS},
-            patients={part: len(set(parts[part].patients)) for part in PARTS},
-            synthetic=origin,
-        )
+        provenance = provenance_of(recipe, inits[-1], digest, parts, origin)
         write_run(job, task, spec, trainer, parts, rows, provenance)
         shutil.rmtree(job.work_dir)
     job.world.wait()
@@ -154,6 +139,6 @@ def _origin(directory: Path, made: Samples, task: Task) -> SyntheticImages:
 
 def _init_text(init: InitReport) -> str:
     if init.source == "none":
-        return "none (from scratch)"
+        return FROM_SCRATCH
     missing = f", {len(init.missing)} not found" if init.missing else ""
     return f"{init.source} ({init.loaded} tensors{missing})"

@@ -62,11 +62,6 @@ class GanRecipe(Section):
         return size_px
 
 
-def gan_recipe_names() -> list[str]:
-    """Names of the recipes that come with the package."""
-    return sorted(path.stem for path in GAN_RECIPES_DIR.glob("*.toml"))
-
-
 def load_gan_recipe(name_or_path: str) -> GanRecipe:
     """Load a recipe by name, or from a TOML file of one's own.
 

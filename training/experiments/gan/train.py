@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import logging
 import shutil
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
-from cxr.bundles.manifest import WEIGHTS_NAME, Provenance, task_section
+from cxr.bundles.manifest import WEIGHTS_NAME, task_section
 from cxr.data.labels import Task, task_named
-from cxr.data.split import SPLIT_NAME, write_split_file
-from cxr.errors import RunError
-from cxr.files import new_directory, sha256_of_file, verify_replaceable
+from cxr.data.split import SPLIT_NAME, Part, write_split_file
+from cxr.files import new_directory, sha256_of_file
 from cxr.networks.weights import save_weights
+from training.data.samples import Samples
 from training.experiments.gan.data import GanData, load_gan_data
 from training.experiments.gan.evaluator import GeneratorEvaluator, memorisation, nearest
 from training.experiments.gan.features import FeatureSpace
@@ -22,7 +21,8 @@ from training.experiments.gan.recipe import GanJob
 from training.experiments.gan.record import DISCRIMINATOR_NAME, GAN_NAME, GanRun, GeneratorQuality
 from training.experiments.gan.report import write_report
 from training.experiments.gan.trainer import GanTrainer
-from training.runs.provenance import code_revision, versions
+from training.runs.job import verify_new
+from training.runs.provenance import FROM_SCRATCH, provenance_of, versions
 from training.runs.train import make_deterministic
 
 log = logging.getLogger(__name__)
@@ -43,9 +43,7 @@ def run_gan_training(job: GanJob, restart: bool = False) -> Path:
         OutputError: Something else stands where the directory shall be.
         DataError: The data set is not as it must be.
     """
-    if (job.out / GAN_NAME).exists():
-        raise RunError(f"{job.out} holds a finished training. Give another --out, or delete it.")
-    verify_replaceable(job.out, GAN_NAME)
+    verify_new(job.out, GAN_NAME)
     if restart:
         shutil.rmtree(job.work_dir, ignore_errors=True)
     job.work_dir.mkdir(parents=True, exist_ok=True)
@@ -100,7 +98,7 @@ def write_gan(
         save_weights(trainer.result, directory / WEIGHTS_NAME)
         save_weights(trainer.discriminator, directory / DISCRIMINATOR_NAME)
         write_split_file(directory / SPLIT_NAME, data.rows)
-        parts = {"train": data.train, "val": data.val}
+        parts: dict[Part, Samples] = {"train": data.train, "val": data.val}
         run = GanRun(
             name=recipe.name,
             version=recipe.version,
@@ -108,16 +106,7 @@ def write_gan(
             preprocessing=data.spec,
             recipe=recipe.model_dump(mode="json"),
             notes=recipe.notes,
-            provenance=Provenance(
-                recipe=recipe.name,
-                seed=recipe.seed,
-                init="none (from scratch)",
-                code_revision=code_revision(),
-                data_digest=data.digest,
-                trained_at=datetime.now(UTC).isoformat(timespec="seconds"),
-                images={part: len(samples) for part, samples in parts.items()},
-                patients={part: len(set(samples.patients)) for part, samples in parts.items()},
-            ),
+            provenance=provenance_of(recipe, FROM_SCRATCH, data.digest, parts),
             versions=versions(trainer.compute),
             features=evaluator.space.about,
             curves=tuple(trainer.curves),

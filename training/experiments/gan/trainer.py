@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
-from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from cxr.data.labels import Task
@@ -26,7 +23,7 @@ from training.experiments.gan.recipe import GanRecipe
 from training.experiments.gan.record import GanEpoch
 from training.experiments.gan.sampling import balanced_order, stream_seed, to_unit, write_preview
 from training.fit.augment import Augmenter
-from training.fit.trainer import CHECKPOINT_NAME
+from training.fit.checkpoint import Checkpoint, averaged
 
 log = logging.getLogger(__name__)
 
@@ -63,19 +60,23 @@ class GanTrainer:
         # float16 would need its losses scaled.
         self.compute = compute.exact if compute.dtype == torch.float16 else compute
         self.work_dir, self.quiet = work_dir, quiet
-        self.checkpoint = work_dir / CHECKPOINT_NAME
-        text = f"{recipe.model_dump_json(exclude={'notes'})} {fingerprint}"
-        self.identity = hashlib.sha256(text.encode()).hexdigest()
+        self.checkpoint = Checkpoint(
+            work_dir, f"{recipe.model_dump_json(exclude={'notes'})} {fingerprint}"
+        )
         torch.manual_seed(stream_seed(recipe.seed, "weights"))
         classes = len(task.classes)
         self.generator = compute.place(
             Generator(recipe.size_px, classes, recipe.latent, recipe.width)
         )
         self.discriminator = compute.place(Discriminator(recipe.size_px, classes, recipe.width))
-        self.average = AveragedModel(self.generator, avg_fn=self._averaging, use_buffers=True)
+        self.average = averaged(self.generator, recipe.weight_average)
         self.optimizers = {
-            "generator": _adam(self.generator, recipe.generator_rate, recipe.betas),
-            "discriminator": _adam(self.discriminator, recipe.discriminator_rate, recipe.betas),
+            "generator": torch.optim.Adam(
+                self.generator.parameters(), recipe.generator_rate, recipe.betas
+            ),
+            "discriminator": torch.optim.Adam(
+                self.discriminator.parameters(), recipe.discriminator_rate, recipe.betas
+            ),
         }
         self.curves: list[GanEpoch] = []
         if len(train) < recipe.batch_size:
@@ -92,9 +93,9 @@ class GanTrainer:
     @property
     def result(self) -> Generator:
         """The averaged generator, which is what is kept."""
-        averaged = self.average.module
-        assert isinstance(averaged, Generator)
-        return averaged
+        generator = self.average.module
+        assert isinstance(generator, Generator)
+        return generator
 
     def run(self) -> None:
         """Train to the end of the recipe, from the checkpoint if there is one."""
@@ -103,11 +104,6 @@ class GanTrainer:
             self.curves.append(self._epoch(epoch))
             write_preview(self.result, self.task, self.recipe, self.compute, self.work_dir, epoch)
             self._save()
-
-    def _averaging(self, averaged: torch.Tensor, current: torch.Tensor, count: Any) -> torch.Tensor:
-        # A young average forgets its start sooner than the recipe's decay would.
-        decay = min(self.recipe.weight_average, (1.0 + float(count)) / (10.0 + float(count)))
-        return averaged * decay + current.to(averaged.dtype) * (1.0 - decay)
 
     def _batches(
         self, epoch: int, source: torch.Generator
@@ -165,7 +161,7 @@ class GanTrainer:
             sums += torch.stack([*judged, *asked_for])
         seconds = time.perf_counter() - started
         means = (sums / self.steps_per_epoch).tolist()
-        if not all(map(_is_finite, means)):
+        if not all(map(math.isfinite, means)):
             raise RunError("The losses are not finite any more. Lower the rates in the recipe.")
         last = epoch + 1 == self.recipe.epochs
         due = last or (epoch + 1) % self.recipe.judging.every == 0
@@ -219,27 +215,20 @@ class GanTrainer:
         self.optimizers[which].step()
 
     def _save(self) -> None:
-        state = {
-            "identity": self.identity,
-            "curves": [record.model_dump() for record in self.curves],
-            "generator": self.generator.state_dict(),
-            "discriminator": self.discriminator.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
-        }
-        staging = self.checkpoint.with_suffix(".tmp")
-        torch.save(state, staging)
-        staging.replace(self.checkpoint)
+        self.checkpoint.save(
+            {
+                "curves": [record.model_dump() for record in self.curves],
+                "generator": self.generator.state_dict(),
+                "discriminator": self.discriminator.state_dict(),
+                "average": self.average.state_dict(),
+                "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
+            }
+        )
 
     def _load(self) -> None:
-        if not self.checkpoint.is_file():
+        state = self.checkpoint.load(self.compute.device)
+        if state is None:
             return
-        state = torch.load(self.checkpoint, map_location=self.compute.device, weights_only=True)
-        if state["identity"] != self.identity:
-            raise RunError(
-                f"{self.checkpoint} belongs to another recipe or data set. Give another --out, "
-                "or --restart to begin anew."
-            )
         self.curves = [GanEpoch.model_validate(record) for record in state["curves"]]
         self.generator.load_state_dict(state["generator"])
         self.discriminator.load_state_dict(state["discriminator"])
@@ -258,11 +247,3 @@ def describe(record: GanEpoch) -> str:
     )
     kids = [f"{name} {kid.value:.4f}" for name, kid in (record.kid or {}).items()]
     return ", KID ".join([text, ", ".join(kids)]) if kids else text
-
-
-def _is_finite(value: float) -> bool:
-    return abs(value) < float("inf")
-
-
-def _adam(network: nn.Module, rate: float, betas: tuple[float, float]) -> torch.optim.Adam:
-    return torch.optim.Adam(network.parameters(), lr=rate, betas=betas)
