@@ -1,4 +1,4 @@
-"""Where and in which precision the arithmetic is done."""
+"""The device and precision of computations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Compute:
 
     Attributes:
         device: CPU or a CUDA device.
-        dtype: Of autocast; float32 means no autocast.
+        dtype: For autocast; float32 disables it.
     """
 
     device: torch.device
@@ -28,11 +28,11 @@ class Compute:
 
     @property
     def exact(self) -> Compute:
-        """The same device in float32, as models are served: for what is calibrated or reported."""
+        """The same device in float32, as models are served, for calibration and reports."""
         return Compute(self.device, torch.float32)
 
     def autocast(self) -> torch.autocast:
-        """Context in which a network's forward pass runs."""
+        """Return the context of a forward pass."""
         return torch.autocast(
             self.device.type,
             dtype=self.dtype if self.dtype != torch.float32 else None,
@@ -40,11 +40,11 @@ class Compute:
         )
 
     def place(self, network: NetworkT) -> NetworkT:
-        """Move a network to the device in the memory layout convolutions prefer."""
+        """Move a network to the device in the channels-last layout."""
         return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def put(self, images: torch.Tensor) -> torch.Tensor:
-        """Move a batch to the device in the memory layout convolutions prefer."""
+        """Move a batch to the device in the channels-last layout."""
         return images.to(self.device).contiguous(memory_format=torch.channels_last)
 
 
@@ -53,10 +53,10 @@ def choose_compute(name: str, local_rank: int = 0) -> Compute:
 
     Args:
         name: ``auto``, ``cpu`` or ``cuda``.
-        local_rank: Which CUDA device, for several processes on one machine.
+        local_rank: Index of the CUDA device.
 
     Raises:
-        RunError: CUDA is asked for and not there.
+        RunError: The name is unknown, or CUDA is not available.
     """
     if name not in ("auto", "cpu", "cuda"):
         raise RunError(f"Unknown device {name!r}: give auto, cpu or cuda.")

@@ -1,4 +1,4 @@
-"""Several processes that train one network (DistributedDataParallel, started by torchrun)."""
+"""Several processes that train one network (DistributedDataParallel, torchrun)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import torch.distributed as dist
 
 @dataclass(frozen=True)
 class World:
-    """This process among its peers. A single process is a world of one.
+    """This process among its peers; a single process has size 1.
 
     Attributes:
-        rank: Number of this process; rank 0 writes files and shows progress.
+        rank: Rank 0 writes files and shows progress.
         size: Number of processes.
-        local_rank: Number of this process on its machine.
+        local_rank: Rank on this machine.
     """
 
     rank: int = 0
@@ -31,12 +31,12 @@ class World:
         return self.rank == 0
 
     def wait(self) -> None:
-        """Wait until every process has come here."""
+        """Wait for every process."""
         if self.size > 1:
             dist.barrier()
 
     def mean(self, value: float) -> float:
-        """Give the mean of a number over all processes."""
+        """Return the mean of a number over all processes."""
         if self.size == 1:
             return value
         total = torch.tensor(value, dtype=torch.float64)
@@ -48,7 +48,7 @@ class World:
 
 @contextmanager
 def joined_world() -> Iterator[World]:
-    """Join the processes that torchrun started, or be alone without it."""
+    """Join the processes that torchrun started, if any."""
     if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
         yield World()
         return

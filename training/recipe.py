@@ -1,4 +1,4 @@
-"""A recipe: everything about a training that is not data, in one small TOML file."""
+"""A recipe: everything about a training but its data, in one small TOML file."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ RecipeT = TypeVar("RecipeT", bound=BaseModel)
 class Augmentation(Section):
     """Ranges of random change; see :class:`training.fit.augment.Augmenter`.
 
-    ``scale``, ``aspect``, ``gamma`` and ``contrast`` are largest factors: 1.2 means anything
-    from 1/1.2 to 1.2, and 1.0 no change.
+    ``scale``, ``aspect``, ``gamma`` and ``contrast`` are factors: 1.2 means 1/1.2 to 1.2.
     """
 
     rotate_deg: float = Field(0.0, ge=0, le=45, description="Rotation either way, degrees.")
@@ -40,7 +39,7 @@ class Augmentation(Section):
 
 
 class SplitSpec(Section):
-    """What is trained on, watched and tested with; see :mod:`training.data.split_kinds`."""
+    """The parts of the data; see :mod:`training.data.split_kinds`."""
 
     kind: Literal["patient", "official", "patient_80_10_10"] = "patient"
     val: float = Field(0.1, gt=0, lt=0.5, description="Share of the patients.")
@@ -58,13 +57,13 @@ class SplitSpec(Section):
 
 
 class DummyClass(Section):
-    """A class of its own for ambiguous images, in training; see :mod:`training.fit.dummy_class`."""
+    """A class for ambiguous training images; see :mod:`training.fit.dummy_class`."""
 
     share: float = Field(0.1, gt=0, lt=0.5, description="Of the training images.")
 
 
 class Phase(Section):
-    """A stretch of training with one learning rate schedule."""
+    """Part of a training with one learning rate schedule."""
 
     name: str
     stages: tuple[str, ...] = Field((), description="Parts that learn, or 'all'.")
@@ -84,7 +83,7 @@ class Phase(Section):
 
 
 class PointTargets(Section):
-    """What the operating points aim at on the stressed validation images."""
+    """Targets of the operating points on stressed validation images."""
 
     screening_sensitivity: float = Field(0.99, ge=0.98, le=1)
     rule_in_specificity: float = Field(0.99, ge=0.95, le=1)
@@ -123,7 +122,7 @@ class Recipe(Section):
     phases: tuple[Phase, ...] = Field(min_length=1)
 
     def changed(self, **values: Any) -> Recipe:
-        """Give the recipe with other values.
+        """Return the recipe with other values.
 
         Raises:
             RunError: They are not valid; the message names the field.
@@ -132,29 +131,24 @@ class Recipe(Section):
 
 
 def recipe_names() -> list[str]:
-    """Names of the recipes that come with the package."""
+    """Return the names of the packaged recipes."""
     return sorted(path.stem for path in RECIPES_DIR.glob("*.toml"))
 
 
 def load_recipe(name_or_path: str) -> Recipe:
-    """Load a recipe by name, or from a TOML file of one's own.
+    """Load a packaged recipe by name, or any TOML file by path.
 
     Raises:
-        RunError: There is none, or it is not valid; the message names the field.
+        RunError: It does not exist or is not valid; the message names the field.
     """
     return read_recipe(name_or_path, RECIPES_DIR, Recipe)
 
 
 def read_recipe(name_or_path: str, directory: Path, kind: type[RecipeT]) -> RecipeT:
-    """Read a recipe of any kind.
-
-    Args:
-        name_or_path: Name of one of the directory's recipes, or the path of a TOML file.
-        directory: Where the recipes lie that come with the package.
-        kind: What it must be.
+    """Read a recipe of any kind by name in ``directory`` or by the path of a TOML file.
 
     Raises:
-        RunError: There is none, or it is not valid; the message names the field.
+        RunError: It does not exist or is not valid; the message names the field.
     """
     path = Path(name_or_path)
     if path.suffix != ".toml":

@@ -27,12 +27,12 @@ NAMED_UNREADABLE = 10
 
 @dataclass(frozen=True)
 class Samples:
-    """Model inputs held in memory; 50 kB each at 224 px.
+    """Model inputs in memory, 50 kB each at 224 px.
 
     Attributes:
         pixels: Shape (N, 1, S, S), uint8.
-        labels: Shape (N,), index of the class in the task.
-        names: Shape (N,), path of each image relative to the data set.
+        labels: Shape (N,), class indices.
+        names: Shape (N,), paths relative to the data set.
         patients: Shape (N,), pseudonyms.
     """
 
@@ -45,17 +45,17 @@ class Samples:
         return len(self.labels)
 
     def take(self, indices: NDArray[np.int64]) -> Samples:
-        """Give some of the samples."""
+        """Return the samples at these indices."""
         return Samples(
             self.pixels[indices], self.labels[indices], self.names[indices], self.patients[indices]
         )
 
     def pixel_digests(self) -> list[str]:
-        """SHA-256 of each model input: equal for exact duplicates, also re-encoded ones."""
+        """Return each input's SHA-256, equal for duplicates, re-encoded ones included."""
         return [hashlib.sha256(image.tobytes()).hexdigest() for image in self.pixels]
 
     def data_digest(self) -> str:
-        """SHA-256 over names, labels and pixels of all samples."""
+        """Return the SHA-256 over names, labels and pixels."""
         total = hashlib.sha256()
         for row in sorted(zip(self.names, self.labels, self.pixel_digests(), strict=True)):
             total.update(repr(tuple(str(v) for v in row)).encode())
@@ -71,15 +71,8 @@ def load_samples(
 ) -> Samples:
     """Decode and resize images, leaving out those that cannot be read.
 
-    Args:
-        images: What to load.
-        spec: Size of the model input.
-        task: Gives the class indices.
-        workers: Decoding threads.
-        quiet: Show no progress bar.
-
     Raises:
-        DataError: More than 5 % are unreadable; the first are named.
+        DataError: More than 5 % are unreadable.
     """
     options = decode_options(spec)
 
@@ -120,16 +113,13 @@ ResultT = TypeVar("ResultT")
 def map_over_images(
     work: Callable[[ThingT], ResultT], images: Sequence[ThingT], workers: int, quiet: bool
 ) -> list[ResultT]:
-    """Call a function with each image, in threads.
+    """Call a function with each image in threads and return the results in order.
 
     Args:
         work: Releases the GIL for most of its time, as decoding does.
-        images: What it is called with.
-        workers: Threads.
+        images: Its arguments.
+        workers: Number of threads.
         quiet: Show no progress bar.
-
-    Returns:
-        Its results, in the order of the images. What it raises is raised.
     """
     with ThreadPoolExecutor(workers) as pool:
         results = tqdm(

@@ -20,17 +20,14 @@ log = logging.getLogger(__name__)
 
 
 def group_samples(patients: Sequence[str], digests: Sequence[str]) -> NDArray[np.int64]:
-    """Number the groups that must stay together.
-
-    Samples are in one group when they share a patient or their pixels, directly or through
-    others.
+    """Number the groups that share a patient or pixels, directly or through others.
 
     Args:
         patients: Shape (N,).
         digests: Shape (N,), equal for duplicates.
 
     Returns:
-        Shape (N,): for each sample the lowest index of its group.
+        Shape (N,), the lowest index in each sample's group.
     """
     parent = list(range(len(patients)))
 
@@ -49,11 +46,10 @@ def group_samples(patients: Sequence[str], digests: Sequence[str]) -> NDArray[np
 
 
 def split_by_patient(samples: Samples, spec: SplitSpec, seed: int, task: Task) -> list[SplitRow]:
-    """Assign each sample to a part.
+    """Assign each group of samples to a part.
 
-    Groups are shuffled by a hash of their patient and the seed and dealt out class by class
-    until each part has its share of the images, so every part has every class and the split
-    does not depend on the order of files.
+    Groups are ordered by a hash of patient and seed and dealt out class by class, so every part has
+    every class and the order of files does not matter.
 
     Raises:
         DataError: A part would lack a class.
@@ -79,14 +75,10 @@ def split_by_patient(samples: Samples, spec: SplitSpec, seed: int, task: Task) -
 
 
 def _deal(sizes: dict[int, int], spec: SplitSpec) -> dict[int, Part]:
-    """Assign groups, in the order given, until test and val have their shares.
+    """Assign groups, in order, until test and val have their shares.
 
-    Of a cross-validation the groups of the fold are the test part, whatever ``spec.test`` says:
-    the folds follow each other, so that each group is in one, and the next groups are val.
-
-    Args:
-        sizes: Images of each group.
-        spec: Shares, and the fold.
+    In a cross-validation the groups of the fold are the test part, whatever ``spec.test`` says, and
+    the next groups are val. ``sizes`` holds the images of each group.
     """
     total = sum(sizes.values())
     test_end, val_end = _whole(spec.test * total), _whole((spec.test + spec.val) * total)
@@ -106,9 +98,9 @@ def _deal(sizes: dict[int, int], spec: SplitSpec) -> dict[int, Part]:
 
 
 def split_as_before(samples: Samples, before: Sequence[SplitRow], task: Task) -> list[SplitRow]:
-    """Assign each sample to the part it is in by a split made before, for another task even.
+    """Assign samples by an existing split, possibly made for another task.
 
-    Samples the split does not name are left out, and counted in a warning.
+    Samples that the split does not name are left out with a warning.
 
     Raises:
         DataError: A part would lack a class.
@@ -135,7 +127,7 @@ def verify_classes(rows: Sequence[SplitRow], *, has_test: bool, task: Task) -> N
     """Check that every part has every class.
 
     Raises:
-        DataError: One has not.
+        DataError: A part lacks one.
     """
     for part in PARTS:
         if part == "test" and not has_test:
@@ -149,6 +141,6 @@ def verify_classes(rows: Sequence[SplitRow], *, has_test: bool, task: Task) -> N
 
 
 def samples_of(samples: Samples, rows: Sequence[SplitRow], part: Part) -> Samples:
-    """Give the samples of one part. Rows without a sample (unreadable now) are left out."""
+    """Return the samples of one part. Rows without a sample (now unreadable) are skipped."""
     wanted = {row.name for row in rows if row.part == part}
     return samples.take(np.flatnonzero([str(name) in wanted for name in samples.names]))

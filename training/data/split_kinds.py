@@ -1,14 +1,13 @@
 """The kinds of split a recipe may ask for.
 
-=====================  ==========================================================================
-``patient``            ``train`` and ``val`` folders pooled and divided by patient; ``test`` is
-                       never touched. With ``folds`` each patient is tested in one of them.
-``official``           the folders as they are: ``test`` is measured once, at the end. A ``val``
-                       folder too small to choose anything on joins ``train``, of which a share
-                       of the patients is watched instead.
-``patient_80_10_10``   all folders pooled, ``test`` included, 80, 10 and 10 % of the patients. What
-                       it measures cannot be compared with the official test.
-=====================  ==========================================================================
+``patient`` pools the ``train`` and ``val`` folders and divides them by patient; ``test`` is never
+touched. With ``folds`` each patient is tested once.
+
+``official`` keeps the folders. A ``val`` folder too small to choose anything on joins ``train``,
+and a share of the training patients validates instead.
+
+``patient_80_10_10`` pools all folders, ``test`` included; its figures cannot be compared with the
+official test's.
 """
 
 from __future__ import annotations
@@ -32,18 +31,12 @@ MIN_VAL_IMAGES = 20
 
 
 def folders_of(spec: SplitSpec) -> tuple[str, ...]:
-    """Give the folders a kind of split reads."""
+    """Return the folders that a kind of split reads."""
     return POOL_FOLDERS if spec.kind == "patient" else SPLIT_FOLDERS
 
 
 def make_split(samples: Samples, spec: SplitSpec, seed: int, task: Task) -> list[SplitRow]:
-    """Divide samples as a recipe asks.
-
-    Args:
-        samples: Of the folders :func:`folders_of` gives.
-        spec: The recipe's section.
-        seed: The recipe's.
-        task: Its classes.
+    """Divide the samples of :func:`folders_of` as a recipe asks.
 
     Raises:
         DataError: A part would lack a class, or there is no test folder.
@@ -58,9 +51,9 @@ def make_split(samples: Samples, spec: SplitSpec, seed: int, task: Task) -> list
 def split_by_folder(samples: Samples, spec: SplitSpec, seed: int, task: Task) -> list[SplitRow]:
     """Keep the folders as parts.
 
-    Training and validation images with the same pixels as a test image are left out, and so are
-    training images that share a patient or pixels with the validation folder's. Patients' names
-    are not compared with those of ``test``, whose numbering may begin anew.
+    Images with the pixels of a test image are left out, and so are training images that share a
+    patient or pixels with the validation folder. Patient names are not compared with those of
+    ``test``, whose numbering may begin anew.
 
     Raises:
         DataError: There is no test folder, or a part would lack a class.

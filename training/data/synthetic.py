@@ -1,4 +1,4 @@
-"""Made radiographs that a training takes in beside the real ones of its train part."""
+"""Synthetic radiographs that join the train part of a training."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ FOLDER = "train"
 
 
 class SyntheticSet(Section):
-    """Where made images come from: the content of ``synthetic.json``.
+    """The content of ``synthetic.json``.
 
     Attributes:
         generator: Name and version.
         generator_sha256: Digest of its weights.
-        seed: Of the noise.
-        images: By class.
+        seed: Seed of the noise.
+        images: Counts by class.
     """
 
     generator: str
@@ -38,10 +38,10 @@ class SyntheticSet(Section):
 
 
 def open_synthetic(path: Path) -> SyntheticSet:
-    """Read what is known of a folder of made images.
+    """Read the description of a folder of synthetic images.
 
     Raises:
-        RunError: It is no such folder.
+        RunError: The folder has none, or it is not valid.
     """
     file = path / SYNTHETIC_NAME
     if not file.is_file():
@@ -57,18 +57,17 @@ def open_synthetic(path: Path) -> SyntheticSet:
 def load_synthetic(
     path: Path, spec: Preprocessing, task: Task, rows: Sequence[SplitRow], quiet: bool = False
 ) -> Samples:
-    """Load made images for the train part of a split.
+    """Load the images of a folder that ``python -m training synthesize`` made.
 
     Args:
-        path: Folder that ``python -m training synthesize`` made.
+        path: The folder.
         spec: Size of the model input.
         task: Gives the class indices.
         rows: The split of the real images.
         quiet: Show no progress bar.
 
     Raises:
-        RunError: It is no such folder, or their generator has learnt from patients that this
-            split validates or tests on.
+        RunError: There is no such folder, or the generator learnt from held-out patients.
     """
     open_synthetic(path)
     verify_unseen(read_split_file(path / SPLIT_NAME), rows)
@@ -86,10 +85,10 @@ def verify_unseen(learnt: Sequence[SplitRow], rows: Sequence[SplitRow]) -> None:
 
     Args:
         learnt: The split of the generator's training.
-        rows: The split of the training that takes its images in.
+        rows: The split that takes its images in.
 
     Raises:
-        RunError: It has, by image or by patient.
+        RunError: An image or a patient is in both.
     """
     learnt_from = [row for row in learnt if row.part == "train"]
     held_out = [row for row in rows if row.part != "train"]
@@ -109,7 +108,7 @@ def _patient(row: SplitRow) -> tuple[bool, str]:
 
 
 def combine(real: Samples, made: Samples) -> Samples:
-    """Give real samples followed by made ones."""
+    """Return real samples followed by synthetic ones."""
     return Samples(
         np.concatenate([real.pixels, made.pixels]),
         np.concatenate([real.labels, made.labels]),

@@ -1,9 +1,8 @@
-"""Random changes of appearance, applied to a whole batch of training images at once.
+"""Random changes of appearance, applied to a whole batch of training images.
 
-Each change stands for something that differs between hospitals, devices and days:
-positioning (affine), exposure and contrast (tone), detector and resampling (sharpness,
-noise), collimation (borders) and devices over the lungs (cut-out). Everything is torch
-on (N, 1, S, S) tensors, so the cost per image is a fraction of the network's.
+Each stands for something that differs between hospitals, devices and days: positioning (affine),
+exposure (tone), detector and resampling (sharpness, noise), collimation (borders) and devices over
+the lungs (cut-out).
 """
 
 from __future__ import annotations
@@ -17,14 +16,10 @@ from training.recipe import Augmentation
 
 
 class Augmenter:
-    """Draws one random change per image from its own generator.
+    """Draws one random change per image.
 
-    The generator is separate from torch's global one, so that the stream of changes
-    depends on the seed and on the number of batches only.
-
-    Args:
-        spec: Ranges, from the recipe.
-        generator: Source of all randomness. Lives on the CPU.
+    Its generator is not torch's global one, so the changes depend only on the seed and the number
+    of batches. It lives on the CPU.
     """
 
     def __init__(self, spec: Augmentation, generator: torch.Generator) -> None:
@@ -32,14 +27,7 @@ class Augmenter:
         self.generator = generator
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Give a changed copy of a batch.
-
-        Args:
-            images: Shape (N, 1, S, S), float32 in [0, 1].
-
-        Returns:
-            Same shape, dtype and range.
-        """
+        """Return a changed copy of images (N, 1, S, S), float32 in [0, 1]."""
         images = self._geometry(images)
         images = self._sharpness(images)
         images = self._tone(images)
@@ -101,7 +89,6 @@ class Augmenter:
         return changed
 
     def _borders(self, images: torch.Tensor) -> torch.Tensor:
-        """Blacken up to ``border`` of each side, as a collimator or a scanner's edge does."""
         spec, n, size = self.spec, len(images), images.shape[-1]
         if spec.border_p == 0.0:
             return images

@@ -1,10 +1,9 @@
-"""A class of its own for ambiguous training images, as one of the published projects tried.
+"""A separate class for ambiguous training images.
 
-A first pass finds them: the training part is halved by patient, a network is trained on each half
-and asked about the other, so that no image is judged by a network that learnt it. Those with the
-smallest margin between their two likeliest classes become a class of their own; the network learns
-with one output more than there are classes. What ships has lost that output: the softmax is over
-the real classes again, and nothing that reads the run knows.
+The train part is halved by patient, and each half is judged by a network trained on the other, so
+no image is judged by a network that learnt it. The images with the smallest margin between their
+two likeliest classes become an extra class. Its output is dropped at the end: the softmax is over
+the real classes again.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ HALVES = 2
 
 
 class MakeTrainer(Protocol):
-    """Gives a trainer of a new network; ``work_name`` tells its checkpoint from others."""
+    """Makes a trainer of a new network; ``work_name`` separates its checkpoint from others."""
 
     def __call__(self, learnt: Samples, *, work_name: str) -> Trainer:
         """Make one."""
@@ -41,16 +40,16 @@ class MakeTrainer(Protocol):
 def mark_ambiguous(
     train: Samples, recipe: Recipe, task: Task, make_trainer: MakeTrainer
 ) -> Samples:
-    """Give the training samples with the ambiguous ones labelled ``len(task.classes)``.
+    """Return the samples with the ambiguous ones labelled ``len(task.classes)``.
 
     Args:
-        train: The training part.
-        recipe: With its ``dummy_class``.
-        task: What the classes are.
+        train: The train part.
+        recipe: Has a ``dummy_class``.
+        task: Real classes.
         make_trainer: Makes the trainers of the first pass.
 
     Raises:
-        DataError: Too few patients to halve them.
+        DataError: There are too few patients.
     """
     assert recipe.dummy_class is not None
     margins = np.full(len(train), np.nan)
@@ -79,19 +78,14 @@ def mark_ambiguous(
 
 
 def margins_of(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Give how far the likeliest class is ahead of the next, shape (N,), in [0, 1]."""
+    """Return the likeliest class's lead over the next, shape (N,), in [0, 1]."""
     ordered = np.sort(softmax(logits.astype(np.float64), axis=1), axis=1)
     return np.asarray(ordered[:, -1] - ordered[:, -2])
 
 
 @torch.no_grad()
 def drop_dummy(network: Network, outputs: int) -> None:
-    """Leave a network only its first outputs.
-
-    Args:
-        network: Its classifier is replaced.
-        outputs: As many as the task has classes.
-    """
+    """Keep only the first outputs of a network's classifier."""
     wide = network.get_submodule(network.classifier)
     assert isinstance(wide, torch.nn.Linear)
     narrow = torch.nn.Linear(wide.in_features, outputs, device=wide.weight.device)

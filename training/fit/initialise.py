@@ -34,13 +34,13 @@ to 255; ours have a deviation of 1, and its biases are of the former size."""
 
 @dataclass(frozen=True)
 class InitReport:
-    """What was taken over.
+    """What was taken from the source.
 
     Attributes:
-        source: For provenance: ``none``, ``imagenet`` or the file's name.
-        loaded: Number of tensors taken.
-        missing: Names of the network that were not found and keep their fresh values.
-        unused: Names of the file that the network does not have, or with another shape.
+        source: ``none``, ``imagenet`` or the file's name.
+        loaded: Number of tensors.
+        missing: Parameters that keep their fresh values.
+        unused: Tensors of the source with an unknown name or another shape.
     """
 
     source: str
@@ -50,21 +50,19 @@ class InitReport:
 
 
 def initialise(network: Network, init: str) -> InitReport:
-    """Fill a fresh network.
+    """Load starting weights into a fresh network.
 
     Args:
-        network: With random weights.
-        init: ``none``; ``imagenet`` for torchvision's weights (downloaded on first use); or
-            the path of a file, complete or partial: safetensors, or PyTorch's (.pt, .pth, .bin;
-            tensors only, nothing in it is run). Names are the network's own, as in a run's
-            weights.safetensors, or those of published weights (:attr:`Network.renames`).
-            Floating-point tensors of any precision are taken. A colour stem is summed over its
-            channels, which on a grey picture computes the same. A classifier of another
-            number of classes is left out.
+        network: Has random weights.
+        init: ``none``; ``imagenet`` for torchvision's weights (downloaded on first use); or a file,
+            complete or partial: safetensors, or PyTorch's (.pt, .pth, .bin; tensors only, nothing
+            in it is run). Names are the network's own or those of :attr:`Network.renames`. A colour
+            stem is summed over its channels, which is the same on a grey picture. A classifier of
+            another width is left out.
 
     Raises:
-        RunError: The file is missing or not readable, nothing in it fits, or ImageNet
-            weights are not to be had.
+        RunError: The file is missing or unreadable, nothing in it fits, or ImageNet weights are not
+            available.
     """
     if init == "none":
         return InitReport("none")

@@ -1,4 +1,4 @@
-"""The phases of a recipe: their epochs in order, and what each one trains."""
+"""Phases of a recipe: their epochs, and what each trains."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from training.recipe import Phase, Recipe
 
 
 def let_learn(network: Network, phase: Phase) -> None:
-    """Let a phase's part of a network learn, and freeze the rest.
+    """Make a phase's part of a network trainable and freeze the rest.
 
     Raises:
         RunError: The network has no such stage, or fewer layers.
@@ -29,7 +29,7 @@ class PlannedEpoch:
     """One epoch of the whole training.
 
     Attributes:
-        phase: The phase it belongs to.
+        phase: Its phase.
         epoch: Number within the phase, from 0.
         index: Number within the training, from 0.
     """

@@ -1,4 +1,4 @@
-"""Logits of many samples under the PyTorch network."""
+"""Logits of many samples from the PyTorch network."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def score(
     mirror: bool = False,
     augmenter: Augmenter | None = None,
 ) -> NDArray[np.float32]:
-    """Run a network in evaluation mode.
+    """Run a network, which is left in evaluation mode.
 
     Args:
-        network: Left in evaluation mode.
+        network: Its parameters are on the device already.
         pixels: Shape (N, 1, S, S), uint8.
         normalisation: As in training.
         compute: Device and precision.
@@ -34,7 +34,7 @@ def score(
         augmenter: Changes the images first, for stress views.
 
     Returns:
-        Logits, shape (N, K), before calibration.
+        Logits before calibration, shape (N, K).
     """
     network.eval()
     chunks = []

@@ -1,4 +1,4 @@
-"""Numbers the training loop takes from samples and logits."""
+"""Numbers that the training loop takes from samples and logits."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from training.data.samples import Samples
 
 
 def normalisation_of(samples: Samples) -> Normalisation:
-    """Give mean and standard deviation of the pixels, in [0, 1]."""
+    """Return mean and standard deviation of the pixels, in [0, 1]."""
     scaled = samples.pixels.astype(np.float32) / 255.0
     return Normalisation(mean=float(scaled.mean()), std=float(scaled.std()))
 
 
 def class_weights(samples: Samples, task: Task, mode: str) -> torch.Tensor:
-    """Weights of the classes in the loss, shape (K,), with mean 1 over the samples.
+    """Return the weights of the classes in the loss, shape (K,), mean 1 over the samples.
 
-    ``balanced`` gives every class the same total weight however many images it has.
+    ``balanced`` gives every class the same total weight.
     """
     counts = np.bincount(samples.labels, minlength=len(task.classes)).astype(np.float64)
     if mode == "none":
@@ -32,7 +32,7 @@ def class_weights(samples: Samples, task: Task, mode: str) -> torch.Tensor:
 def positive_auroc(
     logits: NDArray[np.float32], labels: NDArray[np.int64], task: Task
 ) -> float | None:
-    """AUROC of the finding against the rest; None if a side is empty."""
+    """Return the AUROC of the finding against the rest; None if a side is empty."""
     truth = task.is_positive(labels)
     if truth.all() or not truth.any():
         return None

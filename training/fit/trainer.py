@@ -1,4 +1,4 @@
-"""The training loop: phases, epochs, steps; resumable after every epoch."""
+"""The training loop, resumable after every epoch."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ AfterEpoch: TypeAlias = Callable[[Sequence[EpochRecord]], None]
 
 
 class Validated(NamedTuple):
-    """What an epoch gave on the validation samples; the accuracy is that of the largest logit."""
+    """Figures on the validation samples."""
 
     loss: float
     auroc: float | None
@@ -49,24 +49,24 @@ class Validated(NamedTuple):
 
 
 class Trainer:
-    """Trains one network on the samples of one split.
+    """Trains one network on one split.
 
-    The random numbers of an epoch depend on seed, epoch and rank alone, so a training that
-    is resumed gives the same network as one that was never interrupted.
+    The random numbers of an epoch depend only on seed, epoch and rank, so a resumed training gives
+    the same network as an uninterrupted one.
 
     Args:
-        network: Initialised network, on the CPU.
+        network: Initialised, on the CPU.
         recipe: How to train.
-        task: What the classes are.
+        task: Names of the classes.
         train: Samples to learn from.
         val: Samples to watch.
         compute: Device and precision.
         world: This process among its peers.
-        work_dir: Where the checkpoint is kept.
+        work_dir: Folder of the checkpoint.
         fingerprint: Digest of data and split; a checkpoint of others is refused.
         quiet: Show no progress bars.
-        after_epoch: Watches the training.
-        made: Made samples to learn from as well; the normalisation stays that of the real ones.
+        after_epoch: Called after each epoch.
+        made: Synthetic samples to add; the normalisation stays that of the real ones.
     """
 
     def __init__(
@@ -106,12 +106,12 @@ class Trainer:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole batches in an epoch; the rest is left to the next shuffle."""
+        """Whole batches in an epoch."""
         return len(self.train) // self.recipe.batch_size
 
     @property
     def result(self) -> Network:
-        """The averaged network, which is what a run ships."""
+        """The averaged network, which a run ships."""
         network = self.average.module
         assert isinstance(network, Network)
         return network

@@ -1,13 +1,11 @@
 """Deletion and insertion: does the hot part of the picture carry the answer?
 
-The image is cut into blocks. Deletion replaces them by a baseline, hottest first, and watches
-the probability of the explained class: a good map makes it fall early. Insertion starts from
-the baseline and puts them back, hottest first: a good map makes it rise early. The area under
-either curve means little alone, since it depends on network and baseline as much as on the map;
-it is compared with that of random maps.
+Deletion replaces blocks of the image by a baseline, hottest first: under a good map the probability
+of the explained class falls early. Insertion puts them back: it rises early. The areas depend on
+network and baseline as much as on the map, so they are compared with those of random maps.
 
-Source: Petsiuk, Das, Saenko, "RISE: Randomized Input Sampling for Explanation of Black-box
-Models", BMVC 2018.
+Source: Petsiuk, Das, Saenko, "RISE: Randomized Input Sampling for Explanation of Black-box Models",
+BMVC 2018.
 """
 
 from __future__ import annotations
@@ -40,8 +38,8 @@ class ImageCurves:
     Attributes:
         deletion: Shape (orders, STEPS + 1), from the intact image to the baseline.
         insertion: Same shape, from the baseline to the intact image.
-        random: Shape (RANDOM_MAPS, STEPS + 1), deletion by random maps. Backwards these are
-            insertions by random maps, so one area serves for both.
+        random: Shape (RANDOM_MAPS, STEPS + 1), deletion by random maps; reversed, these are
+            insertions.
     """
 
     deletion: NDArray[np.float64]
@@ -61,11 +59,11 @@ def curves_of(
 
     Args:
         image: Shape (1, S, S), uint8.
-        base: Same shape, what removed blocks become.
+        base: Same shape, the baseline.
         heatmaps: Each (h, w), in [0, 1].
         target: The explained class.
-        scorer: What is explained, as it is served.
-        rng: Of random maps and of ties.
+        scorer: The network as it is served.
+        rng: For random maps and ties.
     """
     noise = rng.random((RANDOM_MAPS, RANDOM_CELLS, RANDOM_CELLS), dtype=np.float32)
     chance = [heat_order(heatmap, rng) for heatmap in noise]
@@ -88,22 +86,22 @@ def curves_of(
 
 
 def area(curves: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Area under each curve (..., STEPS + 1), trapezoid, in [0, 1]."""
+    """Return the trapezoid area under each curve (..., STEPS + 1), in [0, 1]."""
     return (curves[..., 1:] + curves[..., :-1]).mean(axis=-1) / 2
 
 
 def blurred(image: ModelInput) -> ModelInput:
-    """Give the image without its detail.
+    """Return the image without detail.
 
-    Blur keeps brightness and outlines; a grey patch is a thing no radiograph has, and what it
-    does to the probability may be due to its edges.
+    Blur keeps brightness and outlines; a grey patch occurs in no radiograph, and its edges alone
+    may change the probability.
     """
     smooth = ndimage.gaussian_filter(image[0].astype(np.float32), BLUR * image.shape[1])
     return np.rint(smooth).astype(np.uint8)[np.newaxis]
 
 
 def heat_order(heatmap: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Blocks from the hottest to the coldest, (BLOCKS ** 2,); ties fall at random."""
+    """Order blocks from the hottest to the coldest, (BLOCKS ** 2,); ties fall at random."""
     heat = Image.fromarray(np.ascontiguousarray(heatmap, dtype=np.float32))
     flat = np.asarray(heat.resize((BLOCKS, BLOCKS), Image.Resampling.BILINEAR)).ravel()
     return np.lexsort((rng.random(flat.size), -flat))
@@ -112,7 +110,7 @@ def heat_order(heatmap: NDArray[np.float32], rng: np.random.Generator) -> NDArra
 def _replaced(
     image: ModelInput, other: ModelInput, order: NDArray[np.int64]
 ) -> list[NDArray[np.uint8]]:
-    """The image with its first blocks taken from the other: the steps between the two."""
+    """Return the intermediate steps from an image to the other one."""
     size = image.shape[1]
     row = np.arange(size) * BLOCKS // size
     rank = np.empty(order.size, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""What is explained: a run's network as it is served, and images chosen from a split."""
+"""Choose images of a split and explain them with a run's network as it is served."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ BATCH = 64
 
 
 def method_named(name: str) -> Method:
-    """Give the method of that name.
+    """Return the method of that name.
 
     Raises:
-        RunError: There is none.
+        RunError: It is unknown.
     """
     for method in METHODS:
         if method == current_name(name):
@@ -31,10 +31,10 @@ def method_named(name: str) -> Method:
 
 
 def methods_named(names: str) -> tuple[Method, ...]:
-    """Give the methods of a list with commas, or ``all``.
+    """Return the methods of a comma-separated list, or of ``all``.
 
     Raises:
-        RunError: One is not known.
+        RunError: One is unknown.
     """
     if names == "all":
         return METHODS
@@ -42,15 +42,9 @@ def methods_named(names: str) -> tuple[Method, ...]:
 
 
 def choose_evenly(images: Sequence[LabelledImage], n: int, seed: int) -> list[LabelledImage]:
-    """Choose images, as many of each class as there are, and the same ones for the same seed.
+    """Choose ``n`` images evenly per class, sorted by class and name.
 
-    Args:
-        images: What there is.
-        n: How many; a class that has too few gives what it has.
-        seed: Of the choice.
-
-    Returns:
-        Sorted by class and name.
+    The same seed chooses the same ones; a class with too few gives what it has.
 
     Raises:
         DataError: ``n`` is smaller than the number of classes.
@@ -71,7 +65,7 @@ def choose_evenly(images: Sequence[LabelledImage], n: int, seed: int) -> list[La
 def heatmaps_of(
     explainer: GradCam, pixels: NDArray[np.uint8], targets: Sequence[int], method: Method
 ) -> NDArray[np.float32]:
-    """Explain many model inputs (N, 1, S, S) in batches: (N, h, w), float32."""
+    """Explain model inputs (N, 1, S, S) in batches: (N, h, w), float32."""
     found = [
         explainer.explain(
             pixels[start : start + BATCH],
@@ -87,7 +81,7 @@ def heatmaps_of(
 def probabilities_as_served(
     served: ServedNetwork, pixels: NDArray[np.uint8], compute: Compute
 ) -> NDArray[np.float32]:
-    """Probabilities (N, K) of model inputs (N, 1, S, S), mirrored pass and calibration included."""
+    """Return probabilities (N, K) of model inputs, mirroring and calibration included."""
     found = []
     for start in range(0, len(pixels), BATCH):
         batch = torch.from_numpy(pixels[start : start + BATCH]).to(compute.device)

@@ -1,4 +1,4 @@
-"""Measure whether a run's heatmaps are worth anything, and write what was found."""
+"""Measure how faithful a run's heatmaps are to its network."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ class FaithfulnessPlan:
 
     Attributes:
         split: As for ``python -m training evaluate``.
-        n: Images to choose, evenly per class.
-        methods: Which ones.
-        seed: Of the choice, donors, random maps, fresh weights and resampling.
+        n: Images, evenly per class.
+        methods: Methods to compare.
+        seed: Seed of every draw.
         quiet: Show no progress bar.
     """
 
@@ -64,11 +64,11 @@ class FaithfulnessPlan:
 
 @dataclass(frozen=True)
 class Findings:
-    """The evidence and what figures are drawn from.
+    """The evidence and the input of its figures.
 
     Attributes:
         evidence: The figures.
-        curves: Of each image, by group and baseline.
+        curves: Curves of each image, by group and baseline.
         positives: Their model inputs.
         fields: Their lung fields, (N, GRID, GRID).
     """
@@ -84,16 +84,12 @@ def measure_faithfulness(
 ) -> Findings:
     """Run all checks.
 
-    Args:
-        run_path: The run directory.
-        data: The data set's folder.
-        plan: What to measure.
-        compute: Device and precision of the repeated passes; which images are rightly called is
-            decided in float32.
+    ``compute`` sets the precision of the repeated passes; which images are called correctly is
+    decided in float32.
 
     Raises:
         RunError: The run is missing or damaged.
-        DataError: The images are, or none of the positive class is called positive.
+        DataError: The images are, or no positive one is called positive.
     """
     revision = code_revision()  # now, while what runs is what lies there
     run = open_run(run_path)
@@ -241,7 +237,7 @@ def _curves(
 
 
 def save_evidence(evidence: ExplanationEvidence, run_path: Path) -> Path:
-    """Write ``explanation.json`` into a run directory, whole or not at all."""
+    """Write ``explanation.json`` into a run directory atomically."""
     file = run_path / EVIDENCE_NAME
     staged = file.with_suffix(".new")
     staged.write_text(json_text(evidence))

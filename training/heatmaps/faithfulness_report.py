@@ -23,14 +23,9 @@ SHOWN_FIELDS = 16
 
 
 def write_report(findings: Findings, out: Path) -> Path:
-    """Write explanation.json, the figures and report.html.
+    """Write explanation.json, the figures and report.html, and return the page's path.
 
-    Args:
-        findings: What was measured.
-        out: Folder to make; an older one is replaced when the new one is complete.
-
-    Returns:
-        Path of the HTML report. It shows images of the data set: the lung fields.
+    An older folder is replaced when the new one is complete. The page shows images of the data set.
 
     Raises:
         OutputError: Something else stands where the report shall be.
@@ -54,7 +49,7 @@ def write_report(findings: Findings, out: Path) -> Path:
 
 
 def draw_curves(findings: Findings) -> Figure:
-    """Mean deletion and insertion curves, a row for each group and baseline."""
+    """Draw mean deletion and insertion curves, a row for each group and baseline."""
     rows = findings.evidence.curves
     figure = Figure(figsize=(9, 3.2 * len(rows)), layout="constrained")
     grid = figure.subplots(len(rows), 2, squeeze=False, sharex=True, sharey=True)
@@ -76,7 +71,7 @@ def draw_curves(findings: Findings) -> Figure:
 
 
 def draw_randomisation(evidence: ExplanationEvidence) -> Figure:
-    """Rank correlation from the classifier down; dotted lines are maps of two patients."""
+    """Draw rank correlation from the classifier down; dotted lines compare two patients."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     for method, row in evidence.randomisation.items():
@@ -93,7 +88,7 @@ def draw_randomisation(evidence: ExplanationEvidence) -> Figure:
 
 
 def draw_fields(findings: Findings) -> Figure:
-    """The first images with the estimated lung field drawn in: look before you trust its share."""
+    """Draw the estimated lung fields of the first images."""
     pixels = findings.positives.pixels[:SHOWN_FIELDS, 0]
     figure = Figure(figsize=(9, 9), layout="constrained")
     grid = figure.subplots(4, 4).ravel()

@@ -1,13 +1,11 @@
-"""Where the lungs probably are: a drawn pair of lungs, registered to the image.
+"""Estimate the lung field by registering a drawn pair of lungs, and the heat inside it.
 
-Two shapes, narrow above and wide below, are put at many positions and sizes; the pair wins
-whose inside is darker than its rim, against the local brightness. No lung is segmented: an
-opaque lung is covered because the shape holds both sides alike, which a threshold on darkness
-would miss.
+Of many positions and sizes the pair wins whose inside is darker than its rim, against the local
+brightness. An opaque lung is covered too, because both sides have one shape; a threshold on
+darkness would miss it.
 
-What is weak: both lungs have the same size and stand upright, so a rotated or asymmetric thorax
-is met roughly; costophrenic angles and apices are cut; on images with grey instead of black air
-beside the body the shapes can come out too wide; nothing says when no pair fits.
+Limits: both lungs have the same size and stand upright; costophrenic angles and apices are cut;
+grey air beside the body can widen the shapes; nothing reports that no pair fits.
 """
 
 from __future__ import annotations
@@ -47,7 +45,7 @@ def lung_field(image: GrayImage) -> NDArray[np.bool_]:
     """Estimate the lung field of a frontal chest radiograph.
 
     Args:
-        image: Shape (H, W), uint8, bone bright; a model input's plane will do.
+        image: Shape (H, W), uint8, bone bright.
 
     Returns:
         Shape (GRID, GRID), over the whole image.
@@ -83,7 +81,7 @@ def _draw(
 
 
 def _darkness(image: GrayImage) -> NDArray[np.float32]:
-    """How much darker each cell is than what surrounds it, in local deviations, (GRID, GRID)."""
+    """Return how much darker each cell is than its surroundings, in local deviations."""
     small = Image.fromarray(image).resize((GRID, GRID), Image.Resampling.BOX)
     grey = np.asarray(small, dtype=np.float64)
     low, high = np.percentile(grey, (2, 98))
@@ -102,13 +100,13 @@ def _darkness(image: GrayImage) -> NDArray[np.float32]:
 def measure_lung_share(
     maps: NDArray[np.float32], fields: NDArray[np.bool_], patients: NDArray[np.str_], seed: int
 ) -> LungShare:
-    """Measure one method's maps.
+    """Measure the share of one method's heat inside the lung field, and by chance.
 
     Args:
         maps: Shape (N, h, w), in [0, 1].
-        fields: Shape (N, GRID, GRID), of the same images.
-        patients: Shape (N,), pseudonyms.
-        seed: Of the shuffling and the resampling.
+        fields: Shape (N, GRID, GRID).
+        patients: Shape (N,).
+        seed: For shuffling and resampling.
     """
     rng = np.random.default_rng(seed)
     shuffled = np.stack([_shuffled(heatmap, rng) for heatmap in maps])
@@ -126,7 +124,7 @@ def _shuffled(heatmap: NDArray[np.float32], rng: np.random.Generator) -> NDArray
 
 
 def _share(maps: NDArray[np.float32], fields: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Share of each map's heat inside the field, (N,); not a number for a map of zeros."""
+    """Return the share of each map's heat inside the field, (N,); NaN for a map of zeros."""
     size = (GRID, GRID)
     heat = np.stack(
         [np.asarray(Image.fromarray(m).resize(size, Image.Resampling.BILINEAR)) for m in maps]

@@ -1,7 +1,7 @@
-"""Cascading randomisation: does the map depend on what the network has learnt?
+"""Cascading randomisation: do the maps depend on what the network learnt?
 
-Stages get fresh weights one after another, from the classifier down to the input. A method
-whose maps stay as they were shows edges of the picture, not what the network learnt.
+Stages get fresh weights one after another, from the classifier to the input. Maps that stay the
+same show edges of the picture only.
 
 Source: Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018.
 """
@@ -42,19 +42,10 @@ Alike: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
 def cascade(
     served: ServedNetwork, architecture: str, num_classes: int, seed: int
 ) -> Iterator[tuple[str, ServedNetwork]]:
-    """Give the network randomised down to each stage, the classifier first.
+    """Yield each stage's name and a network randomised down to it, the classifier first.
 
-    The fresh weights are drawn as they are before a training from scratch, batch norm
-    statistics included.
-
-    Args:
-        served: Left as it is.
-        architecture: Of its network.
-        num_classes: Of its network.
-        seed: Of the fresh weights.
-
-    Yields:
-        The stage reached and a network of its own.
+    Fresh weights are drawn as for training from scratch, batch norm statistics included. ``served``
+    is left as it is.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -79,13 +70,13 @@ def measure_randomisation(
     """Compare maps before and after each stage of the cascade.
 
     Args:
-        run: Whose network it is.
+        run: The run of the network.
         served: The trained network.
-        samples: One image for each patient, explained as the class it is labelled with.
+        samples: One image for each patient, explained as its label.
         maps: The trained network's maps of these images.
         compute: Device and precision.
         repeats: Draws of fresh weights, averaged for each image.
-        seed: Of the draws and the resampling.
+        seed: For draws and resampling.
         quiet: Show no progress bar.
     """
     alike: dict[tuple[Method, str], list[Alike]] = {}
@@ -111,7 +102,6 @@ def measure_randomisation(
 
 
 def _pairings(maps: NDArray[np.float32]) -> list[Alike]:
-    """Likeness of each map to those of other patients."""
     others = [np.roll(maps, shift, axis=0) for shift in range(1, min(PAIRINGS + 1, len(maps)))]
     if not others:
         return [(np.full(1, np.nan), np.full(1, np.nan))]
@@ -132,14 +122,9 @@ C1, C2 = 0.01**2, 0.03**2  # the constants of Wang et al. for values in [0, 1]
 
 
 def spearman(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Rank correlation of the cells of each pair of maps, (N,).
+    """Return the rank correlation of each pair of maps (N, h, w): (N,), in [-1, 1].
 
-    Args:
-        first: Shape (N, h, w).
-        second: Same shape.
-
-    Returns:
-        In [-1, 1]; 0 if either map is even, because an even map orders nothing.
+    It is 0 if either map is constant, because that orders nothing.
     """
     a, b = _centred_ranks(first), _centred_ranks(second)
     norm = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
@@ -152,10 +137,10 @@ def _centred_ranks(maps: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def ssim(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Structural similarity of each pair of maps, (N,), with a Gaussian window.
+    """Return the structural similarity of each pair of maps in [0, 1]: (N,).
 
     Source: Wang, Bovik, Sheikh, Simoncelli, "Image Quality Assessment: From Error Visibility to
-    Structural Similarity", IEEE TIP 2004. Arguments as in :func:`spearman`, values in [0, 1].
+    Structural Similarity", IEEE TIP 2004; Gaussian window.
     """
     a, b = _enlarged(first), _enlarged(second)
     mean_a, mean_b = _window(a), _window(b)

@@ -1,4 +1,4 @@
-"""A sheet of radiographs with their heatmaps, as papers show them."""
+"""A sheet of radiographs with their heatmaps."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class Shown:
     """One image of the sheet.
 
     Attributes:
-        picture: The radiograph at its source's aspect ratio.
-        heatmap: At the layer's own resolution.
-        label: The class it is labelled with.
+        picture: At its source's aspect ratio.
+        heatmap: At the layer's resolution.
+        label: The labelled class.
         probability: Of the explained class, calibrated.
     """
 
@@ -58,9 +58,9 @@ class SheetPlan:
     Attributes:
         split: As for ``python -m training evaluate``.
         n: Images, evenly per class.
-        method: How they are explained.
+        method: The method of explanation.
         target: The explained class; None for the finding's first.
-        seed: Of the choice.
+        seed: Seed of the choice.
     """
 
     split: str
@@ -73,22 +73,14 @@ class SheetPlan:
 def write_sheet(
     run_path: Path, data: DataSets, plan: SheetPlan, out: Path, compute: Compute
 ) -> Path:
-    """Explain images of a split and draw them.
+    """Explain images of a split and write them to a PNG file, in float32.
 
-    Args:
-        run_path: The run directory.
-        data: The data set's folder.
-        plan: What to show.
-        out: The PNG file; an older PNG file is replaced.
-        compute: Where; the precision is float32.
-
-    Returns:
-        ``out``.
+    An older PNG file is replaced.
 
     Raises:
-        RunError: The run is missing or damaged, or has no such class.
-        DataError: The images are not as they must be.
-        OutputError: Something else stands at ``out``.
+        RunError: The run is missing or damaged, or lacks the class.
+        DataError: The images are not usable.
+        OutputError: ``out`` is something else.
     """
     _verify_png(out)
     run = open_run(run_path)
@@ -151,13 +143,7 @@ def _decode(image: LabelledImage, run: Run) -> DecodedImage:
 
 
 def draw_sheet(shown: Sequence[Shown], title: str, target: str) -> Figure:
-    """Draw originals and overlays side by side, a class after the other, with a legend.
-
-    Args:
-        shown: At least one; each class starts a new row.
-        title: Above all.
-        target: Name of the explained class.
-    """
+    """Draw originals and overlays side by side, each class from a new row, with a legend."""
     rows = [
         of_class[start : start + PAIRS_A_ROW]
         for label in dict.fromkeys(one.label for one in shown)

@@ -1,4 +1,4 @@
-"""Temperature and operating points, chosen on the validation patients alone."""
+"""Temperature and operating points, chosen on validation patients alone."""
 
 from __future__ import annotations
 
@@ -27,13 +27,9 @@ MIN_RULE_IN_SPECIFICITY = 0.95
 
 
 def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """Give the divisor of the logits that makes the labels most likely.
+    """Return the divisor of logits (N, K) that makes the labels (N,) most likely.
 
     Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 4.2.
-
-    Args:
-        logits: Shape (N, K).
-        labels: Shape (N,), class indices.
     """
     rows = np.arange(len(labels))
 
@@ -46,28 +42,28 @@ def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> f
 
 
 def probabilities_of(logits: NDArray[np.float32], temperature: float) -> Floats:
-    """Calibrated probabilities, shape (N, K), of logits (N, K)."""
+    """Return calibrated probabilities (N, K) of logits (N, K)."""
     return np.asarray(softmax(logits.astype(np.float64) / temperature, axis=1))
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Images with their answers.
+    """Answers and truth of N images.
 
     Attributes:
         probabilities: Of the finding, shape (N,).
-        labels: Shape (N,), 1 where it is there.
+        labels: Shape (N,), 1 where it is present.
     """
 
     probabilities: Floats
     labels: NDArray[np.int64]
 
     def sensitivity(self, thresholds: Floats) -> Floats:
-        """Share of the positives at or above each threshold, shape (T,)."""
+        """Return the share of positives at or above each threshold, shape (T,)."""
         return 1.0 - self._share_below(thresholds, 1)
 
     def specificity(self, thresholds: Floats) -> Floats:
-        """Share of the negatives below each threshold, shape (T,)."""
+        """Return the share of negatives below each threshold, shape (T,)."""
         return self._share_below(thresholds, 0)
 
     def _share_below(self, thresholds: Floats, label: int) -> Floats:
@@ -80,20 +76,14 @@ def choose_operating_points(
 ) -> tuple[OperatingPoint, ...]:
     """Choose the three thresholds.
 
-    They are chosen on the validation images and on stressed copies of them, half the weight
-    each: stressed images err as images of another day or device would, while on plain ones
-    the classes hardly overlap and the best threshold is left to chance. The sensitivity and
-    specificity that go with them are those on plain images.
+    Plain validation images and stressed copies have half the weight each: stressed images err as
+    those of another day or device would, while on plain ones the classes hardly overlap. The
+    sensitivity and specificity stored are those on plain images.
 
-    ``balanced`` lies in the middle of the thresholds whose sum of sensitivity and specificity
-    (Youden's J) is within one standard error of the best; ``screening`` is the highest
-    threshold that reaches its sensitivity on both kinds, ``rule_in`` the lowest that reaches
-    its specificity on both, and neither lies on the wrong side of ``balanced``.
-
-    Args:
-        plain: The validation images as they are.
-        stressed: Changed copies of them, several of each.
-        targets: What to reach.
+    ``balanced`` is the middle of the thresholds whose Youden's J is within one standard error of
+    the best. ``screening`` is the highest threshold that reaches its sensitivity on both kinds,
+    ``rule_in`` the lowest that reaches its specificity; neither is on the wrong side of
+    ``balanced``.
     """
     values = np.unique(np.concatenate([plain.probabilities, stressed.probabilities]))
     thresholds = (values[1:] + values[:-1]) / 2 if len(values) > 1 else values
@@ -121,11 +111,11 @@ def choose_operating_points(
 
 
 def _middle_of_the_best(thresholds: Floats, plain: Scored, stressed: Scored) -> float:
-    """Give the middle, in log-odds, of the thresholds that are as good as the best one.
+    """Return the middle, in log-odds, of the thresholds that are as good as the best.
 
-    The maximum itself is decided by a handful of images. The one-standard-error rule
-    (Breiman et al., "Classification and Regression Trees", 1984) takes what cannot be told
-    from it; the standard error counts images, because copies of one are not independent.
+    A handful of images decides the maximum itself; hence the one-standard-error rule (Breiman et
+    al., "Classification and Regression Trees", 1984). The error counts images, because their copies
+    are not independent.
     """
     sensitivity = (plain.sensitivity(thresholds) + stressed.sensitivity(thresholds)) / 2.0
     specificity = (plain.specificity(thresholds) + stressed.specificity(thresholds)) / 2.0

@@ -1,4 +1,4 @@
-"""The limits of a run: the scope gate, and when to abstain."""
+"""The limits of a run: its scope gate, and when it abstains."""
 
 from __future__ import annotations
 
@@ -65,13 +65,12 @@ class NamedFolder:
 
 @dataclass(frozen=True)
 class ExternalImages:
-    """Pictures from external.
+    """Pictures from other sources.
 
     Attributes:
-        frontal: Frontal chest radiographs of other hospitals, fitted on and, by halves,
-            measured.
+        frontal: Frontal radiographs of other hospitals, fitted on and measured by halves.
         in_scope: Further ones that are only measured.
-        out_of_scope: Other pictures, which are only measured.
+        out_of_scope: Other pictures, only measured.
     """
 
     frontal: tuple[NamedFolder, ...] = ()
@@ -89,19 +88,14 @@ class FittedLimits:
 
 
 class NetworkOutputs(NamedTuple):
-    """What a network gave: probabilities (N, K) and embeddings (N, D)."""
+    """Probabilities (N, K) and embeddings (N, D)."""
 
     probabilities: NDArray[np.float64]
     embeddings: NDArray[np.float32]
 
 
 class Answers:
-    """A network's answers for many model inputs, as it is served.
-
-    Args:
-        served: The network.
-        compute: Device; the precision is float32, as the exported graph's.
-    """
+    """Runs a network on many model inputs as it is served, in float32."""
 
     def __init__(self, served: ServedNetwork, compute: Compute) -> None:
         self._served = served.to(compute.device)
@@ -120,7 +114,7 @@ class Answers:
         )
 
     def embed(self, pixels: Pixels) -> NDArray[np.float32]:
-        """Embeddings alone."""
+        """Return the embeddings alone."""
         return self(pixels).embeddings
 
 
@@ -134,18 +128,18 @@ def find_limits(
     compute: Compute,
     external: ExternalImages | None = None,
 ) -> FittedLimits:
-    """Fit and measure the scope gate and the abstaining of a trained network.
+    """Fit and measure scope gate and referral of a trained network.
 
     Args:
         served: The network as it is served.
-        recipe: Gives the changed copies' ranges, coverage, ages and seed.
+        recipe: Gives augmentation, coverage, ages and seed.
         task: The question.
         point: The default operating point.
         parts: Samples of the split by patient.
         spec: Preprocessing of the samples.
         compute: Device.
-        external: Pictures of other sources; without them the measurement of families that
-            the gate was not shown is left out, too.
+        external: Pictures of other sources; None also skips measuring families withheld from the
+            gate.
 
     Raises:
         DataError: A folder holds no picture, or a class has no validation image.
@@ -204,7 +198,7 @@ def _made(family: str, sources: Pixels, answers: Answers) -> PictureSet:
 def _cross_fitted(
     sets: Sequence[PictureSet], data: GateData, described: Described
 ) -> list[ScopeFigure]:
-    """Measure each half of other hospitals' patients by a gate fitted without them."""
+    """Measure each half of other hospitals' patients by a gate fitted without it."""
     halves = [np.unique(p.groups, return_inverse=True)[1] % 2 for p in sets]
     of_all = np.concatenate(halves) if halves else np.zeros(0, dtype=np.int64)
     gates = [
@@ -223,7 +217,6 @@ def _cross_fitted(
 
 
 def _never_shown(pictures: PictureSet, described: Described, seed: int) -> ScopeFigure:
-    """Measure outliers of a family by a gate that has never seen its like."""
     gate, thresholds = fit_gate(described, seed, left_out=(pictures.name,))
     judged = judge_all(pictures, gate, thresholds)
     return measure_scope(replace(pictures, name=f"{pictures.name}, never shown"), judged)
@@ -252,24 +245,21 @@ def refit_limits(
     ages: tuple[float, float] | None = None,
     quiet: bool = False,
 ) -> Run:
-    """Fit and measure a run's limits and write them into it; its weights stay as they are.
+    """Fit and measure a run's limits again and replace the run atomically.
 
-    The run is replaced as a whole, or not at all.
+    The weights stay as they are.
 
     Args:
         run_path: The run directory.
         data: The data set it was trained on.
         external: Pictures of other sources.
         compute: Device.
-        ages: Youngest and oldest patients of the data in years; None for the recipe's.
+        ages: Youngest and oldest patients in years; None for the recipe's.
         quiet: Show no progress bar.
-
-    Returns:
-        The run as it is now.
 
     Raises:
         RunError: The run is missing or damaged.
-        DataError: The data set or a folder is not as it must be.
+        DataError: The data set or a folder is not usable.
     """
     run = open_run(run_path)
     for folder in (*external.frontal, *external.in_scope, *external.out_of_scope):
@@ -303,10 +293,10 @@ def refit_limits(
 
 
 def named_folder(text: str) -> NamedFolder:
-    """Read ``NAME=DIR``.
+    """Parse ``NAME=DIR``.
 
     Raises:
-        RunError: It is not of that form.
+        RunError: The text has another form.
     """
     name, equals, path = text.partition("=")
     if not (name and equals and path):
@@ -315,7 +305,7 @@ def named_folder(text: str) -> NamedFolder:
 
 
 def format_limits(run: Run) -> str:
-    """Give the figures as aligned tables."""
+    """Return the figures as aligned tables."""
     lines = [f"{'scope':34}{'images':>8}  {'flagged':24}{'refused':>9}{'unusual':>9}"]
     for figure in run.scope.figures:
         kind = "in " if figure.frontal else "out"

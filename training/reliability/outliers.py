@@ -1,8 +1,7 @@
-"""Pictures that are no frontal chest radiographs, made in code: what the scope gate must refuse.
+"""Pictures that the scope gate must refuse, made in code.
 
-Half are made from radiographs (inverted, turned, cut), half are drawn. None needs another data
-set, so whoever trains on their own images gets a gate, too (outlier exposure: Hendrycks et al.,
-"Deep Anomaly Detection with Outlier Exposure", ICLR 2019).
+Half are made from radiographs, half are drawn; none needs another data set (outlier exposure:
+Hendrycks et al., "Deep Anomaly Detection with Outlier Exposure", ICLR 2019).
 """
 
 from __future__ import annotations
@@ -31,7 +30,6 @@ def _scaled(values: NDArray[np.float64]) -> GrayImage:
 
 
 def _canvas(size: int, rng: Rng) -> tuple[Image.Image, ImageDraw.ImageDraw, int]:
-    """Give an empty canvas twice as large, its pen, and the background's grey level."""
     ground = int(rng.choice([0, 10, 40, 128, 220, 255]))
     image = Image.new("L", (2 * size, 2 * size), ground)
     return image, ImageDraw.Draw(image), ground
@@ -44,22 +42,22 @@ def _ellipse(
 
 
 def inverted(image: GrayImage, rng: Rng) -> GrayImage:
-    """Dark and bright exchanged: a radiograph with black bones."""
+    """Exchange dark and bright."""
     return 255 - image
 
 
 def on_its_side(image: GrayImage, rng: Rng) -> GrayImage:
-    """Turned by a quarter either way."""
+    """Turn by a quarter either way."""
     return np.rot90(image, int(rng.choice([1, 3])))
 
 
 def upside_down(image: GrayImage, rng: Rng) -> GrayImage:
-    """Turned by half."""
+    """Turn by half."""
     return np.rot90(image, 2)
 
 
 def detail(image: GrayImage, rng: Rng) -> GrayImage:
-    """A part of a radiograph, a quarter to a half as wide."""
+    """Enlarge a part, a quarter to a half as wide."""
     size = len(image)
     side = int(size * rng.uniform(0.25, 0.5))
     x, y = rng.integers(0, size - side, 2)
@@ -67,14 +65,14 @@ def detail(image: GrayImage, rng: Rng) -> GrayImage:
 
 
 def half(image: GrayImage, rng: Rng) -> GrayImage:
-    """One half of a radiograph: one lung beside the spine, as in a lateral view."""
+    """Keep one half: one lung beside the spine, as in a lateral view."""
     middle = len(image) // 2
     part = image[:, :middle] if rng.random() < 0.5 else image[:, middle:]
     return _resized(Image.fromarray(np.ascontiguousarray(part)), len(image))
 
 
 def shuffled(image: GrayImage, rng: Rng) -> GrayImage:
-    """Cut into squares and put together wrongly."""
+    """Cut into squares and reassemble wrongly."""
     parts = int(rng.choice([2, 4]))
     side = len(image) // parts
     kept = image[: side * parts, : side * parts]
@@ -85,7 +83,7 @@ def shuffled(image: GrayImage, rng: Rng) -> GrayImage:
 
 
 def sheet(image: GrayImage, rng: Rng) -> GrayImage:
-    """Several radiographs on one picture, or a small one on a large page."""
+    """Put several radiographs on one picture, or a small one on a large page."""
     size = len(image)
     page = Image.new("L", (size, size), int(rng.choice([0, 30, 255])))
     columns, rows = ((1, 1), (2, 1), (1, 2), (2, 2), (3, 2))[rng.integers(5)]
@@ -102,13 +100,13 @@ def sheet(image: GrayImage, rng: Rng) -> GrayImage:
 
 
 def blank(image: GrayImage, rng: Rng) -> GrayImage:
-    """One grey level, with faint noise."""
+    """Draw one grey level with faint noise."""
     level, noise = rng.uniform(0, 255), rng.uniform(0, 4)
     return np.clip(rng.normal(level, noise, image.shape), 0, 255).astype(np.uint8)
 
 
 def noise(image: GrayImage, rng: Rng) -> GrayImage:
-    """Noise without structure."""
+    """Draw noise without structure."""
     if rng.random() < 0.5:
         return rng.integers(0, 256, image.shape, dtype=np.uint8)
     level, spread = rng.uniform(40, 215), rng.uniform(10, 80)
@@ -116,14 +114,14 @@ def noise(image: GrayImage, rng: Rng) -> GrayImage:
 
 
 def clouds(image: GrayImage, rng: Rng) -> GrayImage:
-    """Noise with the spectrum of natural pictures, 1/f to a random power."""
+    """Draw noise with the spectrum of natural pictures, 1/f to a random power."""
     frequency = np.hypot(*np.meshgrid(*2 * [np.fft.fftfreq(len(image))])) + 1.0 / len(image)
     spectrum = np.fft.fft2(rng.normal(size=image.shape)) / frequency ** rng.uniform(0.8, 2.5)
     return _scaled(np.real(np.fft.ifft2(spectrum)))
 
 
 def pattern(image: GrayImage, rng: Rng) -> GrayImage:
-    """A gradient, stripes, a chessboard or rings."""
+    """Draw a gradient, stripes, a chessboard or rings."""
     y, x = np.mgrid[-1.0 : 1.0 : len(image) * 1j, -1.0 : 1.0 : len(image) * 1j]
     angle, count = rng.uniform(0, 2 * np.pi), rng.uniform(2, 25)
     along, across = (x * np.cos(angle + a) + y * np.sin(angle + a) for a in (0.0, np.pi / 2))
@@ -141,7 +139,7 @@ def pattern(image: GrayImage, rng: Rng) -> GrayImage:
 
 
 def page_of_text(image: GrayImage, rng: Rng) -> GrayImage:
-    """Lines of letters: a report, a screen, a label."""
+    """Draw lines of letters."""
     canvas, pen, ground = _canvas(len(image), rng)
     ink = int(np.clip(255 - ground + rng.integers(-30, 30), 0, 255))
     font = ImageFont.load_default(int(rng.choice([12, 16, 24, 40])))
@@ -156,7 +154,7 @@ def page_of_text(image: GrayImage, rng: Rng) -> GrayImage:
 
 
 def shapes(image: GrayImage, rng: Rng) -> GrayImage:
-    """Boxes, ellipses, polygons and lines: drawings, screens, objects."""
+    """Draw boxes, ellipses, polygons and lines."""
     canvas, pen, _ = _canvas(len(image), rng)
     side = canvas.width
     for _ in range(int(rng.integers(2, 30))):
@@ -178,7 +176,7 @@ def shapes(image: GrayImage, rng: Rng) -> GrayImage:
 
 
 def slice_of_body(image: GrayImage, rng: Rng) -> GrayImage:
-    """A round body on black with organs in it: a slice of CT or MR, an ultrasound's oval."""
+    """Draw a round body with organs on black, as a slice of CT or MR."""
     size = len(image)
     canvas = Image.new("L", (2 * size, 2 * size), 0)
     pen = ImageDraw.Draw(canvas)
@@ -195,7 +193,7 @@ def slice_of_body(image: GrayImage, rng: Rng) -> GrayImage:
 
 
 def limb(image: GrayImage, rng: Rng) -> GrayImage:
-    """Bright shafts in a paler sleeve: the radiograph of an arm, a leg, a hand."""
+    """Draw bright shafts in a paler sleeve, as an arm, a leg or a hand."""
     size = len(image)
     ground = int(rng.choice([0, 20, 60, 255]))
     canvas = Image.new("L", (2 * size, 2 * size), ground)
@@ -248,8 +246,8 @@ def make_outliers(
 
     Args:
         family: A key of ``FAMILIES``.
-        pixels: Radiographs to make them from, shape (N, 1, S, S), uint8.
-        count: How many.
+        pixels: Source radiographs, shape (N, 1, S, S), uint8.
+        count: Number of outliers.
         seed: The same seed makes the same pictures.
 
     Returns:

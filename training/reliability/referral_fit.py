@@ -1,4 +1,4 @@
-"""Fit the conformal prediction sets on validation patients, and measure them on others."""
+"""Fit conformal prediction sets on validation patients and measure them on others."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ TARGETS = (0.90, 0.95, 0.98, 0.99)
 def fit_least_probabilities(
     probabilities: NDArray[np.float64], labels: NDArray[np.int64], coverage: float, task: Task
 ) -> dict[str, float]:
-    """Give for each class the probability that at least ``coverage`` of its images reach.
+    """Return for each class the probability that ``coverage`` of its images reach.
 
-    With n images of a class it is their floor((n + 1) (1 - coverage)) smallest probability,
-    which a new image reaches with at least that chance (split conformal prediction). A class
-    with too few images for the coverage is never ruled out.
+    With n images of a class it is their floor((n + 1) (1 - coverage)) smallest probability, which a
+    new image reaches with at least that chance (split conformal prediction). A class with too few
+    images is never ruled out.
 
     Args:
         probabilities: Shape (N, K), calibrated, of validation images.
@@ -53,14 +53,14 @@ def measure_referral(
     point: OperatingPoint,
     task: Task,
 ) -> tuple[ReferralFigure, ...]:
-    """Measure rules of several coverages on images that were used for nothing.
+    """Measure rules of several coverages on unused images.
 
     Args:
         rules: One for each coverage.
         probabilities: Shape (N, K), calibrated.
         labels: Shape (N,), class indices.
         patients: Shape (N,), resampled as wholes.
-        point: The operating point at which is decided.
+        point: Operating point of the decisions.
         task: Names of the classes.
     """
     figures = []
@@ -98,12 +98,12 @@ def fit_referral(
     point: OperatingPoint,
     task: Task,
 ) -> Referral:
-    """Fit the rule of one coverage, and measure it beside rules of others.
+    """Fit the rule of one coverage and measure it beside others.
 
     Args:
-        val: Probabilities (N, K) and labels (N,) of validation images.
-        test: The same of test images with their patients; None leaves it unmeasured.
-        coverage: Of the rule that will be used.
+        val: Probabilities (N, K) and labels (N,).
+        test: The same with patients; None leaves the rule unmeasured.
+        coverage: Coverage of the rule in use.
         point: The default operating point.
         task: Names of the classes.
     """

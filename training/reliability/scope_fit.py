@@ -1,4 +1,4 @@
-"""Fit the scope gate: on training patients, with its lines drawn on validation patients."""
+"""Fit the scope gate on training patients, its thresholds on validation patients."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ UNUSUAL_SHARE = 0.01
 
 @dataclass(frozen=True)
 class GateData:
-    """What a gate is fitted on.
+    """Radiographs a gate is fitted on, each (N, 1, S, S).
 
     Attributes:
-        train: Radiographs of training patients, (N, 1, S, S).
-        val: Radiographs of validation patients.
-        frontal: Frontal radiographs of other hospitals, none for all it matters.
+        train: Of training patients.
+        val: Of validation patients.
+        frontal: Frontal ones of other hospitals; may be empty.
         augmentation: Ranges of the changed copies.
-        seed: Of all that is drawn.
+        seed: Seed of all draws.
     """
 
     train: Pixels
@@ -69,27 +69,27 @@ class GateData:
     seed: int
 
     def some_train(self) -> Pixels:
-        """Give at most ``TRAIN_IMAGES`` of the training radiographs."""
+        """Return at most ``TRAIN_IMAGES`` training radiographs."""
         order = np.random.default_rng(self.seed).permutation(len(self.train))
         return self.train[order[:TRAIN_IMAGES]]
 
     def augmenter(self) -> Augmenter:
-        """Give what changes copies, from its beginning."""
+        """Return a fresh augmenter."""
         return Augmenter(self.augmentation, torch.Generator().manual_seed(self.seed))
 
 
 @dataclass(frozen=True)
 class Described:
-    """All that a gate is fitted on, as numbers. The network is asked once for each radiograph.
+    """The input of a fit as numbers; the network runs once for each radiograph.
 
     Attributes:
-        radiographs: Layouts the classifier shall accept, (N, LAYOUT_SIZE).
-        outliers: Layouts it shall refuse, by family.
-        train: Layouts of training radiographs as they are.
+        radiographs: Layouts to accept, (N, LAYOUT_SIZE).
+        outliers: Layouts to refuse, by family.
+        train: Layouts of training radiographs.
         val: Layouts of validation radiographs.
         val_outliers: Layouts of outliers made from these, by family.
-        embedded_train: Embeddings (N, D) of the training radiographs.
-        embedded_val: Of the validation radiographs.
+        embedded_train: Embeddings (N, D) of training radiographs.
+        embedded_val: Of validation radiographs.
         embedded_stressed: Of changed copies of these.
         embedded_frontal: Of other hospitals' radiographs.
     """
@@ -106,13 +106,7 @@ class Described:
 
 
 def describe(data: GateData, embed: Embed, embedded_val: Floats) -> Described:
-    """Describe radiographs and outliers.
-
-    Args:
-        data: Radiographs.
-        embed: The network, as served.
-        embedded_val: What it gives for the validation radiographs.
-    """
+    """Describe radiographs and outliers, given the embeddings of the validation radiographs."""
     train = data.some_train()
     layouts = _describe_layouts(data, train)
     return Described(
@@ -132,13 +126,7 @@ def describe(data: GateData, embed: Embed, embedded_val: Floats) -> Described:
 
 
 def without_frontal(data: GateData, described: Described, kept: NDArray[np.bool_]) -> Described:
-    """Describe the same with only some of the other hospitals' radiographs.
-
-    Args:
-        data: All radiographs.
-        described: What :func:`describe` gave for them.
-        kept: Shape (M,), which of ``data.frontal`` remain.
-    """
+    """Describe the same with only the ``kept`` (M,) radiographs of other hospitals."""
     part = replace(data, frontal=data.frontal[kept])
     radiographs, outliers = _describe_layouts(part, data.some_train())
     return replace(
@@ -173,12 +161,12 @@ def _describe_layouts(data: GateData, train: Pixels) -> tuple[Floats, dict[str, 
 def fit_gate(
     described: Described, seed: int, left_out: Collection[str] = ()
 ) -> tuple[ScopeGate, ScopeThresholds]:
-    """Fit a gate and draw its lines.
+    """Fit a gate and choose its thresholds.
 
     Args:
-        described: What it is fitted on.
-        seed: Of the principal components' solver.
-        left_out: Families of outliers the gate shall not be shown.
+        described: Input of the fit.
+        seed: Seed of the PCA solver.
+        left_out: Families of outliers to withhold.
     """
     weights, bias = _fit_classifier(described, left_out)
     components = min(COMPONENTS, len(described.train) - 1)
@@ -197,7 +185,7 @@ def fit_gate(
 
 
 def _fit_classifier(described: Described, left_out: Collection[str]) -> tuple[Floats, Floats]:
-    """Fit a logistic regression whose standardisation is folded into its weights."""
+    """Fit a logistic regression with the standardisation folded into its weights."""
     others = np.concatenate([v for k, v in described.outliers.items() if k not in left_out])
     scaler = StandardScaler().fit(described.radiographs)
     given = scaler.transform(np.concatenate([described.radiographs, others]))
@@ -212,10 +200,10 @@ def _fit_classifier(described: Described, left_out: Collection[str]) -> tuple[Fl
 def _choose_thresholds(
     gate: ScopeGate, described: Described, left_out: Collection[str]
 ) -> ScopeThresholds:
-    """Draw the lines as far out as is of use, so that other hospitals' radiographs pass.
+    """Choose thresholds as lenient as is useful, so that other hospitals' radiographs pass.
 
-    The layout's line lies where the outliers made from validation radiographs are still caught,
-    and never so far in that more than the allowed share of radiographs is refused.
+    The layout threshold still catches outliers made from validation radiographs, and never refuses
+    more than the allowed share of radiographs.
     """
     outliers = np.concatenate([v for k, v in described.val_outliers.items() if k not in left_out])
     caught = float(np.quantile(gate.layout_scores(outliers), 1.0 - OUTLIERS_MISSED))
@@ -242,7 +230,7 @@ CHUNK = 64
 
 
 def layouts_of(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Describe model inputs (N, 1, S, S): shape (N, LAYOUT_SIZE)."""
+    """Return the layout descriptors (N, LAYOUT_SIZE) of model inputs (N, 1, S, S)."""
     with ThreadPoolExecutor(WORKERS) as pool:
         found = list(pool.map(describe_layout, pixels))
     return np.stack(found) if found else np.zeros((0, LAYOUT_SIZE), dtype=np.float32)
@@ -251,7 +239,7 @@ def layouts_of(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 def changed_copies(
     pixels: NDArray[np.uint8], augmenter: Augmenter, copies: int
 ) -> NDArray[np.uint8]:
-    """Give changed copies of model inputs, shape (copies * N, 1, S, S)."""
+    """Return changed copies of model inputs, shape (copies * N, 1, S, S)."""
     found = []
     for start in range(0, copies * len(pixels), CHUNK):
         chosen = np.arange(start, min(start + CHUNK, copies * len(pixels))) % len(pixels)

@@ -1,4 +1,4 @@
-"""How often the scope gate is wrong, on pictures it was not fitted on."""
+"""Measure the scope gate on pictures it was not fitted on."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class PictureSet:
     """Pictures of one kind, as the gate sees them.
 
     Attributes:
-        name: For the report.
+        name: Shown in the report.
         frontal: Whether they are frontal chest radiographs.
         pixels: Model inputs, (N, 1, S, S).
         layouts: Shape (N, LAYOUT_SIZE).
         embeddings: Shape (N, D).
-        groups: Shape (N,): what is resampled as a whole, patients or files.
-        plain_reasons: What the plain checks of pixels and tags say of each.
-        refused: Files that could not be read at all.
+        groups: Shape (N,), patients or files, resampled as wholes.
+        plain_reasons: Findings of the plain checks of pixels and tags.
+        refused: Number of unreadable files.
     """
 
     name: str
@@ -53,7 +53,7 @@ class PictureSet:
     refused: int = 0
 
     def take(self, chosen: NDArray[np.bool_]) -> PictureSet:
-        """Give some of the pictures."""
+        """Return some of the pictures."""
         plain = tuple(r for r, keep in zip(self.plain_reasons, chosen, strict=True) if keep)
         return replace(
             self,
@@ -73,7 +73,7 @@ def picture_set(
     frontal: bool,
     groups: Sequence[str] = (),
 ) -> PictureSet:
-    """Give a set of pictures that are in memory; the plain checks see the model inputs."""
+    """Describe pictures in memory; the plain checks see the model inputs."""
     reasons = [
         assess_scope(DecodedImage(p[0], "png", p.shape[2], p.shape[1], "")).reasons for p in pixels
     ]
@@ -87,7 +87,7 @@ def read_pictures(
     """Read every image file of a folder as the service would.
 
     Raises:
-        DataError: The folder holds no image.
+        DataError: The folder holds no readable image.
     """
     patients = _read_patients(folder)
     pixels, names, reasons, refused = [], [], [], 0
@@ -136,7 +136,6 @@ def list_pictures(folder: Path) -> list[Path]:
 
 
 def _read_patients(folder: Path) -> dict[str, str]:
-    """Read which patient a file is of, from ``labels.csv`` in the folder if there is one."""
     path = folder / LABELS_NAME
     if not path.is_file():
         return {}
@@ -159,7 +158,7 @@ def judge_all(
 
 
 def measure_scope(pictures: PictureSet, judged: Sequence[Judgement]) -> ScopeFigure:
-    """Sum up how a set was judged; files that could not be read count as flagged."""
+    """Summarise judgements; unreadable files count as flagged."""
     total = len(judged) + pictures.refused
     flagged = [bool(j.reasons) for j in judged] + [True] * pictures.refused
     unusual = [bool(j.warnings) and not j.reasons for j in judged]

@@ -1,4 +1,4 @@
-"""Means and areas under the curve with confidence intervals from resampled patients."""
+"""Means and AUROCs with confidence intervals from resampled patients."""
 
 from __future__ import annotations
 
@@ -11,14 +11,12 @@ from cxr.metrics.estimate import Estimate
 
 
 def estimate_mean(values: ArrayLike, patients: NDArray[np.str_], seed: int) -> Estimate:
-    """Give the mean over images with its 95 % interval.
-
-    Patients are resampled as wholes, as in :func:`cxr.metrics.binary.measure`.
+    """Return the mean over images with its 95 % interval, resampling whole patients.
 
     Args:
-        values: Shape (N,), one for each image; those that are not a number are left out.
-        patients: Shape (N,), pseudonyms.
-        seed: Of the resampling.
+        values: Shape (N,); NaN is left out.
+        patients: Shape (N,).
+        seed: Seed of the resampling.
     """
     given = np.asarray(values, dtype=np.float64)
     kept = np.isfinite(given)
@@ -35,13 +33,13 @@ def estimate_mean(values: ArrayLike, patients: NDArray[np.str_], seed: int) -> E
 def estimate_auroc(
     truth: NDArray[np.bool_], values: ArrayLike, patients: NDArray[np.str_], seed: int
 ) -> Estimate:
-    """Give the AUROC of a number with its 95 % interval; undefined if a side is missing.
+    """Return an AUROC with its 95 % interval; undefined if a side is missing.
 
     Args:
         truth: Shape (N,).
         values: Shape (N,), larger where ``truth`` is expected; ties count half.
-        patients: Shape (N,), pseudonyms.
-        seed: Of the resampling.
+        patients: Shape (N,).
+        seed: Seed of the resampling.
     """
     ranking = Ranking(truth.astype(np.float64), np.asarray(values, dtype=np.float64))
     found = bootstrap(

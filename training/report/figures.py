@@ -1,4 +1,4 @@
-"""Figures people read, drawn with matplotlib's object interface (no global state)."""
+"""Figures drawn with matplotlib's object interface (no global state)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _new(width: float = 5.5, height: float = 4.5) -> tuple[Figure, Axes]:
 
 
 def draw_curves(curves: Sequence[EpochRecord]) -> Figure:
-    """Loss and validation AUROC over the epochs; dotted lines separate the phases."""
+    """Draw loss and validation AUROC over the epochs; dotted lines separate phases."""
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     losses, aurocs = figure.subplots(1, 2)
     epochs = np.arange(1, len(curves) + 1)
@@ -49,7 +49,7 @@ def draw_curves(curves: Sequence[EpochRecord]) -> Figure:
 def draw_confusion(
     labels: Labels, called: Labels, point: OperatingPoint, names: Sequence[str]
 ) -> Figure:
-    """Confusion matrix at an operating point, of class indices; ``names`` are the classes'."""
+    """Draw the confusion matrix of class indices at an operating point."""
     size = len(names)
     counts = np.zeros((size, size), dtype=int)
     np.add.at(counts, (labels, called), 1)
@@ -81,7 +81,7 @@ def draw_confusion(
 
 
 def draw_roc(labels: Labels, probabilities: Floats, metrics: dict[str, Metrics]) -> Figure:
-    """ROC curve with the operating points on it."""
+    """Draw the ROC curve with the operating points."""
     figure, axes = _new()
     false_positives, sensitivity, _ = roc_curve(labels, probabilities)
     auroc = next(iter(metrics.values()))["auroc"].value
@@ -99,7 +99,7 @@ def draw_roc(labels: Labels, probabilities: Floats, metrics: dict[str, Metrics])
 def draw_precision_recall(
     labels: Labels, probabilities: Floats, metrics: dict[str, Metrics]
 ) -> Figure:
-    """Precision-recall curve with the operating points on it."""
+    """Draw the precision-recall curve with the operating points."""
     figure, axes = _new()
     precision, recall, _ = precision_recall_curve(labels, probabilities)
     axes.plot(recall, precision, color=POSITIVE_COLOUR)
@@ -118,7 +118,7 @@ def draw_precision_recall(
 
 
 def draw_reliability(labels: Labels, probabilities: Floats, metrics: Metrics) -> Figure:
-    """Observed frequency against predicted probability, with the number of images per bin."""
+    """Draw observed frequency against predicted probability, by bin."""
     figure, axes = _new()
     bins = np.minimum((probabilities * ECE_BINS).astype(int), ECE_BINS - 1)
     count = np.bincount(bins, minlength=ECE_BINS)
@@ -142,7 +142,7 @@ def draw_histogram(
     points: Sequence[OperatingPoint],
     names: tuple[str, str],
 ) -> Figure:
-    """Probabilities per class, with the thresholds."""
+    """Draw probabilities per class with the thresholds."""
     figure, axes = _new()
     edges = np.linspace(0, 1, 41).tolist()
     for label, colour in ((0, NEGATIVE_COLOUR), (1, POSITIVE_COLOUR)):
@@ -161,7 +161,7 @@ def draw_histogram(
 
 
 def draw_comparison(table: dict[str, dict[str, float]], title: str) -> Figure:
-    """Bars of several figures for several runs. ``table``: figure -> run -> value in [0, 1]."""
+    """Draw bars from a table: figure -> run -> value in [0, 1]."""
     figure, axes = _new(9, 4)
     runs = list(next(iter(table.values())))
     width = 0.8 / len(runs)

@@ -1,4 +1,4 @@
-"""One HTML file that holds figures and tables; it needs nothing beside it."""
+"""Self-contained HTML pages with figures and tables."""
 
 from __future__ import annotations
 
@@ -26,12 +26,7 @@ def render_png(figure: Figure) -> bytes:
 
 
 def write_figures(figures: dict[str, Figure], directory: Path) -> dict[str, str]:
-    """Write each figure as NAME.png and give data URLs for a page.
-
-    Args:
-        figures: By file name without suffix.
-        directory: Existing folder.
-    """
+    """Write each figure as NAME.png and return data URLs by name."""
     urls = {}
     for name, figure in figures.items():
         png = render_png(figure)
@@ -41,7 +36,7 @@ def write_figures(figures: dict[str, Figure], directory: Path) -> dict[str, str]
 
 
 def render_page(template: str, **values: Any) -> str:
-    """Render an HTML page of this package's templates. Values are escaped."""
+    """Render one of this package's templates. Values are escaped."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES_DIR), autoescape=True, undefined=StrictUndefined
     )
