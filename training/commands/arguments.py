@@ -52,13 +52,7 @@ def compute_of(arguments: argparse.Namespace) -> Compute:
 def add_training(
     command: argparse.ArgumentParser, out_help: str, recipe: Path | None = None
 ) -> None:
-    """Add the arguments of every command that trains.
-
-    Args:
-        command: Parser to extend.
-        out_help: Help text of ``--out``.
-        recipe: Default of ``--recipe``; None makes it required.
-    """
+    """Add the arguments of every command that trains; without ``recipe`` it is required."""
     known = f"a .toml file, or one of {', '.join(recipe_names())}"
     command.add_argument(
         "--recipe",

@@ -16,7 +16,7 @@ DUMMY_NAME = "dummy_class"
 class DummyExperiment(BaseModel):
     """The content of ``dummy_class.json``.
 
-    ``difference`` is with less without, seed by seed, so that what a seed does to both cancels.
+    ``difference`` is paired by seed, so that what a seed does to both cancels.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -33,13 +33,9 @@ class DummyExperiment(BaseModel):
 
 
 def report_dummy(without: Sequence[Run], with_dummy: Sequence[Run], share: float, out: Path) -> str:
-    """Compare the runs, write dummy_class.json and .md, and give the table.
+    """Compare runs of the same seeds, write dummy_class.json and .md, and return the table.
 
-    Args:
-        without: Runs of the recipe, one for each seed.
-        with_dummy: Runs with the dummy class, of the same seeds.
-        share: Of the training images that were taken for ambiguous.
-        out: Folder.
+    ``share`` is the share of the training images that counted as ambiguous.
     """
     point = without[0].default_operating_point
     plain, dummy = (summarise(runs, "test", point) for runs in (without, with_dummy))

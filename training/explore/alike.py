@@ -1,12 +1,10 @@
-"""Images that are there twice: the same pixels, or nearly.
+"""Exact and near duplicates.
 
-Near-duplicates are told by the normalised correlation of 32 px thumbnails of which the coarse
-picture (a Gaussian of 2 px) was taken away: all chests are alike in it. On the 5,232 training
-images of Kermany et al. the nearest image of another patient reaches 0.83 in 99 of 100 cases
-and 0.87 in 999 of 1,000; copies reach 0.997 after JPEG of quality 40, 0.98 with a gamma of 1.3,
-0.95 (half of them; the worst 0.88) with 1 % cut off, 0.93 turned by a degree. Without taking the
-coarse picture away other patients reach 0.975 and cut copies 0.96: no threshold tells them apart.
-docs/data.md has the whole table.
+Near-duplicates are found by the normalised correlation of 32 px thumbnails less their Gaussian blur
+of 2 px, in which all chests are alike. On the 5,232 training images of Kermany et al. the nearest
+image of another patient reaches 0.83 in 99 of 100 cases and 0.87 in 999 of 1,000; copies reach
+0.997 after JPEG of quality 40, 0.98 with a gamma of 1.3, 0.95 (worst 0.88) with 1 % cut off, 0.93
+turned by a degree. docs/data.md has the whole table.
 """
 
 from __future__ import annotations
@@ -33,7 +31,7 @@ class Pair:
         first: Index.
         second: Index, above ``first``.
         correlation: From ``NEAR`` to 1.
-        mirrored: Left and right are exchanged.
+        mirrored: Whether one is the other's mirror image.
     """
 
     first: int
@@ -43,7 +41,7 @@ class Pair:
 
 
 def exact_groups(digests: NDArray[np.str_]) -> list[list[int]]:
-    """Give the indices of images with the same pixels, each group of two or more."""
+    """Return the groups of two or more indices with the same pixels."""
     found: defaultdict[str, list[int]] = defaultdict(list)
     for index, digest in enumerate(digests):
         found[str(digest)].append(index)
@@ -55,8 +53,8 @@ def near_pairs(
 ) -> list[Pair]:
     """Find near-duplicates, also mirrored ones, most alike first.
 
-    Of exact duplicates only the first takes part. Memory is bounded; time is quadratic: about
-    two seconds of one core for 5,000 images.
+    Only the first of exact duplicates takes part. Memory is bounded; time is quadratic: about two
+    seconds of one core for 5,000 images.
 
     Args:
         thumbnails: Shape (N, 64, 64), uint8.
@@ -77,13 +75,13 @@ def near_pairs(
 
 
 def describe(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Give vectors of length 1 whose products are the correlations.
+    """Return unit vectors whose products are the correlations.
 
     Args:
         thumbnails: Shape (N, 64, 64), uint8.
 
     Returns:
-        Shape (N, 1024), float32; zeros for a picture without any detail.
+        Shape (N, 1024), float32; zeros for a picture without detail.
     """
     count, step = len(thumbnails), thumbnails.shape[1] // SIDE_PX
     small = thumbnails.reshape(count, SIDE_PX, step, SIDE_PX, step).mean((2, 4), dtype=np.float32)

@@ -15,13 +15,11 @@ NEIGHBOURS = np.ones((3, 3), dtype=int)
 def find_edges(image: GrayImage, sigma: float = 2.0) -> NDArray[np.bool_]:
     """Find edges, one pixel wide.
 
-    Source: Canny, "A Computational Approach to Edge Detection", IEEE TPAMI 1986: smooth, take
-    the gradient, keep what is steepest across the edge, and weak places only where they touch
-    strong ones.
+    Source: Canny, "A Computational Approach to Edge Detection", IEEE TPAMI 1986.
 
     Args:
         image: Shape (H, W), uint8.
-        sigma: Of the smoothing, pixels.
+        sigma: Smoothing in pixels.
 
     Returns:
         Shape (H, W). The outermost pixels are never edges.
@@ -42,7 +40,6 @@ def find_edges(image: GrayImage, sigma: float = 2.0) -> NDArray[np.bool_]:
 def _is_steepest(
     strength: NDArray[np.float32], down: NDArray[np.float32], right: NDArray[np.float32]
 ) -> NDArray[np.bool_]:
-    """Tell where the gradient is no smaller than one step along it either way."""
     direction = np.round(np.arctan2(down, right) / (np.pi / 4)).astype(int) % 4
     kept = np.zeros(strength.shape, dtype=bool)
     inner = strength[1:-1, 1:-1]

@@ -1,4 +1,4 @@
-"""A data set to one page of figures and a file of numbers."""
+"""Turn a data set into one page of figures and a file of numbers."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ IMAGES_NAME = "images.csv"
 def explore(
     sets: Sequence[Path], out: Path, workers: int, seed: int = 0, quiet: bool = False
 ) -> Exploration:
-    """Look at data sets and write exploration.html, exploration.json, images.csv and figures.
+    """Measure data sets and write exploration.html, exploration.json, images.csv and figures.
 
     Args:
-        sets: Folders of data sets, of any layout :func:`list_images` understands.
+        sets: Data sets of any layout that :func:`list_images` understands.
         out: Folder to make; an older one is replaced when the new one is complete.
         workers: Decoding threads.
-        seed: Of resampling and folds.
+        seed: For resampling and folds.
         quiet: Show no progress bar.
 
     Raises:
@@ -63,13 +63,7 @@ def explore(
 
 
 def examine(collection: Collection, data: Sequence[str], seed: int) -> Exploration:
-    """Work out every number of the page.
-
-    Args:
-        collection: What was read.
-        data: Names of the data sets.
-        seed: Of resampling and folds.
-    """
+    """Compute every number of the page."""
     classes = ordered_classes(set(collection.labels))
     folders = list(dict.fromkeys(str(folder) for folder in collection.folders))
     log.info("%d images read; comparing them", len(collection.listed))
@@ -97,12 +91,7 @@ def examine(collection: Collection, data: Sequence[str], seed: int) -> Explorati
 
 
 def render(found: Exploration, figures: dict[str, str]) -> str:
-    """Give the page. All of its numbers are in ``found``.
-
-    Args:
-        found: What was worked out.
-        figures: Data URLs by name.
-    """
+    """Render the page with figures given as data URLs."""
     return render_page("exploration.html.j2", found=found, words=conclude(found), figures=figures)
 
 

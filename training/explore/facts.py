@@ -1,4 +1,4 @@
-"""What is measured of one image: everything but the finding a model shall learn."""
+"""Everything that is measured of one image, apart from the finding."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class Facts:
     Attributes:
         clues: A number for each of :data:`CLUES`.
         thumbnail: Shape (64, 64), uint8.
-        histogram: Shape (64,), shares of the pixels, of grey levels four by four.
-        digest: SHA-256 of shape and pixels: equal for the same pixels in another file.
+        histogram: Shape (64,), shares of the pixels by four grey levels each.
+        digest: SHA-256 of shape and pixels.
         format: ``jpeg``, ``png`` or ``dicom``.
     """
 
@@ -59,7 +59,7 @@ class Facts:
 
 
 def measure_image(data: bytes) -> Facts:
-    """Measure one file. Any thread may call it; its pixels are dropped at the end.
+    """Measure one file; any thread may call it.
 
     Raises:
         InputError: It cannot be read.
@@ -94,7 +94,7 @@ def measure_image(data: bytes) -> Facts:
 
 
 def small_copy(pixels: GrayImage, side_px: int) -> GrayImage:
-    """Give the image with its longer side at most ``side_px``, its aspect kept."""
+    """Return the image with its longer side at most ``side_px``."""
     height, width = pixels.shape
     scale = side_px / max(height, width)
     if scale >= 1:
@@ -120,5 +120,5 @@ def _ends(count: int) -> tuple[slice, slice]:
 
 
 def _marks(corner: GrayImage) -> float:
-    """Share of the pixels on something thin and bright, as letters are (white top-hat)."""
+    """Return the share of pixels on something thin and bright, as letters are (white top-hat)."""
     return float((ndimage.white_tophat(corner, size=MARK_PX) > MARK_CONTRAST).mean())

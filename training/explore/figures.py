@@ -25,7 +25,7 @@ ETIOLOGY_COLOURS = (("bacterial", "#a93226"), ("viral", "#e59866"))
 
 
 def draw_all(found: Exploration, collection: Collection) -> dict[str, Figure]:
-    """Draw every figure of the page, by name; those without anything to show are left out."""
+    """Draw every figure of the page by name; those with nothing to show are left out."""
     pictures = Pictures(collection)
     figures = {
         "counts": draw_counts(found),
@@ -46,7 +46,7 @@ def draw_all(found: Exploration, collection: Collection) -> dict[str, Figure]:
 
 
 def draw_counts(found: Exploration) -> Figure:
-    """Images of each class in each folder; pneumonia by etiology where names tell it."""
+    """Draw images of each class in each folder, pneumonia by etiology where known."""
     figure, axes = _new(9, 0.9 + 0.42 * len(found.counts))
     colours = dict(zip(found.classes, _colours(len(found.classes)), strict=True))
     longest = max(count.images for count in found.counts)
@@ -71,7 +71,7 @@ def draw_counts(found: Exploration) -> Figure:
 
 
 def draw_sizes(found: Exploration, collection: Collection) -> Figure:
-    """Width and height of every image, and the aspect ratios per class."""
+    """Draw width and height of every image, and aspect ratios per class."""
     figure = Figure(figsize=(10, 3.8), layout="constrained")
     left, right = (_calm(axes) for axes in figure.subplots(1, 2))
     aspect = collection.clues["aspect"]
@@ -91,7 +91,7 @@ def draw_sizes(found: Exploration, collection: Collection) -> Figure:
 
 
 def draw_grey_levels(found: Exploration) -> Figure:
-    """Mean pixel histogram per class, with the band that holds eight of ten images."""
+    """Draw the mean pixel histogram per class with its 80 % band."""
     figure, axes = _new(9, 3.4)
     levels = (np.arange(HISTOGRAM_BINS) + 0.5) * (256 / HISTOGRAM_BINS)
     tops = []
@@ -107,7 +107,7 @@ def draw_grey_levels(found: Exploration) -> Figure:
 
 
 def draw_patients(found: Exploration) -> Figure:
-    """How many patients have how many images."""
+    """Draw how many patients have how many images."""
     figure, axes = _new(9, 2.6)
     counts = found.patients.by_number_of_images
     axes.bar(list(counts), list(counts.values()), color=COLOURS[5], width=0.8)
@@ -121,7 +121,7 @@ def draw_patients(found: Exploration) -> Figure:
 
 
 def draw_shortcuts(shortcuts: Shortcuts) -> Figure:
-    """AUROC of each clue alone and of all together, with intervals; 0.5 is chance."""
+    """Draw the AUROC of each clue and of all together, with intervals; 0.5 is chance."""
     rows = [
         (one.title, one.auroc, f"larger in {one.larger_in}" if one.larger_in else "all the same")
         for one in shortcuts.alone

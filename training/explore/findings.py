@@ -20,7 +20,7 @@ class Count(Section):
 
 
 class Spread(Section):
-    """Smallest, 5th percentile, median, 95th percentile, largest."""
+    """Percentiles of one number."""
 
     smallest: float
     p5: float
@@ -30,7 +30,7 @@ class Spread(Section):
 
 
 class Sizes(Section):
-    """How large the images of one class are."""
+    """Image sizes of one class."""
 
     label: str
     width: Spread
@@ -40,9 +40,9 @@ class Sizes(Section):
 
 
 class GreyLevels(Section):
-    """Pixel histogram of one class: shares of the pixels in 64 steps from black to white.
+    """Pixel histogram of one class in 64 steps from black to white.
 
-    ``low`` and ``high`` hold between them eight of ten images.
+    ``low`` and ``high`` enclose 80 % of the images.
     """
 
     label: str
@@ -81,7 +81,7 @@ class SharedPatient(Section):
 
 
 class Patients(Section):
-    """How many images patients have, and who is in several folders."""
+    """Images per patient, and patients in several folders."""
 
     patients: int
     images_per_patient: Spread
@@ -93,7 +93,7 @@ class Patients(Section):
 class Shortcut(Section):
     """One clue alone. The AUROC is at least 0.5, whichever way the clue points.
 
-    ``larger_in`` is None where it is the same everywhere.
+    ``larger_in`` is None where the clue is constant.
     """
 
     clue: str
@@ -103,10 +103,10 @@ class Shortcut(Section):
 
 
 class Shortcuts(Section):
-    """What tells two sides apart without a lung.
+    """What separates two sides without looking at a lung.
 
-    ``together`` is a logistic regression over all clues, asked about patients it did not see;
-    None if there are too few patients.
+    ``together`` is a logistic regression over all clues on unseen patients; None if there are too
+    few.
     """
 
     question: str
@@ -118,7 +118,7 @@ class Shortcuts(Section):
 
 
 class Examples(Section):
-    """Images of one class: the most typical one, others like it, and the least typical."""
+    """Typical and atypical images of one class."""
 
     label: str
     medoid: str
@@ -127,7 +127,7 @@ class Examples(Section):
 
 
 class Lookalike(Section):
-    """Two images of different classes that are as alike as any."""
+    """Two very similar images of different classes."""
 
     first: str
     second: str

@@ -1,4 +1,4 @@
-"""The images of a data set of any layout, without a task: class folders are taken as found."""
+"""The images of a data set of any layout, with class folders as found."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Listed:
 
     Attributes:
         image: The file with its class and patient.
-        folder: ``train``, ``val``, ``test`` or ``all``; behind the data set's name and a slash
-            if there are several.
-        etiology: ``BACTERIAL`` or ``VIRAL``, from the file's name; empty if it says neither.
+        folder: ``train``, ``val``, ``test`` or ``all``; prefixed by the data set's name if there
+            are several.
+        etiology: ``BACTERIAL``, ``VIRAL`` or empty, from the file's name.
     """
 
     image: LabelledImage
@@ -43,8 +43,8 @@ class Listed:
 def list_images(sets: Sequence[Path]) -> list[Listed]:
     """List every image of one or several data sets.
 
-    Understands ``train/CLASS``, ``val/CLASS``, ``test/CLASS``, class folders alone, and images
-    that lie in the folder itself, whose name is then taken for their class.
+    Understands ``train/CLASS``, ``val/CLASS``, ``test/CLASS``, class folders alone, and images in
+    the folder itself, whose name is then their class.
 
     Raises:
         DataError: A folder is missing or given twice, or there is no image.
@@ -59,7 +59,7 @@ def list_images(sets: Sequence[Path]) -> list[Listed]:
 
 
 def ordered_classes(labels: set[str]) -> list[str]:
-    """Sort classes as the task orders them that knows them all, else by name."""
+    """Sort classes as the first task that knows all of them does, else by name."""
     for task in TASKS.values():
         if labels <= set(task.classes):
             return [label for label in task.classes if label in labels]

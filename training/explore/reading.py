@@ -1,4 +1,4 @@
-"""All images of a data set as numbers and thumbnails: 5 kB each, whatever their size."""
+"""All images of a data set as numbers and thumbnails, 5 kB each."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from training.explore.listing import Listed
 
 @dataclass(frozen=True)
 class Collection:
-    """What was measured of every readable image.
+    """Measurements of every readable image.
 
     Attributes:
-        listed: The images, N of them.
+        listed: The N images.
         clues: Shape (N,) for each of :data:`training.explore.facts.CLUES`.
         thumbnails: Shape (N, 64, 64), uint8.
         histograms: Shape (N, 64), shares.
@@ -63,12 +63,7 @@ class Collection:
 
 
 def read_collection(listed: Sequence[Listed], workers: int, quiet: bool = False) -> Collection:
-    """Measure every image; each is decoded, measured and dropped.
-
-    Args:
-        listed: What to read.
-        workers: Decoding threads; as many images are in memory at a time.
-        quiet: Show no progress bar.
+    """Decode, measure and drop every image, as many at a time as there are workers.
 
     Raises:
         DataError: None can be read.

@@ -25,13 +25,9 @@ SKEWED = ("file_bytes", "bytes_per_pixel", "width", "height", "aspect")
 
 
 def measure_shortcuts(collection: Collection, seed: int) -> list[Shortcuts]:
-    """Measure how well each clue, and all together, tell the classes apart.
+    """Measure how well each clue, and all together, separate the classes.
 
-    Images of ``test`` folders take no part: nothing is learnt from them.
-
-    Args:
-        collection: What was read.
-        seed: Of resampling and folds.
+    Images of ``test`` folders take no part.
     """
     learnt_from = np.array([folder.rpartition("/")[2] != "test" for folder in collection.folders])
     found = []
@@ -79,7 +75,7 @@ def _measure(
 def _held_out(
     columns: NDArray[np.float64], truth: NDArray[np.bool_], groups: NDArray[np.int64], seed: int
 ) -> NDArray[np.float64] | None:
-    """Log-odds of each image under a regression that saw nothing of its patient, shape (N,).
+    """Return cross-validated log-odds by patient, shape (N,).
 
     None if a side has fewer patients than there are folds.
     """
@@ -99,10 +95,10 @@ class Question:
     """Two sides of a collection.
 
     Attributes:
-        positive: What the first side is called.
-        negative: What the other is called.
-        asked: Shape (N,): images of either side.
-        truth: Shape (N,): images of the first side.
+        positive: Name of the first side.
+        negative: Name of the other.
+        asked: Shape (N,), images of either side.
+        truth: Shape (N,), images of the first side.
     """
 
     positive: str
@@ -112,15 +108,15 @@ class Question:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """The question for people."""
         return f"{self.positive} against {self.negative}"
 
 
 def questions_of(collection: Collection) -> list[Question]:
-    """List the questions the classes lend themselves to.
+    """List the questions that the classes allow.
 
     A known task's finding against its other classes; else the second of two classes against the
-    first, or each of several against the rest. Then bacterial against viral, where it is told.
+    first, or each of several against the rest. Then bacterial against viral, where known.
     """
     labels = collection.labels
     classes = ordered_classes(set(labels))

@@ -26,7 +26,7 @@ BAND_PERCENTILES = (10, 90)
 
 
 def spread_of(values: ArrayLike) -> Spread:
-    """Give how values (N,), N >= 1, are spread."""
+    """Return the percentiles of values (N,), N >= 1."""
     found = np.percentile(np.asarray(values, dtype=np.float64), SPREAD_PERCENTILES)
     return Spread(**dict(zip(Spread.model_fields, map(float, found), strict=True)))
 
@@ -53,7 +53,7 @@ def count_images(collection: Collection, folders: list[str], classes: list[str])
 
 
 def measure_sizes(collection: Collection, classes: list[str]) -> list[Sizes]:
-    """Give how large the images of each class are."""
+    """Measure the image sizes of each class."""
     names = ("width", "height", "aspect", "file_bytes")
     return [
         Sizes(
@@ -68,7 +68,7 @@ def measure_sizes(collection: Collection, classes: list[str]) -> list[Sizes]:
 
 
 def measure_grey_levels(collection: Collection, classes: list[str]) -> list[GreyLevels]:
-    """Give the pixel histogram of each class, with the band that holds eight of ten images."""
+    """Return the pixel histogram of each class with its 80 % band."""
     found = []
     for label in classes:
         mine = collection.labels == label
@@ -87,7 +87,7 @@ def measure_grey_levels(collection: Collection, classes: list[str]) -> list[Grey
 
 
 def tell_patients(collection: Collection) -> Patients:
-    """Tell how many images patients have, and whose name is in several folders or classes."""
+    """Count images per patient, and names in several folders or classes."""
     folders: defaultdict[str, Counter[str]] = defaultdict(Counter)
     classes: defaultdict[str, set[str]] = defaultdict(set)
     for one in collection.listed:

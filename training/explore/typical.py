@@ -1,7 +1,4 @@
-"""Images that stand for their class, those that do not, and those that could be of another.
-
-Alike is what has its bright and dark places alike: :func:`cxr.images.layout.describe_layout`.
-"""
+"""Typical, atypical and lookalike images by :func:`cxr.images.layout.describe_layout`."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ BLOCK = 1024
 
 
 def layouts_of(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Give descriptors of length 1, shape (N, 1024), of thumbnails (N, 64, 64)."""
+    """Return unit descriptors (N, 1024) of thumbnails (N, 64, 64)."""
     rows = np.stack([describe_layout(one[np.newaxis]) for one in thumbnails])
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
 
@@ -26,10 +23,10 @@ def layouts_of(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
 def choose_examples(
     collection: Collection, layouts: NDArray[np.float32], classes: list[str]
 ) -> list[Examples]:
-    """Choose for each class its medoid, images like it, and its outliers.
+    """Choose each class's medoid, images like it, and its outliers, one per patient.
 
-    The medoid is the image with the largest mean similarity to all of its class, which for
-    vectors of length 1 is the product with their mean. Of a patient one image is shown.
+    The medoid has the largest mean similarity to its class, which for unit vectors is the product
+    with their mean.
     """
     found = []
     for label in classes:
@@ -50,7 +47,7 @@ def choose_examples(
 
 
 def find_lookalikes(collection: Collection, layouts: NDArray[np.float32]) -> list[Lookalike]:
-    """Find the pairs of different classes that are most alike, each image in one pair only."""
+    """Find the most similar pairs of different classes; each image is in one pair only."""
     _, label = np.unique(collection.labels, return_inverse=True)
     if len(set(label)) < 2:
         return []

@@ -29,16 +29,13 @@ class Column:
 
 
 def compare_runs(paths: list[Path], part: str, point: str, out: Path | None) -> str:
-    """Compare runs by the figures in them.
+    """Compare runs by their recorded figures and return a Markdown table.
 
     Args:
         paths: Run directories, or folders that ``training evaluate`` wrote.
-        part: Which figures of a run directory: ``val`` or ``test``.
+        part: Part of a run directory: ``val`` or ``test``.
         point: Operating point.
         out: Folder for comparison.md, comparison.html and its figure; None writes nothing.
-
-    Returns:
-        A Markdown table. The reduction of false negatives is against the first run.
 
     Raises:
         RunError: A path is neither, or has no such operating point.

@@ -1,4 +1,4 @@
-"""Runs made out of finished runs: what all ways of making them share."""
+"""Runs made of finished runs: what all ways of making them share."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Member:
 
     @property
     def title(self) -> str:
-        """What it is called in the run: name, version and the digest of its weights."""
+        """Name, version and the digest of its weights."""
         return f"{self.run.name} {self.run.version} ({self.run.weights_sha256[:DIGEST_DIGITS]})"
 
     def patients(self, part: str) -> set[str]:
-        """Patients of a part."""
+        """Return the patients of a part."""
         return {row.patient for row in self.rows if row.part == part}
 
 
@@ -57,7 +57,7 @@ def open_member(path: Path) -> Member:
 
 @dataclass(frozen=True)
 class Derived:
-    """A network made out of trained ones, as :class:`training.runs.finish.Trained` asks for."""
+    """A network made of trained ones, a :class:`training.runs.finish.Trained`."""
 
     result: Network
     normalisation: Normalisation
@@ -71,8 +71,8 @@ class DerivingJob:
     Attributes:
         name: Of the new run.
         version: Of the new run.
-        data: The data set the runs were trained on, or several.
-        out: The run directory to make.
+        data: The data sets of the runs.
+        out: Run directory to make.
         compute: Device.
         quiet: Show no progress bars.
     """
@@ -100,7 +100,7 @@ def load_divided(member: Member, recipe: Recipe, job: DerivingJob) -> Divided:
     """Load the images a run was trained, validated and tested on.
 
     Raises:
-        DataError: Some are not there.
+        DataError: Some are missing.
     """
     task, rows = member.run.task.as_task(), member.rows
     spec = Preprocessing(size_px=recipe.size_px, min_side_px=recipe.min_side_px)
@@ -115,9 +115,9 @@ def load_divided(member: Member, recipe: Recipe, job: DerivingJob) -> Divided:
 
 
 def derived_recipe(member: Member, job: DerivingJob, **changes: Any) -> Recipe:
-    """Give a run's recipe, changed to how what is made of it is finished.
+    """Return a run's recipe, changed to how the derived network is finished.
 
-    Its phases stay, as those of the run: what is derived is not trained by them again.
+    Its phases stay those of the run.
     """
     return Recipe.model_validate(member.run.recipe).changed(
         name=job.name,
@@ -129,7 +129,7 @@ def derived_recipe(member: Member, job: DerivingJob, **changes: Any) -> Recipe:
 
 
 def finish_derived(job: DerivingJob, recipe: Recipe, derived: Derived, divided: Divided) -> Path:
-    """Calibrate, limit, measure and write what was made, as any run."""
+    """Calibrate, limit, measure and write the network as any run."""
     parts = divided.parts
     digest = divided.samples.data_digest()
     provenance = provenance_of(recipe, recipe.init, digest, parts)

@@ -1,4 +1,4 @@
-"""``python -m training ensemble``: a run directory made out of finished runs."""
+"""``python -m training ensemble``: one run made of finished runs."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ SCALING_IMAGES = 512
 
 
 def combine_runs(paths: Sequence[Path], job: DerivingJob) -> Path:
-    """Make an ensemble and finish it as any run: calibrated, limited and measured by itself.
+    """Make an ensemble and finish it as any run.
 
     Raises:
-        RunError: Fewer than two runs, one is missing or damaged, they do not go together, or
-            ``out`` holds a run.
+        RunError: There are fewer than two runs, one is missing or damaged, they do not go together,
+            or ``out`` holds a run.
         OutputError: Something else stands at ``out``.
         DataError: The data set is not the one they were trained on.
     """
@@ -59,8 +59,8 @@ def combine_runs(paths: Sequence[Path], job: DerivingJob) -> Path:
 def open_members(paths: Sequence[Path]) -> list[Member]:
     """Open runs that shall answer together.
 
-    What the first one was validated and tested on, no other may have been trained on: the
-    ensemble would be calibrated and measured on images it has learnt.
+    No other run may have been trained on what the first one was validated and tested on: the
+    ensemble would be calibrated and measured on images it learnt.
 
     Raises:
         RunError: Fewer than two, one is missing or damaged, or they do not go together.
@@ -108,7 +108,7 @@ def _question(run: Run) -> str:
 
 
 def _mirrors_inside(members: Sequence[Member]) -> list[bool]:
-    """Tell which members average over the mirror image by themselves: those of some who do."""
+    """Return which members mirror by themselves; none do if all mirror."""
     mirrors = [member.run.calibration.mirror for member in members]
     return [False] * len(members) if all(mirrors) else mirrors
 

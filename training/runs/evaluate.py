@@ -44,23 +44,20 @@ class RunEvaluation(BaseModel):
 def evaluate_run(
     run_path: Path, data: DataSets, split: str, out: Path, compute: Compute, quiet: bool = False
 ) -> Path:
-    """Score a split with a run's network and write metrics.json, figures and report.html.
+    """Score a split and write metrics.json, figures and report.html; return its path.
 
     Args:
         run_path: The run directory.
-        data: The data set's folder.
+        data: One or several data sets.
         split: ``train``, ``val``, ``test``, or an ``internal-`` part of the run's own split.
         out: Folder to make; an older one is replaced when the new one is complete.
         compute: Device and precision.
         quiet: Show no progress bar.
 
-    Returns:
-        Path of the HTML report.
-
     Raises:
         OutputError: Something else stands where the report shall be.
         RunError: The run is missing or damaged.
-        DataError: The data set is not as it must be.
+        DataError: The data set is not usable.
     """
     verify_replaceable(out, METRICS_NAME)
     run = open_run(run_path)

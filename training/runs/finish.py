@@ -51,15 +51,15 @@ class Trained(Protocol):
 
     @property
     def result(self) -> Network:
-        """The network a run ships."""
+        """The network that the run ships."""
 
     @property
     def normalisation(self) -> Normalisation:
-        """Of the images it takes."""
+        """Normalisation of its images."""
 
     @property
     def curves(self) -> Sequence[EpochRecord]:
-        """How it learnt."""
+        """The training curves."""
 
 
 def write_run(
@@ -71,18 +71,18 @@ def write_run(
     rows: list[SplitRow],
     provenance: Provenance,
 ) -> None:
-    """Calibrate, choose operating points, find the limits, measure, and write the run directory.
+    """Calibrate, choose operating points, fit the limits, measure, and write the run.
 
-    All of it in float32 on the weights as they ship, because that is what will be served.
+    Everything runs in float32 on the weights as they ship, because that is what is served.
 
     Args:
-        job: What was trained, and where the run goes.
-        task: The question.
+        job: The training, and where the run goes.
+        task: Names of the classes.
         spec: Preprocessing of the samples.
         trained: The network.
         parts: Samples of each part.
         rows: The split.
-        provenance: Where the run comes from.
+        provenance: Origin of the run.
     """
     recipe = job.recipe
     with new_directory(job.out, RUN_NAME) as directory:
@@ -136,18 +136,18 @@ def write_run(
 def restore_prior(
     network: Network, train: Samples, task: Task, made: Mapping[str, int] | None = None
 ) -> None:
-    """Undo what balanced class weights, or made images, did to the probabilities.
+    """Undo the effect of balanced class weights, or synthetic images, on the probabilities.
 
-    A network trained with both classes weighing the same answers as if they were equally
-    frequent. Adding the logarithm of each class's share to its logit gives back the share it
-    has in the data (Bayes' rule); the ranking and the decisions stay as they are.
+    A network trained with equal class weights answers as if the classes were equally frequent.
+    Adding the logarithm of each class's share to its logit restores the share in the data (Bayes'
+    rule); the ranking stays.
 
     Args:
         network: Its logits are changed in place.
-        train: Real samples it was trained on; made ones have no say in how frequent a class is.
-        task: What the classes are.
-        made: Made images of each class that joined them, where they were trained on without class
-            weights; None if all classes weighed the same.
+        train: Real training samples; synthetic ones do not count.
+        task: Names of the classes.
+        made: Synthetic images by class, if trained on without class weights; None if all classes
+            weighed the same.
     """
     counts = np.bincount(train.labels, minlength=len(task.classes))
     offset = torch.log(torch.from_numpy(counts / counts.sum()))

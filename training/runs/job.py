@@ -1,4 +1,4 @@
-"""What a training needs to know beside its recipe."""
+"""What a training needs beside its recipe."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from training.recipe import Recipe
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What a training needs to know beside the recipe.
+    """What a training needs beside its recipe.
 
     Attributes:
         recipe: How to train.
-        data: The data set's folder, or several.
-        out: The run directory to make.
+        data: One or several data sets.
+        out: Run directory to make.
         init: Starting weights, see :func:`training.fit.initialise.initialise`.
         compute: Device and precision.
         world: This process among its peers.
-        split_file: A split made before, of the same data; None divides the patients anew.
-        synthetic: Made images that join the train part; they validate, calibrate, test nothing.
+        split_file: An existing split of the same data; None makes a new one.
+        synthetic: Synthetic images for the train part alone.
         quiet: Show no progress bars.
     """
 
@@ -41,16 +41,14 @@ class TrainingJob:
 
     @property
     def work_dir(self) -> Path:
-        """Where the checkpoint lies until the run is complete."""
+        """Folder of the checkpoint until the run is complete."""
         return self.out.with_name(f".{self.out.name}.training")
 
 
 def verify_new(out: Path, record: str) -> None:
-    """Find out before the long work whether a directory can be written.
+    """Check before the long work that a directory can be written.
 
-    Args:
-        out: The directory.
-        record: The file that only a finished one contains.
+    ``record`` is the file that only a finished one contains.
 
     Raises:
         RunError: It is finished already.

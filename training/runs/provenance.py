@@ -1,4 +1,4 @@
-"""Where a run comes from: revision of the code and versions of what it ran on."""
+"""The origin of a run: code revision, package versions and data."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class NamedRecipe(Protocol):
 
 
 def code_revision() -> str:
-    """Give the git revision of the code, marked if files differ from it; else ``unknown``."""
+    """Return the git revision, marked if files differ; ``unknown`` without git."""
     root = Path(__file__).parents[2]
 
     def git(*arguments: str) -> str:
@@ -55,7 +55,7 @@ def code_revision() -> str:
 
 
 def versions(compute: Compute) -> dict[str, str]:
-    """Give the versions of Python and packages, the device and the precision."""
+    """Return the versions of Python and packages, the device and the precision."""
     recorded = {name: version(name) for name in RECORDED_PACKAGES}
     recorded["python"] = platform.python_version()
     recorded["device"] = compute.device.type

@@ -1,4 +1,4 @@
-"""Several runs of one recipe, and their figures with mean and standard deviation."""
+"""Several runs of one recipe, and their figures with mean and deviation."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ Figures = dict[str, Figure]
 
 
 def train_series(jobs: Sequence[TrainingJob]) -> list[Run]:
-    """Train what is not trained yet. Stopped and called again, it goes on where it was.
+    """Train the missing runs, resuming where a stopped call was.
 
     Raises:
-        RunError: A run stands there that another recipe made.
-        DataError: The data set is not as it must be.
+        RunError: A run was made by another recipe.
+        DataError: The data set is not usable.
     """
     for job in jobs:
         if not (job.out / RUN_NAME).is_file():
@@ -44,19 +44,13 @@ def train_series(jobs: Sequence[TrainingJob]) -> list[Run]:
 
 
 def summarise(runs: Sequence[Run], part: str, point: str) -> Figures:
-    """Give each figure's mean and standard deviation over runs.
-
-    Args:
-        runs: With figures of that part.
-        part: ``val`` or ``test``.
-        point: Operating point.
-    """
+    """Return each figure's mean and deviation over runs, for a part and operating point."""
     tables = [run.metrics[part][point] for run in runs]
     return {name: figure_of([table[name].value for table in tables]) for name in tables[0]}
 
 
 def figure_of(values: Sequence[float | None]) -> Figure:
-    """Give mean and deviation of the values that are defined."""
+    """Return mean and deviation of the defined values."""
     known = [value for value in values if value is not None]
     return Figure(
         mean=statistics.fmean(known) if known else None,
@@ -66,7 +60,7 @@ def figure_of(values: Sequence[float | None]) -> Figure:
 
 
 def format_figure(figure: Figure) -> str:
-    """Give ``0.973 ± 0.004`` for people, or a dash."""
+    """Return ``0.973 ± 0.004``, or a dash."""
     if figure.mean is None:
         return "-"
     deviation = "" if figure.deviation is None else f" ± {figure.deviation:.3f}"
@@ -74,11 +68,9 @@ def format_figure(figure: Figure) -> str:
 
 
 def markdown_table(columns: Mapping[str, Figures], each: Sequence[str] = ()) -> str:
-    """Give a Markdown table: a row for each figure, a column for each title.
+    """Return a Markdown table: a row for each figure, a column for each title.
 
-    Args:
-        columns: Figures by title.
-        each: Titles of the single values of the first column; none leaves them out.
+    ``each`` titles the single values of the first column; empty leaves them out.
     """
     first = next(iter(columns.values()))
     lines = ["| " + " | ".join(("figure", *columns, *each)) + " |"]
@@ -118,12 +110,7 @@ class CrossValidation(BaseModel):
 
 
 def report_folds(runs: Sequence[Run], out: Path) -> str:
-    """Summarise the folds, write cross_validation.json and .md, and give the table.
-
-    Args:
-        runs: One for each fold, in order.
-        out: Folder.
-    """
+    """Summarise one run per fold, write cross_validation.json and .md, and return the table."""
     first = runs[0]
     result = CrossValidation(
         recipe=first.name,

@@ -51,8 +51,8 @@ STEP, INNER = "svm", "svm__estimator"
 def fit_svm_run(member: Member, kernel: Kernel, c: Sequence[float], job: DerivingJob) -> Path:
     """Fit support vector machines on a run's embeddings and finish the result as any run.
 
-    Only training patients are fitted on; C and gamma are chosen by cross-validation among them, so
-    that the validation patients stay for temperature and operating points.
+    Only training patients are used; C and gamma are chosen by cross-validation among them, so the
+    validation patients remain for temperature and operating points.
 
     Args:
         member: The run.
@@ -63,7 +63,7 @@ def fit_svm_run(member: Member, kernel: Kernel, c: Sequence[float], job: Derivin
     Raises:
         RunError: The run is an ensemble or has machines already, or ``out`` holds a run.
         OutputError: Something else stands at ``out``.
-        DataError: The data set is not the one it was trained on, or has too few patients.
+        DataError: The data set is not the run's, or has too few patients.
     """
     verify_new(job.out, RUN_NAME)
     run = member.run
@@ -89,7 +89,7 @@ def fit_svm_run(member: Member, kernel: Kernel, c: Sequence[float], job: Derivin
 def embeddings_of(
     network: Network, samples: Samples, normalisation: Normalisation, compute: Compute
 ) -> Floats:
-    """Embeddings (N, D) of images as they are, without the mirrored pass."""
+    """Return embeddings (N, D) of images, without the mirrored pass."""
     compute.place(network).eval()
     found = []
     for pixels in torch.split(torch.from_numpy(samples.pixels), SCORING_BATCH):
@@ -101,7 +101,7 @@ def embeddings_of(
 def fit_svm(
     embeddings: Floats, train: Samples, kernel: Kernel, c: Sequence[float]
 ) -> tuple[Pipeline, str]:
-    """Fit with the C, and gamma, that are best in a cross-validation grouped by patient.
+    """Fit with the best parameters of a cross-validation grouped by patient.
 
     Args:
         embeddings: Shape (N, D), of the training images.
@@ -110,7 +110,7 @@ def fit_svm(
         c: Candidates for C.
 
     Returns:
-        Fitted pipeline of scaler and machines, and what was chosen in words.
+        Fitted pipeline, and the chosen parameters in words.
 
     Raises:
         DataError: There are fewer patients than folds.
@@ -135,7 +135,7 @@ def fit_svm(
 
 
 def machines_of(fitted: Pipeline) -> Machines:
-    """Give the numbers of a fitted pipeline, in float64."""
+    """Return the numbers of a fitted pipeline, in float64."""
     scaler, machine = fitted["scaler"], fitted[STEP]
     single: list[Any] = getattr(machine, "estimators_", [machine])
     vectors = [one.coef_ if one.kernel == "linear" else one.support_vectors_ for one in single]

@@ -33,17 +33,16 @@ log = logging.getLogger(__name__)
 def run_training(job: TrainingJob, restart: bool = False) -> Path:
     """Train, calibrate, choose operating points, measure, and write the run directory.
 
+    With several processes only rank 0 writes it.
+
     Args:
         job: What to do.
-        restart: Throw a checkpoint of an unfinished training away.
-
-    Returns:
-        The run directory. In a world of several processes only rank 0 writes it.
+        restart: Discard the checkpoint of an unfinished training.
 
     Raises:
-        RunError: The run exists already, or a checkpoint belongs to another training.
+        RunError: The run exists already, or the checkpoint belongs to another training.
         OutputError: Something else stands where the run shall be.
-        DataError: The data set is not as it must be.
+        DataError: The data set is not usable.
     """
     verify_new(job.out, RUN_NAME)
     if restart and job.world.is_main:
@@ -120,7 +119,7 @@ def run_training(job: TrainingJob, restart: bool = False) -> Path:
 
 
 def make_deterministic(seed: int) -> None:
-    """Make torch give the same numbers for the same seed, device and number of threads."""
+    """Make torch reproducible for the same seed, device and number of threads."""
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # we read none, and it costs

@@ -1,4 +1,4 @@
-"""What is compared: trainings without made images, with some of each class, with some of one."""
+"""The compared trainings: without synthetic images, with some of each class, or of one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ARMS = (REAL, EVEN, MINORITY)
 
 
 class Addition(Section):
-    """Made images of each class that join the train part."""
+    """Numbers of synthetic images, by class, that join the train part."""
 
     images: dict[str, int]
 
@@ -22,20 +22,13 @@ class Addition(Section):
 def additions(
     train: Samples, made: Samples, task: Task, each: int, minority: str | None = None
 ) -> dict[str, Addition]:
-    """Say how many made images each arm takes.
+    """Return how many synthetic images each arm takes.
 
-    ``even`` takes ``each`` of every class. ``minority`` fills one class up to as many images as
-    the largest has.
-
-    Args:
-        train: Real samples.
-        made: Made ones to choose from.
-        task: What the classes are.
-        each: Made images of every class in the arm ``even``.
-        minority: The class that is filled up; None takes the smallest.
+    ``even`` takes ``each`` of every class. ``minority`` fills one class, the smallest by default,
+    up to the size of the largest.
 
     Raises:
-        DataError: There are not enough made images, or no class of that name.
+        DataError: There are too few synthetic images, or no class of that name.
     """
     real = _counts(train, task)
     chosen = minority or min(real, key=lambda name: real[name])
@@ -58,7 +51,7 @@ def additions(
 
 
 def choose(made: Samples, addition: Addition, task: Task, seed: int) -> Samples | None:
-    """Draw the made samples of an arm; None if it takes none."""
+    """Draw the synthetic samples of an arm; None if it takes none."""
     draw = np.random.default_rng(seed)
     chosen = [
         draw.choice(np.flatnonzero(made.labels == task.classes.index(name)), count, replace=False)

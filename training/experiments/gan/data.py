@@ -1,4 +1,4 @@
-"""What an AC-GAN may see: the train part to learn from, the val part to be judged against."""
+"""The data of an AC-GAN: the train part to learn from, the val part to compare with."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class GanData:
 
     Attributes:
         spec: Preprocessing of the samples.
-        train: What the networks learn from.
-        val: What the generator is judged against.
-        rows: The whole split, of which the test part stays unread if it was made before.
-        digest: Of the images read.
+        train: Samples to learn from.
+        val: Samples to compare with.
+        rows: The whole split.
+        digest: Digest of the images read.
     """
 
     spec: Preprocessing
@@ -38,13 +38,13 @@ class GanData:
 
 
 def load_gan_data(job: GanJob, task: Task) -> GanData:
-    """Load what the training and its judge need.
+    """Load the train and val parts.
 
-    Where the split was made before, images of its test part are not opened. Else all of the pool
-    are, because duplicates decide on the split; those of the test part are then let go.
+    With an existing split the images of its test part are not opened. Without one all are, because
+    duplicates affect the split; the test part is then discarded.
 
     Raises:
-        DataError: The data set or the split file is not as it must be.
+        DataError: The data set or the split file is not usable.
     """
     recipe = job.recipe
     spec = Preprocessing(size_px=recipe.size_px, min_side_px=recipe.min_side_px)
@@ -72,7 +72,6 @@ def load_gan_data(job: GanJob, task: Task) -> GanData:
 
 
 def _rows_of(pool: list[LabelledImage], before: list[SplitRow]) -> list[SplitRow]:
-    """Give the rows of the images that are there, with the labels of this task."""
     part_of = {row.name: row.part for row in before}
     rows = [
         SplitRow(image.name, image.label, image.patient, part_of[image.name])

@@ -1,4 +1,4 @@
-"""The discriminator: real or made, and of which class."""
+"""The discriminator: real or generated, and of which class."""
 
 from __future__ import annotations
 
@@ -18,19 +18,14 @@ SPREAD_GROUP = 8
 
 
 class DiscriminatorOutput(NamedTuple):
-    """What the discriminator says of N images.
-
-    Attributes:
-        realness: Shape (N,), high for real ones.
-        logits: Shape (N, K), the auxiliary classifier's.
-    """
+    """Realness (N,), high for real images, and class logits (N, K)."""
 
     realness: torch.Tensor
     logits: torch.Tensor
 
 
 def _spread(maps: torch.Tensor) -> torch.Tensor:
-    """Mean standard deviation over groups of neighbours in the batch, one more channel.
+    """Append the mean standard deviation within groups of the batch as a channel.
 
     Source: Karras, Aila, Laine, Lehtinen, "Progressive Growing of GANs", ICLR 2018, section 3.
     """
@@ -45,13 +40,13 @@ def _spread(maps: torch.Tensor) -> torch.Tensor:
 class Discriminator(nn.Module):
     """Strided convolutions under spectral normalisation, and two heads.
 
-    Sources: Odena, Olah, Shlens (ICML 2017) for the auxiliary classifier; Miyato, Kataoka,
-    Koyama, Yoshida, "Spectral Normalization for Generative Adversarial Networks", ICLR 2018.
+    Sources: Odena, Olah, Shlens (ICML 2017) for the auxiliary classifier; Miyato, Kataoka, Koyama,
+    Yoshida, "Spectral Normalization for Generative Adversarial Networks", ICLR 2018.
 
     Args:
-        size_px: Side S of the images, 4 times a power of two.
+        size_px: Image side, 4 times a power of two.
         num_classes: K.
-        width: Channels of the first convolution; up to eight times as many further in.
+        width: Channels of the first convolution; up to eight times as many inside.
     """
 
     def __init__(self, size_px: int, num_classes: int, width: int) -> None:
@@ -67,7 +62,7 @@ class Discriminator(nn.Module):
         self.auxiliary = nn.Linear(flat, num_classes)
 
     def forward(self, images: torch.Tensor) -> DiscriminatorOutput:
-        """GeneratorEvaluator images (N, 1, S, S) in [-1, 1]."""
+        """Judge images (N, 1, S, S) in [-1, 1]."""
         maps = images
         for convolution in self.convolutions:
             maps = F.leaky_relu(convolution(maps), LEAK)

@@ -1,4 +1,4 @@
-"""What made images do to a classifier: the same training with and without, over several seeds."""
+"""The effect of synthetic images on a classifier, over several seeds."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ class EffectJob:
     """What to compare.
 
     Attributes:
-        recipe: How the classifier is trained; the seed is replaced by each of ``seeds``.
-        data: The data set's folder, or several.
-        synthetic: Made images, with the split their generator kept to.
-        out: Folder for results; what is there already is not computed again.
+        recipe: The classifier's; ``seeds`` replace its seed.
+        data: One or several data sets.
+        synthetic: Synthetic images with their generator's split.
+        out: Folder for results; existing ones are not computed again.
         compute: Device and precision.
-        seeds: Of the trainings. The split is the same for all.
-        each: Made images of every class in the arm ``even``.
-        minority: Class the arm ``minority`` fills up; None takes the smallest.
+        seeds: Seeds of the trainings; all share one split.
+        each: Synthetic images of every class in the arm ``even``.
+        minority: Class that the arm ``minority`` fills up; None for the smallest.
         quiet: Show no progress bars.
     """
 
@@ -77,17 +77,14 @@ class _Material:
 
 
 def measure_effect(job: EffectJob) -> Effect:
-    """Train every arm with every seed, as far as that is not done, and sum up.
+    """Train every missing arm and seed, and write ``effect.json`` and ``effect.md``.
 
-    The arms differ in the train part alone. Epochs are shortened where there are more images, so
-    that all arms take about as many steps.
-
-    Returns:
-        What was found; also written to ``effect.json`` and ``effect.md``.
+    The arms differ only in the train part. Larger ones train for fewer epochs, so that all take
+    about as many steps.
 
     Raises:
         RunError: The folder holds results of another comparison.
-        DataError: Data or made images are not as they must be.
+        DataError: The data or the synthetic images are not usable.
     """
     material = _load(job)
     takes = additions(material.train, material.made, material.task, job.each, job.minority)
@@ -186,7 +183,7 @@ def _result(
 
 
 def shortened(recipe: Recipe, real: int, made: int) -> Recipe:
-    """Give the recipe with fewer epochs, so that ``made`` images more cost about no step more."""
+    """Reduce the epochs so that ``made`` more images take about the same number of steps."""
     phases = tuple(
         phase.model_copy(update={"epochs": max(1, round(phase.epochs * real / (real + made)))})
         for phase in recipe.phases
@@ -197,12 +194,12 @@ def shortened(recipe: Recipe, real: int, made: int) -> Recipe:
 def figures_of(
     labels: NDArray[np.int64], probabilities: NDArray[np.floating], task: Task
 ) -> dict[str, float]:
-    """Accuracy of the most probable class, macro AUROC and the recall of each class.
+    """Return accuracy, macro AUROC and the recall of each class.
 
     Args:
         labels: Shape (N,).
         probabilities: Shape (N, K).
-        task: What the classes are.
+        task: Names of the classes.
     """
     right = probabilities.argmax(axis=1) == labels
     figures = {"accuracy": float(right.mean()), "macro AUROC": macro_auroc(labels, probabilities)}

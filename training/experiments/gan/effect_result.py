@@ -19,12 +19,12 @@ class ArmResult(Section):
     Attributes:
         identity: Digest of recipe, images, arm and seed.
         arm: ``real``, ``even`` or ``minority``.
-        seed: Of the training.
-        real_images: In the train part.
-        made_images: By class, that joined it.
-        steps: Batches learnt from.
-        seconds: Of training.
-        figures: On the test part, by name.
+        seed: Seed of the training.
+        real_images: Number in the train part.
+        made_images: Synthetic ones added, by class.
+        steps: Number of batches.
+        seconds: Training time.
+        figures: Figures on the test part.
     """
 
     identity: str
@@ -38,7 +38,7 @@ class ArmResult(Section):
 
 
 class MeanAndDeviation(Section):
-    """Mean and standard deviation over seeds; that is None for a single one."""
+    """Mean and standard deviation over seeds; None for a single one."""
 
     mean: float
     standard_deviation: float | None
@@ -47,9 +47,7 @@ class MeanAndDeviation(Section):
 class ArmSummary(Section):
     """An arm over all seeds.
 
-    Attributes:
-        figures: By name.
-        differences: Of the figures to those of ``real`` with the same seed; empty for it itself.
+    ``differences`` to ``real`` are paired by seed, and empty for ``real`` itself.
     """
 
     figures: dict[str, MeanAndDeviation]
@@ -68,13 +66,13 @@ class Effect(Section):
 
 
 def mean_and_deviation(values: Sequence[float]) -> MeanAndDeviation:
-    """Sum up one figure of several seeds."""
+    """Summarise one figure over seeds."""
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return MeanAndDeviation(mean=float(np.mean(values)), standard_deviation=deviation)
 
 
 def summarise(results: Sequence[ArmResult]) -> dict[str, ArmSummary]:
-    """Sum up every arm, with differences paired by seed."""
+    """Summarise every arm, with differences paired by seed."""
     by_arm = {arm: {r.seed: r.figures for r in results if r.arm == arm} for arm in ARMS}
     names = list(results[0].figures)
     return {
@@ -105,7 +103,7 @@ def write_effect(effect: Effect, directory: Path) -> None:
 
 
 def effect_markdown(effect: Effect) -> str:
-    """Give the table and what it means, as Markdown."""
+    """Return the Markdown table with a description."""
     names = list(effect.arms[REAL].figures)
     seeds = len({result.seed for result in effect.results})
     lines = [

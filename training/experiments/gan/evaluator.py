@@ -1,4 +1,4 @@
-"""What generated images are worth: KID against held-out patients, and nearest neighbours."""
+"""Compare generated images with held-out ones: KID and nearest neighbours."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ images has one as near."""
 
 
 class Memorisation(Section):
-    """Distances to the nearest training image, in the space of features.
+    """Distances to the nearest training image in the feature space.
 
     Attributes:
         generated: Median over generated images.
-        held_out: Median over images of held-out patients.
-        close_share: Share of generated images nearer to a training image than all but the
-            nearest hundredth of the held-out ones; about 0.01 if nothing is copied.
+        held_out: Median over held-out images.
+        close_share: Share of generated images closer than all but the nearest hundredth of the
+            held-out ones; about 0.01 if nothing is copied.
     """
 
     generated: float
@@ -41,11 +41,11 @@ class GeneratorEvaluator:
     """Compares generated images with those of held-out patients.
 
     Args:
-        space: Features.
-        recipe: Says on how much.
-        task: What the classes are.
-        val: Samples the training never learns from.
-        compute: Where to generate.
+        space: Feature space.
+        recipe: Sets the numbers of images.
+        task: Names of the classes.
+        val: Held-out samples.
+        compute: Device for generating.
     """
 
     def __init__(
@@ -64,17 +64,12 @@ class GeneratorEvaluator:
         return generate(generator, labels, seed, self.compute), labels
 
     def kid_of(self, generator: Generator) -> dict[str, Kid]:
-        """KID of a fresh set of generated images, by class."""
+        """Return the KID of newly generated images, by class."""
         pixels, labels = self.images(generator, self.recipe.judging.images)
         return self.kid(self.space.embed(pixels), labels)
 
     def kid(self, features: Features, labels: NDArray[np.int64]) -> dict[str, Kid]:
-        """KID of images against held-out ones, by class.
-
-        Args:
-            features: Shape (N, D).
-            labels: Shape (N,).
-        """
+        """Return the KID of features (N, D) with labels (N,) against held-out ones, by class."""
         judging = self.recipe.judging
         return {
             name: kid(
@@ -89,14 +84,11 @@ class GeneratorEvaluator:
 
 
 def nearest(features: Features, among: Features) -> tuple[Features, NDArray[np.int64]]:
-    """Distance to, and index of, the nearest neighbour.
+    """Return distance to and index of each feature's nearest neighbour, both (N,).
 
     Args:
         features: Shape (N, D).
         among: Shape (M, D).
-
-    Returns:
-        Both of shape (N,).
     """
     squares = (features**2).sum(axis=1)[:, None] + (among**2).sum(axis=1)[None]
     squares = squares - 2.0 * features @ among.T
@@ -112,7 +104,7 @@ def memorisation(
     train: Features,
     classes: Sequence[str],
 ) -> dict[str, Memorisation]:
-    """Say, by class, whether generated images lie closer to training images than others do."""
+    """Compare, by class, how close generated and held-out images are to training images."""
     made, _ = nearest(generated, train)
     real, _ = nearest(held_out, train)
     found = {}
@@ -130,12 +122,11 @@ Features: TypeAlias = NDArray[np.float32]
 
 
 class Kid(Section):
-    """KID with what it owes to the draw.
+    """KID over random subsets.
 
     Attributes:
         value: Mean over subsets.
-        standard_error: Standard deviation over the subsets by the root of their number. The
-            subsets overlap, so it is that of drawing them, not of the images themselves.
+        standard_error: Of drawing the subsets, which overlap; not of the images.
     """
 
     value: float
@@ -147,11 +138,9 @@ def _kernel(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float6
 
 
 def squared_mmd(x: Features, y: Features) -> float:
-    """Unbiased squared maximum mean discrepancy of two sets.
+    """Return the unbiased squared maximum mean discrepancy of two sets (M, D) and (N, D).
 
-    Args:
-        x: Shape (M, D), M >= 2.
-        y: Shape (N, D), N >= 2.
+    Both need two rows or more.
     """
     a, b = x.astype(np.float64), y.astype(np.float64)
     return _within(_kernel(a, a)) + _within(_kernel(b, b)) - 2.0 * float(_kernel(a, b).mean())
@@ -163,14 +152,11 @@ def _within(kernel: NDArray[np.float64]) -> float:
 
 
 def kid(x: Features, y: Features, subsets: int, subset_size: int, seed: int) -> Kid:
-    """KID of two sets, over random subsets of both.
+    """Return the KID of two sets (M, D) and (N, D), over random subsets of both.
 
-    Args:
-        x: Shape (M, D).
-        y: Shape (N, D).
-        subsets: How many.
-        subset_size: Images of each; fewer where a set has fewer.
-        seed: Of the draw.
+    The squared maximum mean discrepancy under the kernel (x y / d + 1)^3, estimated without bias:
+    about 0 for two sets of one distribution, and possibly negative. Source: Binkowski, Sutherland,
+    Arbel, Gretton, "Demystifying MMD GANs", ICLR 2018.
     """
     draw = np.random.default_rng(seed)
     size = min(subset_size, len(x), len(y))

@@ -1,4 +1,4 @@
-"""The space in which images are compared: the embedding of a network of our own."""
+"""The feature space in which images are compared: the embedding of one of our networks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEFAULT_FEATURES = Path(__file__).parents[3] / "models" / "resnet18"
 
 
 class FeatureNetwork(Section):
-    """Which network the features are of."""
+    """Identity of the network."""
 
     name: str
     version: str
@@ -31,15 +31,10 @@ class FeatureNetwork(Section):
 class FeatureSpace:
     """Embeddings of a trained run.
 
-    Figures in this space compare with others of the same network only, never with those of an
-    Inception network.
-
-    Args:
-        run: Directory of the run.
-        compute: Device and precision.
+    Figures compare only with those of the same network, never with those of an Inception network.
 
     Raises:
-        RunError: No run there, or it was changed.
+        RunError: The run is missing or damaged.
     """
 
     def __init__(self, run: Path, compute: Compute) -> None:
@@ -55,7 +50,7 @@ class FeatureSpace:
 
     @torch.inference_mode()
     def embed(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embed images (N, 1, S, S), uint8, resized to the network's input: shape (N, D)."""
+        """Embed images (N, 1, S, S), uint8, resized to the network's input: (N, D)."""
         size, found = (self.about.size_px, self.about.size_px), []
         for start in range(0, len(pixels), SCORING_BATCH):
             images = torch.from_numpy(pixels[start : start + SCORING_BATCH]).float()

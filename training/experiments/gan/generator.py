@@ -25,7 +25,7 @@ MAX_FACTOR = 8  # the widest stage has this many times the recipe's width
 
 
 def widths(size_px: int, width: int) -> list[int]:
-    """Channels at 4, 8, ... size_px / 2 pixels: ``width`` at the last, doubling inwards.
+    """Return the channels at 4, 8, ... size_px / 2 pixels, doubling inwards from ``width``.
 
     Raises:
         ValueError: The side is not 4 times a power of two, or below 8.
@@ -39,8 +39,8 @@ def widths(size_px: int, width: int) -> list[int]:
 class ModulatedNorm(nn.Module):
     """Batch norm whose gain and offset follow from noise and class.
 
-    Source: Chen, Lucic, Houlsby, Gelly, "On Self Modulation for Generative Adversarial
-    Networks", ICLR 2019.
+    Source: Chen, Lucic, Houlsby, Gelly, "On Self Modulation for Generative Adversarial Networks",
+    ICLR 2019.
     """
 
     def __init__(self, channels: int, code: int) -> None:
@@ -51,7 +51,7 @@ class ModulatedNorm(nn.Module):
         nn.init.zeros_(self.modulate.bias)
 
     def forward(self, maps: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
-        """Normalised maps (N, C, h, w) for codes (N, D)."""
+        """Normalise maps (N, C, h, w) by codes (N, D)."""
         gain, offset = self.modulate(code)[:, :, None, None].chunk(2, dim=1)
         return torch.addcmul(offset, self.norm(maps), 1.0 + gain)
 
@@ -71,7 +71,7 @@ class UpsamplingBlock(nn.Module):
         nn.init.normal_(self.up.weight, std=0.02)
 
     def forward(self, maps: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
-        """Maps (N, C', 2h, 2w) of maps (N, C, h, w)."""
+        """Return maps (N, C', 2h, 2w) of maps (N, C, h, w)."""
         if self.smooth:
             maps = F.interpolate(maps, scale_factor=2.0, mode="nearest")
         return F.relu(self.norm(self.up(maps), code))
@@ -80,15 +80,15 @@ class UpsamplingBlock(nn.Module):
 class Generator(nn.Module):
     """Class-conditional generator in the shape of DCGAN.
 
-    Sources: Radford, Metz, Chintala, "Unsupervised Representation Learning with Deep
-    Convolutional Generative Adversarial Networks", ICLR 2016; Odena, Olah, Shlens, "Conditional
-    Image Synthesis with Auxiliary Classifier GANs", ICML 2017.
+    Sources: Radford, Metz, Chintala, "Unsupervised Representation Learning with Deep Convolutional
+    Generative Adversarial Networks", ICLR 2016; Odena, Olah, Shlens, "Conditional Image Synthesis
+    with Auxiliary Classifier GANs", ICML 2017.
 
     Args:
-        size_px: Side S of the images, 4 times a power of two.
+        size_px: Image side, 4 times a power of two.
         num_classes: K.
-        latent: Numbers of noise, Z.
-        width: Channels of the last but one stage; up to eight times as many inwards.
+        latent: Length of the noise, Z.
+        width: Channels of the last but one stage; up to eight times as many inside.
     """
 
     def __init__(self, size_px: int, num_classes: int, latent: int, width: int) -> None:
@@ -107,7 +107,7 @@ class Generator(nn.Module):
         self.picture = nn.Conv2d(LAST_CHANNELS, 1, 3, padding=1)
 
     def forward(self, noise: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Images (N, 1, S, S) in [-1, 1] for noise (N, Z) and class indices (N,)."""
+        """Return images (N, 1, S, S) in [-1, 1] for noise (N, Z) and labels (N,)."""
         code = torch.cat([noise, self.classes(labels)], dim=1)
         maps = self.seed(code).unflatten(1, (-1, SEED_PX, SEED_PX))
         maps = F.relu(self.seed_norm(maps.contiguous(memory_format=torch.channels_last), code))

@@ -1,4 +1,4 @@
-"""The recipe of an AC-GAN and its training job."""
+"""The recipe of an AC-GAN, and its training job."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GAN_RECIPES_DIR = Path(__file__).parent / "recipes"
 
 
 class Judging(Section):
-    """How often and on how much the generator is judged; see :mod:`.kid`."""
+    """How often and on how much the generator is evaluated."""
 
     every: int = Field(4, ge=1, description="Epochs between two measurements of KID.")
     images: int = Field(128, ge=4, description="Generated images of each class.")
@@ -63,25 +63,25 @@ class GanRecipe(Section):
 
 
 def load_gan_recipe(name_or_path: str) -> GanRecipe:
-    """Load a recipe by name, or from a TOML file of one's own.
+    """Load a packaged recipe by name, or any TOML file by path.
 
     Raises:
-        RunError: There is none, or it is not valid; the message names the field.
+        RunError: It does not exist or is not valid; the message names the field.
     """
     return read_recipe(name_or_path, GAN_RECIPES_DIR, GanRecipe)
 
 
 @dataclass(frozen=True)
 class GanJob:
-    """What a training needs to know beside the recipe.
+    """What a training needs beside its recipe.
 
     Attributes:
         recipe: How to train.
-        data: The data set's folder, or several.
-        out: The directory to make.
+        data: One or several data sets.
+        out: Directory to make.
         compute: Device and precision.
-        features: Run whose embedding the images are compared in.
-        split_file: A split made before, of the same data; None divides the patients anew.
+        features: Run whose embedding images are compared in.
+        split_file: An existing split of the same data; None makes a new one.
         quiet: Show no progress bars.
     """
 
@@ -95,5 +95,5 @@ class GanJob:
 
     @property
     def work_dir(self) -> Path:
-        """Where checkpoint and previews lie until the training is complete."""
+        """Folder of checkpoint and previews until the training is complete."""
         return self.out.with_name(f".{self.out.name}.training")

@@ -1,4 +1,4 @@
-"""What a training of the AC-GAN leaves: the content of ``gan.json``."""
+"""The content of ``gan.json``."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class GanEpoch(Section):
 
     Attributes:
         epoch: From 0.
-        discriminator_loss: Hinge loss and cross-entropy of the classes of real images, mean.
-        generator_loss: Its adversarial loss and cross-entropy of the classes asked for, mean.
-        auxiliary_real: Share of the real images whose class the auxiliary classifier gives.
-        auxiliary_generated: Share of the generated images it gives the class of that was asked.
-        kid: By class, where it was measured.
+        discriminator_loss: Mean hinge loss plus cross-entropy of real images.
+        generator_loss: Mean adversarial loss plus cross-entropy of the requested classes.
+        auxiliary_real: Accuracy of the auxiliary classifier on real images.
+        auxiliary_generated: Its agreement with the requested classes.
+        kid: By class, where measured.
         images_per_second: Real images.
         seconds: Without the measurement.
     """
@@ -44,12 +44,11 @@ class GanEpoch(Section):
 
 
 class GeneratorQuality(Section):
-    """What the finished generator's images are worth, by class.
+    """Quality of the finished generator's images, by class.
 
     Attributes:
-        kid: Against images of held-out patients.
-        reference: KID of the real training images against the same: what a perfect generator
-            would have.
+        kid: Against held-out images.
+        reference: KID of the real training images: what a perfect generator would have.
         memorisation: Distances to the nearest training image.
     """
 
@@ -78,10 +77,10 @@ class GanRun(Section):
 
 
 def open_gan(path: Path) -> GanRun:
-    """Open the directory of a finished training and verify its weights.
+    """Open a finished training and verify its weights.
 
     Raises:
-        RunError: Missing, incomplete, changed, or not such a directory.
+        RunError: The directory is missing, incomplete or changed.
     """
     file = path / GAN_NAME
     if not file.is_file():

@@ -20,7 +20,7 @@ PAIRS = 8
 
 
 def draw_gan_curves(run: GanRun) -> Figure:
-    """Losses, accuracy of the auxiliary classifier, and KID over the epochs."""
+    """Draw losses, accuracy of the auxiliary classifier, and KID over the epochs."""
     figure = Figure(figsize=(13, 3.8), layout="constrained")
     losses, classes, kids = figure.subplots(1, 3)
     epochs = [record.epoch + 1 for record in run.curves]
@@ -54,17 +54,13 @@ def write_report(
     pairs: tuple[NDArray[np.uint8], NDArray[np.uint8]],
     directory: Path,
 ) -> Path:
-    """Write curves, a sheet of each class, the closest pairs, and a page of it all.
+    """Write curves, a sheet of each class, the closest pairs, and a page; return its path.
 
     Args:
-        run: What was trained and found.
+        run: The record.
         trainer: Has the generator.
-        pairs: Generated images (N, 1, S, S), and the training image nearest to each, the
-            closest pair first.
+        pairs: Generated images (N, 1, S, S) and their nearest training images, the closest first.
         directory: Existing folder.
-
-    Returns:
-        The page.
     """
     urls = write_figures({"curves": draw_gan_curves(run)}, directory)
     sheets = {

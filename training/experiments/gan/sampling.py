@@ -20,22 +20,19 @@ GENERATING_BATCH = 32
 
 
 def stream_seed(*of: object) -> int:
-    """Give a seed that depends on what is named, and on nothing else."""
+    """Return a seed that depends only on the arguments."""
     return int.from_bytes(hashlib.sha256(repr(of).encode()).digest()[:4])
 
 
 def balanced_order(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """Give an order of as many samples as there are, every class as often as the others.
+    """Return N indices with every class equally often.
 
-    Classes alternate; each is dealt out whole before it is shuffled anew, so of a large class
-    some are left to another epoch and those of a small one come several times.
+    Classes alternate; each is used up before it is shuffled again, so an epoch skips some images of
+    a large class and repeats those of a small one.
 
     Args:
         labels: Shape (N,).
-        seed: Of the shuffle.
-
-    Returns:
-        Shape (N,), indices.
+        seed: Seed of the shuffle.
     """
     generator = np.random.default_rng(seed)
     classes = np.unique(labels)
@@ -50,7 +47,7 @@ def balanced_order(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
 
 
 def to_unit(pixels: NDArray[np.uint8]) -> torch.Tensor:
-    """Scale model inputs (N, 1, S, S) to [-1, 1], as generator and discriminator take them."""
+    """Scale model inputs (N, 1, S, S) to [-1, 1]."""
     return torch.from_numpy(pixels).float().div_(127.5).sub_(1.0)
 
 
@@ -58,16 +55,13 @@ def to_unit(pixels: NDArray[np.uint8]) -> torch.Tensor:
 def generate(
     generator: Generator, labels: NDArray[np.int64], seed: int, compute: Compute
 ) -> NDArray[np.uint8]:
-    """Generate one image for each label.
+    """Generate one image for each label: (N, 1, S, S), uint8.
 
     Args:
         generator: Left in evaluation mode.
         labels: Shape (N,), class indices.
-        seed: Of the noise. Which image an index gets does not depend on those after it.
+        seed: Seed of the noise; an image does not depend on later indices.
         compute: Device and precision.
-
-    Returns:
-        Shape (N, 1, S, S), uint8.
     """
     generator.eval()
     source = torch.Generator().manual_seed(seed)
@@ -89,12 +83,7 @@ PREVIEW_COLUMNS = 8
 
 
 def render_sheet(pixels: NDArray[np.uint8], columns: int) -> bytes:
-    """Lay images out row by row: PNG bytes.
-
-    Args:
-        pixels: Shape (N, 1, S, S), uint8.
-        columns: Images in a row.
-    """
+    """Lay images (N, 1, S, S), uint8, out row by row: PNG bytes."""
     n, _, side, _ = pixels.shape
     rows = -(-n // columns)
     step = side + GAP_PX
@@ -116,7 +105,7 @@ def sample_images(
 
 
 def render_rows(generator: Generator, classes: int, recipe: GanRecipe, compute: Compute) -> bytes:
-    """Draw a row of images of each class, from the same noise every time: PNG bytes."""
+    """Draw a row of images of each class from fixed noise: PNG bytes."""
     rows = [
         sample_images(generator, label, PREVIEW_COLUMNS, recipe, compute)
         for label in range(classes)
@@ -132,7 +121,7 @@ def write_preview(
     directory: Path,
     epoch: int,
 ) -> Path:
-    """Write ``epoch-NNN.png``: a row of each class, from the same noise every time."""
+    """Write ``epoch-NNN.png``: a row of each class from fixed noise."""
     path = directory / f"epoch-{epoch + 1:03d}.png"
     path.write_bytes(render_rows(generator, len(task.classes), recipe, compute))
     return path

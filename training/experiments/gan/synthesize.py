@@ -1,4 +1,4 @@
-"""Made radiographs as a data set on disk, for trainings to take in."""
+"""Write synthetic radiographs as a data set."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def load_generator(directory: Path, run: GanRun) -> Generator:
     """Build the generator of a finished training.
 
     Raises:
-        RunError: The weights are not its.
+        RunError: The weights do not belong to it.
     """
     recipe = GanRecipe.model_validate(run.recipe)
     generator = Generator(recipe.size_px, len(run.task.classes), recipe.latent, recipe.width)
@@ -35,22 +35,13 @@ def load_generator(directory: Path, run: GanRun) -> Generator:
 
 
 def synthesize(gan: Path, out: Path, each: int, seed: int, compute: Compute) -> Path:
-    """Write ``each`` images of every class in the Kaggle layout.
+    """Write ``each`` images of every class in the Kaggle layout and return the folder.
 
-    Every image counts as a patient of its own, ``synthetic<N>``, a name no real one has.
-
-    Args:
-        gan: Directory of a finished training.
-        out: Folder to make.
-        each: Images of every class.
-        seed: Of the noise.
-        compute: Device and precision; the same give the same images.
-
-    Returns:
-        The folder.
+    Every image is a patient of its own, ``synthetic<N>``, a name no real one has. The same seed,
+    device and precision give the same images.
 
     Raises:
-        RunError: No finished training there.
+        RunError: There is no finished training.
         OutputError: Something else stands where the folder shall be.
     """
     run = open_gan(gan)

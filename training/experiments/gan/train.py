@@ -29,19 +29,16 @@ log = logging.getLogger(__name__)
 
 
 def run_gan_training(job: GanJob, restart: bool = False) -> Path:
-    """Train generator and discriminator, evaluator them, and write the directory.
+    """Train generator and discriminator, evaluate them, and write the directory.
 
     Args:
         job: What to do.
-        restart: Throw a checkpoint of an unfinished training away.
-
-    Returns:
-        The directory.
+        restart: Discard the checkpoint of an unfinished training.
 
     Raises:
-        RunError: A finished training lies there, or a checkpoint belongs to another one.
+        RunError: A finished training exists, or the checkpoint belongs to another one.
         OutputError: Something else stands where the directory shall be.
-        DataError: The data set is not as it must be.
+        DataError: The data set is not usable.
     """
     verify_new(job.out, GAN_NAME)
     if restart:
@@ -73,15 +70,7 @@ def run_gan_training(job: GanJob, restart: bool = False) -> Path:
 def write_gan(
     job: GanJob, task: Task, data: GanData, trainer: GanTrainer, evaluator: GeneratorEvaluator
 ) -> None:
-    """GeneratorEvaluator the finished generator and write the directory, complete or not at all.
-
-    Args:
-        job: What was trained, and where it goes.
-        task: What the classes are.
-        data: Samples of the split.
-        trainer: After its last epoch.
-        evaluator: As during the training.
-    """
+    """Evaluate the finished generator and write the directory atomically."""
     recipe = job.recipe
     pixels, labels = evaluator.images(trainer.result, recipe.judging.final_images)
     made, real = evaluator.space.embed(pixels), evaluator.space.embed(data.train.pixels)

@@ -1,4 +1,4 @@
-"""The training loop of the AC-GAN; resumable after every epoch."""
+"""The training loop of the AC-GAN, resumable after every epoch."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ log = logging.getLogger(__name__)
 
 
 class GanTrainer:
-    """Trains generator and discriminator on the samples of the train part.
+    """Trains generator and discriminator on the train part.
 
-    The random numbers of an epoch depend on seed and epoch alone, so a training that is
-    resumed gives the same networks as one that was never interrupted.
+    The random numbers of an epoch depend only on seed and epoch, so a resumed training gives the
+    same networks as an uninterrupted one.
 
     Args:
         recipe: How to train.
-        task: What the classes are.
+        task: Names of the classes.
         train: Samples to learn from.
         evaluator: Measures the generator now and then.
         compute: Device and precision.
-        work_dir: Where checkpoint and previews are kept.
+        work_dir: Folder of checkpoint and previews.
         fingerprint: Digest of data and split; a checkpoint of others is refused.
         quiet: Show no progress bars.
     """
@@ -92,7 +92,7 @@ class GanTrainer:
 
     @property
     def result(self) -> Generator:
-        """The averaged generator, which is what is kept."""
+        """The averaged generator, which is kept."""
         generator = self.average.module
         assert isinstance(generator, Generator)
         return generator
@@ -108,7 +108,7 @@ class GanTrainer:
     def _batches(
         self, epoch: int, source: torch.Generator
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]]:
-        """Give real images and labels, then noise and the labels to generate."""
+        """Yield real images and labels, then noise and requested labels."""
         size, device = self.recipe.batch_size, self.compute.device
         order = balanced_order(self.train.labels, stream_seed(self.recipe.seed, epoch, "order"))
         for step in range(self.steps_per_epoch):
@@ -124,7 +124,7 @@ class GanTrainer:
             )
 
     def _changed(self, images: torch.Tensor, augmenter: Augmenter) -> torch.Tensor:
-        """Change a share of the images (N, 1, S, S) in [-1, 1], so that gradients pass.
+        """Augment a share of the images (N, 1, S, S) in [-1, 1], differentiably.
 
         Source: Zhao, Liu, Lin, Zhu, Han, "Differentiable Augmentation for Data-Efficient GAN
         Training", NeurIPS 2020.
@@ -185,7 +185,7 @@ class GanTrainer:
         made: torch.Tensor,
         augmenter: Augmenter,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Take one step; give its loss and the accuracy of the classes of real images."""
+        """Take one step and return its loss and the accuracy on real images."""
         images = torch.cat([self._changed(real, augmenter), self._changed(made, augmenter)])
         with self.compute.autocast():
             verdict = self.discriminator(images)
@@ -199,7 +199,7 @@ class GanTrainer:
     def _generator_step(
         self, made: torch.Tensor, asked: torch.Tensor, augmenter: Augmenter
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Take one step; give its loss and how often the class asked for is recognised."""
+        """Take one step and return its loss and the agreement with requested classes."""
         self.discriminator.requires_grad_(False)
         with self.compute.autocast():
             verdict = self.discriminator(self._changed(made, augmenter))
@@ -239,7 +239,7 @@ class GanTrainer:
 
 
 def describe(record: GanEpoch) -> str:
-    """Give one line about an epoch."""
+    """Return one line about an epoch."""
     text = (
         f"epoch {record.epoch + 1}: loss D {record.discriminator_loss:.3f}, "
         f"G {record.generator_loss:.3f}, classes right: real {record.auxiliary_real:.3f}, "

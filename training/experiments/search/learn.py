@@ -1,4 +1,4 @@
-"""The trainings of a search: one data set, loaded once."""
+"""The trainings of a search, on data that is loaded once."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Learner:
     """Trains recipes on the same patients.
 
     Attributes:
-        job: The recipe that is varied, with data, device and starting weights.
-        task: Its question.
-        train: Images that are learnt from.
-        val: Images that are watched.
-        digest: Of all images.
+        job: Gives data, device and starting weights.
+        task: Names of the classes.
+        train: Samples to learn from.
+        val: Samples to watch.
+        digest: Digest of all images.
     """
 
     job: TrainingJob
@@ -44,7 +44,7 @@ class Learner:
     digest: str
 
     def learn(self, recipe: Recipe, work: Path, after_epoch: AfterEpoch) -> Sequence[EpochRecord]:
-        """Train from the checkpoint in ``work``, if there is one; no run is written."""
+        """Train from the checkpoint in ``work``, if any; no run is written."""
         make_deterministic(recipe.seed)
         network = build_network(recipe.architecture, len(self.task.classes))
         initialise(network, self.job.init)
@@ -66,11 +66,11 @@ class Learner:
 
 
 def open_learner(job: TrainingJob) -> Learner:
-    """Load the images and divide them by patient, as a training would.
+    """Load the images and divide them by patient.
 
     Raises:
-        RunError: Several processes, or the recipe trains with a dummy class.
-        DataError: The data set is not as it must be.
+        RunError: There are several processes, or the recipe has a dummy class.
+        DataError: The data set is not usable.
     """
     recipe = job.recipe
     if job.world.size > 1:

@@ -1,4 +1,4 @@
-"""What a search found, for people and programs."""
+"""The results of a search, for people and programs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LEAST_FOR_IMPORTANCE = 20
 
 
 class TrialRow(BaseModel):
-    """One trial; ``value`` is of the last epoch, None if it was not finished."""
+    """One trial; ``value`` is of the last epoch, None if unfinished."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -30,7 +30,7 @@ class TrialRow(BaseModel):
 
 
 class SearchResult(BaseModel):
-    """All trials, the best one, and how much of the figure's variance each field explains."""
+    """All trials, the best one, and the share of the variance each field explains."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -1,6 +1,6 @@
-"""A search for the best values of a recipe's fields, with Optuna.
+"""Search for the best values of a recipe's fields, with Optuna.
 
-Only training and validation patients are looked at, never test ones.
+Only training and validation patients are used, never test ones.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ class SearchPlan:
     """What is searched, and how.
 
     Attributes:
-        recipe: What is varied.
-        space: What varies.
-        trials: How many are finished in the end, pruned ones included; a grid may have fewer.
-        sampler: Who chooses: ``tpe``, ``random`` or ``grid``.
-        pruner: Who stops trainings that fall behind: ``median``, ``hyperband`` or ``none``.
+        recipe: The recipe to vary.
+        space: Fields to vary.
+        trials: Finished ones in the end, pruned ones included; a grid may have fewer.
+        sampler: ``tpe``, ``random`` or ``grid``.
+        pruner: ``median``, ``hyperband`` or ``none``.
         out: Folder for the study, the table of trials and the best recipe.
-        figure: What is made large: ``val_auroc`` or ``val_accuracy``.
-        data: Digest of the images, so that a study goes on with the same ones only.
+        figure: What is maximised.
+        data: Digest of the images; a study resumes only with the same ones.
     """
 
     recipe: Recipe
@@ -75,27 +75,20 @@ class SearchPlan:
 
     @property
     def identity(self) -> str:
-        """Digest of all but the number of trials."""
+        """Digest of everything but the number of trials."""
         space = {field: kind.model_dump(mode="json") for field, kind in self.space.items()}
         parts = [self.recipe.model_dump(mode="json"), space, self.sampler, self.figure, self.data]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def search(plan: SearchPlan, learn: Learn) -> Path:
-    """Search until enough trials are finished. Stopped and called again, it goes on where it was.
+    """Search until enough trials are finished, and return the best recipe's file.
 
-    A trial that was interrupted is marked as failed and tried again first, from its checkpoint.
-
-    Args:
-        plan: What and how.
-        learn: Trains one recipe.
-
-    Returns:
-        The best recipe's TOML file.
+    A stopped search resumes. An interrupted trial is marked as failed and retried first, from its
+    checkpoint.
 
     Raises:
-        RunError: The folder holds another search, a search is going on there, or no trial was
-            finished.
+        RunError: The folder holds another search, one is running there, or no trial finished.
     """
     plan.out.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # ours tell the same, shorter
@@ -123,7 +116,7 @@ def search(plan: SearchPlan, learn: Learn) -> Path:
 
 @contextmanager
 def _alone(out: Path) -> Iterator[None]:
-    """Keep a second search out: it would take the first one's running trial for interrupted."""
+    """Exclude a second search, which would take the running trial for an interrupted one."""
     with (out / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""What a search varies: fields of a recipe with their ranges, in a small TOML file."""
+"""The search space: fields of a recipe with their ranges, in a small TOML file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EVERY = "*"
 
 
 class Range(Section):
-    """Numbers from ``low`` to ``high``; whole ones if both are written as whole ones."""
+    """Numbers from ``low`` to ``high``; integers if both are."""
 
     low: int | float
     high: int | float
@@ -41,7 +41,7 @@ class Range(Section):
 
     @property
     def is_whole(self) -> bool:
-        """Whether only whole numbers are meant."""
+        """Whether only integers are meant."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
     def suggest(self, trial: Trial, field: str) -> Value:
@@ -51,7 +51,7 @@ class Range(Section):
         return trial.suggest_float(field, self.low, self.high, log=self.log)
 
     def grid(self) -> list[Value]:
-        """Points at even distances, or even factors."""
+        """Return points at even distances, or even factors."""
         low, high = (math.log(end) if self.log else float(end) for end in (self.low, self.high))
         steps = [low + (high - low) * i / (self.points - 1) for i in range(self.points)]
         values = [math.exp(step) if self.log else step for step in steps]
@@ -62,7 +62,7 @@ class Range(Section):
 
 
 class Choices(Section):
-    """Some values."""
+    """A list of values."""
 
     choices: tuple[Value, ...] = Field(min_length=1)
 
@@ -73,7 +73,7 @@ class Choices(Section):
         return chosen
 
     def grid(self) -> list[Value]:
-        """All of them."""
+        """Return all of them."""
         return list(self.choices)
 
 
@@ -88,7 +88,7 @@ def load_space(path: Path, recipe: Recipe) -> Space:
     """Read a search space.
 
     Raises:
-        RunError: Missing, not valid, or of fields that the recipe does not have.
+        RunError: It is missing, not valid, or has fields that the recipe lacks.
     """
     try:
         space = _SPACE.validate_python(tomllib.loads(path.read_text()))
@@ -109,10 +109,10 @@ def load_space(path: Path, recipe: Recipe) -> Space:
 
 
 def vary(recipe: Recipe, values: Mapping[str, Value]) -> Recipe:
-    """Give a recipe with other values.
+    """Return a recipe with other values.
 
     Raises:
-        RunError: It has no such field, or may not have such a value.
+        RunError: It has no such field, or the value is not valid.
     """
     changed = recipe.model_dump(mode="json")
     for field, value in values.items():
