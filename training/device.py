@@ -20,7 +20,6 @@ class Compute:
 
     Attributes:
         device: CPU or a CUDA device.
-        dtype: For autocast; float32 disables it.
     """
 
     device: torch.device

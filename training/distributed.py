@@ -13,13 +13,7 @@ import torch.distributed as dist
 
 @dataclass(frozen=True)
 class World:
-    """This process among its peers; a single process has size 1.
-
-    Attributes:
-        rank: Rank 0 writes files and shows progress.
-        size: Number of processes.
-        local_rank: Rank on this machine.
-    """
+    """This process among its peers; a single process has size 1."""
 
     rank: int = 0
     size: int = 1

@@ -115,11 +115,7 @@ def map_over_images(
 ) -> list[ResultT]:
     """Call a function with each image in threads and return the results in order.
 
-    Args:
-        work: Releases the GIL for most of its time, as decoding does.
-        images: Its arguments.
-        workers: Number of threads.
-        quiet: Show no progress bar.
+    ``work``: Releases the GIL for most of its time, as decoding does.
     """
     with ThreadPoolExecutor(workers) as pool:
         results = tqdm(

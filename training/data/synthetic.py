@@ -22,14 +22,7 @@ FOLDER = "train"
 
 
 class SyntheticSet(Section):
-    """The content of ``synthetic.json``.
-
-    Attributes:
-        generator: Name and version.
-        generator_sha256: Digest of its weights.
-        seed: Seed of the noise.
-        images: Counts by class.
-    """
+    """The content of ``synthetic.json``."""
 
     generator: str
     generator_sha256: str
@@ -59,13 +52,6 @@ def load_synthetic(
 ) -> Samples:
     """Load the images of a folder that ``python -m training synthesize`` made.
 
-    Args:
-        path: The folder.
-        spec: Size of the model input.
-        task: Gives the class indices.
-        rows: The split of the real images.
-        quiet: Show no progress bar.
-
     Raises:
         RunError: There is no such folder, or the generator learnt from held-out patients.
     """
@@ -82,10 +68,6 @@ def load_synthetic(
 
 def verify_unseen(learnt: Sequence[SplitRow], rows: Sequence[SplitRow]) -> None:
     """Check that a generator has not learnt from what a split holds out.
-
-    Args:
-        learnt: The split of the generator's training.
-        rows: The split that takes its images in.
 
     Raises:
         RunError: An image or a patient is in both.

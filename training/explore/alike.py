@@ -28,7 +28,6 @@ class Pair:
     """Two images with nearly the same picture.
 
     Attributes:
-        first: Index.
         second: Index, above ``first``.
         correlation: From ``NEAR`` to 1.
         mirrored: Whether one is the other's mirror image.

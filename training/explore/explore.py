@@ -40,13 +40,6 @@ def explore(
 ) -> Exploration:
     """Measure data sets and write exploration.html, exploration.json, images.csv and figures.
 
-    Args:
-        sets: Data sets of any layout that :func:`list_images` understands.
-        out: Folder to make; an older one is replaced when the new one is complete.
-        workers: Decoding threads.
-        seed: For resampling and folds.
-        quiet: Show no progress bar.
-
     Raises:
         DataError: No image can be found or read.
         OutputError: Something else stands where the page shall be.

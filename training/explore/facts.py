@@ -44,10 +44,8 @@ class Facts:
     """One image without its pixels.
 
     Attributes:
-        clues: A number for each of :data:`CLUES`.
         thumbnail: Shape (64, 64), uint8.
         histogram: Shape (64,), shares of the pixels by four grey levels each.
-        digest: SHA-256 of shape and pixels.
         format: ``jpeg``, ``png`` or ``dicom``.
     """
 

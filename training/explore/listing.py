@@ -29,7 +29,6 @@ class Listed:
     """One image file and where it was found.
 
     Attributes:
-        image: The file with its class and patient.
         folder: ``train``, ``val``, ``test`` or ``all``; prefixed by the data set's name if there
             are several.
         etiology: ``BACTERIAL``, ``VIRAL`` or empty, from the file's name.

@@ -19,13 +19,11 @@ class Collection:
     """Measurements of every readable image.
 
     Attributes:
-        listed: The N images.
         clues: Shape (N,) for each of :data:`training.explore.facts.CLUES`.
         thumbnails: Shape (N, 64, 64), uint8.
         histograms: Shape (N, 64), shares.
         digests: Shape (N,), equal for the same pixels.
         formats: Shape (N,).
-        unreadable: Names of the others, with the reason.
     """
 
     listed: tuple[Listed, ...]

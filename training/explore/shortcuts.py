@@ -95,8 +95,6 @@ class Question:
     """Two sides of a collection.
 
     Attributes:
-        positive: Name of the first side.
-        negative: Name of the other.
         asked: Shape (N,), images of either side.
         truth: Shape (N,), images of the first side.
     """

@@ -42,11 +42,7 @@ def mark_ambiguous(
 ) -> Samples:
     """Return the samples with the ambiguous ones labelled ``len(task.classes)``.
 
-    Args:
-        train: The train part.
-        recipe: Has a ``dummy_class``.
-        task: Real classes.
-        make_trainer: Makes the trainers of the first pass.
+    ``recipe``: Has a ``dummy_class``.
 
     Raises:
         DataError: There are too few patients.

@@ -38,9 +38,6 @@ class InitReport:
 
     Attributes:
         source: ``none``, ``imagenet`` or the file's name.
-        loaded: Number of tensors.
-        missing: Parameters that keep their fresh values.
-        unused: Tensors of the source with an unknown name or another shape.
     """
 
     source: str

@@ -26,13 +26,7 @@ def let_learn(network: Network, phase: Phase) -> None:
 
 @dataclass(frozen=True)
 class PlannedEpoch:
-    """One epoch of the whole training.
-
-    Attributes:
-        phase: Its phase.
-        epoch: Number within the phase, from 0.
-        index: Number within the training, from 0.
-    """
+    """One epoch of the whole training."""
 
     phase: Phase
     epoch: int

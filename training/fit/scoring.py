@@ -25,13 +25,7 @@ def score(
 ) -> NDArray[np.float32]:
     """Run a network, which is left in evaluation mode.
 
-    Args:
-        network: Its parameters are on the device already.
-        pixels: Shape (N, 1, S, S), uint8.
-        normalisation: As in training.
-        compute: Device and precision.
-        mirror: Average with the mirror image's logits.
-        augmenter: Changes the images first, for stress views.
+    ``pixels``: Shape (N, 1, S, S), uint8. ``mirror``: Average with the mirror image's logits.
 
     Returns:
         Logits before calibration, shape (N, K).

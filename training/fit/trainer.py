@@ -54,19 +54,9 @@ class Trainer:
     The random numbers of an epoch depend only on seed, epoch and rank, so a resumed training gives
     the same network as an uninterrupted one.
 
-    Args:
-        network: Initialised, on the CPU.
-        recipe: How to train.
-        task: Names of the classes.
-        train: Samples to learn from.
-        val: Samples to watch.
-        compute: Device and precision.
-        world: This process among its peers.
-        work_dir: Folder of the checkpoint.
-        fingerprint: Digest of data and split; a checkpoint of others is refused.
-        quiet: Show no progress bars.
-        after_epoch: Called after each epoch.
-        made: Synthetic samples to add; the normalisation stays that of the real ones.
+    ``network``: Initialised, on the CPU. ``fingerprint``: Digest of data and split; a checkpoint of
+    others is refused. ``made``: Synthetic samples to add; the normalisation stays that of the real
+    ones.
     """
 
     def __init__(

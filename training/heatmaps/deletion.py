@@ -57,13 +57,8 @@ def curves_of(
 ) -> ImageCurves:
     """Delete and insert one image's blocks in the orders of its heatmaps, and at random.
 
-    Args:
-        image: Shape (1, S, S), uint8.
-        base: Same shape, the baseline.
-        heatmaps: Each (h, w), in [0, 1].
-        target: The explained class.
-        scorer: The network as it is served.
-        rng: For random maps and ties.
+    ``image``: Shape (1, S, S), uint8. ``base``: Same shape, the baseline. ``heatmaps``: Each (h,
+    w), in [0, 1].
     """
     noise = rng.random((RANDOM_MAPS, RANDOM_CELLS, RANDOM_CELLS), dtype=np.float32)
     chance = [heat_order(heatmap, rng) for heatmap in noise]

@@ -49,10 +49,6 @@ class FaithfulnessPlan:
 
     Attributes:
         split: As for ``python -m training evaluate``.
-        n: Images, evenly per class.
-        methods: Methods to compare.
-        seed: Seed of every draw.
-        quiet: Show no progress bar.
     """
 
     split: str
@@ -67,9 +63,6 @@ class Findings:
     """The evidence and the input of its figures.
 
     Attributes:
-        evidence: The figures.
-        curves: Curves of each image, by group and baseline.
-        positives: Their model inputs.
         fields: Their lung fields, (N, GRID, GRID).
     """
 

@@ -67,18 +67,7 @@ def measure_randomisation(
     seed: int,
     quiet: bool = False,
 ) -> dict[Method, Randomisation]:
-    """Compare maps before and after each stage of the cascade.
-
-    Args:
-        run: The run of the network.
-        served: The trained network.
-        samples: One image for each patient, explained as its label.
-        maps: The trained network's maps of these images.
-        compute: Device and precision.
-        repeats: Draws of fresh weights, averaged for each image.
-        seed: For draws and resampling.
-        quiet: Show no progress bar.
-    """
+    """Compare maps before and after each stage of the cascade."""
     alike: dict[tuple[Method, str], list[Alike]] = {}
     stages = tuple(reversed(served.network.stages))
     for repeat in tqdm(range(repeats), "randomising", disable=quiet):

@@ -36,14 +36,7 @@ PNG_START = b"\x89PNG"
 
 @dataclass(frozen=True)
 class Shown:
-    """One image of the sheet.
-
-    Attributes:
-        picture: At its source's aspect ratio.
-        heatmap: At the layer's resolution.
-        label: The labelled class.
-        probability: Of the explained class, calibrated.
-    """
+    """One image of the sheet."""
 
     picture: GrayImage
     heatmap: Heatmap
@@ -57,10 +50,7 @@ class SheetPlan:
 
     Attributes:
         split: As for ``python -m training evaluate``.
-        n: Images, evenly per class.
-        method: The method of explanation.
         target: The explained class; None for the finding's first.
-        seed: Seed of the choice.
     """
 
     split: str

@@ -65,13 +65,7 @@ class NamedFolder:
 
 @dataclass(frozen=True)
 class ExternalImages:
-    """Pictures from other sources.
-
-    Attributes:
-        frontal: Frontal radiographs of other hospitals, fitted on and measured by halves.
-        in_scope: Further ones that are only measured.
-        out_of_scope: Other pictures, only measured.
-    """
+    """Pictures from other sources."""
 
     frontal: tuple[NamedFolder, ...] = ()
     in_scope: tuple[NamedFolder, ...] = ()
@@ -130,16 +124,8 @@ def find_limits(
 ) -> FittedLimits:
     """Fit and measure scope gate and referral of a trained network.
 
-    Args:
-        served: The network as it is served.
-        recipe: Gives augmentation, coverage, ages and seed.
-        task: The question.
-        point: The default operating point.
-        parts: Samples of the split by patient.
-        spec: Preprocessing of the samples.
-        compute: Device.
-        external: Pictures of other sources; None also skips measuring families withheld from the
-            gate.
+    ``external``: Pictures of other sources; None also skips measuring families withheld from the
+    gate.
 
     Raises:
         DataError: A folder holds no picture, or a class has no validation image.
@@ -249,13 +235,7 @@ def refit_limits(
 
     The weights stay as they are.
 
-    Args:
-        run_path: The run directory.
-        data: The data set it was trained on.
-        external: Pictures of other sources.
-        compute: Device.
-        ages: Youngest and oldest patients in years; None for the recipe's.
-        quiet: Show no progress bar.
+    ``ages``: Youngest and oldest patients in years; None for the recipe's.
 
     Raises:
         RunError: The run is missing or damaged.

@@ -244,11 +244,7 @@ def make_outliers(
 ) -> NDArray[np.uint8]:
     """Make outliers of one family.
 
-    Args:
-        family: A key of ``FAMILIES``.
-        pixels: Source radiographs, shape (N, 1, S, S), uint8.
-        count: Number of outliers.
-        seed: The same seed makes the same pictures.
+    ``family``: A key of ``FAMILIES``. ``pixels``: Source radiographs, shape (N, 1, S, S), uint8.
 
     Returns:
         Shape (count, 1, S, S), uint8.

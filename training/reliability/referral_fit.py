@@ -55,13 +55,8 @@ def measure_referral(
 ) -> tuple[ReferralFigure, ...]:
     """Measure rules of several coverages on unused images.
 
-    Args:
-        rules: One for each coverage.
-        probabilities: Shape (N, K), calibrated.
-        labels: Shape (N,), class indices.
-        patients: Shape (N,), resampled as wholes.
-        point: Operating point of the decisions.
-        task: Names of the classes.
+    ``probabilities``: Shape (N, K), calibrated. ``labels``: Shape (N,), class indices.
+    ``patients``: Shape (N,), resampled as wholes.
     """
     figures = []
     for rule in rules:
@@ -100,12 +95,8 @@ def fit_referral(
 ) -> Referral:
     """Fit the rule of one coverage and measure it beside others.
 
-    Args:
-        val: Probabilities (N, K) and labels (N,).
-        test: The same with patients; None leaves the rule unmeasured.
-        coverage: Coverage of the rule in use.
-        point: The default operating point.
-        task: Names of the classes.
+    ``val``: Probabilities (N, K) and labels (N,). ``test``: The same with patients; None leaves the
+    rule unmeasured.
     """
 
     def rule(target: float) -> Referral:

@@ -52,15 +52,7 @@ UNUSUAL_SHARE = 0.01
 
 @dataclass(frozen=True)
 class GateData:
-    """Radiographs a gate is fitted on, each (N, 1, S, S).
-
-    Attributes:
-        train: Of training patients.
-        val: Of validation patients.
-        frontal: Frontal ones of other hospitals; may be empty.
-        augmentation: Ranges of the changed copies.
-        seed: Seed of all draws.
-    """
+    """Radiographs a gate is fitted on, each (N, 1, S, S)."""
 
     train: Pixels
     val: Pixels
@@ -84,14 +76,7 @@ class Described:
 
     Attributes:
         radiographs: Layouts to accept, (N, LAYOUT_SIZE).
-        outliers: Layouts to refuse, by family.
-        train: Layouts of training radiographs.
-        val: Layouts of validation radiographs.
-        val_outliers: Layouts of outliers made from these, by family.
         embedded_train: Embeddings (N, D) of training radiographs.
-        embedded_val: Of validation radiographs.
-        embedded_stressed: Of changed copies of these.
-        embedded_frontal: Of other hospitals' radiographs.
     """
 
     radiographs: Floats
@@ -161,13 +146,7 @@ def _describe_layouts(data: GateData, train: Pixels) -> tuple[Floats, dict[str, 
 def fit_gate(
     described: Described, seed: int, left_out: Collection[str] = ()
 ) -> tuple[ScopeGate, ScopeThresholds]:
-    """Fit a gate and choose its thresholds.
-
-    Args:
-        described: Input of the fit.
-        seed: Seed of the PCA solver.
-        left_out: Families of outliers to withhold.
-    """
+    """Fit a gate and choose its thresholds."""
     weights, bias = _fit_classifier(described, left_out)
     components = min(COMPONENTS, len(described.train) - 1)
     usual = PCA(components, random_state=seed).fit(described.train)

@@ -33,13 +33,10 @@ class PictureSet:
     """Pictures of one kind, as the gate sees them.
 
     Attributes:
-        name: Shown in the report.
-        frontal: Whether they are frontal chest radiographs.
         pixels: Model inputs, (N, 1, S, S).
         layouts: Shape (N, LAYOUT_SIZE).
         embeddings: Shape (N, D).
         groups: Shape (N,), patients or files, resampled as wholes.
-        plain_reasons: Findings of the plain checks of pixels and tags.
         refused: Number of unreadable files.
     """
 

@@ -66,16 +66,7 @@ class Derived:
 
 @dataclass(frozen=True)
 class DerivingJob:
-    """What to make.
-
-    Attributes:
-        name: Of the new run.
-        version: Of the new run.
-        data: The data sets of the runs.
-        out: Run directory to make.
-        compute: Device.
-        quiet: Show no progress bars.
-    """
+    """What to make."""
 
     name: str
     version: str

@@ -46,13 +46,7 @@ def evaluate_run(
 ) -> Path:
     """Score a split and write metrics.json, figures and report.html; return its path.
 
-    Args:
-        run_path: The run directory.
-        data: One or several data sets.
-        split: ``train``, ``val``, ``test``, or an ``internal-`` part of the run's own split.
-        out: Folder to make; an older one is replaced when the new one is complete.
-        compute: Device and precision.
-        quiet: Show no progress bar.
+    ``split``: ``train``, ``val``, ``test``, or an ``internal-`` part of the run's own split.
 
     Raises:
         OutputError: Something else stands where the report shall be.

@@ -74,15 +74,6 @@ def write_run(
     """Calibrate, choose operating points, fit the limits, measure, and write the run.
 
     Everything runs in float32 on the weights as they ship, because that is what is served.
-
-    Args:
-        job: The training, and where the run goes.
-        task: Names of the classes.
-        spec: Preprocessing of the samples.
-        trained: The network.
-        parts: Samples of each part.
-        rows: The split.
-        provenance: Origin of the run.
     """
     recipe = job.recipe
     with new_directory(job.out, RUN_NAME) as directory:
@@ -142,12 +133,8 @@ def restore_prior(
     Adding the logarithm of each class's share to its logit restores the share in the data (Bayes'
     rule); the ranking stays.
 
-    Args:
-        network: Its logits are changed in place.
-        train: Real training samples; synthetic ones do not count.
-        task: Names of the classes.
-        made: Synthetic images by class, if trained on without class weights; None if all classes
-            weighed the same.
+    ``made``: Synthetic images by class, if trained on without class weights; None if all classes
+    weighed the same.
     """
     counts = np.bincount(train.labels, minlength=len(task.classes))
     offset = torch.log(torch.from_numpy(counts / counts.sum()))

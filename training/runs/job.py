@@ -18,15 +18,7 @@ class TrainingJob:
     """What a training needs beside its recipe.
 
     Attributes:
-        recipe: How to train.
-        data: One or several data sets.
-        out: Run directory to make.
-        init: Starting weights, see :func:`training.fit.initialise.initialise`.
-        compute: Device and precision.
-        world: This process among its peers.
         split_file: An existing split of the same data; None makes a new one.
-        synthetic: Synthetic images for the train part alone.
-        quiet: Show no progress bars.
     """
 
     recipe: Recipe

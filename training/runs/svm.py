@@ -54,11 +54,7 @@ def fit_svm_run(member: Member, kernel: Kernel, c: Sequence[float], job: Derivin
     Only training patients are used; C and gamma are chosen by cross-validation among them, so the
     validation patients remain for temperature and operating points.
 
-    Args:
-        member: The run.
-        kernel: ``linear`` or ``rbf``.
-        c: Candidates for C.
-        job: What to make.
+    ``kernel``: ``linear`` or ``rbf``.
 
     Raises:
         RunError: The run is an ensemble or has machines already, or ``out`` holds a run.
@@ -103,11 +99,7 @@ def fit_svm(
 ) -> tuple[Pipeline, str]:
     """Fit with the best parameters of a cross-validation grouped by patient.
 
-    Args:
-        embeddings: Shape (N, D), of the training images.
-        train: Their labels and patients.
-        kernel: ``linear`` or ``rbf``.
-        c: Candidates for C.
+    ``embeddings``: Shape (N, D), of the training images. ``kernel``: ``linear`` or ``rbf``.
 
     Returns:
         Fitted pipeline, and the chosen parameters in words.

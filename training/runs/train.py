@@ -35,10 +35,6 @@ def run_training(job: TrainingJob, restart: bool = False) -> Path:
 
     With several processes only rank 0 writes it.
 
-    Args:
-        job: What to do.
-        restart: Discard the checkpoint of an unfinished training.
-
     Raises:
         RunError: The run exists already, or the checkpoint belongs to another training.
         OutputError: Something else stands where the run shall be.

@@ -20,15 +20,7 @@ SEEN: tuple[Part, ...] = ("train", "val")
 
 @dataclass(frozen=True)
 class GanData:
-    """Samples of a split.
-
-    Attributes:
-        spec: Preprocessing of the samples.
-        train: Samples to learn from.
-        val: Samples to compare with.
-        rows: The whole split.
-        digest: Digest of the images read.
-    """
+    """Samples of a split."""
 
     spec: Preprocessing
     train: Samples

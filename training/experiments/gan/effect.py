@@ -44,14 +44,8 @@ class EffectJob:
 
     Attributes:
         recipe: The classifier's; ``seeds`` replace its seed.
-        data: One or several data sets.
-        synthetic: Synthetic images with their generator's split.
-        out: Folder for results; existing ones are not computed again.
-        compute: Device and precision.
-        seeds: Seeds of the trainings; all share one split.
         each: Synthetic images of every class in the arm ``even``.
         minority: Class that the arm ``minority`` fills up; None for the smallest.
-        quiet: Show no progress bars.
     """
 
     recipe: Recipe

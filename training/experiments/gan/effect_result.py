@@ -17,14 +17,7 @@ class ArmResult(Section):
     """One training.
 
     Attributes:
-        identity: Digest of recipe, images, arm and seed.
         arm: ``real``, ``even`` or ``minority``.
-        seed: Seed of the training.
-        real_images: Number in the train part.
-        made_images: Synthetic ones added, by class.
-        steps: Number of batches.
-        seconds: Training time.
-        figures: Figures on the test part.
     """
 
     identity: str

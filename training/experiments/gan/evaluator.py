@@ -23,14 +23,7 @@ images has one as near."""
 
 
 class Memorisation(Section):
-    """Distances to the nearest training image in the feature space.
-
-    Attributes:
-        generated: Median over generated images.
-        held_out: Median over held-out images.
-        close_share: Share of generated images closer than all but the nearest hundredth of the
-            held-out ones; about 0.01 if nothing is copied.
-    """
+    """Distances to the nearest training image in the feature space."""
 
     generated: float
     held_out: float
@@ -38,15 +31,7 @@ class Memorisation(Section):
 
 
 class GeneratorEvaluator:
-    """Compares generated images with those of held-out patients.
-
-    Args:
-        space: Feature space.
-        recipe: Sets the numbers of images.
-        task: Names of the classes.
-        val: Held-out samples.
-        compute: Device for generating.
-    """
+    """Compares generated images with those of held-out patients."""
 
     def __init__(
         self, space: FeatureSpace, recipe: GanRecipe, task: Task, val: Samples, compute: Compute
@@ -122,12 +107,7 @@ Features: TypeAlias = NDArray[np.float32]
 
 
 class Kid(Section):
-    """KID over random subsets.
-
-    Attributes:
-        value: Mean over subsets.
-        standard_error: Of drawing the subsets, which overlap; not of the images.
-    """
+    """KID over random subsets."""
 
     value: float
     standard_error: float

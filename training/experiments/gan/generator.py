@@ -84,11 +84,8 @@ class Generator(nn.Module):
     Generative Adversarial Networks", ICLR 2016; Odena, Olah, Shlens, "Conditional Image Synthesis
     with Auxiliary Classifier GANs", ICML 2017.
 
-    Args:
-        size_px: Image side, 4 times a power of two.
-        num_classes: K.
-        latent: Length of the noise, Z.
-        width: Channels of the last but one stage; up to eight times as many inside.
+    ``size_px``: Image side, 4 times a power of two. ``width``: Channels of the last but one stage;
+    up to eight times as many inside.
     """
 
     def __init__(self, size_px: int, num_classes: int, latent: int, width: int) -> None:

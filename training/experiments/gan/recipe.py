@@ -76,13 +76,7 @@ class GanJob:
     """What a training needs beside its recipe.
 
     Attributes:
-        recipe: How to train.
-        data: One or several data sets.
-        out: Directory to make.
-        compute: Device and precision.
-        features: Run whose embedding images are compared in.
         split_file: An existing split of the same data; None makes a new one.
-        quiet: Show no progress bars.
     """
 
     recipe: GanRecipe

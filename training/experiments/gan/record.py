@@ -20,18 +20,7 @@ DISCRIMINATOR_NAME = "discriminator.safetensors"
 
 
 class GanEpoch(Section):
-    """One row of the training curves.
-
-    Attributes:
-        epoch: From 0.
-        discriminator_loss: Mean hinge loss plus cross-entropy of real images.
-        generator_loss: Mean adversarial loss plus cross-entropy of the requested classes.
-        auxiliary_real: Accuracy of the auxiliary classifier on real images.
-        auxiliary_generated: Its agreement with the requested classes.
-        kid: By class, where measured.
-        images_per_second: Real images.
-        seconds: Without the measurement.
-    """
+    """One row of the training curves."""
 
     epoch: int
     discriminator_loss: float
@@ -44,13 +33,7 @@ class GanEpoch(Section):
 
 
 class GeneratorQuality(Section):
-    """Quality of the finished generator's images, by class.
-
-    Attributes:
-        kid: Against held-out images.
-        reference: KID of the real training images: what a perfect generator would have.
-        memorisation: Distances to the nearest training image.
-    """
+    """Quality of the finished generator's images, by class."""
 
     kid: dict[str, Kid]
     reference: dict[str, Kid]

@@ -56,11 +56,7 @@ def write_report(
 ) -> Path:
     """Write curves, a sheet of each class, the closest pairs, and a page; return its path.
 
-    Args:
-        run: The record.
-        trainer: Has the generator.
-        pairs: Generated images (N, 1, S, S) and their nearest training images, the closest first.
-        directory: Existing folder.
+    ``pairs``: Generated images (N, 1, S, S) and their nearest training images, the closest first.
     """
     urls = write_figures({"curves": draw_gan_curves(run)}, directory)
     sheets = {

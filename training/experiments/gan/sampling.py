@@ -57,11 +57,7 @@ def generate(
 ) -> NDArray[np.uint8]:
     """Generate one image for each label: (N, 1, S, S), uint8.
 
-    Args:
-        generator: Left in evaluation mode.
-        labels: Shape (N,), class indices.
-        seed: Seed of the noise; an image does not depend on later indices.
-        compute: Device and precision.
+    ``labels``: Shape (N,), class indices.
     """
     generator.eval()
     source = torch.Generator().manual_seed(seed)

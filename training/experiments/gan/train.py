@@ -31,10 +31,6 @@ log = logging.getLogger(__name__)
 def run_gan_training(job: GanJob, restart: bool = False) -> Path:
     """Train generator and discriminator, evaluate them, and write the directory.
 
-    Args:
-        job: What to do.
-        restart: Discard the checkpoint of an unfinished training.
-
     Raises:
         RunError: A finished training exists, or the checkpoint belongs to another one.
         OutputError: Something else stands where the directory shall be.

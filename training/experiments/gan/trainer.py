@@ -34,15 +34,7 @@ class GanTrainer:
     The random numbers of an epoch depend only on seed and epoch, so a resumed training gives the
     same networks as an uninterrupted one.
 
-    Args:
-        recipe: How to train.
-        task: Names of the classes.
-        train: Samples to learn from.
-        evaluator: Measures the generator now and then.
-        compute: Device and precision.
-        work_dir: Folder of checkpoint and previews.
-        fingerprint: Digest of data and split; a checkpoint of others is refused.
-        quiet: Show no progress bars.
+    ``fingerprint``: Digest of data and split; a checkpoint of others is refused.
     """
 
     def __init__(

@@ -27,15 +27,7 @@ from training.runs.train import make_deterministic
 
 @dataclass(frozen=True)
 class Learner:
-    """Trains recipes on the same patients.
-
-    Attributes:
-        job: Gives data, device and starting weights.
-        task: Names of the classes.
-        train: Samples to learn from.
-        val: Samples to watch.
-        digest: Digest of all images.
-    """
+    """Trains recipes on the same patients."""
 
     job: TrainingJob
     task: Task

@@ -54,14 +54,8 @@ class SearchPlan:
     """What is searched, and how.
 
     Attributes:
-        recipe: The recipe to vary.
-        space: Fields to vary.
-        trials: Finished ones in the end, pruned ones included; a grid may have fewer.
         sampler: ``tpe``, ``random`` or ``grid``.
         pruner: ``median``, ``hyperband`` or ``none``.
-        out: Folder for the study, the table of trials and the best recipe.
-        figure: What is maximised.
-        data: Digest of the images; a study resumes only with the same ones.
     """
 
     recipe: Recipe
