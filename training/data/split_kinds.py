@@ -42,13 +42,13 @@ def make_split(samples: Samples, spec: SplitSpec, seed: int, task: Task) -> list
         DataError: A part would lack a class, or there is no test folder.
     """
     if spec.kind == "official":
-        return split_by_folder(samples, spec, seed, task)
+        return _split_by_folder(samples, spec, seed, task)
     if spec.kind == "patient_80_10_10":
         spec = spec.model_copy(update={"val": 0.1, "test": 0.1})
     return split_by_patient(samples, spec, seed, task)
 
 
-def split_by_folder(samples: Samples, spec: SplitSpec, seed: int, task: Task) -> list[SplitRow]:
+def _split_by_folder(samples: Samples, spec: SplitSpec, seed: int, task: Task) -> list[SplitRow]:
     """Keep the folders as parts.
 
     Images with the pixels of a test image are left out, and so are training images that share a

@@ -62,18 +62,18 @@ def near_pairs(
     """
     _, first = np.unique(digests, return_index=True)
     kept = np.sort(first)
-    vectors = describe(thumbnails[kept])
+    vectors = _describe(thumbnails[kept])
     pairs = {
         (a, b): Pair(int(kept[a]), int(kept[b]), correlation, mirrored)
         for mirrored in (True, False)  # as it is, if it is both
         for a, b, correlation in _above(
-            vectors, describe(thumbnails[kept][:, :, ::-1]) if mirrored else vectors, threshold
+            vectors, _describe(thumbnails[kept][:, :, ::-1]) if mirrored else vectors, threshold
         )
     }
     return sorted(pairs.values(), key=lambda pair: (-pair.correlation, pair.first, pair.second))
 
 
-def describe(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _describe(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return unit vectors whose products are the correlations.
 
     Args:

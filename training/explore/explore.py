@@ -46,7 +46,7 @@ def explore(
     """
     verify_replaceable(out, EXPLORATION_NAME)
     collection = read_collection(list_images(sets), workers, quiet)
-    found = examine(collection, [path.resolve().name for path in sets], seed)
+    found = _examine(collection, [path.resolve().name for path in sets], seed)
     with new_directory(out, EXPLORATION_NAME) as directory:
         figures = write_figures(draw_all(found, collection), directory)
         (directory / PAGE_NAME).write_text(render(found, figures))
@@ -55,8 +55,7 @@ def explore(
     return found
 
 
-def examine(collection: Collection, data: Sequence[str], seed: int) -> Exploration:
-    """Compute every number of the page."""
+def _examine(collection: Collection, data: Sequence[str], seed: int) -> Exploration:
     classes = ordered_classes(set(collection.labels))
     folders = list(dict.fromkeys(str(folder) for folder in collection.folders))
     log.info("%d images read; comparing them", len(collection.listed))

@@ -28,25 +28,24 @@ def draw_all(found: Exploration, collection: Collection) -> dict[str, Figure]:
     """Draw every figure of the page by name; those with nothing to show are left out."""
     pictures = Pictures(collection)
     figures = {
-        "counts": draw_counts(found),
-        "grey_levels": draw_grey_levels(found),
+        "counts": _draw_counts(found),
+        "grey_levels": _draw_grey_levels(found),
         "examples": draw_examples(found, pictures),
         "edges": draw_edges(found, pictures),
-        "patients": draw_patients(found),
+        "patients": _draw_patients(found),
     }
     if not is_one_size(found):
-        figures["sizes"] = draw_sizes(found, collection)
+        figures["sizes"] = _draw_sizes(found, collection)
     if found.lookalikes:
         figures["lookalikes"] = draw_lookalikes(found, pictures)
     if found.near:
         figures["near"] = draw_near(found, pictures)
     for number, shortcuts in enumerate(found.shortcuts):
-        figures[f"shortcuts_{number}"] = draw_shortcuts(shortcuts)
+        figures[f"shortcuts_{number}"] = _draw_shortcuts(shortcuts)
     return figures
 
 
-def draw_counts(found: Exploration) -> Figure:
-    """Draw images of each class in each folder, pneumonia by etiology where known."""
+def _draw_counts(found: Exploration) -> Figure:
     figure, axes = _new(9, 0.9 + 0.42 * len(found.counts))
     colours = dict(zip(found.classes, _colours(len(found.classes)), strict=True))
     longest = max(count.images for count in found.counts)
@@ -70,8 +69,7 @@ def draw_counts(found: Exploration) -> Figure:
     return figure
 
 
-def draw_sizes(found: Exploration, collection: Collection) -> Figure:
-    """Draw width and height of every image, and aspect ratios per class."""
+def _draw_sizes(found: Exploration, collection: Collection) -> Figure:
     figure = Figure(figsize=(10, 3.8), layout="constrained")
     left, right = (_calm(axes) for axes in figure.subplots(1, 2))
     aspect = collection.clues["aspect"]
@@ -90,8 +88,7 @@ def draw_sizes(found: Exploration, collection: Collection) -> Figure:
     return figure
 
 
-def draw_grey_levels(found: Exploration) -> Figure:
-    """Draw the mean pixel histogram per class with its 80 % band."""
+def _draw_grey_levels(found: Exploration) -> Figure:
     figure, axes = _new(9, 3.4)
     levels = (np.arange(HISTOGRAM_BINS) + 0.5) * (256 / HISTOGRAM_BINS)
     tops = []
@@ -106,8 +103,7 @@ def draw_grey_levels(found: Exploration) -> Figure:
     return figure
 
 
-def draw_patients(found: Exploration) -> Figure:
-    """Draw how many patients have how many images."""
+def _draw_patients(found: Exploration) -> Figure:
     figure, axes = _new(9, 2.6)
     counts = found.patients.by_number_of_images
     axes.bar(list(counts), list(counts.values()), color=COLOURS[5], width=0.8)
@@ -120,8 +116,7 @@ def draw_patients(found: Exploration) -> Figure:
     return figure
 
 
-def draw_shortcuts(shortcuts: Shortcuts) -> Figure:
-    """Draw the AUROC of each clue and of all together, with intervals; 0.5 is chance."""
+def _draw_shortcuts(shortcuts: Shortcuts) -> Figure:
     rows = [
         (one.title, one.auroc, f"larger in {one.larger_in}" if one.larger_in else "all the same")
         for one in shortcuts.alone

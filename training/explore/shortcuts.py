@@ -31,7 +31,7 @@ def measure_shortcuts(collection: Collection, seed: int) -> list[Shortcuts]:
     """
     learnt_from = np.array([folder.rpartition("/")[2] != "test" for folder in collection.folders])
     found = []
-    for question in questions_of(collection):
+    for question in _questions_of(collection):
         kept = question.asked & learnt_from
         truth = question.truth[kept]
         if truth.any() and not truth.all():
@@ -110,7 +110,7 @@ class Question:
         return f"{self.positive} against {self.negative}"
 
 
-def questions_of(collection: Collection) -> list[Question]:
+def _questions_of(collection: Collection) -> list[Question]:
     """List the questions that the classes allow.
 
     A known task's finding against its other classes; else the second of two classes against the

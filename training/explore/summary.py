@@ -25,8 +25,7 @@ SPREAD_PERCENTILES = (0, 5, 50, 95, 100)
 BAND_PERCENTILES = (10, 90)
 
 
-def spread_of(values: ArrayLike) -> Spread:
-    """Return the percentiles of values (N,), N >= 1."""
+def _spread_of(values: ArrayLike) -> Spread:
     found = np.percentile(np.asarray(values, dtype=np.float64), SPREAD_PERCENTILES)
     return Spread(**dict(zip(Spread.model_fields, map(float, found), strict=True)))
 
@@ -59,7 +58,7 @@ def measure_sizes(collection: Collection, classes: list[str]) -> list[Sizes]:
         Sizes(
             label=label,
             **{
-                name: spread_of(collection.clues[name][collection.labels == label])
+                name: _spread_of(collection.clues[name][collection.labels == label])
                 for name in names
             },
         )
@@ -96,7 +95,7 @@ def tell_patients(collection: Collection) -> Patients:
     totals = [sum(counts.values()) for counts in folders.values()]
     return Patients(
         patients=len(folders),
-        images_per_patient=spread_of(totals),
+        images_per_patient=_spread_of(totals),
         by_number_of_images=dict(sorted(Counter(totals).items())),
         in_several_folders=tuple(
             SharedPatient(patient=patient, images=dict(sorted(counts.items())))

@@ -61,8 +61,8 @@ def curves_of(
     w), in [0, 1].
     """
     noise = rng.random((RANDOM_MAPS, RANDOM_CELLS, RANDOM_CELLS), dtype=np.float32)
-    chance = [heat_order(heatmap, rng) for heatmap in noise]
-    by_heat = [heat_order(heatmap, rng) for heatmap in heatmaps]
+    chance = [_heat_order(heatmap, rng) for heatmap in noise]
+    by_heat = [_heat_order(heatmap, rng) for heatmap in heatmaps]
     pictures = [image, base]
     for order in [*by_heat, *chance]:
         pictures += _replaced(image, base, order)
@@ -95,8 +95,7 @@ def blurred(image: ModelInput) -> ModelInput:
     return np.rint(smooth).astype(np.uint8)[np.newaxis]
 
 
-def heat_order(heatmap: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Order blocks from the hottest to the coldest, (BLOCKS ** 2,); ties fall at random."""
+def _heat_order(heatmap: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.int64]:
     heat = Image.fromarray(np.ascontiguousarray(heatmap, dtype=np.float32))
     flat = np.asarray(heat.resize((BLOCKS, BLOCKS), Image.Resampling.BILINEAR)).ravel()
     return np.lexsort((rng.random(flat.size), -flat))

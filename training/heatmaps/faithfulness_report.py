@@ -32,9 +32,9 @@ def write_report(findings: Findings, out: Path) -> Path:
     """
     evidence = findings.evidence
     drawn = {
-        "deletion_and_insertion": draw_curves(findings),
-        "randomisation": draw_randomisation(evidence),
-        "lung_fields": draw_fields(findings),
+        "deletion_and_insertion": _draw_curves(findings),
+        "randomisation": _draw_randomisation(evidence),
+        "lung_fields": _draw_fields(findings),
     }
     with new_directory(out, EVIDENCE_NAME) as directory:
         (directory / EVIDENCE_NAME).write_text(json_text(evidence))
@@ -48,8 +48,7 @@ def write_report(findings: Findings, out: Path) -> Path:
     return out / REPORT_NAME
 
 
-def draw_curves(findings: Findings) -> Figure:
-    """Draw mean deletion and insertion curves, a row for each group and baseline."""
+def _draw_curves(findings: Findings) -> Figure:
     rows = findings.evidence.curves
     figure = Figure(figsize=(9, 3.2 * len(rows)), layout="constrained")
     grid = figure.subplots(len(rows), 2, squeeze=False, sharex=True, sharey=True)
@@ -70,8 +69,7 @@ def draw_curves(findings: Findings) -> Figure:
     return figure
 
 
-def draw_randomisation(evidence: ExplanationEvidence) -> Figure:
-    """Draw rank correlation from the classifier down; dotted lines compare two patients."""
+def _draw_randomisation(evidence: ExplanationEvidence) -> Figure:
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     for method, row in evidence.randomisation.items():
@@ -87,8 +85,7 @@ def draw_randomisation(evidence: ExplanationEvidence) -> Figure:
     return figure
 
 
-def draw_fields(findings: Findings) -> Figure:
-    """Draw the estimated lung fields of the first images."""
+def _draw_fields(findings: Findings) -> Figure:
     pixels = findings.positives.pixels[:SHOWN_FIELDS, 0]
     figure = Figure(figsize=(9, 9), layout="constrained")
     grid = figure.subplots(4, 4).ravel()

@@ -45,7 +45,7 @@ def fit_least_probabilities(
     return least
 
 
-def measure_referral(
+def _measure_referral(
     rules: Sequence[Referral],
     probabilities: NDArray[np.float64],
     labels: NDArray[np.int64],
@@ -106,5 +106,5 @@ def fit_referral(
     figures: tuple[ReferralFigure, ...] = ()
     if test is not None:
         rules = [rule(target) for target in sorted({*TARGETS, coverage})]
-        figures = measure_referral(rules, *test, point, task)
+        figures = _measure_referral(rules, *test, point, task)
     return rule(coverage).model_copy(update={"figures": figures})

@@ -105,7 +105,7 @@ def describe(data: GateData, embed: Embed, embedded_val: Floats) -> Described:
         },
         embedded_train=embed(train),
         embedded_val=embedded_val,
-        embedded_stressed=embed(changed_copies(data.val, data.augmenter(), 1)),
+        embedded_stressed=embed(_changed_copies(data.val, data.augmenter(), 1)),
         embedded_frontal=embed(data.frontal) if len(data.frontal) else np.zeros((0, 1), np.float32),
     )
 
@@ -124,8 +124,8 @@ def without_frontal(data: GateData, described: Described, kept: NDArray[np.bool_
 
 def _describe_layouts(data: GateData, train: Pixels) -> tuple[Floats, dict[str, Floats]]:
     augmenter = data.augmenter()
-    changed = changed_copies(train, augmenter, 2)
-    frontal = changed_copies(data.frontal, augmenter, FRONTAL_COPIES)
+    changed = _changed_copies(train, augmenter, 2)
+    frontal = _changed_copies(data.frontal, augmenter, FRONTAL_COPIES)
     radiographs = [layouts_of(train), layouts_of(changed)]
     if len(data.frontal):
         radiographs += [layouts_of(data.frontal)] * FRONTAL_WEIGHT + [layouts_of(frontal)]
@@ -215,10 +215,9 @@ def layouts_of(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.stack(found) if found else np.zeros((0, LAYOUT_SIZE), dtype=np.float32)
 
 
-def changed_copies(
+def _changed_copies(
     pixels: NDArray[np.uint8], augmenter: Augmenter, copies: int
 ) -> NDArray[np.uint8]:
-    """Return changed copies of model inputs, shape (copies * N, 1, S, S)."""
     found = []
     for start in range(0, copies * len(pixels), CHUNK):
         chosen = np.arange(start, min(start + CHUNK, copies * len(pixels))) % len(pixels)

@@ -47,7 +47,7 @@ def combine_runs(paths: Sequence[Path], job: DerivingJob) -> Path:
         DataError: The data set is not the one they were trained on.
     """
     verify_new(job.out, RUN_NAME)
-    members = open_members(paths)
+    members = _open_members(paths)
     recipe, network = _recipe(members, job), _assemble(members)
     _verify_size(network, recipe.size_px)
     divided = load_divided(members[0], recipe, job)
@@ -56,7 +56,7 @@ def combine_runs(paths: Sequence[Path], job: DerivingJob) -> Path:
     return finish_derived(job, recipe, Derived(network, UNCHANGED, curves), divided)
 
 
-def open_members(paths: Sequence[Path]) -> list[Member]:
+def _open_members(paths: Sequence[Path]) -> list[Member]:
     """Open runs that shall answer together.
 
     No other run may have been trained on what the first one was validated and tested on: the

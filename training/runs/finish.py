@@ -112,7 +112,7 @@ def write_run(
             versions=versions(job.compute),
             curves=tuple(trained.curves),
             metrics={
-                part: measure_part(
+                part: _measure_part(
                     network, normalisation, job, parts[part], calibration, points, task
                 )
                 for part in ("val", "test")
@@ -175,7 +175,7 @@ def calibrate(
     return Calibration(temperature=temperature, mirror=recipe.mirror), points
 
 
-def measure_part(
+def _measure_part(
     network: Network,
     normalisation: Normalisation,
     job: TrainingJob,
@@ -184,7 +184,6 @@ def measure_part(
     points: tuple[OperatingPoint, ...],
     task: Task,
 ) -> dict[str, Metrics]:
-    """Measure the network on one part at every operating point."""
     logits = score(network, samples.pixels, normalisation, job.compute.exact, calibration.mirror)
     return measure_task(
         samples.labels,

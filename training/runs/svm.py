@@ -71,7 +71,7 @@ def fit_svm_run(member: Member, kernel: Kernel, c: Sequence[float], job: Derivin
     recipe = derived_recipe(member, job, architecture=architecture, init=member.title)
     divided = load_divided(member, recipe, job)
     train = divided.parts["train"]
-    embeddings = embeddings_of(body, train, run.normalisation, job.compute)
+    embeddings = _embeddings_of(body, train, run.normalisation, job.compute)
     fitted, chosen = fit_svm(embeddings, train, kernel, c)
     log.info("chosen by cross-validation: %s", chosen)
     network = Svm(body, radial=kernel == "rbf")
@@ -82,10 +82,9 @@ def fit_svm_run(member: Member, kernel: Kernel, c: Sequence[float], job: Derivin
 
 
 @torch.inference_mode()
-def embeddings_of(
+def _embeddings_of(
     network: Network, samples: Samples, normalisation: Normalisation, compute: Compute
 ) -> Floats:
-    """Return embeddings (N, D) of images, without the mirrored pass."""
     compute.place(network).eval()
     found = []
     for pixels in torch.split(torch.from_numpy(samples.pixels), SCORING_BATCH):

@@ -58,8 +58,7 @@ class Effect(Section):
     arms: dict[str, ArmSummary]
 
 
-def mean_and_deviation(values: Sequence[float]) -> MeanAndDeviation:
-    """Summarise one figure over seeds."""
+def _mean_and_deviation(values: Sequence[float]) -> MeanAndDeviation:
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return MeanAndDeviation(mean=float(np.mean(values)), standard_deviation=deviation)
 
@@ -71,10 +70,10 @@ def summarise(results: Sequence[ArmResult]) -> dict[str, ArmSummary]:
     return {
         arm: ArmSummary(
             figures={
-                n: mean_and_deviation([figures[n] for figures in of_seed.values()]) for n in names
+                n: _mean_and_deviation([figures[n] for figures in of_seed.values()]) for n in names
             },
             differences={
-                n: mean_and_deviation(
+                n: _mean_and_deviation(
                     [figures[n] - by_arm[REAL][seed][n] for seed, figures in of_seed.items()]
                 )
                 for n in names

@@ -58,15 +58,14 @@ def run_gan_training(job: GanJob, restart: bool = False) -> Path:
         quiet=job.quiet,
     )
     trainer.run()
-    write_gan(job, task, data, trainer, evaluator)
+    _write_gan(job, task, data, trainer, evaluator)
     shutil.rmtree(job.work_dir)
     return job.out
 
 
-def write_gan(
+def _write_gan(
     job: GanJob, task: Task, data: GanData, trainer: GanTrainer, evaluator: GeneratorEvaluator
 ) -> None:
-    """Evaluate the finished generator and write the directory atomically."""
     recipe = job.recipe
     pixels, labels = evaluator.images(trainer.result, recipe.judging.final_images)
     made, real = evaluator.space.embed(pixels), evaluator.space.embed(data.train.pixels)

@@ -167,7 +167,7 @@ class GanTrainer:
             images_per_second=self.steps_per_epoch * self.recipe.batch_size / seconds,
             seconds=seconds,
         )
-        log.info("%s", describe(record))
+        log.info("%s", _describe(record))
         return record
 
     def _discriminator_step(
@@ -230,8 +230,7 @@ class GanTrainer:
         log.info("resuming after %d finished epochs", len(self.curves))
 
 
-def describe(record: GanEpoch) -> str:
-    """Return one line about an epoch."""
+def _describe(record: GanEpoch) -> str:
     text = (
         f"epoch {record.epoch + 1}: loss D {record.discriminator_loss:.3f}, "
         f"G {record.generator_loss:.3f}, classes right: real {record.auxiliary_real:.3f}, "
