@@ -83,7 +83,7 @@ def test_checkpoint_of_another_recipe_is_refused(
     shutil.rmtree(job.out)
     job.work_dir.mkdir()
     torch.save({"identity": "another"}, job.work_dir / "checkpoint.pt")
-    with pytest.raises(RunError, match="another recipe or data"):
+    with pytest.raises(RunError, match="another recipe, data set"):
         run_gan_training(job)
 
 
