@@ -50,7 +50,7 @@ class SplitSpec(Section):
     @model_validator(mode="after")
     def _verify_folds(self) -> SplitSpec:
         if self.folds == 1 or self.fold >= max(self.folds, 1):
-            raise ValueError(f"fold {self.fold} of {self.folds} cannot be")
+            raise ValueError(f"fold {self.fold} of {self.folds} does not exist")
         if self.folds and self.kind == "official":
             raise ValueError("the official split has no folds: its test folder is the test")
         return self

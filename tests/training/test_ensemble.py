@@ -205,8 +205,8 @@ def test_other_splits_are_refused(
 @pytest.mark.parametrize(
     ("section", "changes", "says"),
     [
-        ("preprocessing", {"size_px": 96}, "different sides: 112 and 96 pixels"),
-        ("task", {"name": "fracture"}, "answer different questions"),
+        ("preprocessing", {"size_px": 96}, "different sizes: 112 and 96 pixels"),
+        ("task", {"name": "fracture"}, "have different tasks"),
         (None, {"architecture": "small_cnn+cnn_bn"}, "is an ensemble itself"),
     ],
 )
@@ -233,7 +233,7 @@ def test_one_run_finished_run_and_other_data_are_refused(
 ) -> None:
     """Nothing is overwritten or half done."""
     assert combine([smoke_run], toy_data, tmp_path / "out") == 1
-    assert "two runs or more" in capsys.readouterr().err
+    assert "at least two runs" in capsys.readouterr().err
     assert combine([smoke_run, smoke_run], toy_data, smoke_run) == 1
     assert "holds a finished run" in capsys.readouterr().err
     shutil.copytree(toy_data, tmp_path / "data")

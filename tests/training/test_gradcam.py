@@ -83,5 +83,5 @@ def test_other_files_are_left_alone(
     """A file that is no PNG is not written over."""
     (tmp_path / "thesis.png").write_text("all my work")
     assert main(make_arguments(smoke_run, toy_data, tmp_path / "thesis.png")) == 1
-    assert "is no PNG file" in capsys.readouterr().err
+    assert "is not a PNG file" in capsys.readouterr().err
     assert (tmp_path / "thesis.png").read_text() == "all my work"

@@ -133,8 +133,8 @@ def test_default_split_is_what_it_was() -> None:
 @pytest.mark.parametrize(
     ("split", "complaint"),
     [
-        ({"folds": 5, "fold": 5}, "fold 5 of 5 cannot be"),
-        ({"folds": 1}, "fold 0 of 1 cannot be"),
+        ({"folds": 5, "fold": 5}, "fold 5 of 5 does not exist"),
+        ({"folds": 1}, "fold 0 of 1 does not exist"),
         ({"kind": "official", "folds": 5}, "has no folds"),
         ({"kind": "by_image"}, "split.kind"),
     ],

@@ -126,4 +126,4 @@ def test_only_single_networks_are_taken(
     copy = shutil.copytree(svm_run, tmp_path / "copy")
     arguments = ["svm", "--run", str(copy), "--data", str(toy_data), "--out", str(tmp_path / "o")]
     assert main(arguments) == 1
-    assert "is no single network" in capsys.readouterr().err
+    assert "is not a single network" in capsys.readouterr().err

@@ -62,7 +62,7 @@ def _split_by_folder(samples: Samples, spec: SplitSpec, seed: int, task: Task) -
     digests = np.array(samples.pixel_digests())
     held = folders == "test"
     if not held.any():
-        raise DataError("The official split needs the data set's test folder, and there is none.")
+        raise DataError("The official split needs the data set's test folder, which is missing.")
     kept = ~held & ~np.isin(digests, digests[held])
     has_val = _is_enough(samples.labels[kept & (folders == "val")], task)
     if has_val:

@@ -78,7 +78,7 @@ def verify_unseen(learnt: Sequence[SplitRow], rows: Sequence[SplitRow]) -> None:
     patients = set(map(_patient, learnt_from)) & set(map(_patient, held_out))
     if names or patients:
         raise RunError(
-            f"The generator of the synthetic images has learnt from {len(names)} images and "
+            f"The generator of the synthetic images was trained on {len(names)} images and "
             f"{len(patients)} patients that this split holds out. Give the split.csv beside "
             "synthetic.json as --split-file."
         )

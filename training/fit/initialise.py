@@ -124,9 +124,7 @@ def _read_pickled(path: Path) -> dict[str, torch.Tensor]:
     try:
         found: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
-        raise RunError(
-            f"--init {path}: missing, or more than tensors in PyTorch's format."
-        ) from None
+        raise RunError(f"--init {path}: missing, or not a PyTorch file of tensors only.") from None
     for key in WRAPPERS:
         if isinstance(found, dict) and isinstance(found.get(key), dict):
             found = found[key]

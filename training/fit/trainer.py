@@ -90,7 +90,7 @@ class Trainer:
         self.local_batch = recipe.batch_size // world.size
         if self.local_batch < 2 or len(self.train) < recipe.batch_size:
             raise RunError(
-                f"Batches of {recipe.batch_size} over {world.size} processes do not go with "
+                f"Batches of {recipe.batch_size} over {world.size} processes are not possible with "
                 f"{len(self.train)} training images. Lower batch_size in the recipe."
             )
 

@@ -27,7 +27,7 @@ def method_named(name: str) -> Method:
     for method in METHODS:
         if method == current_name(name):
             return method
-    raise RunError(f"Unknown method {name!r}: known ones are {', '.join(METHODS)}.")
+    raise RunError(f"Unknown method {name!r}: choose one of {', '.join(METHODS)}.")
 
 
 def methods_named(names: str) -> tuple[Method, ...]:
@@ -51,7 +51,9 @@ def choose_evenly(images: Sequence[LabelledImage], n: int, seed: int) -> list[La
     """
     labels = sorted({image.label for image in images})
     if n < len(labels):
-        raise DataError(f"--n {n} is too few: at least one image of each of {len(labels)} classes.")
+        raise DataError(
+            f"--n {n} is too few: each of the {len(labels)} classes needs at least one image."
+        )
     rng = np.random.default_rng(seed)
     chosen: list[LabelledImage] = []
     for place, label in enumerate(labels):

@@ -100,7 +100,7 @@ def measure_faithfulness(
     negatives = samples.take(np.flatnonzero(~positive & ~called))
     if len(positives) == 0:
         raise DataError(
-            f"None of {int(positive.sum())} {task.positive} images is called so at "
+            f"None of {int(positive.sum())} {task.positive} images is called positive at "
             f"{point.name}: there is no right answer to explain. Choose more with --n."
         )
     explainer = GradCam(served, compute.dtype, compute.device)

@@ -77,7 +77,7 @@ def write_sheet(
     task = run.task.as_task()
     target = plan.target or task.positive_classes[0]
     if target not in task.classes:
-        raise RunError(f"Unknown class {target!r}: the run knows {', '.join(task.classes)}.")
+        raise RunError(f"Unknown class {target!r}: the run has {', '.join(task.classes)}.")
     listed = select_images(data, plan.split, task, run_path / SPLIT_NAME)
     chosen = choose_evenly(listed, plan.n, plan.seed)
     shown = _explain(run, run_path, chosen, target, plan.method, compute)
@@ -97,7 +97,9 @@ def _verify_png(out: Path) -> None:
         with out.open("rb") as file:
             if file.read(len(PNG_START)) == PNG_START:
                 return
-    raise OutputError(f"{out} exists and is no PNG file; it was left alone. Give another --out.")
+    raise OutputError(
+        f"{out} exists and is not a PNG file; it was left alone. Choose another --out."
+    )
 
 
 def _explain(

@@ -39,7 +39,9 @@ def fit_least_probabilities(
     for index, name in enumerate(task.classes):
         own = np.sort(probabilities[labels == index, index])
         if not len(own):
-            raise DataError(f"No validation image of class {name}: abstaining cannot be fitted.")
+            raise DataError(
+                f"No validation image of class {name}: the referral rule cannot be fitted."
+            )
         rank = math.floor((len(own) + 1) * (1.0 - coverage) + 1e-9)
         least[name] = float(own[rank - 1]) if rank >= 1 else 0.0
     return least

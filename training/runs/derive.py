@@ -99,7 +99,7 @@ def load_divided(member: Member, recipe: Recipe, job: DerivingJob) -> Divided:
     images = [image for image in list_divided(job.data, task, wanted) if image.name in wanted]
     if len(images) < len(wanted):
         missing = len(wanted) - len(images)
-        raise DataError(f"{missing} of {len(wanted)} images of the run's split are not there.")
+        raise DataError(f"{missing} of {len(wanted)} images of the run's split are missing.")
     samples = load_samples(images, spec, task, os.cpu_count() or 1, job.quiet)
     parts = {part: samples_of(samples, rows, part) for part in PARTS}
     return Divided(task, spec, samples, rows, parts)

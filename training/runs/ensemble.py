@@ -66,12 +66,12 @@ def _open_members(paths: Sequence[Path]) -> list[Member]:
         RunError: Fewer than two, one is missing or damaged, or they do not go together.
     """
     if len(paths) < 2:
-        raise RunError("An ensemble needs two runs or more.")
+        raise RunError("An ensemble needs at least two runs.")
     members = [open_member(path) for path in paths]
     first = members[0]
     for member in members:
         if AND in member.run.architecture:
-            raise RunError(f"{member.path} is an ensemble itself. Give its members instead.")
+            raise RunError(f"{member.path} is an ensemble itself. Pass its members instead.")
     for other in members[1:]:
         _verify_pair(first, other)
     return members
@@ -81,11 +81,11 @@ def _verify_pair(first: Member, other: Member) -> None:
     both = f"{first.path} and {other.path}"
     if other.run.task != first.run.task:
         raise RunError(
-            f"{both} answer different questions: {_question(first.run)} and {_question(other.run)}."
+            f"{both} have different tasks: {_question(first.run)} and {_question(other.run)}."
         )
     sizes = first.run.preprocessing.size_px, other.run.preprocessing.size_px
     if sizes[0] != sizes[1]:
-        raise RunError(f"{both} take images of different sides: {sizes[0]} and {sizes[1]} pixels.")
+        raise RunError(f"{both} take images of different sizes: {sizes[0]} and {sizes[1]} pixels.")
     for part in ("val", "test"):
         learnt = first.patients(part) & other.patients("train")
         learnt |= other.patients(part) & first.patients("train")

@@ -39,7 +39,7 @@ def train_series(jobs: Sequence[TrainingJob]) -> list[Run]:
         if not (job.out / RUN_NAME).is_file():
             run_training(job)
         elif open_run(job.out).recipe != job.recipe.model_dump(mode="json"):
-            raise RunError(f"{job.out} was trained by another recipe. Give another --out.")
+            raise RunError(f"{job.out} was trained by another recipe. Choose another --out.")
     return [open_run(job.out) for job in jobs]
 
 

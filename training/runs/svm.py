@@ -64,7 +64,7 @@ def fit_svm_run(member: Member, kernel: Kernel, c: Sequence[float], job: Derivin
     verify_new(job.out, RUN_NAME)
     run = member.run
     if AND in run.architecture or WITH in run.architecture:
-        raise RunError(f"{member.path} is no single network: {run.architecture}.")
+        raise RunError(f"{member.path} is not a single network: {run.architecture}.")
     body = build_network(run.architecture, len(run.task.classes))
     load_weights(body, member.path / WEIGHTS_NAME)
     architecture = f"{run.architecture}{WITH}{SVM[kernel]}"
@@ -107,7 +107,7 @@ def fit_svm(
         DataError: There are fewer patients than folds.
     """
     if len(set(train.patients)) < FOLDS:
-        raise DataError(f"{FOLDS} folds need as many training patients.")
+        raise DataError(f"{FOLDS} folds need at least as many training patients.")
     single = len(set(train.labels)) == 2
     machine = SVC(kernel=kernel) if single else OneVsRestClassifier(SVC(kernel=kernel))
     prefix = STEP if single else INNER

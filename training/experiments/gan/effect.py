@@ -130,7 +130,9 @@ def _result(
     if file.is_file():
         done = ArmResult.model_validate_json(file.read_bytes())
         if done.identity != identity:
-            raise RunError(f"{file} is of another recipe or other images. Give another --out.")
+            raise RunError(
+                f"{file} belongs to another recipe or other images. Choose another --out."
+            )
         return done
     made = choose(material.made, addition, material.task, stream_seed(seed, "draw"))
     recipe = shortened(recipe, len(material.train), 0 if made is None else len(made))

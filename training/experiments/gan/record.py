@@ -74,5 +74,7 @@ def open_gan(path: Path) -> GanRun:
         raise RunError(f"{file} is not valid at {first_complaint(error)}.") from None
     weights = path / WEIGHTS_NAME
     if not weights.is_file() or sha256_of_file(weights) != run.weights_sha256:
-        raise RunError(f"{path}: {WEIGHTS_NAME} is missing, or not what {GAN_NAME} states.")
+        raise RunError(
+            f"{path}: {WEIGHTS_NAME} is missing, or differs from what {GAN_NAME} states."
+        )
     return run

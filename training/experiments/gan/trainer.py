@@ -73,7 +73,8 @@ class GanTrainer:
         self.curves: list[GanEpoch] = []
         if len(train) < recipe.batch_size:
             raise RunError(
-                f"Batches of {recipe.batch_size} do not go with {len(train)} training images. "
+                f"Batches of {recipe.batch_size} are not possible with {len(train)} training "
+                "images. "
                 "Lower batch_size in the recipe."
             )
 
@@ -154,7 +155,9 @@ class GanTrainer:
         seconds = time.perf_counter() - started
         means = (sums / self.steps_per_epoch).tolist()
         if not all(map(math.isfinite, means)):
-            raise RunError("The losses are not finite any more. Lower the rates in the recipe.")
+            raise RunError(
+                "The losses are no longer finite. Lower the learning rates in the recipe."
+            )
         last = epoch + 1 == self.recipe.epochs
         due = last or (epoch + 1) % self.recipe.judging.every == 0
         record = GanEpoch(

@@ -68,7 +68,7 @@ def open_learner(job: TrainingJob) -> Learner:
     if job.world.size > 1:
         raise RunError("A search trains in one process. Start it without torchrun.")
     if recipe.dummy_class is not None:
-        raise RunError("A search does not train with a dummy class. Take it out of the recipe.")
+        raise RunError("A search does not train with a dummy class. Remove it from the recipe.")
     torch.manual_seed(recipe.seed)
     task = task_named(recipe.task)
     spec = Preprocessing(size_px=recipe.size_px, min_side_px=recipe.min_side_px)

@@ -95,7 +95,7 @@ def search(plan: SearchPlan, learn: Learn) -> Path:
                 lambda trial: _try(trial, plan, learn), n_trials=missing, catch=(RunError,)
             )
         if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-            raise RunError(f"No trial in {plan.out} was finished. Give more --trials.")
+            raise RunError(f"No trial in {plan.out} was finished. Increase --trials.")
         best = study.best_trial
         note = (
             f"Found by search: trial {best.number} of {len(study.trials)} ({plan.sampler}), "
@@ -115,7 +115,7 @@ def _alone(out: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RunError(f"Another search is going on in {out}.") from None
+            raise RunError(f"Another search is running in {out}.") from None
         yield
 
 
@@ -130,7 +130,7 @@ def _open_study(plan: SearchPlan) -> optuna.Study:
     if study.user_attrs.setdefault(IDENTITY, plan.identity) != plan.identity:
         raise RunError(
             f"{plan.out} holds a search of another recipe, space, sampler or data set. "
-            "Give another --out."
+            "Choose another --out."
         )
     study.set_user_attr(IDENTITY, plan.identity)
     # A sampler that began with the same seed again would repeat what it has chosen.

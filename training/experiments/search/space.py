@@ -102,7 +102,7 @@ def load_space(path: Path, recipe: Recipe) -> Space:
     if not space:
         raise RunError(f"{path.name} names no field to vary.")
     if fixed := [field for field in space if field.split(".")[0] in GIVEN]:
-        raise RunError(f"{path.name} varies {fixed[0]}, which a search takes as it is.")
+        raise RunError(f"{path.name} varies {fixed[0]}, which a search cannot vary.")
     for one in (0, -1):  # the ends of every range make a recipe
         vary(recipe, {field: kind.grid()[one] for field, kind in space.items()})
     return space
