@@ -204,5 +204,5 @@ def test_sets_are_named_by_as_much_of_their_folders_as_it_takes(tmp_path: Path) 
     assert list(named_sets(paths[:2])) == ["a-chest/", "b-chest/"]
     assert list(named_sets(paths[1:])) == ["b-chest/", "b-train/"], "train is a split's name"
     assert named_sets(paths[0]) == {"": paths[0]}
-    with pytest.raises(DataError, match="each of them once"):
+    with pytest.raises(DataError, match="exactly once"):
         list_split([paths[0], paths[0]], "train", PNEUMONIA)
