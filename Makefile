@@ -19,7 +19,7 @@ BUNDLES := $(MODELS:%=bundles/%/manifest.json)
 LEARNING := tests/cxr tests/export tests/training tests/benchmarks/test_results.py tests/test_tutorials.py
 PACKAGES := cxr training export service tools
 
-.PHONY: help serve test test-learning test-serving kserve checkers generators check docs format bench bench-gateway soak siege fuzz crash schemathesis rolling fleet audit sbom licences install bundles lock clean
+.PHONY: help serve test test-learning test-serving kserve checkers generators check docs format bench bench-gateway soak siege fuzz crash mutants schemathesis rolling fleet audit sbom licences install bundles lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -37,6 +37,7 @@ help:
 	@echo 'make rolling            replicas behind nginx through updates and kills (about three minutes)'
 	@echo 'make fleet              how many replicas: measure, simulate, write docs/scaling.md'
 	@echo 'make crash              200 radiographs while gateway, service and Orthanc are killed'
+	@echo 'make mutants            change the code at random and print what no test notices (MUTANTS=--help)'
 	@echo 'make audit              known weaknesses of the locked dependencies; ends with 3 if it cannot tell'
 	@echo 'make sbom               write sbom.json, the bill of materials (CycloneDX)'
 	@echo 'make licences           print the licences of all dependencies; fails on GPL by default'
@@ -117,6 +118,10 @@ fuzz: install
 
 crash: install bundles
 	$(BIN)/python -m tests.crash $(CRASH)
+
+# MUTANTS='--seed 1 --count 40 --package service/scheduling --tests tests/service', for instance
+mutants: install bundles
+	$(BIN)/python -m tools.mutants $(MUTANTS)
 
 # make itself ends with 2 whatever fails; python -m tools.supply audit tells 1 (found) from 3 (cannot tell).
 audit: install $(SUPPLY)/.installed
