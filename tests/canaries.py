@@ -38,7 +38,8 @@ BYTES = frozenset({"OB", "UN"})
 
 TOKEN = re.compile(
     r"QZ[0-9A-F]{8}|(?<![0-9A-Za-z+/.])(?:1\.2\.826\.0\.1\.4711\.\d+|16\d\d-\d\d-\d\d"
-    r"|16\d{6}(?:0314\d\d\.\d{6})?|03:?14:?\d\d\.\d{6}|17\d{7}"
+    r"|16\d{6}0314\d\d\.\d{6}|03:?14:?\d\d\.\d{6}"
+    r"|(?:16\d{6}|17\d{7})(?!-?[0-9A-F]{4})"  # which a random id could begin with
     r"|(?:9\d{6}|1\d\dY)(?![0-9A-Za-z+/]))",
     re.IGNORECASE,
 )

@@ -49,7 +49,7 @@ def make_dicom(mean: int = 128, **attributes: object) -> bytes:
     ds.SOPClassUID = ComputedRadiographyImageStorage
     ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID
     ds.PatientName = "Test^Canary"
-    ds.PatientID = "CANARY-4711"
+    ds.PatientID = "CANARY-Z4711"
     ds.Modality, ds.BodyPartExamined, ds.ViewPosition = "CR", "CHEST", "PA"
     ds.PhotometricInterpretation, ds.SamplesPerPixel = "MONOCHROME2", 1
     ds.Rows = ds.Columns = SIDE_PX

@@ -170,7 +170,7 @@ async def test_gateway_writes_the_same_kind_of_line(log: io.StringIO) -> None:
 
 async def test_methods_are_words_of_ours(service: Running, log: io.StringIO) -> None:
     """A method may be any text, a name for instance."""
-    await service.client.request("JANE4711", "/v1/predict")
+    await service.client.request("JANEZ4711", "/v1/predict")
     assert [line["method"] for line in requests_of(log)] == ["_OTHER"]
 
 

@@ -18,7 +18,7 @@ from tests.service.make_images import make_dicom, make_png
 
 pytestmark = pytest.mark.anyio
 
-CANARIES = ("Canary", "CANARY", "4711", "Jane")
+CANARIES = ("Canary", "CANARY", "Z4711", "Jane")  # none can occur in a hexadecimal id
 
 
 @pytest.fixture

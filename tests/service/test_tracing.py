@@ -160,7 +160,7 @@ async def test_no_span_tells_of_a_patient(
     client, file = explaining.client, planted(make_dicom(170))
     for path in ("/v1/predict", "/v1/explain", "/v1/render", "/patients/Jane", "/v1/models/Jane"):
         await client.post(f"{path}?model=Jane", content=file)
-        await client.post(path, content=file, headers={"tracestate": "jane=4711", **GIVEN})
+        await client.post(path, content=file, headers={"tracestate": "jane=z4711", **GIVEN})
         await client.post(path, content=file[:-500])
     await client.request("JANE", "/v1/predict")
     spans = exporter.get_finished_spans()
@@ -168,7 +168,7 @@ async def test_no_span_tells_of_a_patient(
     assert len(spans) > 20
     assert not found_in(told)
     assert "jane" not in told.lower()
-    assert "4711" not in told
+    assert "z4711" not in told  # digits alone may occur in random ids
 
 
 @contextmanager
