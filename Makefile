@@ -16,10 +16,10 @@ CHECKERS := .checkers
 GENERATORS := .generators
 MODELS := resnet18 small_cnn resnet18-ternary
 BUNDLES := $(MODELS:%=bundles/%/manifest.json)
-LEARNING := tests/cxr tests/export tests/training tests/benchmarks/test_results.py tests/test_tutorials.py
+WORKERS := 2  # tests side by side
 PACKAGES := cxr training export service tools
 
-.PHONY: help serve test test-learning test-serving kserve checkers generators check docs format bench bench-gateway soak siege fuzz crash mutants schemathesis rolling fleet audit sbom licences install bundles lock clean
+.PHONY: help serve test kserve checkers generators check docs format bench bench-gateway soak siege fuzz crash mutants schemathesis rolling fleet audit sbom licences install bundles lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -48,14 +48,7 @@ serve: install bundles
 	@CXR_ACCESS=anonymous exec $(BIN)/python -m service serve --host $(HOST) --port $(PORT)
 
 test: check bundles kserve checkers generators $(SCHEMATHESIS)/.installed
-	@$(MAKE) --no-print-directory -j2 --output-sync=target test-learning test-serving
-
-# Side by side: what trains and exports, with little priority, and what measures waits and answers.
-test-learning:
-	OMP_WAIT_POLICY=passive nice -n 5 $(BIN)/python -m pytest $(LEARNING)
-
-test-serving:
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest tests $(LEARNING:%=--ignore=%)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 check: install
 	$(BIN)/ruff format --check $(PACKAGES) tests docs benchmarks deploy
@@ -121,7 +114,7 @@ crash: install bundles
 
 # MUTANTS='--seed 1 --count 40 --package service/scheduling --tests tests/service', for instance
 mutants: install bundles
-	$(BIN)/python -m tools.mutants $(MUTANTS)
+	$(BIN)/python -m tools.mutants --workers $(WORKERS) $(MUTANTS)
 
 # make itself ends with 2 whatever fails; python -m tools.supply audit tells 1 (found) from 3 (cannot tell).
 audit: install $(SUPPLY)/.installed

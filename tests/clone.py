@@ -16,7 +16,7 @@ import pytest
 
 from tests.conftest import REPOSITORY
 
-OURS = re.compile(r"CXR_|PYTHON|VIRTUAL_ENV|MAKE|MFLAGS")
+OURS = re.compile(r"CXR_|PYT(HON|EST)|VIRTUAL_ENV|MAKE|MFLAGS")
 
 
 def make_clone(folder: Path) -> Path:

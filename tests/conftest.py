@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch: a core for each worker, sums always alike
 
 import numpy as np
 import pytest
@@ -24,7 +28,50 @@ REPOSITORY = Path(__file__).parent.parent
 
 PATIENTS_PER_CLASS = 24
 
-torch.set_num_threads(2)  # as many as the smallest machine has, so results do not depend on it
+LONG = {"training", "export", "chaos", "test_tutorials.py"}
+"""Folders and modules that begin, so that the workers end at about the same time."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep each module and each marked group on one worker, so its fixtures are made once."""
+    from xdist.scheduler import LoadGroupScheduling
+
+    class ByModule(LoadGroupScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            group = super()._split_scope(nodeid)
+            return nodeid.partition("::")[0] if group == nodeid else group
+
+    return ByModule(config, log) if config.getvalue("dist") == "loadgroup" else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long."""
+    items.sort(key=lambda item: not LONG & {*item.path.relative_to(REPOSITORY).parts})
+
+
+Once = Callable[[str, Callable[[Path], object]], Path]
+
+
+@pytest.fixture(scope="session")
+def once(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Fill a folder of that name in one worker; the others wait for it and share it."""
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if hasattr(pytestconfig, "workerinput") else base) / "once"
+    root.mkdir(exist_ok=True)
+
+    def fill(name: str, make: Callable[[Path], object]) -> Path:
+        folder, done = root / name, root / f"{name}.done"
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
+                folder.mkdir()
+                make(folder)
+                done.touch()
+        return folder
+
+    return fill
 
 
 @pytest.fixture(autouse=True)
@@ -33,15 +80,6 @@ def threads_as_before() -> Iterator[None]:
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """Networks this small gain nothing by a second core, and lose much on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def make_kaggle_layout(root: Path, patients: int = PATIENTS_PER_CLASS) -> Path:
@@ -62,39 +100,45 @@ def make_kaggle_layout(root: Path, patients: int = PATIENTS_PER_CLASS) -> Path:
 
 
 @pytest.fixture(scope="session")
-def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def toy_data(once: Once) -> Path:
     """A data set of drawn radiographs in the Kaggle layout."""
-    return make_kaggle_layout(tmp_path_factory.mktemp("data") / "toy")
+    return once("toy", make_kaggle_layout)
 
 
 @pytest.fixture(scope="session")
-def smoke_run(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def smoke_run(toy_data: Path, once: Once) -> Path:
     """A run directory, trained by the command a user would give."""
-    out = tmp_path_factory.mktemp("runs") / "smoke"
-    arguments = ["train", "--recipe", "smoke", "--data", str(toy_data), "--out", str(out)]
-    assert training_main([*arguments, "--device", "cpu", "--quiet"]) == 0
-    return out
+
+    def train(folder: Path) -> None:
+        arguments = ["train", "--recipe", "smoke", "--data", str(toy_data)]
+        arguments += ["--out", str(folder / "smoke"), "--device", "cpu", "--quiet"]
+        assert training_main(arguments) == 0
+
+    return once("run", train) / "smoke"
 
 
 @pytest.fixture(scope="session")
-def smoke_bundle(smoke_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def smoke_bundle(smoke_run: Path, once: Once) -> Path:
     """The bundle of that run."""
-    return build_bundle(smoke_run, tmp_path_factory.mktemp("bundles"))
+    return once("bundle", partial(build_bundle, smoke_run)) / "smoke"
 
 
 @pytest.fixture(scope="session")
-def int8_run(smoke_run: Path, toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def int8_run(smoke_run: Path, toy_data: Path, once: Once) -> Path:
     """The same run, quantised by the command a user would give."""
-    run = Path(shutil.copytree(smoke_run, tmp_path_factory.mktemp("runs") / "smoke"))
-    arguments = ["quantize", "--run", str(run), "--data", str(toy_data), "--images", "12"]
-    assert export_main([*arguments, "--quiet"]) == 0
-    return run
+
+    def quantize(folder: Path) -> None:
+        run = shutil.copytree(smoke_run, folder / "smoke")
+        arguments = ["quantize", "--run", str(run), "--data", str(toy_data), "--images", "12"]
+        assert export_main([*arguments, "--quiet"]) == 0
+
+    return once("int8-run", quantize) / "smoke"
 
 
 @pytest.fixture(scope="session")
-def int8_bundle(int8_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def int8_bundle(int8_run: Path, once: Once) -> Path:
     """The bundle of that run, which computes in eight bits, too."""
-    return build_bundle(int8_run, tmp_path_factory.mktemp("bundles"))
+    return once("int8-bundle", partial(build_bundle, int8_run)) / "smoke"
 
 
 @pytest.fixture(scope="session")
@@ -107,16 +151,18 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def shipped_bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shipped_bundles(once: Once) -> Path:
     """The bundles of the runs in models/: those that make built, or built here."""
     built = REPOSITORY / "bundles"
     models = sorted(path.parent for path in (REPOSITORY / "models").glob("*/run.json"))
     if all((built / model.name / "manifest.json").is_file() for model in models):
         return built
-    out = tmp_path_factory.mktemp("shipped")
-    for model in models:
-        build_bundle(model, out)
-    return out
+
+    def build(folder: Path) -> None:
+        for model in models:
+            build_bundle(model, folder)
+
+    return once("shipped", build)
 
 
 @pytest.fixture(scope="session")

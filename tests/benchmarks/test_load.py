@@ -15,7 +15,7 @@ from benchmarks.null import ANSWER, NullProtocol
 from benchmarks.tally import DROPPED, OK, TIMED_OUT, Record
 from tests.benchmarks.tiny_server import DROP, SILENCE, TinyServer, reply, tiny_server
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("waits")]
 
 FILES = 3
 

@@ -24,6 +24,8 @@ from tests.service.fake_engine import FakeEngine
 from tests.service.make_bundle import make_bundle, probabilities_of
 from tests.service.make_images import make_jpeg
 
+pytestmark = pytest.mark.xdist_group("waits")
+
 
 def limit(per_s: float, cpu: float, taken_ms: float = 10.0) -> LimitFigures:
     return {

@@ -32,6 +32,8 @@ from benchmarks.siege.stow import SOP_INSTANCE, related, split, stored, uid_of
 from cxr.images.decoding import DecodeOptions, decode_image
 from tests.service.make_bundle import make_bundle
 
+pytestmark = pytest.mark.xdist_group("waits")
+
 HELD = Bars(cpu_s=0.1, memory_mib=64, statuses=("413", "422"))
 
 

@@ -21,6 +21,8 @@ from tests.chaos.aftermath import probability_at, verify_process_unharmed
 from tests.service.make_images import make_png
 from tests.service.test_server import Process
 
+pytestmark = pytest.mark.xdist_group("waits")
+
 Start = Callable[..., Process]
 
 SLOW_CLIENTS = 1000

@@ -20,7 +20,7 @@ from tests.service.fake_engine import POISON, FakeEngine
 from tests.service.harness import Running, running, until
 from tests.service.make_images import make_flat_png, make_png
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("waits")]
 
 PREDICT = "/v1/predict"
 REQUESTS = 12

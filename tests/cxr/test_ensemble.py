@@ -22,9 +22,6 @@ TEMPERATURES = (0.5, 2.0)
 OVERALL = 1.3
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 def make_ensemble(architecture: str, mirrors: tuple[bool, bool]) -> Ensemble:
     """Make an ensemble of two with random weights and lived-in batch norms."""
     torch.manual_seed(5)

@@ -30,9 +30,6 @@ SIZE_PX = 96
 IMAGES = 4
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 def make_images(count: int = IMAGES, size_px: int = SIZE_PX) -> NDArray[np.uint8]:
     """Make model inputs with blobs in different places."""
     rng = np.random.default_rng(0)

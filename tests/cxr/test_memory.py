@@ -37,6 +37,8 @@ from tests.cxr.dicom_encodings import (
 )
 from tests.hostile import rle_bomb
 
+pytestmark = pytest.mark.xdist_group("waits")
+
 SIDE = 1600
 UNCOUNTED_BYTES = 2 << 20  # tables of 65,536 entries, strips, the header
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import signal
 import socket
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,13 @@ def until(condition: Callable[[], Any], longest_s: float = 60.0) -> None:
 
 
 def free_port() -> int:
-    """Give a port of loopback on which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
+    """Return a free port of loopback, none that the kernel may assign in the meantime."""
+    while True:
+        with (
+            suppress(OSError),
+            socket.create_server(("127.0.0.1", random.randint(20000, 32000))) as free,
+        ):
+            return int(free.getsockname()[1])
 
 
 def gateway_environment(spool: Path, **settings: Any) -> dict[str, str]:

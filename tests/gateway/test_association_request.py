@@ -19,6 +19,8 @@ from service.gateway.dimse.association_request import (
 )
 from tests.gateway.raw_dimse import make_context, make_item, make_request
 
+pytestmark = pytest.mark.xdist_group("waits")
+
 ALL_THERE_IS = b"".join(make_context(2 * i + 1, syntaxes=43) for i in range(128))
 
 

@@ -24,6 +24,8 @@ from tests.gateway.raw_dimse import make_pdu
 from tests.gateway.test_commitment import ReportTaker
 from tests.gateway.test_gateway import stow
 
+pytestmark = pytest.mark.xdist_group("waits")
+
 Start = Callable[..., GatewayProcess]
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 

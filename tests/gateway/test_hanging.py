@@ -23,6 +23,8 @@ from tests.gateway.objects import make_object
 from tests.gateway.process import GatewayProcess, until
 from tests.gateway.test_gateway import stow
 
+pytestmark = pytest.mark.xdist_group("waits")
+
 Start = Callable[..., GatewayProcess]
 
 PROBES = ("/health/live", "/health/ready", "/health", "/metrics")

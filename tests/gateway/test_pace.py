@@ -16,6 +16,8 @@ from service.gateway.work.analysis import UNREACHABLE
 from service.gateway.work.loop import GiveUp, TryAgain
 from service.gateway.work.pace import Pace, PacedAnalysis
 
+pytestmark = pytest.mark.xdist_group("waits")
+
 MADE = [b"report"]
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from service.engines.registry import build_engine
 from service.settings import Settings
+from tests.conftest import Once
 from tests.service.fake_engine import FakeEngine
 from tests.service.harness import Running, running
 from tests.service.make_bundle import MAX_PIXELS, make_bundle
@@ -31,12 +32,14 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundles(once: Once) -> Path:
     """A folder with two bundles, cnn and resnet18. Not to be changed."""
-    root = tmp_path_factory.mktemp("bundles")
-    for name in ("cnn", "resnet18"):
-        make_bundle(root, name)
-    return root
+
+    def make(folder: Path) -> None:
+        for name in ("cnn", "resnet18"):
+            make_bundle(folder, name)
+
+    return once("service-bundles", make)
 
 
 def make_settings(bundles: Path, **changes: Any) -> Settings:

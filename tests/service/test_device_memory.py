@@ -26,6 +26,8 @@ from service.engines.tensorrt import has_tensorrt, place_on_tensorrt, tensorrt_c
 from service.errors import StartupError
 from tests.service.conftest import make_settings
 
+pytestmark = pytest.mark.xdist_group("waits")
+
 SIZE_PX = 8
 
 

@@ -34,6 +34,8 @@ from tests.service.conftest import make_settings
 from tests.service.fake_engine import FakeEngine
 from tests.service.make_bundle import make_bundle, write_manifest
 
+pytestmark = pytest.mark.xdist_group("waits")
+
 LEAST, ALL = frozenset({"onnxruntime"}), frozenset({"onnxruntime", "openvino"})
 BARE = Machine(cuda_devices=0, packages=LEAST, has_int8=False, has_bf16=False)
 FULL = Machine(cuda_devices=2, packages=ALL, has_int8=True, has_bf16=True)

@@ -37,7 +37,7 @@ from tests.service.conftest import make_settings
 from tests.service.harness import Running, running
 from tests.service.test_problems import verify_problem
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.anyio
 
 MODELS = ("resnet18", "small_cnn")
 EXPLAIN = "/v1/explain"

@@ -19,7 +19,7 @@ from tests.service.harness import Running, running, until
 from tests.service.make_images import make_png
 from tests.service.test_body import PREDICT, call, make_scope
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("waits")]
 
 RATE = BodyRate(grace_s=10, bytes_per_s=100)
 LIMIT_BYTES = 1_000_000

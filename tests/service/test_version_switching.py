@@ -39,6 +39,8 @@ from tests.service.version_tools import (
     probability_in,
 )
 
+pytestmark = pytest.mark.xdist_group("waits")
+
 VERSIONS = ("1.0.0", "2.0.0", "3.0.0")
 PIXELS = {"name": "image", "shape": [1, 1, 32, 32], "datatype": "UINT8", "data": [140] * 1024}
 ONCE = Retry(attempts=1)

@@ -50,9 +50,6 @@ PHASES = [
 ]
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 @cache
 def _fresh(architecture: str, num_classes: int) -> Network:
     torch.manual_seed(0)

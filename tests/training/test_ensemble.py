@@ -34,9 +34,6 @@ from training.reliability import limits, scope_fit
 WEIGHTS = "weights.safetensors"
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 @pytest.fixture(autouse=True, scope="module")
 def _small_gates() -> Iterator[None]:
     """Scope gates are fitted on few drawn pictures: how good they are is not asked here."""

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import optuna
 import pytest
-import torch
 
 from cxr.bundles.run import EpochRecord
 from cxr.errors import RunError
@@ -257,7 +256,6 @@ def test_every_recipe_survives_being_written(name: str, tmp_path: Path) -> None:
 
 def test_real_training_is_watched_and_resumed(toy_data: Path, tmp_path: Path) -> None:
     """The trainer tells each epoch once it is saved; stopped there, it goes on behind it."""
-    torch.set_num_threads(1)
     [_, phase] = load_recipe("smoke").phases
     recipe = load_recipe("smoke").changed(phases=[phase.model_dump() | {"size_px": 32}])
     job = TrainingJob(

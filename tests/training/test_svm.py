@@ -33,15 +33,12 @@ TOLERANCE = 1e-4
 
 @pytest.fixture(autouse=True, scope="module")
 def _small_and_single() -> Iterator[None]:
-    """One thread, and scope gates fitted on few drawn pictures: they are not asked here."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    """Scope gates fitted on few drawn pictures: they are not asked here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scope_fit, "OUTLIERS", 20)
         patch.setattr(scope_fit, "VAL_OUTLIERS", 8)
         patch.setattr(limits, "MADE_OF_EACH", 4)
         yield
-    torch.set_num_threads(threads)
 
 
 def make_samples(classes: int) -> tuple[NDArray[np.float32], Samples]:

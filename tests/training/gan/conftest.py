@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.conftest import Once
 from training.device import Compute
 from training.experiments.gan.features import FeatureNetwork, FeatureSpace
 from training.experiments.gan.recipe import GanJob, GanRecipe, load_gan_recipe
@@ -34,15 +35,18 @@ class Means(FeatureSpace):
 
 
 @pytest.fixture(scope="session")
-def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_data(once: Once) -> Path:
     """Pictures of 36 pixels whose grey level is their class, one for each patient."""
-    root, draw = tmp_path_factory.mktemp("tiny"), np.random.default_rng(0)
+    return once("tiny", draw_tiny_data)
+
+
+def draw_tiny_data(root: Path) -> None:
+    draw = np.random.default_rng(0)
     for i in range(PATIENTS):
         for j, (name, level) in enumerate(KINDS.items()):
             path = root / "train" / f"{name.format(100 * j + i)}.jpeg"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(draw.integers(level - 9, level + 9, (36, 36), np.uint8)).save(path)
-    return root
 
 
 @pytest.fixture(scope="session")
@@ -56,11 +60,12 @@ def make_job(recipe: GanRecipe, data: Path, out: Path, split_file: Path | None =
 
 
 @pytest.fixture(scope="session")
-def tiny_gan(
-    tiny_data: Path, tiny_recipe: GanRecipe, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def tiny_gan(tiny_data: Path, tiny_recipe: GanRecipe, once: Once) -> Path:
     """The directory of a finished training."""
-    out = tmp_path_factory.mktemp("gans") / "tiny"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("training.experiments.gan.train.FeatureSpace", Means)
-        return run_gan_training(make_job(tiny_recipe, tiny_data, out))
+
+    def train(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("training.experiments.gan.train.FeatureSpace", Means)
+            run_gan_training(make_job(tiny_recipe, tiny_data, folder / "tiny"))
+
+    return once("gan", train) / "tiny"
