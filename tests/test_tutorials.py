@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.clone import Shell, make_clone
-from tests.conftest import REPOSITORY, make_kaggle_layout
+from tests.conftest import REPOSITORY
 from tests.examples import blocks, links
 from training.__main__ import build_parser
 
@@ -69,13 +70,14 @@ def test_add_an_architecture(clone: Path) -> None:
     assert re.search(r"\d+ passed", output)
 
 
-MEASURED_ELSEWHERE = ("training faithfulness", "training limits")
-"""They measure for minutes: tests/training has them on fewer images. Here they are parsed."""
+RUN_ELSEWHERE = ("training train", "training faithfulness", "training limits")
+"""They take long: a tutorial above trains, tests/training does the rest. Here they are parsed."""
 
 
-def test_readme(clone: Path) -> None:
-    """What the README prints of training goes through, with the smallest recipe."""
-    make_kaggle_layout(clone / "chest_xray", patients=10)
+def test_readme(clone: Path, toy_data: Path, smoke_run: Path) -> None:
+    """What the README prints of training goes through, with a run of the smallest recipe."""
+    (clone / "chest_xray").symlink_to(toy_data)
+    shutil.copytree(smoke_run, clone / "runs" / "resnet18")
     [block] = blocks(README, "bash", "Train, export, serve your own")
     for printed, chosen in {
         "--recipe resnet18": "--recipe smoke",
@@ -85,7 +87,7 @@ def test_readme(clone: Path) -> None:
         block = block.replace(printed, chosen)
     *commands, serve = block.replace("bundles/resnet18", "bundles/smoke").splitlines()
     for command in commands:
-        if any(one in command for one in MEASURED_ELSEWHERE):
+        if any(one in command for one in RUN_ELSEWHERE):
             build_parser().parse_args(shlex.split(command.partition(" training ")[2]))
         else:
             Shell(clone).run(command)
