@@ -16,7 +16,7 @@ CHECKERS := .checkers
 GENERATORS := .generators
 MODELS := resnet18 small_cnn resnet18-ternary
 BUNDLES := $(MODELS:%=bundles/%/manifest.json)
-WORKERS := 2  # tests side by side
+WORKERS := 2
 PACKAGES := cxr training export service tools
 
 .PHONY: help serve test kserve checkers generators check docs format bench bench-gateway soak siege fuzz crash mutants schemathesis rolling fleet audit sbom licences install bundles lock clean
