@@ -13,12 +13,7 @@ Clock: TypeAlias = Callable[[], float]
 
 @dataclass(frozen=True)
 class Deadline:
-    """One request's deadline.
-
-    Attributes:
-        at_s: The moment, in the clock's seconds.
-        clock: The clock it is read against.
-    """
+    """One request's deadline, in seconds of its clock."""
 
     at_s: float
     clock: Clock = time.monotonic

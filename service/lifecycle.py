@@ -29,10 +29,6 @@ class Lifecycle:
 
     A service that is ready is *stalled* for as long as nothing comes back from its cores or its
     engine, and ready again by itself when something does.
-
-    Args:
-        clock: Returns seconds, for the uptime.
-        is_stalled: Returns whether work begun long ago holds up all other work.
     """
 
     def __init__(
@@ -77,11 +73,7 @@ class Lifecycle:
             self._state = "draining"
 
     def verify_ready(self) -> None:
-        """Refuse unless ready.
-
-        Raises:
-            NotReadyError: Starting, stalled or draining.
-        """
+        """Raise NotReadyError unless ready."""
         state = self.state
         if state == "ready":
             return

@@ -38,13 +38,6 @@ class Deployment:
 
     Changes of one model are made one after the other, and are idempotent. What blocks runs on
     threads of its own, so that requests go on.
-
-    Args:
-        settings: The operator's settings.
-        models: What is changed.
-        loader: Loads versions from disk.
-        lanes: Builds the lanes to them.
-        free_bytes: Returns the memory that is left, None if unknown.
     """
 
     def __init__(
@@ -96,12 +89,7 @@ class Deployment:
         return self._found.get((name, key))
 
     async def load(self, name: str, number: str | None = None, *, activate: bool = True) -> One:
-        """Load a version and activate it, unless it should only stand by.
-
-        Args:
-            name: Name of the model.
-            number: The version; the newest on disk for None.
-            activate: Whether it takes over from the active one.
+        """Load a version, or the newest, and activate it unless it should only stand by.
 
         Raises:
             UnknownModelError: There is no such version.
@@ -115,11 +103,7 @@ class Deployment:
             return version
 
     async def roll_back(self, name: str, number: str | None = None) -> One:
-        """Activate a former version again.
-
-        Args:
-            name: Name of the model.
-            number: The version; the one that was active before for None.
+        """Activate a former version again, or the one that was active before.
 
         Raises:
             UnknownModelError: There is no such version, or no longer.

@@ -18,15 +18,7 @@ from service.telemetry.timeline import MS_PER_S
 
 
 class LaneBuilder:
-    """Builds lanes to engines and queues in front of explainers. Belongs to the event loop.
-
-    Args:
-        settings: The operator's settings.
-        pool: The cores.
-
-    Attributes:
-        recorder: Of events on every lane built from now on.
-    """
+    """Builds lanes to engines and queues in front of explainers. Belongs to the event loop."""
 
     def __init__(self, settings: Settings, pool: CorePool) -> None:
         self._settings = settings

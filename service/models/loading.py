@@ -27,14 +27,7 @@ from service.telemetry.logs import log_event
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A bundle with its engine.
-
-    Attributes:
-        bundle: The bundle.
-        engine: Runs its graph.
-        rules: What its images are judged by.
-        refuses: Whether images out of scope are refused instead of referred.
-    """
+    """A bundle with its engine, and the rules its images are judged by, refused or referred."""
 
     bundle: Bundle
     engine: Engine
@@ -44,13 +37,7 @@ class LoadedModel:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A version that was loaded and could be served.
-
-    Attributes:
-        found: Where it was loaded from.
-        model: The model.
-        explainer: Explains its answers, None where that is not served.
-    """
+    """A version that was loaded and could be served."""
 
     found: Found
     model: LoadedModel
@@ -59,13 +46,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Failure:
-    """A version that cannot be served.
-
-    Attributes:
-        found: Where it is.
-        reason: Why, for operators and clients.
-        error: What was raised.
-    """
+    """A version that cannot be served, with the reason for operators and clients."""
 
     found: Found
     reason: str
@@ -73,13 +54,7 @@ class Failure:
 
 
 class Loader:
-    """Loads versions from disk. Its methods block for seconds.
-
-    Args:
-        settings: How to run them.
-        build_engine: Builds the engine of a bundle.
-        build_explainer: Builds what explains its answers; None serves no explanations.
-    """
+    """Loads versions from disk. Its methods block for seconds."""
 
     def __init__(
         self,
@@ -125,13 +100,7 @@ class Loader:
             return Failure(found, f"It cannot be loaded ({type(error).__name__}).", error)
 
     def load_newest(self, names: tuple[str, ...] = ()) -> list[Candidate | Failure]:
-        """Load the newest usable version of every model.
-
-        Args:
-            names: Models; empty for those of the settings.
-
-        Returns:
-            The versions tried, models in the order of their folders.
+        """Load the newest usable version of every model, and return the versions tried.
 
         Raises:
             StartupError: There is no bundle, a name is missing, or a version is there twice.
@@ -179,11 +148,6 @@ def load_models(
     settings: Settings, build_engine: EngineBuilder, names: tuple[str, ...] = ()
 ) -> dict[str, LoadedModel]:
     """Load the newest bundles without explainers, by name. Blocks for seconds.
-
-    Args:
-        settings: Where the bundles are and how to run them.
-        build_engine: Builds the engine of a bundle.
-        names: Models to load; empty for those of the settings.
 
     Raises:
         CxrError: As :meth:`Loader.load_newest`.

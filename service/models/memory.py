@@ -14,12 +14,7 @@ KIB = 1024
 def free_memory_bytes(cgroup: Path = CGROUP, meminfo: Path = MEMINFO) -> int | None:
     """Return the memory the process may still take: of its container's limit, else the machine's.
 
-    Args:
-        cgroup: The container's control group, version 2.
-        meminfo: The kernel's account of the machine.
-
-    Returns:
-        Bytes; None where the system does not tell.
+    None where the system does not tell.
     """
     known = [left for left in (_left_in(cgroup), _left_on(meminfo)) if left is not None]
     return min(known, default=None)

@@ -30,13 +30,7 @@ PREFERRED_MODEL = "resnet18"
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A loaded model with the lane that leads to its engine.
-
-    Attributes:
-        loaded: The model.
-        lane: Decodes and runs its images.
-        explaining: Explains its answers, None where that is not served.
-    """
+    """A loaded model, the lane to its engine, and what explains its answers, if anything does."""
 
     loaded: LoadedModel
     lane: Lane
@@ -124,13 +118,7 @@ class Models:
     """Models by name, each in its versions. Belongs to the event loop.
 
     The one place that knows which version answers: whoever asks within one turn of the loop gets
-    one answer, and a request asks once.
-
-    Args:
-        stall_s: After that long without an answer a model that is at work has stalled.
-
-    Attributes:
-        default: Name of the model used when a request names none.
+    one answer, and a request asks once. ``default`` is the model used when a request names none.
     """
 
     def __init__(self, stall_s: float = math.inf) -> None:
@@ -181,11 +169,7 @@ class Models:
         return any(True for _ in self._versions.get(name, ()))
 
     def find(self, name: str | None, number: str | None = None) -> Version[ServedModel]:
-        """Return a loaded version.
-
-        Args:
-            name: Name of the model; the default one for None.
-            number: The version; the active one for None.
+        """Return a loaded version of a model; the default model and its active version for None.
 
         Raises:
             UnknownModelError: It is not loaded.
@@ -215,9 +199,7 @@ class Models:
     ) -> AbstractContextManager[ServedModel]:
         """Hold a model for the length of a request: it answers to the end, whatever is switched.
 
-        Args:
-            wanted: ``name``, ``name@version``, or None for the default model.
-            number: The version, where it is not part of the name.
+        ``wanted`` is ``name``, ``name@version`` or None for the default model.
 
         Raises:
             UnknownModelError: It is not loaded.
@@ -252,11 +234,6 @@ def split_name(wanted: str | None) -> tuple[str | None, str | None]:
 
 def default_name(names: list[str], settings: Settings, broken: Collection[str] = ()) -> str:
     """Choose the default among the loaded models' names.
-
-    Args:
-        names: Of the models that are loaded.
-        settings: The operator's choice.
-        broken: Names of models that could not be loaded.
 
     Raises:
         StartupError: The operator's choice is not loaded, or there is none and the model that

@@ -40,13 +40,7 @@ SHORTEST = 1e-6  # an embedding this short is as good as zero: no direction to c
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """One image of a request.
-
-    Attributes:
-        id: Its name within the request.
-        data: The bytes of a file.
-        error: Why there are none: such an image fails alone.
-    """
+    """One image of a request: the bytes of a file, or the error why there are none."""
 
     id: str
     data: bytes
@@ -63,13 +57,7 @@ class ImageFailure:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One image with its answer.
-
-    Attributes:
-        result: The answer.
-        image: What was prepared of the image.
-        row: What the engine answered.
-    """
+    """One image with its answer."""
 
     result: ImageResult
     image: PreparedImage
@@ -82,12 +70,7 @@ Outcome: TypeAlias = Prediction | ImageFailure
 class Predictor:
     """Reads the images of requests. Belongs to the event loop.
 
-    Args:
-        models: The served models.
-        lifecycle: Says whether requests are accepted.
-        admission: Says whether one would be answered in time.
-        max_pixels: Most pixels an image may have.
-        offer: Takes every answer for comparison by shadows; None without shadows.
+    ``offer`` takes every answer for comparison by shadows; it is None without any.
     """
 
     def __init__(
@@ -116,12 +99,8 @@ class Predictor:
     ) -> Iterator[PredictionRequest]:
         """Accept a request: it is answered to the end, whatever is stopped or switched meanwhile.
 
-        Args:
-            deadline: Of the request.
-            timeline: Of the request.
-            model: ``name``, ``name@version``, or None for the default model.
-            operating_point: Its name; None for the model's default.
-            version: Number of the version, where it is not part of the model's name.
+        ``model`` is ``name``, ``name@version`` or None for the default; ``version`` a number that
+        is not part of the name.
 
         Raises:
             NotReadyError: No requests are accepted.
@@ -141,15 +120,7 @@ class Predictor:
 
 @dataclass
 class PredictionRequest:
-    """A request that was accepted.
-
-    Attributes:
-        predictor: Accepted it.
-        served: The model that reads its images.
-        point: The operating point in force.
-        deadline: An image whose run has not begun by then is dropped.
-        timeline: Receives what happens.
-    """
+    """A request that was accepted."""
 
     predictor: Predictor
     served: ServedModel
@@ -171,13 +142,10 @@ class PredictionRequest:
     async def read(
         self, images: Sequence[EncodedImage], *, keep_picture: bool = False
     ) -> list[Outcome]:
-        """Decode, run and judge images; returns one outcome for each, in their order.
+        """Decode, run and judge images; return one outcome for each, in their order.
 
-        If the caller is cancelled, work that has not begun is dropped.
-
-        Args:
-            images: As they were received.
-            keep_picture: Keep what an explanation is drawn on.
+        If the caller is cancelled, work that has not begun is dropped. ``keep_picture`` keeps what
+        an explanation is drawn on.
 
         Raises:
             QueueFullError: There is no room for all of them; nothing was queued.
@@ -220,14 +188,9 @@ class PredictionRequest:
         return outcomes
 
     async def explain(self, prediction: Prediction, target: int, method: Method) -> Explanation:
-        """Explain what was answered for an image.
+        """Explain the answer for an image, for the class in column ``target``.
 
         If the caller is cancelled, its image is taken out of the queue.
-
-        Args:
-            prediction: The answer.
-            target: Column of the class to explain.
-            method: How to weigh feature maps.
 
         Raises:
             QueueFullError: There is no room; nothing was queued.
@@ -254,14 +217,7 @@ def build_result(
     model: LoadedModel,
     point: OperatingPoint,
 ) -> ImageResult:
-    """Judge what an engine answered for one image.
-
-    Args:
-        image_id: Name of the image within its request.
-        image: What was prepared of it.
-        row: What the engine answered.
-        model: Whose engine it was.
-        point: The operating point in force.
+    """Judge what a model's engine answered for one image.
 
     Raises:
         ImageOutOfScopeError: The model was not made for the picture, and refuses such.

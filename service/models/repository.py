@@ -21,8 +21,7 @@ class Found:
     """A folder that holds a manifest. Nothing of it is verified yet.
 
     Attributes:
-        path: The folder.
-        folder: The same relative to the repository, for display.
+        folder: The path relative to the repository, for display.
         name: Model name in the manifest; the folder's name if it cannot be read.
         version: Version in the manifest, None if it cannot be read.
         sha256: Digest of the manifest, which identifies the bundle; empty if it cannot be read.
@@ -45,13 +44,10 @@ class Found:
 def scan_repository(
     root: Path, wanted: Iterable[str] = (), pins: Mapping[str, str] | None = None
 ) -> list[Found]:
-    """Return what the repository holds. Reads manifests only; not for the event loop.
+    """Return what a folder of bundles, or one bundle, holds. Reads manifests only; blocks.
 
-    Args:
-        root: Folder of bundles, or one bundle.
-        wanted: Names of models; empty for all. A manifest that cannot be read counts if it may be
-            one of them.
-        pins: Versions by name, to which these models are held.
+    A manifest that cannot be read counts if it may be a wanted model's. ``pins`` are versions by
+    name, to which these models are held.
     """
     names = set(wanted)
     found: list[Found] = []

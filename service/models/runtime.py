@@ -32,13 +32,7 @@ HUNG = "Nothing has come back from the cores or an engine for long. Restart the 
 
 
 class Runtime:
-    """The cores, the models and their state. Belongs to the event loop.
-
-    Args:
-        settings: The operator's settings.
-        build_engine: Builds the engine of a bundle.
-        build_explainer: Builds what explains its answers; None serves no explanations.
-    """
+    """The cores, the models and their state. Belongs to the event loop."""
 
     def __init__(
         self,

@@ -58,15 +58,6 @@ class ShadowComparison:
     It has one thread of low priority, and begins nothing while anybody waits for a core or the
     device: an answer neither waits for a shadow nor fails with it. What finds no time is dropped
     and counted.
-
-    Args:
-        settings: Name the versions.
-        models: Where they are.
-        pool: The cores that have to be idle.
-        clock: Returns seconds.
-
-    Attributes:
-        recorder: Of every comparison.
     """
 
     def __init__(

@@ -25,19 +25,15 @@ NUMBER = re.compile(r"\d+\.\d+\.\d+")
 
 @dataclass
 class Version(Generic[P]):
-    """One version.
+    """One version. ``payload`` is None unless it is active, standby or unloading.
 
     Attributes:
         key: Its number; the folder, where the manifest cannot be read.
-        number: Its number, None where the manifest cannot be read.
         folder: Where it is, for display.
         fingerprint: Of its files when they were last scanned.
-        state: What it is doing.
         reason: Why it failed.
-        payload: What was loaded; None unless active, standby or unloading.
-        uses: Number of requests that hold it.
+        uses: Number of requests that hold it; ``idle`` is set when the last lets go.
         was_active: Whether it ever was active.
-        idle: Set when the last request lets go of it.
     """
 
     key: str
@@ -84,13 +80,7 @@ class Versions(Generic[P]):
             |           v          v
             +------- failed     unloading -> available
 
-    Args:
-        model: Its name.
-
-    Attributes:
-        former: Keys of versions that were active before, the last one last.
-        by_key: All of them.
-        active: The version that answers requests that name none.
+    ``former`` are the keys of versions that were active before, the last one last.
     """
 
     def __init__(self, model: str) -> None:

@@ -23,11 +23,6 @@ class Watcher:
     A half-copied folder is tried again when a file of it has changed, and reported as broken when
     nothing changes any more. A version that was active once is never activated by itself again: a
     rollback holds.
-
-    Args:
-        deployment: Changes the versions.
-        models: What is served.
-        every_s: Time between scans.
     """
 
     def __init__(self, deployment: Deployment, models: Models, every_s: float) -> None:

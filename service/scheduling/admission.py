@@ -35,9 +35,6 @@ class MovingMean:
     """Exponentially weighted mean; a value counts ``MOST`` times the mean at most.
 
     So one that is far out of line, a hostile file for instance, does not speak for all others.
-
-    Args:
-        smoothing: Weight of the newest value.
     """
 
     def __init__(self, smoothing: float) -> None:
@@ -56,11 +53,8 @@ class InFlight:
     Attributes:
         core_item: Mean seconds of a core for one image.
         device_item: Mean seconds of the model's own device for one image; 0 without one.
-        images: Accepted and not done.
+        images: Accepted and not done, at most ``capacity``.
         arriving: Requests whose bodies are being read, of an image each as far as is known.
-
-    Args:
-        capacity: Most images in flight.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -86,11 +80,7 @@ class InFlight:
         return self.core_item.value or UNKNOWN_ITEM_S
 
     def verify_room(self, count: int) -> None:
-        """Refuse more images than may be in flight.
-
-        Raises:
-            QueueFullError: Fewer than ``count`` places are free.
-        """
+        """Raise QueueFullError if fewer than ``count`` places are free."""
         if self.images + count > self.capacity:
             raise QueueFullError(NO_ROOM, retry_after_s(self.core_s + self.device_s))
 
@@ -101,11 +91,7 @@ class InFlight:
 
     @contextmanager
     def receiving(self, longest_s: float) -> Iterator[None]:
-        """Count a request as arriving while its body is read.
-
-        Args:
-            longest_s: It no longer counts afterwards: a slow sender must not keep others out.
-        """
+        """Count a request as arriving while its body is read, but not a slow one for ever."""
         is_counted = True
 
         def forget() -> None:
@@ -125,10 +111,9 @@ class InFlight:
 class Admission:
     """Predicts when a new request would be answered. Belongs to the event loop.
 
-    What counts is the work ahead: images whose bodies are being read, that wait for a core or
-    an engine, or are with one, each at its average duration. A queue that is bounded by
-    number alone is too long for a slow model and too short for a quick one; and what is
-    admitted beyond the patience of clients is computed for nobody.
+    What counts is the work ahead: images whose bodies are being read, that wait for a core or an
+    engine, or are with one, each at its average duration. A queue bounded by number alone is too
+    long for a slow model and too short for a quick one.
 
     Args:
         max_wait_s: Longest wait of a new request before its own work begins.
@@ -140,14 +125,10 @@ class Admission:
         self._cores = cores
 
     def expected_wait_s(self, own: InFlight, all_models: Iterable[InFlight]) -> float:
-        """Return the seconds until work on a new request would begin.
+        """Return the seconds until work on a new request for one model would begin.
 
         The cores are shared fairly: another model's work is ahead only as far as its share goes
         until the model's own is done.
-
-        Args:
-            own: Of the model that the request asks for.
-            all_models: Of every model, that one among them or not.
         """
         ahead, cores_s = own.images + own.arriving, own.core_s
         share_s = cores_s + own.core_item.value
@@ -166,17 +147,11 @@ class Admission:
         deadline: Deadline,
         images: int = 1,
     ) -> None:
-        """Refuse a request that has no room or would be answered too late.
-
-        Args:
-            own: Of the model that it asks for.
-            all_models: Of every model, that one among them or not.
-            deadline: Of the request.
-            images: How many it has, as far as is known.
+        """Refuse a request for ``images`` images, as far as is known.
 
         Raises:
-            QueueFullError: There is no room, the wait would be too long, or the deadline would
-                be missed.
+            QueueFullError: There is no room, the wait would be too long, or the deadline would be
+                missed.
         """
         own.verify_room(images)
         wait_s = self.expected_wait_s(own, all_models)

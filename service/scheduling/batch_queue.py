@@ -26,14 +26,7 @@ NOT_RUN = (
 
 @dataclass(frozen=True)
 class ItemOutput(Generic[R]):
-    """What one item gets.
-
-    Attributes:
-        row: The answer.
-        queue_ms: Wait from being accepted to the start of its run.
-        inference_ms: Duration of that run.
-        batch_size: Number of items in it.
-    """
+    """What one item gets: the answer, its wait, and the duration and size of its run."""
 
     row: R
     queue_ms: float
@@ -45,14 +38,9 @@ class ItemOutput(Generic[R]):
 class Item(Generic[P, R]):
     """One slot of a batch.
 
-    Attributes:
-        payload: What is asked.
-        deadline: The item is not run afterwards.
-        answer: Done when answered, failed, or cancelled by whoever waited for it.
-        accepted_s: When it was accepted.
-        found_busy: Whether the engine was running then: only such items wait for company.
-        is_running: Whether its run has begun; from then on it is answered, not dropped.
-        identity: Of its request, for log lines.
+    ``found_busy`` tells whether the engine was running when it was accepted: only such items wait
+    for company. Once its run ``is_running`` it is answered, not dropped. ``identity`` is its
+    request's, for log lines.
     """
 
     payload: P
@@ -70,13 +58,7 @@ class Item(Generic[P, R]):
 
 
 class BatchQueue(Generic[P, R]):
-    """Bounded first-in-first-out queue that hands out batches. Belongs to the event loop.
-
-    Args:
-        max_batch: Most items in a batch.
-        batch_window_s: Longest wait of the oldest item once the engine is free.
-        capacity: Most items that may wait.
-    """
+    """Bounded first-in-first-out queue that hands out batches. Belongs to the event loop."""
 
     def __init__(self, max_batch: int, batch_window_s: float, capacity: int) -> None:
         self.max_batch = max_batch
@@ -88,11 +70,7 @@ class BatchQueue(Generic[P, R]):
         return len(self._items)
 
     def verify_room(self, count: int, retry_after_s: int) -> None:
-        """Refuse what does not fit as a whole.
-
-        Raises:
-            QueueFullError: Fewer than ``count`` places are free.
-        """
+        """Raise QueueFullError if fewer than ``count`` places are free."""
         if len(self._items) + count > self.capacity:
             self.drop_done()
         if len(self._items) + count > self.capacity:
@@ -112,14 +90,9 @@ class BatchQueue(Generic[P, R]):
     def due_in_s(self, now_s: float, *, engine_busy: bool) -> float | None:
         """Return the seconds until the next batch is to be formed.
 
-        Args:
-            now_s: The clock's time.
-            engine_busy: Whether no further run can begin now; a full batch is formed nevertheless.
-
-        Returns:
-            0 if the batch is full, or the engine was idle when the oldest item came, so that a lone
-            client never waits for company. Otherwise what is left of the oldest item's window; None
-            while the engine runs or nothing waits.
+        0 if the batch is full, or the engine was idle when the oldest item came, so that a lone
+        client never waits for company; else what is left of the oldest item's window. None while
+        the engine is busy or nothing waits.
         """
         if not self._items:
             return None

@@ -55,7 +55,7 @@ class Batcher(Generic[P, R]):
         max_batch: Most items in a batch.
         batch_window_s: Longest wait of the oldest item once the engine is free.
         queue_capacity: Most items that may wait.
-        longest_run_s: Items of a longer run fail; None for any length.
+        longest_run_s: Items of a longer run fail.
         on_run: Called with the waits of its items and the duration of every run, in seconds.
         clock: Returns seconds.
     """
@@ -135,27 +135,17 @@ class Batcher(Generic[P, R]):
         self._thread.shutdown()
 
     def verify_room(self, count: int) -> None:
-        """Refuse early what :meth:`submit` would refuse.
-
-        Raises:
-            QueueFullError: Fewer than ``count`` places are free.
-        """
+        """Raise the QueueFullError that :meth:`submit` would raise."""
         self._queue.verify_room(count, self.retry_after_s)
 
     def submit(
         self, payloads: Sequence[P], deadline: Deadline
     ) -> list[asyncio.Future[ItemOutput[R]]]:
-        """Queue the items of one request: all of them or none.
+        """Queue the items of one request, all or none, and return a future for each.
 
-        Cancelling a future removes its item, unless its run has begun.
-
-        Args:
-            payloads: One for each item.
-            deadline: An item whose run has not begun by then fails with DeadlineExceededError.
-
-        Returns:
-            A future per item, in order. It may also raise InferenceFailedError, and
-            DeadlineExceededError when its run takes too long.
+        Cancelling a future removes its item, unless its run has begun. It raises
+        DeadlineExceededError if the run has not begun by the deadline or takes too long, and
+        InferenceFailedError if it fails.
 
         Raises:
             QueueFullError: There is no room for all; nothing was queued.

@@ -31,10 +31,6 @@ class CorePool:
     Every flow that waits gets the same share of the time, however much the others have waiting:
     start-time fair queueing (Goyal, Vin, Cheng, SIGCOMM 1996). Within a flow the older job begins
     first.
-
-    Args:
-        threads: Number of jobs that run at a time.
-        clock: Returns seconds.
     """
 
     def __init__(self, threads: int, clock: Clock = time.monotonic) -> None:
@@ -70,13 +66,8 @@ class CorePool:
     def submit(self, job: Callable[[], T], *, flow: str = "", cost_s: float = 0.0) -> Future[T]:
         """Queue a job, which sees the caller's context variables. Any thread may call it.
 
-        Args:
-            job: Called without arguments.
-            flow: The flow it belongs to: a model's name.
-            cost_s: Expected duration. Small jobs that cost nothing hardly wait.
-
-        Returns:
-            Its result; cancelling it before it has begun drops it.
+        ``flow`` is a model's name, ``cost_s`` the expected duration: small jobs that cost nothing
+        hardly wait. Cancelling the future before the job has begun drops it.
 
         Raises:
             RuntimeError: The pool is closed.
@@ -96,12 +87,6 @@ class CorePool:
         self, job: Callable[[], T], deadline: Deadline, *, flow: str = "", cost_s: float = 0.0
     ) -> T:
         """Await a job; cancelled, it is dropped unless it has begun. Belongs to the event loop.
-
-        Args:
-            job: Called without arguments.
-            deadline: A job that has not begun by then is dropped.
-            flow: As for :meth:`submit`.
-            cost_s: As for :meth:`submit`.
 
         Raises:
             DeadlineExceededError: It was not done before the deadline.

@@ -54,11 +54,6 @@ class Lane(Protocol):
     ) -> ReadImage:
         """Decode and run one image; cancelled, it is dropped unless its work has begun.
 
-        Args:
-            prepare: Decodes it.
-            deadline: Of its request.
-            timeline: Receives its stages; runs on the lane's clock.
-
         Raises:
             InputError: It cannot be used.
             DeadlineExceededError: Its run had not begun before the deadline.
@@ -107,14 +102,8 @@ class CoreLane:
     """For engines that run on the cores: one job decodes an image and runs it.
 
     Nothing is handed from thread to thread in between, and an image that is decoded is answered
-    before another one is begun. Runs side by side on all cores beat batches there.
-
-    Args:
-        engine: Runs on one core, on several at a time.
-        name: Name of the model: its share of the pool.
-        pool: The cores.
-        in_flight: Counts the work under way.
-        recorder: Told of every run.
+    before another one is begun. Runs side by side on all cores beat batches there. ``name``, of the
+    model, is its share of the pool.
     """
 
     def __init__(
@@ -182,12 +171,7 @@ class CoreLane:
 
 @dataclass(frozen=True)
 class EngineRunner:
-    """Lets a batcher run an engine: batches are padded, and a row that is not finite fails alone.
-
-    Attributes:
-        engine: The engine.
-        buckets: Batch sizes it is run with, in ascending order.
-    """
+    """Lets a batcher run an engine; a row that is not finite fails alone."""
 
     engine: Engine
     buckets: tuple[int, ...]
@@ -216,14 +200,7 @@ def row_of(output: EngineOutput, index: int) -> OutputRow | InferenceFailedError
 
 
 class DeviceLane:
-    """For an engine with a device of its own: the cores decode, and batches collect meanwhile.
-
-    Args:
-        name: Name of the model: its share of the pool.
-        pool: The cores.
-        batcher: In front of the engine.
-        in_flight: Counts the work under way.
-    """
+    """For an engine with a device of its own: the cores decode, and batches collect meanwhile."""
 
     def __init__(
         self,

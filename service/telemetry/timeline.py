@@ -30,14 +30,7 @@ FAILED = "image-failed"
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A span of time.
-
-    Attributes:
-        name: One of the names above.
-        started_s: In seconds of the timeline's clock.
-        ended_s: Likewise.
-        error: Type of the error it ended with, None if it succeeded.
-    """
+    """A span of time, by the timeline's clock, and the type of its error, if any."""
 
     name: str
     started_s: float
@@ -46,14 +39,7 @@ class Stage:
 
 
 class ImageTimeline:
-    """Stages and outcome of one image. Used by one thread at a time.
-
-    Attributes:
-        stages: In the order in which they ended.
-        batch_size: Number of images in its run, 0 before it.
-        result: Its answer, once there is one.
-        error: Why it failed, if it failed on its own.
-    """
+    """Stages and outcome of one image: its result, or why it failed. One thread at a time."""
 
     def __init__(self, clock: Clock = time.perf_counter) -> None:
         self.clock = clock
@@ -76,21 +62,14 @@ class ImageTimeline:
 class Timeline:
     """One request.
 
-    Args:
-        request_id: Echoed to the client and written to every log line.
-        clock: Returns seconds.
-        stages: Stages that are reported even if they were not reached.
-
     Attributes:
         trace_id: 32 hexadecimal digits; None if the request is not traced.
         fields: Further members of the canonical log line.
-        images: Timelines of the request's images.
         received_s: Time spent waiting for the body; None if none was read.
-        problem: Slug of the problem the request was answered with.
-        error: What was raised as that problem.
-        is_image_problem: Whether that problem is its only image's, and counted there.
+        problem: Slug of the problem it was answered with, which was raised as ``error``.
+        is_image_problem: Whether that is its only image's problem, and counted there.
         model: Name and bundle digest of the model that answers, empty before it is chosen.
-        reference: Answers on its validation images, if its bundle has them.
+        reference: The model's answers on its validation images, if its bundle has them.
     """
 
     def __init__(
@@ -120,13 +99,7 @@ class Timeline:
         return self.clock() - self.started_s
 
     def fail(self, problem: str, error: Exception | None = None, *, of_image: bool = False) -> None:
-        """Record the problem that the request is answered with.
-
-        Args:
-            problem: Its slug.
-            error: What was raised, if anything was.
-            of_image: Whether it is its only image's problem, and counted there.
-        """
+        """Record the problem, by its slug, that the request is answered with."""
         self.problem, self.error, self.is_image_problem = problem, error, of_image
 
     def add_images(self, count: int) -> list[ImageTimeline]:
@@ -176,9 +149,6 @@ class Timeline:
         """Return what the canonical log line says of the images.
 
         Bins of probabilities are sorted, so that they say nothing of the order of the images.
-
-        Args:
-            slug_of: Returns the slug of the problem of an error.
         """
         if not self.images:
             return {}
@@ -218,7 +188,7 @@ def identity() -> dict[str, str]:
 
 
 def note(**fields: Any) -> None:
-    """Add members to the current request's canonical log line; outside a request do nothing."""
+    """Add members to the current request's canonical log line, if there is one."""
     timeline = CURRENT.get()
     if timeline is not None:
         timeline.fields.update(fields)

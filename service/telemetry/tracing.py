@@ -40,11 +40,7 @@ def install(provider: TracerProvider | None) -> TracerProvider | None:
 
 
 def start_tracing(mode: Mode, service_name: str) -> None:
-    """Turn tracing on if it is asked for.
-
-    Args:
-        mode: ``otlp`` sends spans by OTLP over HTTP; ``OTEL_*`` variables say where and how many.
-        service_name: Of the spans, unless ``OTEL_SERVICE_NAME`` says otherwise.
+    """Turn tracing on if it is asked for; ``OTEL_*`` variables say where spans are sent.
 
     Raises:
         StartupError: The libraries are not installed.
