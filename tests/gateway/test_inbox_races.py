@@ -18,6 +18,7 @@ import pytest
 from sqlalchemy import delete, func, select
 
 from service.gateway.store import leases, outbox
+from service.gateway.store.database import Database
 from service.gateway.store.schema import deliveries, jobs, results
 from tests.gateway.conftest import Box, open_box
 from tests.gateway.objects import make_object
@@ -29,14 +30,20 @@ R = TypeVar("R")
 
 @pytest.fixture
 def shared(postgresql: str, tmp_path: Path) -> Iterator[Box]:
-    """An empty inbox on PostgreSQL."""
+    """An empty inbox on PostgreSQL; other tests use the same database, and find it empty."""
     url = postgresql.replace("postgresql://", "postgresql+pg8000://")
     box, database = open_box(tmp_path, url)
+    delete_rows(database)
+    yield box
+    delete_rows(database)
+    database.close()
+
+
+def delete_rows(database: Database) -> None:
+    """Empty the inbox."""
     with database.transaction() as connection:
         for table in (deliveries, results, jobs):
             connection.execute(delete(table))
-    yield box
-    database.close()
 
 
 def meeting(work: Callable[..., R]) -> Callable[..., R]:
