@@ -1,4 +1,4 @@
-"""Configured archives and DIMSE peers."""
+"""Archives and DIMSE peers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DIMSE_PORT = 104
 
 @dataclass(frozen=True)
 class Destination:
-    """One archive: a DICOMweb URL, or AE title, host and port of a DIMSE node."""
+    """An archive: a DICOMweb URL, or a DIMSE node's AE title, host and port."""
 
     name: str
     kind: Literal["stow", "dimse"]
@@ -31,7 +31,7 @@ def parse_destinations(text: str) -> tuple[Destination, ...]:
     """Parse ``pacs=https://host/dicom-web archive=dicom://AETITLE@host:104``.
 
     Raises:
-        ValueError: An entry is malformed, or two have the same name.
+        ValueError: An entry is malformed or a name repeated.
     """
     found = tuple(_parse_one(entry) for entry in text.split())
     if len({one.name for one in found}) < len(found):
@@ -58,7 +58,7 @@ def _parse_one(entry: str) -> Destination:
 
 
 def is_http_address(url: str) -> bool:
-    """Whether a URL is of HTTP or HTTPS, with a host."""
+    """Whether a URL is HTTP(S) with a host."""
     try:
         parts = urlsplit(url)
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -67,7 +67,7 @@ def is_http_address(url: str) -> bool:
 
 
 def parse_token_files(text: str, destinations: tuple[Destination, ...]) -> dict[str, Path]:
-    """Parse ``pacs=/run/secrets/pacs archive=/run/secrets/archive``, or one file for all."""
+    """Parse ``pacs=/run/secrets/pacs archive=/run/secrets/archive``, or one common file."""
     entries = [entry.partition("=") for entry in text.split()]
     if len(entries) == 1 and not entries[0][1]:
         return {one.name: Path(text.strip()) for one in destinations if one.kind == "stow"}
@@ -79,7 +79,7 @@ def parse_token_files(text: str, destinations: tuple[Destination, ...]) -> dict[
 
 @dataclass(frozen=True)
 class Peer:
-    """A DIMSE node that may send; commitment reports go to its port."""
+    """A permitted sender; commitment reports go to its port."""
 
     ae_title: str
     host: str = ""
@@ -87,11 +87,7 @@ class Peer:
 
 
 def parse_peers(text: str) -> tuple[Peer, ...]:
-    """Parse ``MODALITY1 MODALITY2@10.0.0.5 PACS@10.0.0.9:11112``.
-
-    Raises:
-        ValueError: An entry is malformed.
-    """
+    """Parse ``MODALITY1 MODALITY2@10.0.0.5 PACS@10.0.0.9:11112``; raise ValueError."""
     peers = []
     for entry in text.split():
         title, _, address = entry.partition("@")

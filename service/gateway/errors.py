@@ -24,7 +24,7 @@ class InsufficientStorageError(RetryLaterError):
 
 
 class UnreadableObjectError(ServingError):
-    """Not a DICOM object, or its UIDs are missing or malformed."""
+    """Not DICOM, or UIDs are missing or malformed."""
 
 
 class UnknownJobError(ServingError):
@@ -44,4 +44,4 @@ class SourceUnavailableError(ServingError):
 
 
 class LeaseLostError(ServingError):
-    """Another worker has taken the work over."""
+    """Another worker took over."""

@@ -1,4 +1,4 @@
-"""One gateway: inbox, workers and DIMSE, started and stopped together."""
+"""The gateway: inbox, workers and DIMSE."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ ABORT_S = 2.0  # for workers that did not finish in time
 
 
 class Gateway:
-    """Everything behind the HTTP interface of a gateway."""
+    """Everything behind a gateway's HTTP interface."""
 
     def __init__(
         self, settings: GatewaySettings, build_not_analysed: BuildNotAnalysed | None = None
@@ -96,11 +96,11 @@ class Gateway:
 
     @property
     def dimse_port(self) -> int | None:
-        """Port of DIMSE, None if it is off."""
+        """DIMSE port, if on."""
         return self._dimse.port if self._dimse is not None else None
 
     def start(self) -> None:
-        """Take up the work of an earlier process, then begin to work and to listen."""
+        """Resume an earlier process's work, then start working and listening."""
         is_alone = not self.settings.is_shared
         if is_alone:
             self.spool.lock()
@@ -123,7 +123,7 @@ class Gateway:
         log_event(logging.INFO, "gateway ready", destinations=sorted(self._senders))
 
     def stop(self) -> None:
-        """Finish the work under way while there is time, and release the rest."""
+        """Finish work while time remains, and release the rest."""
         self.lifecycle.drain()
         self.signals.stop()
         if self._dimse is not None:
@@ -139,7 +139,7 @@ class Gateway:
         log_event(logging.INFO, "gateway stopped")
 
     def verify_accepting(self) -> None:
-        """Refuse unless objects are accepted."""
+        """Raise unless objects are accepted."""
         if not self.lifecycle.is_ready:
             raise NotReadyError("The gateway is starting or stopping. Try again.", 2)
         self.spool.verify_room()

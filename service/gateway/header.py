@@ -1,4 +1,4 @@
-"""The header of an object, read without its pixels."""
+"""Object headers, read without pixels."""
 
 from __future__ import annotations
 
@@ -43,8 +43,7 @@ class ObjectHeader:
 
     Attributes:
         manufacturer: Compared with the gateway's own, never shown.
-        digest: SHA-256 of transfer syntax and data set, without the file meta group, which
-            depends on the last hop.
+        digest: SHA-256 of transfer syntax and data set; the file meta group changes per hop.
     """
 
     sop_class_uid: str
@@ -56,11 +55,10 @@ class ObjectHeader:
 
 
 def read_header(file: BinaryIO, digest: str = "") -> ObjectHeader:
-    """Read a Part 10 file's header (PS3.10, 7.1), and the whole file unless the digest is known.
+    """Read a Part 10 header (PS3.10, 7.1); the whole file unless the digest is known.
 
     Raises:
-        UnreadableObjectError: The file is not DICOM, a UID is missing or malformed, or too much
-            comes before the UIDs.
+        UnreadableObjectError: Not DICOM, bad UIDs, or too many bytes before them.
     """
     try:
         with mmap(file.fileno(), 0, access=ACCESS_READ) as data:
@@ -70,12 +68,12 @@ def read_header(file: BinaryIO, digest: str = "") -> ObjectHeader:
 
 
 def read_header_of(data: bytes) -> ObjectHeader:
-    """Read the header of a file in memory; raises as :func:`read_header` does."""
+    """See :func:`read_header`; for bytes in memory."""
     return _read(data, "")
 
 
 def is_analysed(header: ObjectHeader) -> bool:
-    """Whether an object is a radiograph, and not a result that an archive sends back."""
+    """Whether an object is a radiograph, not a returned result."""
     return header.sop_class_uid in ANALYSED_CLASSES and header.manufacturer != MANUFACTURER
 
 

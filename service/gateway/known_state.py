@@ -1,4 +1,4 @@
-"""The last known state of a gateway, for those who must not wait."""
+"""The gateway's last known state, without waiting."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from service.telemetry.gateway import GatewayState
 
 
 class KnownState:
-    """The state that was read last. Any thread."""
+    """The last read state. Any thread."""
 
     def __init__(self, read: Callable[[], GatewayState], clock: Clock = time.monotonic) -> None:
         self._read = read
@@ -23,18 +23,18 @@ class KnownState:
         self._read_s = clock()
 
     def refresh(self) -> None:
-        """Read the state anew."""
+        """Reread the state."""
         begun_s = self._clock()
         self._known = self._read()
         self._read_s = begun_s
 
     def last(self) -> GatewayState:
-        """Return the last state with its age. Never waits."""
+        """Return the last state and its age without waiting."""
         return replace(self._known, age_s=self._clock() - self._read_s)
 
 
 def read_state(ledger: Ledger, spool: Spool) -> GatewayState:
-    """Read the state from the database and the disk."""
+    """Read the state from database and disk."""
     backlog = ledger.backlog()
     try:
         spool.verify_room()

@@ -1,4 +1,4 @@
-"""The gateway as a process."""
+"""The gateway process."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ KEEP_ALIVE_S = 15
 
 
 class GatewayServer(uvicorn.Server):
-    """An HTTP server that starts and stops a gateway."""
+    """HTTP server that starts and stops a gateway."""
 
     def __init__(self, gateway: Gateway, access: Access, address: str) -> None:
         self._gateway = gateway
@@ -69,20 +69,20 @@ class GatewayServer(uvicorn.Server):
         )
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop, at the second signal at once. Nothing is lost either way."""
+        """Stop; at the second signal at once. Nothing is lost."""
         # Unlike uvicorn's own method, this does not raise the signal again: the exit code is 0.
         self.force_exit = self.should_exit
         self.should_exit = True
 
 
 def silence_libraries() -> None:
-    """Disable logs and warnings of DICOM libraries: they quote patient data."""
+    """Silence DICOM libraries: their logs and warnings quote patient data."""
     silence("pydicom", "pynetdicom")
     config.settings.reading_validation_mode = config.IGNORE
 
 
 def serve_gateway(settings: GatewaySettings) -> None:
-    """Run a gateway until it is told to stop; raise :class:`CxrError` if it cannot start."""
+    """Run a gateway until stopped; raise :class:`CxrError` if it cannot start."""
     raise_limit()
     configure_logging(settings.log_level)
     start_tracing(settings.tracing, "cxr-gateway")

@@ -1,4 +1,4 @@
-"""Settings of the gateway."""
+"""Gateway settings."""
 
 from __future__ import annotations
 
@@ -229,17 +229,17 @@ class GatewaySettings(AccessSettings):
 
     @property
     def is_shared(self) -> bool:
-        """Whether several gateways may share the inbox."""
+        """Whether gateways may share the inbox."""
         return bool(self.database_url)
 
     @property
     def sqlalchemy_url(self) -> str:
-        """URL for SQLAlchemy. Secret: it may hold a password."""
+        """SQLAlchemy URL; it may hold a password."""
         if not self.database_url:
             return f"sqlite:///{Path(self.spool_dir).absolute() / DATABASE_FILE}"
         return "postgresql+pg8000://" + self.database_url.get_secret_value().partition("://")[2]
 
 
 def load_gateway_settings(**overrides: Any) -> GatewaySettings:
-    """Read the settings of the gateway; raise StartupError."""
+    """Read the settings; raise StartupError."""
     return read_settings(GatewaySettings, overrides)

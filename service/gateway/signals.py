@@ -1,4 +1,4 @@
-"""Signals between threads: there is work, or the gateway is stopping."""
+"""Signals between threads: work, or stop."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 
 
 class Bell:
-    """Wakes one thread. A ring while it is busy is not lost: its next wait is over at once."""
+    """Wakes one thread; a ring while it is busy ends its next wait at once."""
 
     def __init__(self) -> None:
         self._rung = threading.Event()
@@ -16,13 +16,13 @@ class Bell:
         self._rung.set()
 
     def wait(self, longest_s: float) -> None:
-        """Wait for a ring, at most so long. One thread."""
+        """Wait for a ring or the timeout. One thread."""
         self._rung.wait(longest_s)
         self._rung.clear()
 
 
 class Signals:
-    """The bells of the workers, and the order to stop. Any thread."""
+    """The workers' bells, and the order to stop. Any thread."""
 
     def __init__(self) -> None:
         self.analysis = Bell()
@@ -32,7 +32,7 @@ class Signals:
 
     @property
     def is_stopping(self) -> bool:
-        """Whether nothing new may be begun."""
+        """Whether to begin nothing new."""
         return self._stopping.is_set()
 
     def stop(self) -> None:
@@ -42,5 +42,5 @@ class Signals:
             bell.ring()
 
     def wait_until_stopping(self, longest_s: float) -> bool:
-        """Wait, and return whether the order came."""
+        """Wait; return whether to stop."""
         return self._stopping.wait(longest_s)

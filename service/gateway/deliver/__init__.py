@@ -1,1 +1,1 @@
-"""Delivery of results and storage commitment reports."""
+"""Delivery of results and commitment reports."""

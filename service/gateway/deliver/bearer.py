@@ -1,4 +1,4 @@
-"""Credentials of the gateway for the service and the archives."""
+"""Credentials for the service and the archives."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from service.gateway.settings import GatewaySettings
 
 
 class TokenFile:
-    """A token, read again when its file changes; without the file the last one stays valid."""
+    """A token file, reread when it changes; if it is missing, the last token stays valid."""
 
     def __init__(self, path: Path) -> None:
         self._file = WatchedFile(path)
@@ -38,7 +38,7 @@ def service_auth(settings: GatewaySettings) -> httpx.Auth | None:
 
 
 def auth_for(url: httpx.URL, token_file: Path | None) -> httpx.Auth | None:
-    """Return the credentials for an archive: a token, or those of its URL."""
+    """Return an archive's credentials: a token, or those of its URL."""
     if token_file is not None:
         return BearerAuth(TokenFile(token_file).read)
     return httpx.BasicAuth(url.username, url.password) if url.username else None

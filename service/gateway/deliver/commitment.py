@@ -30,7 +30,7 @@ SUCCESS = 0x0000
 
 
 class CommitmentTask:
-    """Reports which instances are kept, over the association of the request or a new one."""
+    """Reports which instances are kept, on the requesting association or a new one."""
 
     name = "commitment"
 
@@ -72,7 +72,7 @@ class CommitmentTask:
         return None
 
     def dead_letter(self, report: CommitmentReport, reason: str) -> None:
-        """Delete the report: the peer can ask again."""
+        """Delete the report; the peer can ask again."""
         self._reports.forget(report)
 
     def count(self, report: CommitmentReport, outcome: str) -> None:

@@ -1,4 +1,4 @@
-"""The delivery of results as a task."""
+"""Delivery as a task."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ class DeliveryTask:
         self.postpone = outbox.postpone
 
     def receiver(self, delivery: Delivery) -> str:
-        """Return the name of the destination."""
+        """Return the destination's name."""
         return delivery.destination
 
     def describe(self, delivery: Delivery) -> dict[str, Any]:
-        """Return the job's id and the destination."""
+        """Return job id and destination."""
         return {"job": delivery.job_id, "destination": delivery.destination}
 
     def do(self, delivery: Delivery) -> Failure | None:
-        """Make one delivery."""
+        """Deliver once."""
         sender = self._senders.get(delivery.destination)
         if sender is None:
             return GiveUp("destination-not-configured")
@@ -74,7 +74,7 @@ class DeliveryTask:
         return None
 
     def dead_letter(self, delivery: Delivery, reason: str) -> None:
-        """Give the delivery up."""
+        """Give up."""
         self._outbox.dead_letter(delivery, reason)
 
     def count(self, delivery: Delivery, outcome: str) -> None:

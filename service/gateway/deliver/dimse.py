@@ -1,4 +1,4 @@
-"""Results to an archive by C-STORE (PS3.4, Annex B)."""
+"""Delivery by C-STORE (PS3.4, Annex B)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class DimseSender:
         """Do nothing: no association stays open."""
 
     def send(self, objects: list[bytes]) -> Failure | None:
-        """Send Part 10 files; return None once all are confirmed."""
+        """See :meth:`Sender.send`."""
         sets = [dcmread(io.BytesIO(data)) for data in objects]
         to = self._destination
         try:

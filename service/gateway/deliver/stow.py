@@ -1,4 +1,4 @@
-"""Results to an archive by STOW-RS (PS3.18, 10.5)."""
+"""Delivery by STOW-RS (PS3.18, 10.5)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class StowSender:
         self._http.close()
 
     def send(self, objects: list[bytes]) -> Failure | None:
-        """Send Part 10 files; return None once all are confirmed."""
+        """See :meth:`Sender.send`."""
         content_type, body = build_related(objects)
         headers = {"Content-Type": content_type, "Accept": stow_answer.MEDIA_TYPE}
         request: dict[str, Any] = {"content": body, "headers": headers}
@@ -63,10 +63,7 @@ class StowSender:
 
 
 def judge_answer(response: httpx.Response, sent: set[str]) -> Failure | None:
-    """Return why not every instance was stored, None if all were.
-
-    Only listed instances count, also as duplicates (0111).
-    """
+    """Return why an instance was not stored, if any; only listed ones (0111 too) count."""
     status = response.status_code
     if status not in ANSWERED:
         if status in REFUSED_FOR_GOOD:

@@ -1,4 +1,4 @@
-"""The Store Instances Response Module (PS3.18, Annex I) in DICOM JSON."""
+"""The Store Instances Response (PS3.18, Annex I) in DICOM JSON."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CLASS_NOT_SUPPORTED = 0x0122
 
 @dataclass(frozen=True)
 class Stored:
-    """One object that was stored."""
+    """A stored object."""
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -34,7 +34,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Failed:
-    """One object that was not stored; the UIDs are empty if it was unreadable."""
+    """A rejected object; its UIDs are empty if it was unreadable."""
 
     reason: int
     sop_class_uid: str = ""
@@ -60,10 +60,7 @@ def build_stow_answer(stored: Sequence[Stored], failed: Sequence[Failed]) -> dic
 
 
 def read_stow_answer(content: bytes) -> tuple[set[str], dict[str, int]]:
-    """Parse an archive's response.
-
-    Returns:
-        SOP Instance UIDs that were stored, and the failure reasons of those that were not.
+    """Return the stored SOP Instance UIDs, and the failure reasons of the others.
 
     Raises:
         ValueError: Not such JSON, or with duplicate members, Infinity or NaN.
@@ -82,7 +79,7 @@ def read_stow_answer(content: bytes) -> tuple[set[str], dict[str, int]]:
 def is_refusal(status: int) -> bool:
     """Whether a storage status (PS3.4, B.2.3) is permanent.
 
-    "Cannot understand" (Cxxx) is not: archives misuse it for passing trouble.
+    Cxxx is not: archives misuse it for transient failures.
     """
     return status == CLASS_NOT_SUPPORTED or 0xA900 <= status <= 0xA9FF
 

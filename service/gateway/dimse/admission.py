@@ -1,7 +1,7 @@
-"""Admission of associations: connections wait here until their request has arrived.
+"""Admission of associations.
 
-In pynetdicom a peer that is silent during its TLS handshake blocks all others, and a connection
-costs two polling threads. Here it costs a socket until its request is complete.
+In pynetdicom a silent TLS handshake blocks all peers, and a connection costs two polling
+threads; here it costs a socket until its request is complete.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ WOULD_WAIT = (BlockingIOError, ssl.SSLWantReadError)
 
 
 class PendingConnection:
-    """A non-blocking connection without a complete request."""
+    """A non-blocking connection with an incomplete request."""
 
     def __init__(self, connection: socket.socket, address: tuple[str, int], until_s: float) -> None:
         self.connection = connection
@@ -52,7 +52,7 @@ class PendingConnection:
         self._wanted = HEADER.size
 
     def read(self) -> bytes:
-        """Return the request, or raise one of ``WOULD_WAIT`` while it is incomplete."""
+        """Return the request, or raise one of ``WOULD_WAIT``."""
         if not self._is_greeted:
             assert isinstance(self.connection, ssl.SSLSocket)
             self.connection.do_handshake()
@@ -69,9 +69,9 @@ class PendingConnection:
 
 
 class AssociationAdmission:
-    """Waits for association requests on many connections at once. One thread.
+    """Waits for association requests on many connections. One thread.
 
-    When too many wait, the oldest of the address with the most of them is closed.
+    Beyond the limit, the oldest connection of the busiest address is closed.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class AssociationAdmission:
         self._selector.register(listener, selectors.EVENT_READ)
 
     def run(self) -> None:
-        """Serve until told to close."""
+        """Serve until closed."""
         while not self._is_closing.is_set():
             self.turn(LONGEST_WAIT_S)
         for pending in list(self._waiting.values()):

@@ -1,4 +1,4 @@
-"""Associations with bounds on time and memory."""
+"""Associations with limits on time and memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from service.gateway.dimse.timed_socket import TimedSocket
 
 
 class NoAssociationError(Exception):
-    """No association was established. The message is ``rejected`` or ``unreachable``."""
+    """No association; the message is ``rejected`` or ``unreachable``."""
 
 
 @contextmanager
@@ -29,12 +29,9 @@ def open_association(
     contexts: Iterable[tuple[str, ...]],
     roles: Collection[SCP_SCU_RoleSelectionNegotiation] = (),
 ) -> Iterator[Association]:
-    """Request an association, and release it at the end of the block.
+    """Hold an association open; raise NoAssociationError.
 
-    ``contexts`` are abstract syntaxes, each with a transfer syntax or without for the defaults.
-
-    Raises:
-        NoAssociationError: The peer rejected it or was not reached.
+    ``contexts`` are abstract syntaxes, each with a transfer syntax or the defaults.
     """
     entity = AE(ae_title)
     entity.acse_timeout = entity.dimse_timeout = timeout_s
@@ -61,7 +58,7 @@ def close_rejected(association: Association) -> None:
 
 
 def bounded(timeout_s: float) -> list[Any]:
-    """Return event handlers that put bounds on an association."""
+    """Return event handlers that limit an association."""
     return [(evt.EVT_CONN_OPEN, _put_bounds, [timeout_s])]
 
 
@@ -73,7 +70,7 @@ def _put_bounds(event: evt.Event, timeout_s: float) -> None:
 
 
 class IdleAssociations:
-    """Accepted associations whose peers send nothing, so that the gateway may. Any thread."""
+    """Accepted associations that are idle, for the gateway to use. Any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -87,7 +84,7 @@ class IdleAssociations:
         association.bind(evt.EVT_PDU_RECV, self._on_received)
 
     def take(self, number: int) -> Association | None:
-        """Return an association if it is still idle."""
+        """Return an association if still idle."""
         with self._lock:
             association = self._idle.pop(number, None)
         return association if association is not None and association.is_established else None

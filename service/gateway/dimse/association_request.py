@@ -1,4 +1,4 @@
-"""Association requests (PS3.8, 9.3.2), verified before a connection gets a thread."""
+"""Association requests (PS3.8, 9.3.2), checked before they get a thread."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ ABORT = bytes.fromhex("07 00 00000004 00 00 02 06")
 
 
 class MalformedRequestError(ValueError):
-    """Not an association request, or too large."""
+    """The association request is malformed or too large."""
 
 
 def read_header(header: bytes | bytearray) -> int:
-    """Return the number of bytes that follow a PDU's first six."""
+    """Return the PDU length after its first six bytes."""
     kind, length = HEADER.unpack(header)
     if kind != REQUEST or length > LONGEST_REQUEST_BYTES:
         raise MalformedRequestError
@@ -42,11 +42,7 @@ def read_header(header: bytes | bytearray) -> int:
 
 
 def decode_request(pdu: bytes) -> A_ASSOCIATE_RQ:
-    """Decode an association request.
-
-    Raises:
-        MalformedRequestError: The request is malformed, or has too many items.
-    """
+    """Decode an association request; raise MalformedRequestError."""
     try:
         if sum(1 for _ in _items(pdu)) > MOST_ITEMS:
             raise MalformedRequestError
@@ -61,7 +57,7 @@ def decode_request(pdu: bytes) -> A_ASSOCIATE_RQ:
 def judge_request(
     pdu: bytes, address: str, ae_title: str, peers: Sequence[Peer]
 ) -> Rejection | None:
-    """Return why a request is rejected, None if it is accepted."""
+    """Return the reason for rejection, if any."""
     calling = _title(pdu[CALLING])
     if peers and not any(peer.ae_title == calling and peer.host in ("", address) for peer in peers):
         return CALLING_UNKNOWN
@@ -69,7 +65,7 @@ def judge_request(
 
 
 def encode_rejection(rejection: Rejection) -> bytes:
-    """Encode the A-ASSOCIATE-RJ."""
+    """Encode an A-ASSOCIATE-RJ."""
     return struct.pack(">BxIxBBB", 0x03, 4, *rejection)
 
 

@@ -1,4 +1,4 @@
-"""Presentation contexts that the gateway accepts (PS3.8, 7.1.1.13)."""
+"""Accepted presentation contexts (PS3.8, 7.1.1.13)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class SharedContext(PresentationContext):
 
 
 def build_contexts() -> list[PresentationContext]:
-    """Return the contexts of storage, verification and storage commitment."""
+    """Return the contexts for storage, verification and storage commitment."""
     classes = [one.abstract_syntax for one in AllStoragePresentationContexts]
     syntaxes = {one: list(ALL_TRANSFER_SYNTAXES) for one in classes}
     syntaxes |= {

@@ -1,4 +1,4 @@
-"""DIMSE messages (PS3.7, 6.3) with bounds on their size, rate and number."""
+"""DIMSE messages (PS3.7, 6.3) limited in size, rate and number."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SLOWEST_BYTES_PER_S = 1024  # of a message, after its first UNHURRIED_S
 
 
 class RefusedMessageError(ServingError):
-    """A message breaks a bound."""
+    """A message exceeds a limit."""
 
 
 class BoundedBytes(BytesIO):
@@ -38,18 +38,14 @@ class BoundedBytes(BytesIO):
         self._most = most
 
     def write(self, data: Any) -> int:
-        """Add a fragment.
-
-        Raises:
-            RefusedMessageError: The buffer is full.
-        """
+        """Add a fragment; raise RefusedMessageError if full."""
         if self.tell() + len(data) > self._most:
             raise RefusedMessageError("A message is too long.")
         return super().write(data)
 
 
 class BoundedProvider(DIMSEServiceProvider):
-    """Aborts the association over messages out of bounds."""
+    """Aborts the association when a message exceeds a limit."""
 
     def __init__(self, assoc: Association, clock: Clock = time.monotonic) -> None:
         super().__init__(assoc)
@@ -59,7 +55,7 @@ class BoundedProvider(DIMSEServiceProvider):
         self._is_over = False
 
     def receive_primitive(self, primitive: P_DATA) -> None:
-        """Receive the next fragments of a message."""
+        """Receive the next fragments."""
         if self._is_over:
             return
         try:
@@ -70,7 +66,7 @@ class BoundedProvider(DIMSEServiceProvider):
             self.dul.event_queue.put("Evt19")  # invalid PDU received (PS3.8, 9.2.3): abort
 
     def begin_data_set(self, message: DIMSEMessage) -> BytesIO:
-        """Return the buffer for the data set of a message whose command has not arrived."""
+        """Return the data set's buffer, before the command arrives."""
         return BoundedBytes(MAX_DATA_SET_BYTES)
 
     def _receive(self, primitive: P_DATA) -> None:

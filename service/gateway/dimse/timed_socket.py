@@ -1,4 +1,4 @@
-"""Connections with a time and size limit for each PDU."""
+"""Connections with time and size limits per PDU."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LONGEST_PDU_BYTES = max(MAX_PDU_BYTES, LONGEST_REQUEST_BYTES) + 64  # some peers
 
 
 class TimedSocket(AssociationSocket):
-    """A connection with limits; pynetdicom's own waits forever for a PDU of any length."""
+    """A limited connection; pynetdicom's waits forever for PDUs of any length."""
 
     def __init__(self, plain: AssociationSocket, timeout_s: float) -> None:
         vars(self).update(vars(plain))  # its own constructor would announce the connection again
@@ -27,10 +27,7 @@ class TimedSocket(AssociationSocket):
 
     @property
     def ready(self) -> bool:
-        """Whether there are bytes to read.
-
-        None once the association is over: the library would wait for the peer.
-        """
+        """Whether bytes can be read; None once the association ends, lest the library wait."""
         connection = self.socket
         if connection is None or not self._is_connected or self._is_over:
             return False
@@ -49,7 +46,7 @@ class TimedSocket(AssociationSocket):
         return self.assoc.dul.state_machine.current_state == "Sta13"  # PS3.8, table 9-5
 
     def recv(self, nr_bytes: int) -> bytearray:
-        """Read so many bytes; raise :class:`OSError` if they are too many or too late."""
+        """Read this many bytes; raise OSError if too many or too late."""
         if nr_bytes > LONGEST_PDU_BYTES:
             self.send(ABORT)
             raise OSError("The PDU is too long.")
@@ -69,7 +66,7 @@ class TimedSocket(AssociationSocket):
         return received[:at]
 
     def send(self, bytestream: bytes) -> None:
-        """Send bytes in limited time, or close the connection."""
+        """Send in time, or close the connection."""
         connection = cast("socket.socket", self.socket)
         try:
             connection.settimeout(self._timeout_s)
@@ -79,7 +76,7 @@ class TimedSocket(AssociationSocket):
 
 
 def shut_down(association: Association) -> None:
-    """Shut the connection down, which ends the association's thread."""
+    """Shut down the connection, which ends the association's thread."""
     if (plain := association.dul.socket) is not None and (connection := plain.socket) is not None:
         with suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)

@@ -60,7 +60,7 @@ class PulledAnswer(BaseModel):
 
 
 def job_answer(entry: JobEntry) -> JobAnswer:
-    """Return the answer for a job."""
+    """Return a job's answer."""
     return JobAnswer(
         id=entry.id,
         study=entry.study,
@@ -89,7 +89,7 @@ def job_answer(entry: JobEntry) -> JobAnswer:
 
 
 def to_datetime(moment_s: float) -> datetime:
-    """Return a time in UTC, rounded to milliseconds."""
+    """Return UTC, rounded to milliseconds."""
     return datetime.fromtimestamp(round(moment_s, 3), UTC)
 
 

@@ -25,7 +25,7 @@ from service.web.requests import RequestRules
 def build_gateway_app(
     gateway: Gateway, access: Access, on_started: Callable[[BaseException | None], None]
 ) -> FastAPI:
-    """Build the application around a gateway, which starts and stops with it.
+    """Build the application, which starts and stops the gateway.
 
     ``on_started`` is called once, with any error.
     """
@@ -61,7 +61,7 @@ def build_gateway_app(
 
 
 def gateway_rules(metrics: GatewayMetrics) -> RequestRules:
-    """Return how requests to a gateway are handled."""
+    """Return the gateway's request rules."""
     return RequestRules(
         metrics,
         problem_types={**PROBLEM_TYPES, **GATEWAY_PROBLEM_TYPES},

@@ -1,4 +1,4 @@
-"""What a route takes from its request."""
+"""What routes take from their request."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from service.gateway.http.threads import Outlook, Pulls, Threads
 
 
 def gateway_of(request: Request) -> Gateway:
-    """Return the gateway of a request's application."""
+    """Return the request's gateway."""
     return cast("Gateway", request.app.state.gateway)
 
 
 def storing_of(request: Request) -> Threads:
-    """Return the threads that store objects."""
+    """Return the storing threads."""
     return cast("Threads", request.app.state.storing)
 
 
 def pulls_of(request: Request) -> Pulls:
-    """Return the threads that pull studies."""
+    """Return the pulling threads."""
     return cast("Pulls", request.app.state.pulls)
 
 
 async def look(request: Request) -> Gateway:
-    """Return the gateway with its state refreshed, if that takes no time."""
+    """Return the gateway, its state refreshed if that is immediate."""
     await cast("Outlook", request.app.state.outlook).look()
     return gateway_of(request)

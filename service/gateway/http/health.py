@@ -1,4 +1,4 @@
-"""Health, metrics and the page of problems."""
+"""Health, metrics and the problems page."""
 
 from __future__ import annotations
 

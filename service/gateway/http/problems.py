@@ -1,4 +1,4 @@
-"""Problems (RFC 9457) of the gateway alone."""
+"""Problems (RFC 9457) of the gateway only."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ GATEWAY_PROBLEM_TYPES: ProblemTypes = {
 
 
 def gateway_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI responses with these statuses."""
+    """Return the OpenAPI responses for these statuses."""
     kinds = {*ALL_PROBLEM_TYPES, *GATEWAY_PROBLEM_TYPES.values()}
     return problem_responses(*statuses, kinds=kinds)

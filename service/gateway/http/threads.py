@@ -1,4 +1,4 @@
-"""Threads for blocking work: one kind may hang without the others."""
+"""Threads for blocking work: one kind may hang alone."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ R = TypeVar("R")
 
 
 class Threads:
-    """Runs so much blocking work at a time. Belongs to the event loop."""
+    """Runs limited blocking work. Event loop only."""
 
     def __init__(self, count: int) -> None:
         self._limiter = CapacityLimiter(count)
 
     async def run(self, work: Callable[P, R], *args: P.args, **named: P.kwargs) -> R:
-        """Run one piece of work."""
+        """Run one call."""
         return await to_thread.run_sync(
             lambda: work(*args, **named), limiter=self._limiter, abandon_on_cancel=True
         )
 
 
 class Pulls:
-    """Runs so many pulls at a time, refusing more. Belongs to the event loop."""
+    """Runs limited pulls, rejecting more. Event loop only."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -58,7 +58,7 @@ class Pulls:
 
 
 class Outlook:
-    """Refreshes a gateway's state. Belongs to the event loop."""
+    """Refreshes a gateway's state. Event loop only."""
 
     def __init__(self, known: KnownState, clock: Clock = time.monotonic) -> None:
         self._known = known
@@ -68,7 +68,7 @@ class Outlook:
         self._asked_s = 0.0
 
     async def look(self) -> None:
-        """Refresh the state, waiting a moment unless a refresh hangs already."""
+        """Refresh the state, waiting briefly unless a refresh already hangs."""
         if self._reading is None:
             self._reading = asyncio.create_task(self._read())
             self._asked_s = self._clock()

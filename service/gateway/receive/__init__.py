@@ -1,1 +1,1 @@
-"""Receiving: C-STORE, STOW-RS, and studies pulled from an archive."""
+"""Reception by C-STORE, STOW-RS and pull."""

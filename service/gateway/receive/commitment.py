@@ -1,4 +1,4 @@
-"""Requests for storage commitment, push model (PS3.4, Annex J)."""
+"""Storage commitment requests, push model (PS3.4, Annex J)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ REPORT_AFTER_S = 1.0  # after the response, and a peer's release
 
 
 class Commitment:
-    """Answers requests once their reports are durable. Any thread."""
+    """Answers once reports are durable. Any thread."""
 
     def __init__(
         self,

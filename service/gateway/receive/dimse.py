@@ -43,7 +43,7 @@ ABORT_S = 1.0  # for the aborts of associations when stopping
 
 
 class DimseServer:
-    """Receives objects by DIMSE, on threads of its own."""
+    """Receives objects by DIMSE on its own threads."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class DimseServer:
         threading.Thread(target=self._admission.run, name="admission", daemon=True).start()
 
     def stop(self) -> None:
-        """Abort associations; senders without success send again."""
+        """Abort associations; senders without success resend."""
         if self._server is None or self._admission is None:
             return
         self._admission.close()
@@ -164,8 +164,6 @@ class DimseServer:
 
 
 class _AdmittedHandler(RequestHandler):
-    """Begins an association whose request has arrived."""
-
     def __init__(
         self,
         request: A_ASSOCIATE_RQ,
@@ -177,7 +175,6 @@ class _AdmittedHandler(RequestHandler):
         super().__init__(connection, address, server)
 
     def handle(self) -> None:
-        """Begin the association without reading the request."""
         association = self._create_association()
         association.dul._recv_pdu.put(self._request_pdu)
         association.dul.event_queue.put("Evt6")  # A-ASSOCIATE-RQ received (PS3.8, 9.2.3)

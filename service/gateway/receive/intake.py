@@ -1,4 +1,4 @@
-"""The intake of objects from every channel."""
+"""Intake of objects from every channel."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Outcome: TypeAlias = Literal["stored", "known", "ignored"]
 
 @dataclass(frozen=True)
 class Taken:
-    """What became of an object."""
+    """An object's outcome."""
 
     header: ObjectHeader
     outcome: Outcome
@@ -45,7 +45,7 @@ class Intake:
         """Store an object durably, or refuse, count and log it.
 
         Raises:
-            UnreadableObjectError: The file has no readable header.
+            UnreadableObjectError: No readable header.
             InsufficientStorageError: The disk is too full.
         """
         try:
@@ -65,7 +65,7 @@ class Intake:
         return taken
 
     def refuse(self, channel: str, error: Exception) -> None:
-        """Count and log an object that was not stored."""
+        """Count and log a rejected object."""
         self._metrics.object_taken(channel, "refused")
         known = isinstance(error, CxrError)
         log_event(

@@ -1,4 +1,4 @@
-"""Multipart bodies written to files as they arrive."""
+"""Multipart bodies, written to files on arrival."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FEW_PARTS, PIECE_BYTES = 16, 2048
 
 
 class ReceivedParts:
-    """The parts of one body; those not taken are deleted at the end of the block."""
+    """The parts of a body; those not taken are deleted at block end."""
 
     def __init__(self, spool: Spool, content_type: str, max_part_bytes: int) -> None:
         self._spool = spool
@@ -44,7 +44,7 @@ class ReceivedParts:
             self._open.discard()
 
     def write(self, chunk: bytes) -> Iterator[Staged]:
-        """Parse more of the body and yield completed parts, each to be kept or discarded first."""
+        """Parse more and yield completed parts; keep or discard each before the next."""
         is_one = chunk.count(self._delimiter) <= FEW_PARTS
         step = max(1, len(chunk)) if is_one else PIECE_BYTES
         for begin in range(0, len(chunk), step):

@@ -1,4 +1,4 @@
-"""A study from an archive by WADO-RS (PS3.18, 10.4)."""
+"""Studies by WADO-RS (PS3.18, 10.4)."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def pull_study(
     max_body_bytes: int,
     token_file: Path | None = None,
 ) -> Iterator[Taken | None]:
-    """Fetch a study, with pauses up to ``timeout_s``, and take in its objects one by one.
+    """Fetch a study, with pauses up to ``timeout_s``, and take in its objects.
 
     Yields:
-        What became of each object; None for an unreadable one.
+        Each object's outcome; None if unreadable.
 
     Raises:
-        UnknownStudyError: The archive has no such study.
-        SourceUnavailableError: The archive cannot be reached, or does not send objects.
+        UnknownStudyError: The archive lacks the study.
+        SourceUnavailableError: The archive is unreachable or sends no objects.
     """
     url = httpx.URL(base_url)
     auth = auth_for(url, token_file)

@@ -1,4 +1,4 @@
-"""C-STORE data sets (PS3.7, 9.1.1) written to disk as they arrive."""
+"""C-STORE data sets (PS3.7, 9.1.1), written to disk on arrival."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MOST_OF_LARGEST = 8  # a too large object is read to its end, up to so many time
 
 
 class ReceivedDataSet(BoundedBytes):
-    """A data set being received: of C-STORE a file, else bytes in memory."""
+    """An arriving data set: a file for C-STORE, else bytes in memory."""
 
     def __init__(self, message: DIMSEMessage, provider: SpoolingProvider) -> None:
         super().__init__(MAX_DATA_SET_BYTES)
@@ -49,7 +49,7 @@ class ReceivedDataSet(BoundedBytes):
         return len(data)
 
     def finish(self) -> tuple[Staged, str]:
-        """Return the Part 10 file, to be kept or discarded, and the digest."""
+        """Return the Part 10 file, to be kept or discarded, and its digest."""
         self._provider.receiving.discard(self)
         if self._behind is None:
             self._behind = self._provider.open(self._message)
@@ -59,13 +59,13 @@ class ReceivedDataSet(BoundedBytes):
         return self._behind.finish()
 
     def discard(self) -> None:
-        """Delete what was received."""
+        """Delete it."""
         if self._behind is not None:
             self._behind.discard()
 
 
 class SpoolingProvider(BoundedProvider):
-    """Receives the messages of one association."""
+    """Receives one association's messages."""
 
     def __init__(self, assoc: Association, spool: Spool, max_instance_bytes: int) -> None:
         super().__init__(assoc)
@@ -74,11 +74,11 @@ class SpoolingProvider(BoundedProvider):
         self.receiving: set[ReceivedDataSet] = set()
 
     def begin_data_set(self, message: DIMSEMessage) -> ReceivedDataSet:
-        """Return the buffer for the data set of a message."""
+        """Return a data set's buffer."""
         return ReceivedDataSet(message, self)
 
     def open(self, message: DIMSEMessage) -> WriteBehind:
-        """Begin the file of a C-STORE's data set."""
+        """Begin a C-STORE's file."""
         command = message.command_set
         (syntax,) = next(
             context.transfer_syntax
@@ -94,7 +94,7 @@ class SpoolingProvider(BoundedProvider):
         return WriteBehind(self._spool, begin, syntax.encode())
 
     def close(self) -> None:
-        """Delete what is only half received."""
+        """Delete half received data."""
         for one in self.receiving.copy():
             one.discard()
         self.receiving.clear()
