@@ -1,1 +1,1 @@
-"""The inbox: database and spool."""
+"""The inbox's database and spool."""

@@ -1,4 +1,4 @@
-"""Storage commitment reports, from the request to their arrival."""
+"""Storage commitment reports, from request to arrival."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class CommittedInstance:
 
 @dataclass(frozen=True)
 class CommitmentReport:
-    """The report on one request, leased."""
+    """A leased report."""
 
     seq: int
     transaction_uid: str
@@ -38,12 +38,12 @@ class CommitmentReport:
 
     @property
     def are_all_kept(self) -> bool:
-        """Whether every instance is committed to."""
+        """Whether every instance is committed."""
         return all(one.is_kept for one in self.instances)
 
 
 class CommitmentReports:
-    """Reports that are to be sent. Any thread."""
+    """Reports to be sent. Any thread."""
 
     def __init__(self, database: Database, leasing: Leasing) -> None:
         self._database = database
@@ -57,7 +57,7 @@ class CommitmentReports:
         instances: Sequence[CommittedInstance],
         delay_s: float,
     ) -> int:
-        """Store a report durably and return its row."""
+        """Store a report durably; return its row."""
         now_s = time.time()
         row = {
             **waiting_since(now_s),
@@ -75,7 +75,7 @@ class CommitmentReports:
             return int(result.inserted_primary_key[0])
 
     def lease(self, full: Collection[str] = ()) -> CommitmentReport | None:
-        """Lease the next report that is due, but to none of these AE titles."""
+        """Lease the next due report, excluding these AE titles."""
         query = (
             select(commitment_reports)
             .where(commitment_reports.c.ae_title.not_in(full))
@@ -102,7 +102,7 @@ class CommitmentReports:
         postpone(self._database, commitment_reports, report, reason, delay_s)
 
     def forget(self, report: CommitmentReport) -> None:
-        """Delete a report that arrived or is given up."""
+        """Delete a delivered or abandoned report."""
         this = commitment_reports.c.seq == report.seq
         with self._database.transaction() as connection:
             connection.execute(delete(commitment_reports).where(this))

@@ -1,4 +1,4 @@
-"""The inbox's database: SQLite for one gateway, PostgreSQL for several."""
+"""The database: SQLite for one gateway, PostgreSQL for several."""
 
 from __future__ import annotations
 
@@ -26,11 +26,7 @@ DatabaseError = SQLAlchemyError
 
 
 class Database:
-    """Transactions on the inbox's tables. Any thread.
-
-    Raises:
-        StartupError: The URL is malformed.
-    """
+    """Transactions on the inbox. Any thread. A malformed URL raises StartupError."""
 
     def __init__(self, url: str) -> None:
         self.is_sqlite = url.startswith("sqlite")
@@ -54,7 +50,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """Yield a connection; its changes are durable once the block succeeds."""
+        """Yield a connection; changes are durable once the block succeeds."""
         if self._turn is None:
             with self._engine.begin() as connection:
                 yield connection
@@ -63,7 +59,7 @@ class Database:
                 yield connection
 
     def migrate(self) -> None:
-        """Bring the tables up to date; gateways that start together take turns."""
+        """Migrate the tables; gateways starting together take turns."""
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
         try:

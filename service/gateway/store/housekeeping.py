@@ -1,4 +1,4 @@
-"""Periodic deletion of what is kept no longer."""
+"""Periodic deletion of expired data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ S_PER_D = 86_400.0
 
 
 class Housekeeping:
-    """Deletes what is kept no longer, once a minute."""
+    """Deletes expired data once a minute."""
 
     def __init__(
         self, ledger: Ledger, orphans: OrphanedFiles, settings: GatewaySettings, signals: Signals
@@ -30,7 +30,7 @@ class Housekeeping:
         self._signals = signals
 
     def run(self, found: Iterable[str]) -> None:
-        """Run until told to stop; settle these orphaned files first."""
+        """Run until stopped; first settle these orphaned files."""
         left = found
         while not self._signals.is_stopping:  # first at once: a crash may have prevented deletions
             try:
@@ -43,7 +43,7 @@ class Housekeeping:
             self._signals.wait_until_stopping(HOUSEKEEPING_S)
 
     def on_done(self, job_seq: int) -> None:
-        """Delete the bytes of a job, unless configured otherwise."""
+        """Delete a job's bytes, unless configured otherwise."""
         if self._settings.keep_done_h == 0:
             self._ledger.forget_bytes(job_seq)
 

@@ -1,4 +1,4 @@
-"""The inbox: jobs from the arrival of an object to its results."""
+"""The inbox: jobs from reception to results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Known: TypeAlias = "Row[int, str, str, str, bool]"
 
 @dataclass(frozen=True)
 class Job:
-    """One received object, leased for analysis."""
+    """A received object, leased for analysis."""
 
     seq: int
     id: str
@@ -38,7 +38,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Result:
-    """One made object, durable in the spool."""
+    """A generated object, durable in the spool."""
 
     file: str
     sop_instance_uid: str
@@ -47,7 +47,7 @@ class Result:
 
 @dataclass(frozen=True)
 class ReceivedContent:
-    """One content received under a UID; its file may have been deleted."""
+    """A content received under a UID; its file may be gone."""
 
     job_id: str
     file: str
@@ -55,7 +55,7 @@ class ReceivedContent:
 
 
 class Inbox:
-    """Received objects to analyse. Any thread. Lost leases raise :class:`LeaseLostError`."""
+    """Objects to analyse. Any thread. Lost leases raise :class:`LeaseLostError`."""
 
     def __init__(
         self, database: Database, spool: Spool, leasing: Leasing, destinations: Sequence[str]
@@ -68,10 +68,10 @@ class Inbox:
     def receive(
         self, staged: Staged, header: ObjectHeader, channel: str
     ) -> tuple[str | None, bool]:
-        """Store an object durably. Sent again, it is the same job; a dead one starts anew.
+        """Store an object durably; a repeat is the same job, and restarts a dead one.
 
         Returns:
-            The job's id, None for one of our own results; and whether there is new work.
+            The job's id, None for our own results; and whether there is new work.
         """
         is_result, known = self._find(header)
         if is_result:
@@ -122,14 +122,14 @@ class Inbox:
         return True
 
     def contents(self, sop_instance_uid: str) -> list[ReceivedContent]:
-        """Return everything received under a UID."""
+        """Return all contents of a UID."""
         named = jobs.c.sop_instance_uid == sop_instance_uid
         query = select(jobs.c.id, jobs.c.file, jobs.c.digest).where(named).order_by(jobs.c.seq)
         with self._database.transaction() as connection:
             return [ReceivedContent(*row) for row in connection.execute(query)]
 
     def keeps(self, sop_instance_uid: str, sop_class_uid: str) -> bool:
-        """Whether every content under a UID is stored whole. Reads the bytes."""
+        """Whether a UID's contents are stored whole. Reads the bytes."""
         same = (jobs.c.sop_instance_uid == sop_instance_uid) & (
             jobs.c.sop_class_uid == sop_class_uid
         )
@@ -150,7 +150,7 @@ class Inbox:
             return False
 
     def lease(self) -> Job | None:
-        """Lease the oldest job that is due for analysis."""
+        """Lease the oldest due job."""
         columns = (jobs.c.seq, jobs.c.id, jobs.c.file, jobs.c.attempts, jobs.c.begun_s)
         query = select(*columns).where(jobs.c.state.in_(("received", "analysing")))
         changes = {"state": "analysing", "updated_s": time.time()}
@@ -164,7 +164,7 @@ class Inbox:
         return Job(row.seq, row.id, row.file, row.attempts, row.begun_s, owner)
 
     def analysed(self, job: Job, made: Sequence[Result], reason: str | None = None) -> None:
-        """Store the results, and begin their delivery in this order to every destination."""
+        """Store the results, and begin delivery in this order everywhere."""
         rows = [
             {
                 "file": one.file,
@@ -193,19 +193,19 @@ class Inbox:
 
 
 def is_same(header: ObjectHeader) -> ColumnElement[bool]:
-    """Match the job of the same object: UID and content."""
+    """Match the job of the same UID and content."""
     return (jobs.c.sop_instance_uid == header.sop_instance_uid) & (jobs.c.digest == header.digest)
 
 
 def new_attempts() -> dict[str, Any]:
-    """Return the columns of a job that begins anew."""
+    """Return a restarted job's columns."""
     return {"state": "received", "has_bytes": True, **waiting_since(time.time())}
 
 
 def new_job(
     job_id: str, file: str, header: ObjectHeader, channel: str, size_bytes: int
 ) -> dict[str, Any]:
-    """Return the columns of a new job."""
+    """Return a new job's columns."""
     return {
         "id": job_id,
         "file": file,

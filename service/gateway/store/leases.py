@@ -1,4 +1,4 @@
-"""Leases: one worker at a time has a piece of work, and a dead one loses it."""
+"""Leases: one worker has a piece of work until done or dead."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FARTHEST_S = 86_400.0  # neither a lease nor a wait between attempts can be set 
 
 @dataclass(frozen=True)
 class Leasing:
-    """Unique name of a process, and how long its leases last."""
+    """A process's unique name and lease duration."""
 
     owner: str
     lease_s: float
@@ -38,13 +38,13 @@ class Leased(Protocol):
 
     @property
     def attempts(self) -> int:
-        """Attempts before this one."""
+        """Earlier attempts."""
 
 
 def lease_next(
     connection: Connection, table: Table, query: Select[Any], leasing: Leasing, **values: Any
 ) -> tuple[Row[Any], str] | None:
-    """Lease the first row of a query that is due; return it and the token of this lease."""
+    """Lease a query's first due row; return it and the lease's token."""
     now_s = time.time()
     due = query.where(_is_free(table, now_s)).limit(1)
     row = connection.execute(due.with_for_update(skip_locked=True, of=table)).first()
@@ -68,7 +68,7 @@ def settle(connection: Connection, table: Table, work: Leased, **values: Any) ->
     """Write the outcome, count the attempt, and end the lease.
 
     Raises:
-        LeaseLostError: Another worker has it now; nothing was written.
+        LeaseLostError: Another worker has it; nothing was written.
     """
     leased = (table.c.seq == work.seq) & (table.c.lease_owner == work.owner)
     known = {**values, **free(), "attempts": work.attempts + 1, "updated_s": time.time()}
@@ -79,19 +79,19 @@ def settle(connection: Connection, table: Table, work: Leased, **values: Any) ->
 def postpone(
     database: Database, table: Table, work: Leased, reason: str, delay_s: float, **values: Any
 ) -> None:
-    """End the lease, for another attempt after the delay."""
+    """End the lease and retry after the delay."""
     again_s = time.time() + delay_s
     with database.transaction() as connection:
         settle(connection, table, work, reason=reason, next_attempt_s=again_s, **values)
 
 
 def free() -> dict[str, Any]:
-    """Return the columns of a row that is not leased."""
+    """Return an unleased row's columns."""
     return {"lease_owner": None, "lease_until_s": 0.0}
 
 
 def waiting_since(now_s: float) -> dict[str, Any]:
-    """Return the columns of work that is due at once, before its first attempt."""
+    """Return the columns of immediately due, unattempted work."""
     return {
         "reason": None,
         "attempts": 0,
@@ -103,7 +103,7 @@ def waiting_since(now_s: float) -> dict[str, Any]:
 
 
 def release_all(database: Database, owner: str | None) -> None:
-    """Release the leases of one process, or all if ``owner`` is None and no other is alive."""
+    """Release one process's leases; all if ``owner`` is None and no other is alive."""
     for table in (jobs, deliveries, commitment_reports):
         leased: ColumnElement[bool] = table.c.lease_owner.is_not(None)
         if owner is not None:

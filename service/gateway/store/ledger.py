@@ -1,4 +1,4 @@
-"""The ledger: what an operator sees of jobs and does with them."""
+"""The ledger: the operator's view of jobs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PURGED_AT_A_TIME = 200
 
 @dataclass(frozen=True)
 class DeliveryEntry:
-    """One delivery of a job, as shown."""
+    """A job's delivery, as shown."""
 
     destination: str
     state: str
@@ -37,7 +37,7 @@ class DeliveryEntry:
 
 @dataclass(frozen=True)
 class JobEntry:
-    """One job, as shown: without UIDs. Times are seconds since 1970."""
+    """A job as shown, without UIDs. Times are seconds since 1970."""
 
     seq: int  # order of arrival
     id: str
@@ -57,7 +57,7 @@ class JobEntry:
 
 @dataclass(frozen=True)
 class Backlog:
-    """Jobs by state, and the age of the oldest unfinished one."""
+    """Jobs by state, and the oldest unfinished one's age."""
 
     counts: dict[str, int]
     oldest_s: float
@@ -67,7 +67,7 @@ JOB_COLUMNS = [one.name for one in fields(JobEntry) if one.name in jobs.c]
 
 
 def study_reference(study_instance_uid: str) -> str:
-    """Return what identifies a study in lists."""
+    """Return a study's identification in lists."""
     return hashlib.sha256(study_instance_uid.encode()).hexdigest()[:REFERENCE_DIGITS]
 
 
@@ -79,7 +79,7 @@ class Ledger:
         self._spool = spool
 
     def page(self, state: State | None, before_seq: int | None, limit: int) -> list[JobEntry]:
-        """Return jobs, the newest first, without deliveries."""
+        """Return jobs, newest first, without deliveries."""
         query = select(jobs).order_by(jobs.c.seq.desc()).limit(limit)
         if state is not None:
             query = query.where(jobs.c.state == state)
@@ -89,7 +89,7 @@ class Ledger:
             return [_entry(row) for row in connection.execute(query)]
 
     def get(self, job_id: str) -> JobEntry:
-        """Return one job with its deliveries."""
+        """Return a job with its deliveries."""
         with self._database.transaction() as connection:
             row = _row(connection, job_id)
             shown = (deliveries.c[field.name] for field in fields(DeliveryEntry))
@@ -110,7 +110,7 @@ class Ledger:
             )
 
     def uids(self, job_id: str) -> dict[str, str]:
-        """Return the UIDs of a job."""
+        """Return a job's UIDs."""
         with self._database.transaction() as connection:
             row = _row(connection, job_id)
         return {
@@ -122,7 +122,7 @@ class Ledger:
         """Retry a dead letter: its dead deliveries, or without results its analysis.
 
         Raises:
-            JobNotRetryableError: The job is not dead, or its bytes are gone.
+            JobNotRetryableError: It is not dead, or its bytes are gone.
         """
         now_s = time.time()
         with self._database.transaction() as connection:
@@ -158,7 +158,7 @@ class Ledger:
         )
 
     def purge(self, state: State, older_than_s: float, *, rows: bool = False) -> int:
-        """Delete the bytes of finished jobs, with ``rows`` the jobs too; return their number."""
+        """Delete finished jobs' bytes, with ``rows`` the jobs too; return their number."""
         if state in OPEN_STATES:
             raise ValueError("only finished jobs are purged")
         finished = (jobs.c.state == state) & (jobs.c.updated_s <= time.time() - older_than_s)
@@ -166,7 +166,7 @@ class Ledger:
         return _repeat(self._delete_rows, finished & ~jobs.c.has_bytes) if rows else purged
 
     def forget_bytes(self, job_seq: int) -> None:
-        """Delete the bytes of one job that is done."""
+        """Delete a finished job's bytes."""
         self._delete_bytes((jobs.c.seq == job_seq) & (jobs.c.state == "done"))
 
     def _delete_bytes(self, which: ColumnElement[bool]) -> int:

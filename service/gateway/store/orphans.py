@@ -1,7 +1,7 @@
-"""Orphaned files: files of the spool that belong to no job.
+"""Orphaned files: spool files without a job.
 
-A crash leaves some, a lost database all, and their senders were told of success. So a file is
-deleted only if a row proves that it may be, and whole objects become jobs again.
+A crash leaves some, a lost database all, although their senders were told of success. So only
+files that a row proves deletable are deleted, and whole objects become jobs again.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class OrphanedFiles:
         return outcomes
 
     def find(self, older_than_s: float) -> list[str]:
-        """Return the names of orphaned files, the oldest first."""
+        """Return orphaned files' names, oldest first."""
         names = self._spool.names(older_than_s)
         with self._database.transaction() as connection:
             kept = _files(connection, jobs.c.has_bytes)

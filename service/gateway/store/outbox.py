@@ -1,4 +1,4 @@
-"""The outbox: deliveries of results, one for each job and destination."""
+"""The outbox: one delivery per job and destination."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from service.gateway.store.states import DEAD, DELIVERED, WAITING
 
 @dataclass(frozen=True)
 class Delivery:
-    """The results of one job for one destination, leased."""
+    """A job's results for one destination, leased."""
 
     seq: int
     job_seq: int
@@ -31,10 +31,10 @@ class Delivery:
 
 
 class Outbox:
-    """Results that are to be delivered. Any thread.
+    """Results to be delivered. Any thread. Lost leases raise :class:`LeaseLostError`.
 
-    A destination gets the results of a study in the order of reception: a delivery waits for that
-    of earlier objects unless they are dead letters. Lost leases raise :class:`LeaseLostError`.
+    A destination gets a study's results in order of reception: a delivery waits for those of
+    earlier objects unless they are dead letters.
     """
 
     def __init__(self, database: Database, leasing: Leasing) -> None:
@@ -42,7 +42,7 @@ class Outbox:
         self._leasing = leasing
 
     def lease(self, full: Collection[str] = ()) -> Delivery | None:
-        """Lease the next delivery that is due, but to none of these destinations."""
+        """Lease the next due delivery, excluding these destinations."""
         earlier, its = jobs.alias("earlier"), deliveries.alias("its")
         waits_too = (
             exists()
@@ -94,11 +94,11 @@ class Outbox:
         return self._end(delivery, DELIVERED, None)
 
     def dead_letter(self, delivery: Delivery, reason: str) -> None:
-        """Give up; without other waiting deliveries the job is a dead letter."""
+        """Give up; unless others wait, the job becomes a dead letter."""
         self._end(delivery, DEAD, reason)
 
     def postpone(self, delivery: Delivery, reason: str, delay_s: float) -> None:
-        """Deliver again after the delay."""
+        """Retry after the delay."""
         postpone(self._database, deliveries, delivery, reason, delay_s)
 
     def _end(self, delivery: Delivery, state: str, reason: str | None) -> bool:

@@ -1,6 +1,6 @@
-"""The tables of the inbox.
+"""The inbox's tables.
 
-They hold UIDs, states and times (seconds since 1970), never pixels or attributes of a patient.
+They hold UIDs, states and times (seconds since 1970), never pixels or patient attributes.
 """
 
 from __future__ import annotations

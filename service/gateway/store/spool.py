@@ -1,4 +1,4 @@
-"""The spool: received and made objects, durable on disk."""
+"""The spool: objects, durable on disk."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RETRY_FULL_S = 60  # deliveries or the operator free the disk
 
 
 class Staged:
-    """A file being received; deleted at the end of its block unless kept."""
+    """A file being received; deleted at block end unless kept."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -49,14 +49,14 @@ class Staged:
 
     @contextmanager
     def reading(self) -> Iterator[BinaryIO]:
-        """Open what was written so far."""
+        """Open the bytes written so far."""
         if not self._file.closed:
             self._file.flush()
         with self.path.open("rb") as file:
             yield file
 
     def sync(self) -> None:
-        """Make the bytes durable. Any thread, more than once."""
+        """Make the bytes durable; repeatable. Any thread."""
         # A second fsync would succeed without having written the bytes.
         with self._syncing:
             if self._failed is not None:
@@ -72,14 +72,14 @@ class Staged:
             self._file.close()
 
     def discard(self) -> None:
-        """Delete the file, unless it was kept."""
+        """Delete the file unless kept."""
         with self._syncing, suppress(OSError):  # the disk is full, and the bytes are not wanted
             self._file.close()
         self.path.unlink(missing_ok=True)
 
 
 class Spool:
-    """The folder of objects, shared by threads and gateways."""
+    """The objects' folder, shared by threads and gateways."""
 
     def __init__(self, folder: Path, min_free_bytes: int) -> None:
         self._min_free_bytes = min_free_bytes
@@ -104,12 +104,12 @@ class Spool:
             ) from None
 
     def unlock(self) -> None:
-        """End the lock if there is one."""
+        """Unlock, if locked."""
         if self._lock is not None:
             self._lock.close()
 
     def verify_room(self, size_bytes: int = 0) -> None:
-        """Raise :class:`InsufficientStorageError` unless so many bytes may be written."""
+        """Raise :class:`InsufficientStorageError` unless this many bytes fit."""
         if self.free_bytes - size_bytes < self._min_free_bytes:
             raise InsufficientStorageError(
                 "The gateway has no room for the object and kept nothing of it. Send it later.",
@@ -133,21 +133,21 @@ class Spool:
         return kept.name
 
     def write(self, data: bytes) -> str:
-        """Make bytes durable; return their file's name."""
+        """Store bytes durably; return their file's name."""
         with self.stage() as staged:
             staged.write(data)
             return self.keep(staged)
 
     def read(self, name: str) -> bytes:
-        """Return the bytes of a file."""
+        """Read a file."""
         return (self._objects / name).read_bytes()
 
     def opened(self, name: str) -> BinaryIO:
-        """Open a file for reading."""
+        """Open for reading."""
         return (self._objects / name).open("rb")
 
     def size_bytes(self, name: str) -> int:
-        """Return the size of a file."""
+        """Return a file's size."""
         return (self._objects / name).stat().st_size
 
     def has(self, name: str) -> bool:
@@ -155,22 +155,22 @@ class Spool:
         return (self._objects / name).is_file()
 
     def remove(self, name: str) -> None:
-        """Delete a file if it exists."""
+        """Delete a file, if any."""
         (self._objects / name).unlink(missing_ok=True)
 
     def quarantine(self, name: str) -> None:
-        """Move a file where nothing deletes it."""
+        """Move a file out of deletion's reach."""
         self._quarantine.mkdir(mode=0o700, exist_ok=True)
         (self._objects / name).rename(self._quarantine / name)
         _sync_folder(self._quarantine)
 
     @property
     def quarantined(self) -> int:
-        """Number of quarantined files."""
+        """Count quarantined files."""
         return len(list(self._quarantine.iterdir())) if self._quarantine.is_dir() else 0
 
     def names(self, older_than_s: float) -> list[str]:
-        """Return the names of older files, the oldest first."""
+        """Return older files' names, oldest first."""
         return [path.name for path in _older(self._objects, older_than_s)]
 
     def sweep_incoming(self, older_than_s: float) -> int:

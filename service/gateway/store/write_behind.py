@@ -1,4 +1,4 @@
-"""Files that are written, hashed and synced while their bytes still arrive."""
+"""Files written, hashed and synced while bytes arrive."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOST_WAITING = 32  # pieces; more make the sender wait for the disk
 
 
 class WriteBehind:
-    """Writes a file on a thread of its own. Failures are raised at the end.
+    """Writes a file on its own thread; failures are raised at the end.
 
     ``begin`` is only written, ``salt`` only hashed.
     """
@@ -35,7 +35,7 @@ class WriteBehind:
         self._pieces.put(piece)
 
     def finish(self) -> tuple[Staged, str]:
-        """Return the file, to be kept or discarded, and the hexadecimal digest."""
+        """Return the file, to be kept or discarded, and its hexadecimal digest."""
         self._pieces.put(None)
         self._whole.wait()
         if self._error is not None:

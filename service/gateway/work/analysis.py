@@ -1,4 +1,4 @@
-"""The analysis of one object by the service, over HTTP."""
+"""Analysis of an object by the service over HTTP."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Analyses(Protocol):
 
 
 class Analysis:
-    """Asks the service to analyse objects. Any thread."""
+    """Has the service analyse objects. Any thread."""
 
     def __init__(
         self,
@@ -66,11 +66,11 @@ class Analysis:
         }
 
     def close(self) -> None:
-        """Close the connections; requests in flight fail."""
+        """Close connections; requests in flight fail."""
         self._http.close()
 
     def analyse(self, data: bytes) -> list[bytes] | Failure:
-        """Return the made objects, or why there are none."""
+        """See :meth:`Analyses.analyse`."""
         request: dict[str, Any] = build_explain_request(data, ACCEPT, **self._query)
         request["headers"] |= {"Content-Type": DICOM}
         try:

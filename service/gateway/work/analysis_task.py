@@ -1,4 +1,4 @@
-"""The analysis of received objects as a task."""
+"""Analysis as a task."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BuildNotAnalysed: TypeAlias = Callable[[bytes, str], bytes]
 
 
 class AnalysisTask:
-    """Has received objects analysed and keeps the results. Any thread."""
+    """Has objects analysed and keeps the results. Any thread."""
 
     name = "analysis"
 
@@ -46,11 +46,11 @@ class AnalysisTask:
         self.postpone = inbox.postpone
 
     def lease(self, full: Collection[str] = ()) -> Job | None:
-        """Lease the oldest job that is due, if a slot is free."""
+        """Lease the oldest due job, if a slot is free."""
         return None if full else self._inbox.lease()
 
     def receiver(self, job: Job) -> str:
-        """Return the only one there is: the service."""
+        """Return the service, the only receiver."""
         return "service"
 
     def describe(self, job: Job) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class AnalysisTask:
         return self._finish(job, answer)
 
     def dead_letter(self, job: Job, reason: str) -> None:
-        """Give up; deliveries of its study no longer wait."""
+        """Give up; its study's deliveries stop waiting."""
         self._inbox.dead_letter(job, reason)
         self._signals.delivery.ring()
 

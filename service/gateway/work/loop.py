@@ -1,4 +1,4 @@
-"""The loop of every worker."""
+"""The workers' loop."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ BYTES_MISSING = "bytes-missing"
 
 @dataclass(frozen=True)
 class TryAgain:
-    """A passing failure."""
+    """A transient failure."""
 
     reason: str  # a constant, or the slug of a problem type
     response: httpx.Response | None = None
 
     @property
     def asked_s(self) -> float:
-        """Retry-After, 0 without one; a date (RFC 9110, 10.2.3) is ignored."""
+        """Retry-After, else 0; dates (RFC 9110, 10.2.3) are ignored."""
         return (retry_after_s(self.response) or 0.0) if self.response is not None else 0.0
 
 
@@ -54,36 +54,36 @@ class LeasedWork(Protocol):
 
     @property
     def attempts(self) -> int:
-        """Attempts before this one."""
+        """Earlier attempts."""
 
     @property
     def begun_s(self) -> float:
-        """When attempts began, in seconds since 1970."""
+        """First attempt, in seconds since 1970."""
 
 
 Work = TypeVar("Work", bound=LeasedWork)
 
 
 class Task(Protocol[Work]):
-    """One kind of work. Any thread. Lost leases raise :class:`LeaseLostError`."""
+    """A kind of work. Any thread. Lost leases raise :class:`LeaseLostError`."""
 
     name: str
     """Begins the names of log events."""
 
     def lease(self, full: Collection[str]) -> Work | None:
-        """Lease the next work that is due, but for none of these receivers."""
+        """Lease the next due work, excluding these receivers."""
 
     def receiver(self, work: Work) -> str:
-        """Return whom the work needs; each has slots of its own."""
+        """Return who must take the work; each has its own slots."""
 
     def describe(self, work: Work) -> dict[str, Any]:
-        """Return fields for log lines."""
+        """Return log fields."""
 
     def do(self, work: Work) -> Failure | None:
-        """Do and settle the work, or return why it failed."""
+        """Do and settle the work, or return the failure."""
 
     def postpone(self, work: Work, reason: str, delay_s: float) -> None:
-        """Have it leased again after the delay."""
+        """Retry after the delay."""
 
     def dead_letter(self, work: Work, reason: str) -> None:
         """Give it up."""
@@ -93,9 +93,9 @@ class Task(Protocol[Work]):
 
 
 class Worker(Generic[Work]):
-    """Does one kind of work, each piece on a thread of its own.
+    """Does one kind of work, each piece on its own thread.
 
-    A receiver that hangs takes only its own slots. What fails for ``longest_h`` is given up.
+    A hanging receiver takes only its own slots. What fails for ``longest_h`` is given up.
     """
 
     def __init__(
@@ -119,13 +119,13 @@ class Worker(Generic[Work]):
         self._threads: set[threading.Thread] = set()
 
     def start(self) -> None:
-        """Work on a thread until told to stop."""
+        """Run on a thread."""
         thread = threading.Thread(target=self.run, name=self._task.name, daemon=True)
         self._threads.add(thread)
         thread.start()
 
     def run(self) -> None:
-        """Begin work until told to stop."""
+        """Begin work until stopped."""
         while not self._signals.is_stopping:
             try:
                 if not self.begin_one():
@@ -134,14 +134,14 @@ class Worker(Generic[Work]):
                 self._pause_after(error)
 
     def join(self, until_s: float) -> None:
-        """Wait for all threads, until a time of the monotonic clock."""
+        """Wait for all threads until this monotonic time."""
         with self._lock:
             threads = list(self._threads)
         for thread in threads:
             thread.join(max(0.0, until_s - time.monotonic()))
 
     def begin_one(self) -> bool:
-        """Begin the next work; return False if none is due for a receiver with a slot."""
+        """Begin the next work; return False if none is due for a free slot."""
         with self._lock:
             full = [one for one, taken in self._taken.items() if taken >= self._slots]
         work = self._task.lease(full)
@@ -165,7 +165,7 @@ class Worker(Generic[Work]):
         return True
 
     def do(self, work: Work) -> None:
-        """Do leased work and settle it, whatever it raises."""
+        """Do and settle leased work, whatever it raises."""
         task = self._task
         try:
             try:
@@ -226,7 +226,7 @@ class Worker(Generic[Work]):
 
 
 def endless_retry(base_s: float, longest_s: float) -> Retry:
-    """Return a retry that only the age of the work limits."""
+    """Return a retry limited only by the work's age."""
     return Retry(attempts=MOST_DOUBLINGS + 1, base_s=base_s, longest_s=longest_s)
 
 

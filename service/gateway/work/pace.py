@@ -1,7 +1,7 @@
-"""Flow control: as many objects at a time as the service takes.
+"""Flow control: as many concurrent objects as the service takes.
 
-Additive increase, multiplicative decrease (RFC 5681, 3.1). What a busy service refuses is tried
-again in place, with fewer at a time: order is kept, and a restarted service gets one request.
+Additive increase, multiplicative decrease (RFC 5681, 3.1). Refused objects are retried in place,
+fewer at a time: order is kept, and a restarted service gets one request.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PAUSE = Retry(attempts=31, base_s=0.05, longest_s=1.0)
 
 
 class Pace:
-    """A limit on concurrent requests that adapts to refusals. Any thread."""
+    """A concurrency limit that adapts to refusals. Any thread."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -42,7 +42,7 @@ class Pace:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Wait until a request may be sent."""
+        """Wait for permission to send."""
         with self._changed:
             self._changed.wait_for(lambda: self._taken < int(self._limit))
             self._taken += 1
@@ -54,7 +54,7 @@ class Pace:
                 self._changed.notify_all()
 
     def learn(self, *, is_refused: bool) -> None:
-        """Adapt the limit to a refusal or success."""
+        """Adapt to a refusal or success."""
         with self._changed:
             if is_refused:
                 self._limit = max(LEAST, DECREASE * self._limit)
@@ -64,7 +64,7 @@ class Pace:
 
 
 class PacedAnalysis:
-    """Asks the service at its pace, and holds an object that long while it is busy or away."""
+    """Paces requests, holding objects while the service is busy or away."""
 
     def __init__(
         self, analysis: Analyses, signals: Signals, *, most: int, patience_s: float
@@ -75,7 +75,7 @@ class PacedAnalysis:
         self._pace = Pace(most)
 
     def analyse(self, data: bytes) -> list[bytes] | Failure:
-        """Return the made objects, or why there are none."""
+        """See :meth:`Analyses.analyse`."""
         end_s = time.monotonic() + self._patience_s
         attempt = 0
         while True:

@@ -1,4 +1,4 @@
-"""Reports of images that the service refuses for good."""
+"""Reports on permanently refused images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from service.errors import StartupError
 
 
 class RefusalReports:
-    """Builds reports why an image was not analysed. Any thread."""
+    """Builds reports why images were not analysed. Any thread."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class RefusalReports:
         self._auth = auth
 
     def __call__(self, data: bytes, reason: str) -> bytes:
-        """Build the report of one Part 10 file."""
+        """Build the report."""
         words = reason.removeprefix("service-").replace("-", " ")
         asked = self._model_asked()
         return build_not_analysed(

@@ -1,1 +1,1 @@
-"""Migrations of the inbox's database."""
+"""Database migrations."""

@@ -1,4 +1,4 @@
-"""Alembic's environment: migrates over the connection it is given."""
+"""Alembic's environment, for a given connection."""
 
 from __future__ import annotations
 

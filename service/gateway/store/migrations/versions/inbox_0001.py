@@ -1,4 +1,4 @@
-"""The inbox: jobs, results, deliveries."""
+"""Jobs, results, deliveries."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SEQUENCE = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Create the tables."""
     op.create_table(
         "jobs",
         sa.Column("seq", _SEQUENCE, autoincrement=True, nullable=False),

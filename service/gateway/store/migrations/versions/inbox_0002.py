@@ -1,4 +1,4 @@
-"""Reports of storage commitment."""
+"""Storage commitment reports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SEQUENCE = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def upgrade() -> None:
-    """Make the table."""
+    """Create the table."""
     op.create_table(
         "commitment_reports",
         sa.Column("seq", _SEQUENCE, autoincrement=True, nullable=False),
