@@ -1,1 +1,1 @@
-"""Engines: the protocol, the registry, and one module for each engine."""
+"""Engines: protocol, registry and implementations."""

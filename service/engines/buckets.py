@@ -1,4 +1,4 @@
-"""The few batch sizes that are run: each costs planning and memory once."""
+"""Batch sizes that are run: each costs planning and memory once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def bucket_sizes(max_batch: int) -> tuple[int, ...]:
 
 
 def bucket_of(count: int, buckets: Sequence[int]) -> int:
-    """Return the smallest bucket for this many images, or raise ValueError."""
+    """Return the smallest bucket that fits; raise ValueError."""
     for bucket in buckets:
         if bucket >= count:
             return bucket
@@ -34,7 +34,7 @@ def stack_padded(
     buckets: Sequence[int],
     new_batch: Callable[[int], NDArray[np.uint8]] | None = None,
 ) -> NDArray[np.uint8]:
-    """Stack model inputs (1, S, S), uint8, and fill up with black to the next bucket."""
+    """Stack model inputs (1, S, S), uint8, padded with black to the next bucket."""
     size = bucket_of(len(inputs), buckets)
     batch = new_batch(size) if new_batch else np.empty((size, *inputs[0].shape), dtype=np.uint8)
     np.stack(inputs, out=batch[: len(inputs)])

@@ -1,4 +1,4 @@
-"""Memory of batches on a device, allocated once."""
+"""Batch memory on a device, allocated once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GRAPH_ID = "gpu_graph_id"
 
 
 class HostBuffers:
-    """Hands out arrays of one block of memory; each returns once nobody holds it.
+    """Hands out arrays of one block; each returns once nobody holds it.
 
     Attributes:
         block: Shape (count, max_batch, 1, S, S), uint8.
@@ -35,9 +35,9 @@ class HostBuffers:
         self._free = deque(self.block)
 
     def take(self, size: int) -> NDArray[np.uint8]:
-        """Return an array to fill, shape (size, 1, S, S), uint8. Any thread may call it.
+        """Return an array to fill, shape (size, 1, S, S), uint8. Any thread.
 
-        Hold the array itself, not only a slice of it. If all are held, new memory is allocated.
+        Hold the array itself, not only a slice. If all are held, memory is allocated.
         """
         try:
             buffer = self._free.popleft()
@@ -58,8 +58,8 @@ class _Bound(NamedTuple):
 class BoundSession:
     """Runs a session on buffers allocated once per bucket.
 
-    A CUDA graph is captured at a bucket's first run and replays the same addresses. ONNX Runtime
-    keeps graphs by thread, so all calls must come from one thread.
+    A bucket's first run captures a CUDA graph, replayed at the same addresses. ONNX Runtime keeps
+    graphs by thread: call from one only.
     """
 
     def __init__(
@@ -103,9 +103,9 @@ class BoundSession:
         )
 
     def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
-        """Run model inputs (N, 1, S, S), uint8, filled up with black to the next bucket.
+        """Run model inputs (N, 1, S, S), uint8, padded with black to the next bucket.
 
-        Return logits (N, K), probabilities (N, K) and embedding (N, D), float32, as copies.
+        Return copies of logits (N, K), probabilities (N, K) and embedding (N, D), float32.
         """
         count = len(images)
         bucket = bucket_of(count, self._buckets)

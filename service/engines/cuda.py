@@ -1,4 +1,4 @@
-"""The engine on a CUDA device, through ONNX Runtime."""
+"""The CUDA engine, on ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from service.telemetry.logs import log_event
 
 
 class DeviceEngine:
-    """Runs one batch at a time on a thread of its own, to which its CUDA graphs belong.
+    """Runs one batch at a time on its own thread, which owns the CUDA graphs.
 
     Any thread may call :meth:`run`.
     """
@@ -56,15 +56,15 @@ class DeviceEngine:
         return self._host.take(size)
 
     def run(self, images: NDArray[np.uint8]) -> EngineOutput:
-        """Run model inputs of shape (N, 1, S, S), uint8."""
+        """Run model inputs (N, 1, S, S), uint8."""
         return EngineOutput(*self._thread.submit(self._bound.run, images).result())
 
 
 def build_device_engine(bundle: Bundle, settings: Settings, choice: Choice) -> DeviceEngine:
-    """Build the engine of a bundle on the CUDA device, every bucket warmed.
+    """Build a bundle's CUDA engine, every bucket warmed.
 
     Raises:
-        StartupError: The device, CUDA graphs or the bundle's graph cannot be used.
+        StartupError: The device, CUDA graphs or model graph are unusable.
     """
     assert choice.device != "cpu"
     verify_device(choice.device, ort.get_available_providers(), has_device=has_cuda_device())

@@ -1,4 +1,4 @@
-"""Calls of the CUDA driver: devices, pinned memory, memory in use.
+"""CUDA driver calls: devices, pinned memory, memory in use.
 
 Source: CUDA Driver API, Primary Context Management and Memory Management.
 """
@@ -16,7 +16,7 @@ PORTABLE = 1  # CU_MEMHOSTREGISTER_PORTABLE: pinned for every context of the pro
 
 
 def count_cuda_devices() -> int:
-    """Count devices: ONNX Runtime only tells what it was compiled with."""
+    """Count devices; ONNX Runtime only tells what it was compiled with."""
     cuda = _load_driver()
     count = ctypes.c_int(0)
     if cuda is None or cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count)):
@@ -25,14 +25,14 @@ def count_cuda_devices() -> int:
 
 
 def has_cuda_device() -> bool:
-    """Return whether there is at least one device."""
+    """Return whether any device exists."""
     return count_cuda_devices() > 0
 
 
 def pin(block: NDArray[np.uint8], device_id: int, driver: Any = None) -> bool:
-    """Lock the pages of a contiguous array while it lives, and return whether that succeeded.
+    """Lock a contiguous array's pages while it lives; return whether that succeeded.
 
-    ONNX Runtime's Python interface cannot. Unpinned memory is copied twice.
+    ONNX Runtime's Python interface cannot, and unpinned memory is copied twice.
     """
     retained = _retain_context(device_id, driver)
     if retained is None:
@@ -60,7 +60,7 @@ def _unpin(
 
 
 class GpuMemory(NamedTuple):
-    """Memory of one device, used by all processes."""
+    """A device's memory, used by all processes."""
 
     device_id: int
     used_bytes: int
@@ -68,14 +68,14 @@ class GpuMemory(NamedTuple):
 
 
 class GpuMemoryReader:
-    """Reads the memory of a device, numbered as ONNX Runtime does."""
+    """Reads device memory, numbered as in ONNX Runtime."""
 
     def __init__(self, device_id: int, driver: Any = None) -> None:
         self._device_id = device_id
         self._retained = _retain_context(device_id, driver)
 
     def read(self) -> GpuMemory | None:
-        """Return the memory, None if the driver does not answer."""
+        """Return the memory; None if the driver fails."""
         if self._retained is None:
             return None
         cuda, _, context = self._retained

@@ -26,11 +26,11 @@ BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 
 @dataclass(frozen=True)
 class Machine:
-    """What decides on engine and precision.
+    """What decides engine and precision.
 
     Attributes:
-        packages: Installed packages of engines.
-        has_int8: The CPU is fast, and exact, in eight bits.
+        packages: Installed engine packages.
+        has_int8: The CPU is fast and exact in eight bits.
         has_bf16: The CPU multiplies bfloat16 in hardware.
     """
 
@@ -40,12 +40,12 @@ class Machine:
     has_bf16: bool
 
     def is_fast_in(self, precision: str) -> bool:
-        """Return whether the CPU has the instructions for a precision."""
+        """Return whether the CPU has a precision's instructions."""
         return {"int8": self.has_int8, "bf16": self.has_bf16}.get(precision, True)
 
 
 def look_at_machine(packages: Iterable[str] = ()) -> Machine:
-    """Inspect the machine, and which packages are installed."""
+    """Inspect the machine and installed packages."""
     flags = cpu_flags()
     return Machine(
         cuda_devices=count_cuda_devices(),
@@ -56,7 +56,7 @@ def look_at_machine(packages: Iterable[str] = ()) -> Machine:
 
 
 def cpu_flags(info: Path = CPU_INFO) -> frozenset[str]:
-    """Return the CPU's instruction sets under their Linux names."""
+    """Return the CPU's instruction sets by Linux name."""
     try:
         lines = info.read_text().splitlines()
     except OSError:  # macOS: every CPU of Apple's has them
@@ -71,7 +71,7 @@ def cpu_flags(info: Path = CPU_INFO) -> frozenset[str]:
 
 
 def usable_cores(quota_file: Path = CGROUP_QUOTA) -> int:
-    """Count cores by affinity and by the CPU quota of a container."""
+    """Count cores by affinity and container quota."""
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )

@@ -1,4 +1,4 @@
-"""ONNX Runtime: its sessions, and the engine on the CPU."""
+"""ONNX Runtime: sessions and the CPU engine."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ RECORD_NODES = "session.record_ep_graph_assignment_info"
 
 
 class OrtEngine:
-    """Runs a graph on the CPU; any thread may use it.
+    """Runs a graph on the CPU. Any thread.
 
-    Nothing is bound: ONNX Runtime takes an array where it lies.
+    Nothing is bound: ONNX Runtime reads arrays in place.
     """
 
     name = "onnxruntime"
@@ -57,17 +57,17 @@ class OrtEngine:
 
 
 def build_ort_engine(bundle: Bundle, settings: Settings, choice: Choice) -> OrtEngine:
-    """Open a graph on the CPU. Raises StartupError."""
+    """Open a graph on the CPU; raise StartupError."""
     session = open_session(bundle, choice.precision, ON_CPU)
     concurrency = settings.workers or usable_cores()
     return OrtEngine(session, bundle.manifest, choice.precision, concurrency)
 
 
 def open_session(bundle: Bundle, precision: str, placement: Placement) -> Any:
-    """Open a bundle's graph, and verify that it runs where it should.
+    """Open a bundle's graph on its intended provider.
 
     Raises:
-        StartupError: The provider or the graph cannot be used.
+        StartupError: The provider or graph is unusable.
     """
     manifest, on_cpu = bundle.manifest, placement.provider == CPU
     if placement.provider in ON_CUDA_DEVICE:
@@ -97,7 +97,7 @@ def open_session(bundle: Bundle, precision: str, placement: Placement) -> Any:
 
 
 def nodes_by_provider(session: Any) -> dict[str, tuple[str, ...]]:
-    """Return the operators that each provider runs."""
+    """Return each provider's operators."""
     found: dict[str, tuple[str, ...]] = {}
     for part in session.get_provider_graph_assignment_info():
         operators = tuple(node.op_type for node in part.get_nodes())
@@ -106,11 +106,7 @@ def nodes_by_provider(session: Any) -> dict[str, tuple[str, ...]]:
 
 
 def verify_nodes(model: str, provider: str, nodes: Mapping[str, Sequence[str]]) -> None:
-    """Verify that a provider also runs operators, for they fall back one by one.
-
-    Raises:
-        StartupError: It runs none.
-    """
+    """Raise StartupError if a provider runs no operator: they fall back one by one."""
     if not nodes.get(provider):
         raise StartupError(f"{provider} is in force for model {model} but runs none of it.")
     if left := sorted(set(nodes.get(CPU, ()))):

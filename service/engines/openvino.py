@@ -1,4 +1,4 @@
-"""The engine on OpenVINO, which only this module of the service loads."""
+"""The OpenVINO engine, the only module that loads OpenVINO."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from service.settings import Settings
 
 
 class OpenVinoEngine:
-    """Runs a graph in the calling thread, on one core per run."""
+    """Runs in the calling thread, one core per run."""
 
     name = "openvino"
     provider = DEVICE
@@ -58,10 +58,10 @@ class OpenVinoEngine:
 
 
 def build_openvino_engine(bundle: Bundle, settings: Settings, choice: Choice) -> OpenVinoEngine:
-    """Compile a graph once for each core: without streams, each has one run at a time.
+    """Compile a graph once per core: without streams, each has one run at a time.
 
     Raises:
-        StartupError: The graph or the precision cannot be used.
+        StartupError: The graph or precision is unusable.
     """
     manifest, precision = bundle.manifest, choice.precision
     options = openvino_options(precision)

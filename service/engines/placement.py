@@ -1,4 +1,4 @@
-"""Execution providers of ONNX Runtime."""
+"""ONNX Runtime's execution providers."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ ProviderOptions: TypeAlias = dict[str, str]
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a session runs, and how.
+    """Where and how a session runs.
 
     Attributes:
         provider: Must be in force once the session is open.
-        providers: Requested in order of preference, with options.
+        providers: In order of preference, with options.
         memory: Of inputs and outputs.
-        graphs: Whether runs are captured as CUDA graphs and replayed.
-        environment: Read by NVIDIA's libraries when they are loaded.
+        graphs: Whether CUDA graphs are captured and replayed.
+        environment: Read when NVIDIA's libraries load.
     """
 
     provider: str
@@ -49,11 +49,7 @@ def place_on_cuda(device_id: int, *, graphs: bool) -> Placement:
 def verify_device(
     device: Literal["cuda", "tensorrt"], compiled: Collection[str], *, has_device: bool
 ) -> None:
-    """Verify that ONNX Runtime was compiled for a device, and that there is one.
-
-    Raises:
-        StartupError: One of them is missing.
-    """
+    """Raise StartupError unless ONNX Runtime supports a device that exists."""
     provider, name = (TENSORRT, "TensorRT") if device == "tensorrt" else (CUDA, "CUDA")
     if provider not in compiled:
         reason = f"ONNX Runtime has no {name} support"
@@ -65,11 +61,7 @@ def verify_device(
 
 
 def verify_provider(wanted: str, actual: Sequence[str]) -> None:
-    """Verify that a session's first provider is the one it was opened for.
-
-    Raises:
-        StartupError: ONNX Runtime fell back, which it only logs.
-    """
+    """Raise StartupError if ONNX Runtime fell back, which it only logs."""
     if actual and actual[0] == wanted:
         return
     hint = "Check the CUDA and cuDNN libraries, or set CXR_PROVIDER=cpu."

@@ -1,4 +1,4 @@
-"""The protocol of engines."""
+"""Engine protocol."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from service.settings import Settings
 
 @dataclass(frozen=True)
 class OutputRow:
-    """Output for one image.
+    """Output for one image; float32.
 
     Attributes:
-        logits: Shape (K,), float32, before calibration.
-        probabilities: Shape (K,), float32, calibrated.
-        embedding: Shape (D,), float32.
+        logits: Shape (K,), uncalibrated.
+        probabilities: Shape (K,), calibrated.
+        embedding: Shape (D,).
     """
 
     logits: NDArray[np.float32]
@@ -30,12 +30,12 @@ class OutputRow:
 
 @dataclass(frozen=True)
 class EngineOutput:
-    """Output of one run, row i for image i.
+    """Output of one run, row i for image i; float32.
 
     Attributes:
-        logits: Shape (N, K), float32, before calibration.
-        probabilities: Shape (N, K), float32, calibrated.
-        embedding: Shape (N, D), float32.
+        logits: Shape (N, K), uncalibrated.
+        probabilities: Shape (N, K), calibrated.
+        embedding: Shape (N, D).
     """
 
     logits: NDArray[np.float32]
@@ -52,7 +52,7 @@ class Engine(Protocol):
 
     @property
     def provider(self) -> str:
-        """Execution provider in use, under the library's name."""
+        """Execution provider, under the library's name."""
 
     @property
     def precision(self) -> str:
@@ -60,7 +60,7 @@ class Engine(Protocol):
 
     @property
     def concurrency(self) -> int:
-        """Number of threads that gain from running at a time."""
+        """Threads that gain from concurrency."""
 
     @property
     def max_batch(self) -> int:
@@ -68,18 +68,18 @@ class Engine(Protocol):
 
     @property
     def runs_on_cores(self) -> bool:
-        """Whether a run takes one core of the CPU."""
+        """Whether a run occupies a CPU core."""
 
     def run(self, images: NDArray[np.uint8]) -> EngineOutput:
-        """Run model inputs (N, 1, S, S), uint8. Any thread may call it."""
+        """Run model inputs (N, 1, S, S), uint8. Any thread."""
 
 
 @runtime_checkable
 class StagingEngine(Protocol):
-    """An engine with memory from which batches are copied faster."""
+    """An engine whose own memory is copied faster."""
 
     def new_batch(self, size: int) -> NDArray[np.uint8]:
-        """Return an array for a batch, shape (size, 1, S, S), uint8."""
+        """Return a batch array, shape (size, 1, S, S), uint8."""
 
 
 EngineBuilder: TypeAlias = Callable[[Bundle, Settings], Engine]

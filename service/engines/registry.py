@@ -1,4 +1,4 @@
-"""The engines. A library is imported once its engine is chosen."""
+"""The engines. A library is imported once chosen."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ ENGINES = (
 
 
 class Builder(Protocol):
-    """Builds the engine of a bundle. Raises StartupError."""
+    """Builds a bundle's engine. Raises StartupError."""
 
     def __call__(self, bundle: Bundle, settings: Settings, choice: Choice) -> Engine:
         """Build it."""
 
 
 def build_engine(bundle: Bundle, settings: Settings) -> Engine:
-    """Choose an engine for a bundle, build it, and log which and why.
+    """Choose and build a bundle's engine, logging which and why.
 
     Raises:
         StartupError: The operator's request cannot be met.

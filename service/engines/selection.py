@@ -16,7 +16,7 @@ Device: TypeAlias = Literal["cuda", "tensorrt", "cpu"]
 
 @dataclass(frozen=True)
 class EngineEntry:
-    """What has to be known of an engine to choose it, without importing it.
+    """What the choice of an engine needs, without importing it.
 
     Attributes:
         name: Value of CXR_ENGINE; entries may share it.
@@ -47,7 +47,7 @@ def choose(
     offered: Collection[str],
     engines: Sequence[EngineEntry],
 ) -> Choice:
-    """Choose among engines, in order of preference, for a bundle with these precisions.
+    """Choose for a bundle with these precisions, by order of preference.
 
     Raises:
         StartupError: The operator's request cannot be met.

@@ -1,4 +1,4 @@
-"""TensorRT's libraries and options."""
+"""TensorRT libraries and options."""
 
 from __future__ import annotations
 
@@ -19,11 +19,7 @@ PACKAGE = "tensorrt_libs"
 
 
 def preload_tensorrt() -> None:
-    """Load TensorRT from its Python package, or by the loader.
-
-    Raises:
-        StartupError: It is not installed.
-    """
+    """Load TensorRT from its package or by the loader; StartupError if not installed."""
     for name in LIBRARIES:
         if not _is_loaded(name):
             raise StartupError(
@@ -33,7 +29,7 @@ def preload_tensorrt() -> None:
 
 
 def has_tensorrt() -> bool:
-    """Load the libraries, and return whether that succeeded."""
+    """Load the libraries; return whether that succeeded."""
     return all(map(_is_loaded, LIBRARIES))
 
 
@@ -57,10 +53,10 @@ def _in_package(name: str) -> list[Path]:
 def place_on_tensorrt(
     device_id: int, precision: str, manifest: Manifest, max_batch: int, cache: Path | None
 ) -> Placement:
-    """Place a session on TensorRT, and the nodes it leaves on CUDA.
+    """Place a session on TensorRT, with the nodes it leaves on CUDA.
 
-    One profile spans all buckets: the provider runs the first only (microsoft/onnxruntime, pull
-    request 31624). Without a cache, engines are built at each start.
+    One profile spans all buckets: the provider runs only the first (microsoft/onnxruntime, pull
+    request 31624). Without a cache, each start rebuilds engines.
     """
     name, size = manifest.tensors.image, manifest.preprocessing.size_px
     largest = f"{name}:{max_batch}x1x{size}x{size}"
@@ -89,8 +85,8 @@ def place_on_tensorrt(
 
 
 def tensorrt_cache(root: str, bundle_sha256: str, precision: str) -> Path | None:
-    """Return the folder of a bundle's built engines, None without a root.
+    """Return a bundle's engine cache folder, None without a root.
 
-    TensorRT's provider names engines by the graph's structure, whatever its weights.
+    TensorRT's provider names engines by graph structure, ignoring weights.
     """
     return Path(root) / f"{bundle_sha256}-{precision}" if root else None

@@ -1,1 +1,1 @@
-"""Explanations of predictions, and their pictures."""
+"""Explanations and their pictures."""

@@ -1,4 +1,4 @@
-"""Explanations of answers. Loads no PyTorch."""
+"""Explanations of answers, without PyTorch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from service.settings import Settings
 
 @dataclass(frozen=True)
 class ExplainTask:
-    """A model input of shape (1, S, S), uint8, and the column and method of its explanation."""
+    """A model input (1, S, S), uint8, and its explanation's column and method."""
 
     model_input: ModelInput
     target: int
@@ -29,12 +29,12 @@ class ExplainTask:
 
 @dataclass(frozen=True)
 class Explanation:
-    """A heatmap, and the answer that it explains.
+    """A heatmap and the answer it explains; float32.
 
     Attributes:
-        heatmap: Shape (h, w), float32, in [0, 1], at the layer's resolution.
-        logits: Shape (K,), float32, before calibration.
-        embedding: Shape (D,), float32.
+        heatmap: Shape (h, w), in [0, 1], at the layer's resolution.
+        logits: Shape (K,), uncalibrated.
+        embedding: Shape (D,).
     """
 
     heatmap: NDArray[np.float32]
@@ -48,23 +48,23 @@ class Tolerance:
 
     Attributes:
         logits: Largest absolute difference.
-        embedding: Length of the difference over length.
+        embedding: Relative length of the difference.
     """
 
     logits: float
     embedding: float
 
     def widened(self, rounding: Rounding) -> Tolerance:
-        """Add the rounding of the engine."""
+        """Add the engine's rounding."""
         return Tolerance(self.logits + rounding.logits, self.embedding + rounding.embedding)
 
 
 class Explainer(Protocol):
-    """Explains one model's answers. Called from one thread at a time."""
+    """Explains one model's answers. One thread at a time."""
 
     @property
     def layer(self) -> str:
-        """Name of the explained layer."""
+        """Explained layer's name."""
 
     @property
     def precision(self) -> str:
@@ -72,15 +72,15 @@ class Explainer(Protocol):
 
     @property
     def tolerance(self) -> Tolerance:
-        """Difference allowed from an engine in float32."""
+        """Allowed difference from a float32 engine."""
 
     def prepare_thread(self) -> None:
-        """Limit the calling thread, before its first batch."""
+        """Limit the calling thread before its first batch."""
 
     def explain(
         self, images: NDArray[np.uint8], targets: Sequence[int], methods: Sequence[Method]
     ) -> list[Explanation]:
-        """Explain model inputs of shape (N, 1, S, S), uint8."""
+        """Explain model inputs (N, 1, S, S), uint8."""
 
 
 ExplainerBuilder: TypeAlias = Callable[[Bundle, str, Settings], Explainer]
@@ -89,7 +89,7 @@ ExplainerBuilder: TypeAlias = Callable[[Bundle, str, Settings], Explainer]
 
 @dataclass(frozen=True)
 class ExplainRunner:
-    """Runs an explainer behind a batcher; an explanation that is not finite fails alone."""
+    """Runs an explainer behind a batcher; non-finite explanations fail alone."""
 
     explainer: Explainer
 
@@ -128,7 +128,7 @@ class Explaining:
 def load_explainer(
     bundle: Bundle, provider: str, settings: Settings, build_explainer: ExplainerBuilder
 ) -> Explainer:
-    """Build the explainer of a bundle, and verify it against the golden tensors.
+    """Build a bundle's explainer and verify it against the golden tensors.
 
     Raises:
         StartupError: It cannot be built, or does not reproduce them.

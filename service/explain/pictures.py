@@ -1,4 +1,4 @@
-"""Pictures of explanations, rendered on threads of their own."""
+"""Pictures of explanations, rendered on their own threads."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class PictureOrder:
     Attributes:
         facts: The image as received, whose aspect ratio is kept.
         heatmap: Shape (h, w), in [0, 1].
-        alpha: Opacity of the heatmap where it is 1.
-        shows_heatmap: False for an image out of scope, where a heatmap would mislead.
+        alpha: Opacity where the heatmap is 1.
+        shows_heatmap: False out of scope, where it would mislead.
     """
 
     picture: GrayImage
@@ -50,11 +50,11 @@ class PictureOrder:
         return render_overlay(self.picture, heatmap, self.caption, self.alpha, *size)
 
     def render_overlay_png(self) -> bytes:
-        """Render the overlay as a PNG file."""
+        """Render the overlay as PNG."""
         return encode_png(self.render_overlay())
 
     def render_answer(self, layer: str) -> ExplanationAnswer:
-        """Render both pictures with the numbers."""
+        """Render both pictures and the numbers."""
         height, width = self.heatmap.shape
         values = np.round(self.heatmap.astype(np.float64), DIGITS).tolist()
         alone = render_heatmap_png(self.heatmap, self.facts.width, self.facts.height)
@@ -69,7 +69,7 @@ class PictureOrder:
 
 
 class Renderer:
-    """Renders pictures away from the event loop, to which its methods belong."""
+    """Renders pictures off the event loop, which calls its methods."""
 
     def __init__(self, threads: int, capacity: int) -> None:
         self._capacity = capacity
@@ -79,20 +79,12 @@ class Renderer:
         )
 
     def verify_room(self) -> None:
-        """Reject a request while pictures pile up.
-
-        Raises:
-            QueueFullError: ``capacity`` pictures are on their way.
-        """
+        """Raise QueueFullError while ``capacity`` pictures are pending."""
         if self._waiting >= self._capacity:
             raise QueueFullError("Too many pictures are being drawn. Try later.", RETRY_AFTER_S)
 
     async def render(self, work: Callable[[], T], deadline: Deadline) -> T:
-        """Run some rendering on one of the threads.
-
-        Raises:
-            DeadlineExceededError: No thread was free before the deadline.
-        """
+        """Render on a thread; raise DeadlineExceededError if none is free in time."""
 
         def begin() -> T:
             if deadline.is_over:
@@ -108,5 +100,5 @@ class Renderer:
             self._waiting -= 1
 
     def close(self) -> None:
-        """Stop the threads, and drop what has not begun."""
+        """Stop the threads and drop what has not begun."""
         self._executor.shutdown(cancel_futures=True)

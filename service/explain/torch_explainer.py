@@ -1,6 +1,6 @@
-"""The explainer on PyTorch, loaded by this module alone.
+"""The explainer on PyTorch, loaded here only.
 
-One thread with few cores and low priority leaves predictions the others.
+One low-priority thread with few cores leaves predictions the others.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class TorchExplainer:
-    """Explains by Grad-CAM and its relatives on the retained PyTorch network."""
+    """Explains by Grad-CAM and relatives on the retained PyTorch network."""
 
     def __init__(self, grad_cam: GradCam, layer: str, precision: str, threads: int) -> None:
         self._grad_cam = grad_cam
@@ -47,21 +47,21 @@ class TorchExplainer:
         self.tolerance = TOLERANCES[precision]
 
     def prepare_thread(self) -> None:
-        """Limit the cores and lower the priority of the calling thread."""
+        """Limit the calling thread's cores and priority."""
         torch.set_num_threads(self._threads)
         lower_priority()  # PyTorch's own threads are begun by this one and inherit it
 
     def explain(
         self, images: NDArray[np.uint8], targets: Sequence[int], methods: Sequence[Method]
     ) -> list[Explanation]:
-        """Explain model inputs of shape (N, 1, S, S), uint8."""
+        """Explain model inputs (N, 1, S, S), uint8."""
         found = self._grad_cam.explain(images, targets, methods)
         rows = zip(found.values, found.logits, found.embedding, strict=True)
         return [Explanation(*row) for row in rows]
 
 
 def build_torch_explainer(bundle: Bundle, provider: str, settings: Settings) -> TorchExplainer:
-    """Open a bundle's weights in PyTorch, on the device of its engine.
+    """Open a bundle's weights in PyTorch, on its engine's device.
 
     Raises:
         StartupError: The architecture is unknown, or PyTorch cannot use CUDA.
