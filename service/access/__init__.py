@@ -1,1 +1,1 @@
-"""Access control: API keys, tokens of an identity provider, scopes, rates. Knows no HTTP."""
+"""Access control, without HTTP: API keys, identity provider tokens, scopes, rates."""

@@ -1,4 +1,4 @@
-"""Authentication and authorisation of callers."""
+"""Authentication and authorisation."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ NOT_VALID = "The key or token is not valid, or has expired. Ask the operator for
 
 
 class Access:
-    """Identifies callers and decides what they may do. For the event loop only.
+    """Identifies callers and decides what they may do. Event loop only.
 
     Args:
         keys: None if API keys are not accepted.
         tokens: None if tokens are not accepted.
         anonymous: Scopes without credentials; None if these are required.
-        rate: Of callers without their own; None for no limit.
+        rate: Default rate; None for no limit.
         rates: Token buckets.
     """
 
@@ -55,7 +55,7 @@ class Access:
         """Identify the caller.
 
         Raises:
-            UnauthorizedError: There is no valid credential.
+            UnauthorizedError: No valid credential.
             AccessUnavailableError: The provider's keys are unavailable.
         """
         if self._anonymous is not None:
@@ -72,7 +72,7 @@ class Access:
         return caller if caller.rate is not None else replace(caller, rate=self._rate)
 
     def verify_allowed(self, caller: Caller, needed: frozenset[str]) -> None:
-        """Raise ForbiddenError unless the caller has one of the scopes."""
+        """Raise ForbiddenError unless the caller has a listed scope."""
         if not caller.scopes & needed:
             one = " or ".join(sorted(needed))
             raise ForbiddenError(
@@ -80,6 +80,6 @@ class Access:
             )
 
     def take_turn(self, caller: Caller) -> None:
-        """Count a call; raise RateLimitedError if the caller exceeds its rate."""
+        """Count a call; raise RateLimitedError beyond the caller's rate."""
         if caller.rate is not None:
             self._rates.take(f"{caller.by}:{caller.name}", caller.rate)

@@ -1,4 +1,4 @@
-"""Build the access policy from the settings."""
+"""Build the access policy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from service.telemetry.logs import log_event
 
 
 def build_access(settings: AccessSettings) -> Access:
-    """Build the access policy; raise StartupError if there is none or it is unusable."""
+    """Build the access policy; raise StartupError if missing or unusable."""
     prefix = prefix_of(type(settings))
     mode = _mode_of(settings, prefix)
     if mode == {"anonymous"}:
@@ -37,7 +37,7 @@ def build_access(settings: AccessSettings) -> Access:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address is reached from this machine only."""
+    """Whether only this machine reaches an address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""Callers, their credentials and their rates."""
+"""Callers, credentials and rates."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST_BUCKETS = 10_000  # subjects of tokens are as many as an identity provider 
 
 @dataclass(frozen=True)
 class Rate:
-    """Rate of a token bucket: calls a second in the long run, and at once after a pause."""
+    """Token bucket rate: calls a second in the long run, and at once after a pause."""
 
     per_s: float
     burst: int
@@ -24,7 +24,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Caller:
-    """An identified caller; ``name`` is of the key, or the subject of the token."""
+    """An identified caller, named by its key or token subject."""
 
     name: str
     by: Literal["key", "oidc", "anonymous"]
@@ -34,21 +34,21 @@ class Caller:
 
 @dataclass(frozen=True)
 class Credential:
-    """A key or token as sent. Must not appear in any log or answer."""
+    """A key or token as sent; keep it out of logs and answers."""
 
     secret: str = field(repr=False)
     is_bearer: bool
 
 
 class Rates:
-    """Token buckets of all callers. For the event loop only."""
+    """All callers' token buckets. Event loop only."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, name: str, rate: Rate) -> None:
-        """Take one call out of a bucket; raise RateLimitedError if it is empty."""
+        """Take a call out of a bucket; raise RateLimitedError if empty."""
         now_s = self._clock()
         left, seen_s = self._buckets.pop(name, (float(rate.burst), now_s))
         left = min(float(rate.burst), left + (now_s - seen_s) * rate.per_s)

@@ -1,4 +1,4 @@
-"""Signing keys of an identity provider (RFC 7517), fetched and cached."""
+"""An identity provider's signing keys (RFC 7517), cached."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Fetch = Callable[[], Awaitable[dict[str, Any]]]
 
 
 def build_fetch(issuer: str, jwks_url: str) -> Fetch:
-    """Return the function that fetches the keys, found by discovery unless there is a URL.
+    """Return the key-fetching function; without a URL, it uses discovery.
 
     Source: OpenID Connect Discovery 1.0, 4.
     """
@@ -66,7 +66,7 @@ async def _get(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
 
 
 class KeySet:
-    """Public keys by key id. For the event loop only."""
+    """Public keys by key id. Event loop only."""
 
     def __init__(self, fetch: Fetch, clock: Callable[[], float] = time.monotonic) -> None:
         self._fetch = fetch
@@ -80,7 +80,7 @@ class KeySet:
         """Return a key, None if unknown; the id None selects the only key.
 
         Raises:
-            AccessUnavailableError: The keys cannot be fetched and none are cached.
+            AccessUnavailableError: Keys can neither be fetched nor are cached.
         """
         known = self._known(key_id)
         if known is None:

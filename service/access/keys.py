@@ -1,6 +1,6 @@
 """API keys.
 
-A plain SHA-256 is enough, unlike for passwords: 256 random bits cannot be guessed.
+Plain SHA-256 suffices, unlike for passwords: 256 random bits cannot be guessed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 
 class ApiKey(BaseModel):
-    """Entry of one key; ``expires`` and ``rate_per_s`` None stand for never and no limit."""
+    """A key's entry; ``expires`` and ``rate_per_s`` None mean never and no limit."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -42,7 +42,7 @@ class ApiKey(BaseModel):
 
     @property
     def rate(self) -> Rate | None:
-        """Rate limit; None for none."""
+        """Rate limit, if any."""
         return None if self.rate_per_s is None else Rate(self.rate_per_s, self.burst)
 
     def is_valid(self, now: datetime | None = None) -> bool:
@@ -65,10 +65,10 @@ class _KeysFile(BaseModel):
 
 
 def parse_keys(content: bytes) -> tuple[ApiKey, ...]:
-    """Parse a file of keys, JSON or TOML.
+    """Parse a JSON or TOML key file.
 
     Raises:
-        StartupError: It is malformed. The message is one line and quotes nothing of it.
+        StartupError: It is malformed; the one-line message quotes nothing.
     """
     try:
         text = content.decode("utf-8-sig")
@@ -85,10 +85,10 @@ def parse_keys(content: bytes) -> tuple[ApiKey, ...]:
 
 
 class KeyRing:
-    """Keys of a file that is reloaded when it changes. For the event loop only.
+    """Keys of a file that is reloaded on change. Event loop only.
 
     Raises:
-        StartupError: The file cannot be read, is malformed or holds no key.
+        StartupError: The file is unreadable, malformed or without keys.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class KeyRing:
             raise StartupError(f"{variable}: the file holds no key. Make one: {MAKE_ONE}")
 
     def refresh(self) -> None:
-        """Reload a changed file; if it is broken, the old keys are kept."""
+        """Reload a changed file; if broken, keep the old keys."""
         if not self._file.has_changed():
             return
         try:
@@ -114,7 +114,7 @@ class KeyRing:
             log_event(logging.WARNING, "keys file read anew", keys=len(self._keys))
 
     def find(self, secret: str) -> Caller | None:
-        """Return the caller of a valid key. All hashes are compared, in constant time."""
+        """Return a valid key's caller, comparing all hashes in constant time."""
         shown = hashlib.sha256(secret.encode()).hexdigest().encode()
         found = None
         for key in self._keys:

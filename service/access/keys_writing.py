@@ -1,4 +1,4 @@
-"""Add entries to a key file."""
+"""Add entries to key files."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def as_toml(entry: dict[str, Any]) -> str:
 
 
 def add_key(path: Path, entry: dict[str, Any], *, toml: bool = False) -> None:
-    """Add an entry to a file of keys, or create one with mode 0600.
+    """Add an entry to a key file, or create one with mode 0600.
 
     The file is replaced atomically; format, owner and mode are kept.
 
     Raises:
-        StartupError: It is no file of keys, has a key of this name, or cannot be written.
+        StartupError: It is no key file, has a key of this name, or cannot be written.
     """
     target = path.resolve()
     try:

@@ -1,4 +1,4 @@
-"""Scopes, and which of them each route needs."""
+"""Scopes, by route."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JWT access tokens of an identity provider (RFC 7519, RFC 9068). Extra ``oidc``."""
+"""An identity provider's JWT access tokens (RFC 7519, RFC 9068). Extra ``oidc``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def is_jwt(secret: str) -> bool:
 
 
 class TokenValidator:
-    """Identifies callers by their tokens; ``scope_prefix`` is the provider's, before our scopes."""
+    """Identifies callers by token; the provider's ``scope_prefix`` precedes our scopes."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class TokenValidator:
         self._scope_prefix = scope_prefix
 
     async def find(self, token: str) -> Caller | None:
-        """Return the caller of a valid token.
+        """Return a valid token's caller.
 
         Raises:
             AccessUnavailableError: The provider's keys are unavailable.

@@ -1,4 +1,4 @@
-"""Small files that may change while the process runs."""
+"""Small files that may change at run time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LARGEST_BYTES = 4 * 1024 * 1024
 
 
 class WatchedFile:
-    """Detects changes of a file, also of links in its path, as Kubernetes changes Secrets."""
+    """Detects changes of a file or links in its path, as Kubernetes changes Secrets."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
@@ -23,13 +23,13 @@ class WatchedFile:
         self._seen: object = None
 
     def read(self) -> bytes:
-        """Read it; raise OSError if it is not a regular file or exceeds :data:`LARGEST_BYTES`."""
+        """Read it; raise OSError if it is no regular file or exceeds :data:`LARGEST_BYTES`."""
         # Before reading, so that a concurrent write counts as a change next time.
         self._look()
         return read_regular_file(self._path, LARGEST_BYTES)
 
     def has_changed(self) -> bool:
-        """Whether it has changed since the last look; looks once a second."""
+        """Whether it changed since the last look; looks once a second."""
         if self._clock() - self._looked_s < POLL_S:
             return False
         before = self._seen

@@ -1,4 +1,4 @@
-"""A client of the service: typed answers, typed errors, retries."""
+"""Service client: typed answers, typed errors, retries."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""HTTP exchanges of bounded time and size, without decompression.
+"""HTTP exchanges bounded in time and size, without decompression.
 
-httpx alone reads whatever comes: three kilobytes of brotli may be three gigabytes.
+httpx reads whatever comes: three kilobytes of brotli may be three gigabytes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Refusal: TypeAlias = Literal["too-large", "encoded", "fragmented"]
 
 
 class AnswerRefusedError(httpx.TransportError):
-    """An answer is too large, compressed or fragmented, and was not read."""
+    """The unread answer is too large, compressed or fragmented."""
 
     def __init__(self, reason: Refusal) -> None:
         super().__init__(f"The answer is {reason.replace('-', ' ')} and was not read.")
@@ -40,14 +40,14 @@ class AnswerRefusedError(httpx.TransportError):
 
 @dataclass(frozen=True)
 class Bounds:
-    """Limits of an exchange: time up to the last byte, and size of a successful answer."""
+    """Limits of an exchange: time to the last byte, and size of a successful answer."""
 
     timeout_s: float
     max_bytes: int
 
 
 def build_client(**options: Any) -> httpx.Client:
-    """Build a client that asks for uncompressed answers and keeps no cookies."""
+    """Build a client for uncompressed answers, without cookies."""
     options.setdefault("verify", _authorities(options.get("trust_env", True)))
     client = httpx.Client(**options, headers=IDENTITY, cookies=_no_cookies())
     time_connections(client)
@@ -76,7 +76,7 @@ def open_answer(client: httpx.Client, timeout_s: float, **request: Any) -> Itera
 
 
 def read_chunks(response: httpx.Response, max_bytes: int) -> Iterator[bytes]:
-    """Yield the body of an open answer in chunks; raise AnswerRefusedError."""
+    """Yield an open answer's body in chunks; raise AnswerRefusedError."""
     verify_answer(response, max_bytes)
     meter = _Meter(max_bytes)
     for chunk in response.iter_bytes():
@@ -101,7 +101,7 @@ class _Meter:
 
 
 def verify_answer(response: httpx.Response, max_bytes: int) -> None:
-    """Raise AnswerRefusedError if the head declares too many bytes or compression."""
+    """Raise AnswerRefusedError if the head declares compression or too many bytes."""
     if response.headers.get("content-encoding", "").strip().lower() not in ("", "identity"):
         raise AnswerRefusedError("encoded")
     declared = response.headers.get("content-length", "")

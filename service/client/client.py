@@ -1,4 +1,4 @@
-"""Clients of the service, on httpx and pydantic only.
+"""Clients on httpx and pydantic only.
 
 ::
 
@@ -55,7 +55,7 @@ MAX_ANSWER_BYTES = 32 * 1024 * 1024  # an explanation has 3 MB; 64 reports have 
 
 
 class _Try(httpx.BaseTransport, httpx.AsyncBaseTransport):
-    """One whole exchange, so that each try has its own timeout, body and credential."""
+    """One exchange: each try has its own timeout, body and credential."""
 
     def __init__(self, http: Any, bounds: Bounds) -> None:
         self._http = http
@@ -90,19 +90,19 @@ class _Base:
 
 
 class Client(_Base):
-    """Client that waits for each answer.
+    """Synchronous client.
 
-    Every method raises ServiceError for a problem and for answers that are not the service's, and
-    httpx.TransportError if the service cannot be reached or its answer is too large.
+    Methods raise ServiceError for problems and for answers that are not the service's, and
+    httpx.TransportError if the service is unreachable or its answer too large.
 
     Args:
         base_url: URL of the service.
         api_key: API key or token, or an httpx.Auth that signs each try.
-        retry: When and how often to try again.
+        retry: When and how often to retry.
         timeout_s: Longest time of one try, to the last byte.
-        max_answer_bytes: Largest answer that is read.
+        max_answer_bytes: Largest answer read.
         transport: Replaces the network; for tests.
-        trace_headers: Returns headers (W3C Trace Context); by default of the current span.
+        trace_headers: Returns W3C Trace Context headers, by default of the current span.
         sleep: Replaces ``time.sleep``; for tests.
     """
 
@@ -146,19 +146,19 @@ class Client(_Base):
         return endpoint.parse(verify_success(self._retrying.handle_request(request)))
 
     def predict(self, images: Images, **options: Unpack[PredictOptions]) -> PredictAnswer:
-        """Analyse one image, or many in one request; see :class:`PredictOptions`."""
+        """Analyse images in one request; see :class:`PredictOptions`."""
         return self._ask(PREDICT, images, options)
 
     def explain(self, image: ImageSource, **options: Unpack[ExplainOptions]) -> ExplainAnswer:
-        """Analyse and explain one image; see :class:`ExplainOptions`."""
+        """Analyse and explain an image; see :class:`ExplainOptions`."""
         return self._ask(EXPLAIN, image, options)
 
     def predict_dicom(self, images: Images, **options: Unpack[PredictOptions]) -> list[bytes]:
-        """Analyse DICOM images; return their structured reports (Part 10 files) in order."""
+        """Analyse DICOM images; return their structured reports (Part 10) in order."""
         return self._ask(PREDICT_DICOM, images, options)
 
     def explain_dicom(self, image: ImageSource, **options: Unpack[ExplainOptions]) -> list[bytes]:
-        """Explain a DICOM image; return its structured report and a Secondary Capture."""
+        """Explain a DICOM image; return structured report and Secondary Capture."""
         return self._ask(EXPLAIN_DICOM, image, options)
 
     def models(self) -> tuple[ModelAnswer, ...]:
@@ -166,7 +166,7 @@ class Client(_Base):
         return self._ask(MODELS)
 
     def ready(self) -> bool:
-        """Ask once whether predictions are accepted; False if nothing answers."""
+        """Whether predictions are accepted, asked once; False without an answer."""
         request = self._build(READY, None, NO_OPTIONS)
         try:
             return READY.parse(self._once.handle_request(request))
@@ -175,7 +175,7 @@ class Client(_Base):
 
 
 class AsyncClient(_Base):
-    """The same as :class:`Client`, awaited; ``sleep`` replaces ``asyncio.sleep``."""
+    """:class:`Client`, awaited; ``sleep`` replaces ``asyncio.sleep``."""
 
     def __init__(
         self,

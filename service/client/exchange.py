@@ -1,4 +1,4 @@
-"""Calls of the service: requests, answers, problems and retries."""
+"""Requests, answers, problems and retries."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ServiceError(Exception):
     """The service answered with a problem.
 
     Attributes:
-        type: Kind of problem; ``about:blank`` if the answer is not the service's own.
+        type: Kind of problem; ``about:blank`` if the answer is not the service's.
         detail: What was wrong, and what to do.
         request_id: Quote it when asking for help.
     """
@@ -63,12 +63,12 @@ def retry_after_s(response: httpx.Response) -> float | None:
 
 @dataclass(frozen=True)
 class Retry:
-    """When and how often to try again.
+    """When and how often to retry.
 
     Attributes:
-        attempts: Tries altogether.
+        attempts: Total tries.
         base_s: Mean of the first wait, which doubles.
-        longest_s: Longest wait, also if the service asks for more.
+        longest_s: Longest wait, even if the service asks for more.
     """
 
     attempts: int = 4
@@ -86,9 +86,9 @@ class Retry:
 
 
 class Tries(httpx_retries.Retry):
-    """A :class:`Retry` as httpx-retries asks for it.
+    """A :class:`Retry` for httpx-retries, with our waits.
 
-    The waits are ours: the library's jitter goes down to 0, and it ignores ``Retry-After: 0``.
+    The library's jitter goes down to 0, and it ignores ``Retry-After: 0``.
     """
 
     def __init__(self, rules: Retry, sleep: Callable[[float], Any], made: int = 0) -> None:
@@ -120,19 +120,19 @@ class Tries(httpx_retries.Retry):
 
 
 class BearerAuth(httpx.Auth):
-    """Send the key or token that ``read`` returns with each request (RFC 6750, 2.1)."""
+    """Sends the credential that ``read`` returns with each request (RFC 6750, 2.1)."""
 
     def __init__(self, read: Callable[[], str]) -> None:
         self._read = read
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Add the header Authorization."""
+        """Add the Authorization header."""
         request.headers["Authorization"] = f"Bearer {self._read()}"
         yield request
 
 
 def bearer(api_key: str | httpx.Auth | None) -> httpx.Auth | None:
-    """Return the authentication for a key."""
+    """Return a key's authentication."""
     return BearerAuth(lambda: api_key) if isinstance(api_key, str) else api_key
 
 
@@ -153,7 +153,7 @@ class ExplainOptions(PredictOptions, total=False):
 
 @dataclass(frozen=True)
 class Endpoint(Generic[Parsed]):
-    """One kind of call; ``options`` are their names, None for a GET."""
+    """A kind of call; ``options`` are their names, None for a GET."""
 
     url: str
     parse: Callable[[httpx.Response], Parsed]
@@ -161,7 +161,7 @@ class Endpoint(Generic[Parsed]):
     accept: str = JSON
 
     def build(self, images: Images | None, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return httpx's arguments. Reads the files, so it may block and raise OSError."""
+        """Return httpx's arguments. Reads the files: may block and raise OSError."""
         if images is None or self.options is None:
             return {"method": "GET", "url": self.url, "headers": {}}
         if unknown := options.keys() - self.options:
@@ -176,7 +176,7 @@ def _models(response: httpx.Response) -> tuple[ModelAnswer, ...]:
 def build_explain_request(
     image: ImageSource, accept: str = JSON, **query: str | float | None
 ) -> dict[str, Any]:
-    """Return httpx's arguments of an explanation. May block and raise OSError."""
+    """Return an explanation's httpx arguments. May block and raise OSError."""
     return _post("/v1/explain", image, accept, query)
 
 
@@ -197,7 +197,7 @@ def _read(image: ImageSource) -> bytes:
 
 
 def split_dicom(response: httpx.Response) -> list[bytes]:
-    """Return the Part 10 files of a multipart answer in order."""
+    """Return a multipart answer's Part 10 files in order."""
     try:
         return split_related(response.headers.get("content-type", ""), response.content)
     except (InvalidRequestError, PayloadTooLargeError):
@@ -205,7 +205,7 @@ def split_dicom(response: httpx.Response) -> list[bytes]:
 
 
 def verify_success(response: httpx.Response) -> httpx.Response:
-    """Return a successful response; raise ServiceError for any other."""
+    """Return a successful response, else raise ServiceError."""
     if response.is_success:
         return response
     status = response.status_code

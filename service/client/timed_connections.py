@@ -1,7 +1,7 @@
-"""Connections whose waits end with the deadline of their exchange.
+"""Connections whose waits end with their exchange's deadline.
 
-httpx's timeouts bound each wait, not the sum. This relies on private names of httpx, which
-a test checks.
+httpx's timeouts bound each wait, not the sum. Relies on private names of httpx, which a test
+checks.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _end_s: ContextVar[float] = ContextVar("end of the present exchange", default=ma
 
 @contextmanager
 def ending_within(timeout_s: float) -> Iterator[None]:
-    """Set the deadline of what this thread does on timed connections."""
+    """Set this thread's deadline on timed connections."""
     before_s = _end_s.get()
     _end_s.set(time.monotonic() + timeout_s)
     try:
@@ -33,12 +33,12 @@ def ending_within(timeout_s: float) -> Iterator[None]:
 
 
 def is_over() -> bool:
-    """Whether the deadline of the current exchange has passed."""
+    """Whether the current exchange's deadline has passed."""
     return time.monotonic() >= _end_s.get()
 
 
 def time_connections(client: httpx.Client) -> None:
-    """Make the connections of a new client observe the deadline."""
+    """Make a new client's connections observe the deadline."""
     for transport in (client._transport, *client._mounts.values()):
         if isinstance(transport, httpx.HTTPTransport):
             pool = transport._pool

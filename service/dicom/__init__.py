@@ -1,1 +1,1 @@
-"""Results for archives and records: DICOM Structured Reports, Secondary Captures, FHIR."""
+"""Results as DICOM Structured Reports, Secondary Captures and FHIR."""

@@ -30,7 +30,7 @@ class Capture:
 
     Attributes:
         overlay: Shape (H, W, 3), uint8.
-        method: Method of the heatmap; None if the picture shows none.
+        method: Heatmap method; None without a heatmap.
         description: At most 1024 characters.
     """
 

@@ -1,6 +1,6 @@
-"""Strict decoding of text (PS3.5, 6.1.2).
+"""Strict text decoding (PS3.5, 6.1.2).
 
-pydicom replaces what it cannot decode, which can make different identifiers equal.
+pydicom replaces undecodable characters, which can make different identifiers equal.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STATEFUL = frozenset({"iso2022_jp", "iso2022_jp_2"})  # Python's codecs read the
 
 
 class CharacterSets:
-    """Character sets by the terms of (0008,0005); if any is unknown, ASCII only."""
+    """Character sets by terms of (0008,0005); any unknown one means ASCII only."""
 
     def __init__(self, terms: Sequence[str]) -> None:
         named = [_defined_term(term) for term in terms] or [""]

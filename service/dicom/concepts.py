@@ -1,4 +1,4 @@
-"""Codes in results: DICOM, and SNOMED CT and UCUM as DICOM uses them (PS3.16)."""
+"""Codes in results: DICOM, and its use of SNOMED CT and UCUM (PS3.16)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ PRESENCE: Mapping[Decision, Concept] = {
 
 
 def code_item(concept: Concept) -> Dataset:
-    """Build the item of a code sequence (PS3.3, 8.8)."""
+    """Build a code sequence item (PS3.3, 8.8)."""
     item = Dataset()
     item.CodeValue = concept.value
     item.CodingSchemeDesignator = concept.scheme_designator

@@ -1,4 +1,4 @@
-"""Identification of the model and software that made an object."""
+"""Identification of an object's model and software."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ IMPLEMENTATION_VERSION = "CXR_INFERENCE"
 
 
 def device_uid(model: ModelRef) -> str:
-    """Return the device UID, which never changes for a model."""
+    """Return a model's permanent device UID."""
     return derive_uid("device", model.sha256)
 
 
 def model_title(model: ModelRef) -> str:
-    """Return the name and version of a model."""
+    """Return a model's name and version."""
     return f"{model.name} {model.version}"
 
 
 def equipment_item(model: ModelRef) -> Dataset:
-    """Build the item of the Contributing Equipment Sequence (PS3.3, C.12.1.1.5)."""
+    """Build the Contributing Equipment Sequence item (PS3.3, C.12.1.1.5)."""
     item = Dataset()
     item.PurposeOfReferenceCodeSequence = [code_item(PROCESSING_EQUIPMENT)]
     item.Manufacturer = MANUFACTURER
@@ -42,7 +42,7 @@ def equipment_item(model: ModelRef) -> Dataset:
 
 
 def encode_part10(ds: Dataset, transfer_syntax_uid: str) -> bytes:
-    """Encode a dataset, to which file meta is added, as a Part 10 file (PS3.10, 7)."""
+    """Encode a dataset, adding file meta, as a Part 10 file (PS3.10, 7)."""
     ds.file_meta = FileMetaDataset()
     ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
     ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID

@@ -1,4 +1,4 @@
-"""Results as FHIR R4 JSON, linked to a patient by the identifiers of study and report only."""
+"""Results as FHIR R4 JSON, linked to a patient only by study and report identifiers."""
 
 from __future__ import annotations
 
@@ -40,14 +40,9 @@ DICOM_UID = "urn:dicom:uid"
 def build_fhir(
     results: Sequence[tuple[SourceHeader | None, ImageResult]], model: ModelRef
 ) -> Resource:
-    """Build the FHIR answer to one request.
+    """Build a DiagnosticReport, or a Bundle (``collection``) of several.
 
-    Args:
-        results: At least one, each with the header of its source, None if not DICOM.
-        model: The model that answered.
-
-    Returns:
-        A DiagnosticReport, or a Bundle (``collection``) of several.
+    ``results`` is not empty; each has its source's header, None if not DICOM.
     """
     if len(results) == 1:
         return build_diagnostic_report(*results[0], model)
@@ -63,7 +58,7 @@ def build_fhir(
 def build_diagnostic_report(
     source: SourceHeader | None, result: ImageResult, model: ModelRef
 ) -> Resource:
-    """Build the DiagnosticReport of one result; out of scope without a probability."""
+    """Build one result's DiagnosticReport; out of scope without a probability."""
     studies = _studies(source)
     observations = [_finding(result, studies)]
     if result.scope.in_scope:

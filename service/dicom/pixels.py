@@ -1,7 +1,7 @@
-"""A digest of pixels, which distinguishes images that share a SOP Instance UID.
+"""A pixel digest that distinguishes images sharing a SOP Instance UID.
 
-It covers the encoded pixels without what a hop may rewrite: VR encoding, byte order, deflation,
-offset table and fragments (PS3.5, A.4). Re-encoded pixels differ: comparing them means decoding.
+It omits what a hop may rewrite: VR encoding, byte order, deflation, offset table and fragments
+(PS3.5, A.4). Re-encoded pixels differ: comparing them means decoding.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MOST_BYTES = 128_000_000
 
 
 def digest_pixels(data: bytes) -> str:
-    """Return the SHA-256 of an image's pixels; of the whole file if there are none. Any thread."""
+    """Return the SHA-256 of the pixels; without any, of the whole file. Any thread."""
     try:
         return _digest(DicomFile(data))
     except Exception:  # it may be anything

@@ -1,7 +1,7 @@
-"""Build DICOM objects of results: the same bytes for the same result. Any thread.
+"""Build DICOM objects of results, reproducible to the byte. Any thread.
 
 Raises:
-    UnreadableImageError: The header of the source cannot be read.
+    UnreadableImageError: The source's header cannot be read.
     DicomResultError: The object cannot be built.
 """
 
@@ -50,7 +50,7 @@ def can_build_reports() -> bool:
 
 
 def can_code(finding: str) -> bool:
-    """Whether there is a code for a finding."""
+    """Whether a finding has a code."""
     return finding in FINDINGS
 
 
@@ -74,7 +74,7 @@ def warm_up() -> None:
 
 
 def build_report(source: Source, result: ImageResult, model: ModelRef) -> bytes:
-    """Build the Comprehensive 3D SR (TID 1500) of one result."""
+    """Build one result's Comprehensive 3D SR (TID 1500)."""
     from service.dicom.structured_report import ReportContent, render_report
 
     header, point = _header_of(source), result.operating_point
@@ -112,7 +112,7 @@ def build_report(source: Source, result: ImageResult, model: ModelRef) -> bytes:
 
 
 def build_not_analysed(source: Source, reason: str, model: ModelRef, finding: str) -> bytes:
-    """Build the SR that says why an image was not analysed, without patient data."""
+    """Build the SR on why an image was not analysed, without patient data."""
     from service.dicom.structured_report import ReportContent, render_report
 
     header = _header_of(source)
@@ -141,7 +141,7 @@ def build_capture(
     method: str,
     alpha: float,
 ) -> bytes:
-    """Build the Secondary Capture of an overlay, shape (H, W, 3), uint8. Needs no highdicom."""
+    """Build a Secondary Capture of an overlay (H, W, 3), uint8, without highdicom."""
     header, point = _header_of(source), result.operating_point
     origin = (*header.identity, model.sha256, point.name, target, method, repr(alpha))
     kinds: tuple[Kind, Kind] = ("SC", "SC series")
@@ -161,7 +161,7 @@ def build_capture(
 
 
 def conclusion_text(result: ImageResult) -> str:
-    """Return the conclusion, operating point and intended use as a paragraph."""
+    """Return conclusion, operating point and intended use as a paragraph."""
     words = result.conclusion
     sentences = [f"{words.headline}.", *words.reasons]
     if result.scope.in_scope:

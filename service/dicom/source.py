@@ -1,4 +1,4 @@
-"""The sanitised header from which results take patient and study."""
+"""The sanitised header that gives results their patient and study."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ NOT_TAKEN_OVER = (
 
 @dataclass(frozen=True)
 class SourceHeader:
-    """What results take over from their image. Must not be logged, shown or kept.
+    """What results copy from their image. Must not be logged, shown or kept.
 
     Attributes:
         ds: Sanitised; has all type 1 and 2 attributes that results need.
@@ -78,7 +78,6 @@ class SourceHeader:
         date: YYYYMMDD, see ``MOMENTS``.
         time: HHMMSS.FFFFFF or shorter.
         left_out: Keywords of ambiguous identifiers.
-        pixels: Digest of the pixels.
     """
 
     ds: Dataset = field(repr=False)
@@ -110,7 +109,7 @@ class SourceHeader:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Sentences about left-out identifiers, without their values."""
+        """Sentences on omitted identifiers, without values."""
         if not self.left_out:
             return ()
         names = ", ".join(dictionary_description(keyword) for keyword in self.left_out)
@@ -118,11 +117,11 @@ class SourceHeader:
 
     @property
     def is_dated(self) -> bool:
-        """Whether the image has any date."""
+        """Whether there is a date."""
         return self.date != NO_DATE
 
     def shared(self) -> Dataset:
-        """Return the patient and study attributes."""
+        """Return patient and study attributes."""
         ds = Dataset()
         for element in self.ds:
             if element.keyword not in OF_THE_IMAGE:

@@ -1,4 +1,4 @@
-"""Comprehensive 3D SRs by TID 1500. This module loads highdicom."""
+"""Comprehensive 3D SRs (TID 1500), with highdicom."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ UNDATED = "The image has no date; the date of this report stands for an unknown 
 
 @dataclass(frozen=True)
 class ReportContent:
-    """Content of a report; numbers have no unit."""
+    """A report's content; numbers are unitless."""
 
     sop_instance_uid: str
     series_instance_uid: str

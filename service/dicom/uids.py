@@ -1,4 +1,4 @@
-"""Deterministic UIDs (PS3.5, B.2; RFC 9562, version 5): a repeat makes the same objects."""
+"""Deterministic UIDs (PS3.5, B.2; RFC 9562, version 5): repeats make equal objects."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Kind: TypeAlias = Literal[
 
 
 def derive_uuid(kind: Kind, *origin: str) -> uuid.UUID:
-    """Derive a UUID from a kind of object and its ordered origin."""
+    """Derive a UUID from an object's kind and ordered origin."""
     # The lengths distinguish ("ab", "c") from ("a", "bc").
     return uuid.uuid5(NAMESPACE, "".join(f"{len(part)}:{part}" for part in (kind, *origin)))
 
 
 def derive_uid(kind: Kind, *origin: str) -> str:
-    """Return it as a DICOM UID of at most 44 characters."""
+    """Derive a DICOM UID of at most 44 characters."""
     return f"2.25.{derive_uuid(kind, *origin).int}"

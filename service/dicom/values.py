@@ -1,6 +1,6 @@
 """Validate received values before they are written.
 
-Reads the received bytes: pydicom may change values or drop all but the first.
+Reads raw bytes: pydicom may change values or keep only the first.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ STRINGS = frozenset(
 
 
 def raw_of(ds: Dataset, keyword: str) -> bytes | None:
-    """Return a value without padding; empty if absent, None if not text."""
+    """Return an unpadded value; empty if absent, None if not text."""
     tag = tag_for_keyword(keyword)
     assert tag is not None, keyword
     if tag not in ds:
@@ -59,7 +59,7 @@ def character_sets_of(ds: Dataset) -> CharacterSets:
 
 
 def text_of(ds: Dataset, keyword: str, vr: str, sets: CharacterSets) -> str:
-    """Return a text if valid, else ``""``: a repaired identifier is another identifier."""
+    """Return a valid text, else ``""``: a repaired identifier is another one."""
     raw = raw_of(ds, keyword)
     if not raw:
         return ""
@@ -72,7 +72,7 @@ def text_of(ds: Dataset, keyword: str, vr: str, sets: CharacterSets) -> str:
 
 
 def is_given(ds: Dataset, keyword: str) -> bool:
-    """Whether an attribute has any value."""
+    """Whether an attribute has a value."""
     raw = raw_of(ds, keyword)
     return raw is None or raw.strip(PADDING) != b""
 
@@ -85,7 +85,7 @@ def _code_of(ds: Dataset, keyword: str) -> str:
 
 
 def uid_of(ds: Dataset, keyword: str) -> str:
-    """Return a UID, else ``""``. Leading zeros are common, and references must match."""
+    """Return a UID, else ``""``. Leading zeros are common; references must match."""
     value = _code_of(ds, keyword)
     return value if UID.fullmatch(value) and len(value) <= MAX_UID_LENGTH else ""
 
