@@ -23,16 +23,16 @@ _MALFORMED = "The multipart body is malformed. Send parts named files, and end w
 
 @dataclass(frozen=True)
 class ImagePart:
-    """One image. Its file name may name a patient: only the client gets it back."""
+    """An image; its file name may name a patient, and only returns to the client."""
 
     file_name: str | None
     data: bytes
 
 
 class PartCollector:
-    """Collects images: files, and parts that are named ``files`` or hold an image.
+    """Collects images: files, and parts named ``files`` or holding an image.
 
-    Others are options that would be ignored, so they are refused.
+    Other parts would be ignored options, so they are rejected.
     """
 
     def __init__(self, boundary: bytes, max_parts: int) -> None:
@@ -51,11 +51,11 @@ class PartCollector:
         )
 
     def write(self, chunk: bytes) -> None:
-        """Parse the next piece of the body."""
+        """Parse the body's next piece."""
         self._parser.write(chunk)
 
     def finish(self) -> list[ImagePart]:
-        """Return the images, in order."""
+        """Return the images in order."""
         if not self._parser.is_whole:
             raise InvalidRequestError(_MALFORMED)
         return self._parts
@@ -92,7 +92,7 @@ class PartCollector:
 async def read_parts(
     content_type: str, chunks: AsyncIterator[bytes], max_parts: int
 ) -> list[ImagePart]:
-    """Read the images of a form.
+    """Read a form's images.
 
     Raises:
         InvalidRequestError: The body is malformed, or a part is not an image.
@@ -111,7 +111,7 @@ async def read_parts(
 
 
 def choose_ids(file_names: Sequence[str | None]) -> list[str]:
-    """Choose unique ids of at most :data:`MAX_ID_CHARS` characters: file names or positions."""
+    """Choose unique ids, up to :data:`MAX_ID_CHARS` characters: file names or positions."""
     names = [_base_name(one or "") for one in file_names]
     positions = {str(i): None for i in range(len(names))}
     bearers = Counter(names)

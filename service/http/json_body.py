@@ -45,7 +45,7 @@ class JsonRequest(BaseModel):
 
 
 def parse_json_images(body: bytes, max_images: int) -> list[EncodedImage]:
-    """Read the images of a JSON body, off the event loop.
+    """Read a JSON body's images, off the event loop.
 
     Raises:
         InvalidRequestError: The JSON is invalid; an image of invalid base64 carries its error.

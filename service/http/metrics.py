@@ -26,14 +26,14 @@ async def metrics(request: Request) -> Response:
 
 
 class StateReader:
-    """Reads the state that the metrics page shows."""
+    """Reads the state for the metrics page."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._gpu: GpuMemoryReader | None = None
 
     def read(self) -> ServiceState:
-        """Read it. The driver is asked once a model runs on its device."""
+        """Read it, asking the driver once a model runs on its device."""
         runtime = self._runtime
         providers = {model.loaded.engine.provider for model in runtime.loaded_models}
         if self._gpu is None and providers & ON_CUDA_DEVICE:
@@ -42,7 +42,7 @@ class StateReader:
 
 
 def read_state(runtime: Runtime, gpu: GpuMemoryReader | None = None) -> ServiceState:
-    """Read the state of a runtime and its device."""
+    """Read a runtime's and its device's state."""
     depths: Counter[tuple[str, str]] = Counter()  # versions of a model count together
     for model in runtime.loaded_models:
         name = model.name

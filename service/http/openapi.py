@@ -1,4 +1,4 @@
-"""What the OpenAPI document says beyond the routes' types."""
+"""OpenAPI beyond the routes' types."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ PAGE_HEADERS = {
 
 
 class PageFiles(StaticFiles):
-    """Files of our own pages, with security headers."""
+    """Our pages' files, with security headers."""
 
     def __init__(self) -> None:
         super().__init__(directory=Path(__file__).parent / "page")

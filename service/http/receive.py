@@ -1,4 +1,4 @@
-"""The runtime of a request, its images and their predictions."""
+"""A request's runtime, images and predictions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from service.web.requests import context_of
 
 
 def runtime_of(request: Request) -> Runtime:
-    """Return the runtime of a request's application."""
+    """Return the request's runtime."""
     return cast("Runtime", request.app.state.runtime)
 
 
@@ -45,7 +45,7 @@ async def read_request(
 ) -> list[Outcome]:
     """Receive, decode and run the images; their encoded bytes are released at the end.
 
-    ``to_explain`` accepts one image only and keeps what its explanation is drawn on.
+    ``to_explain`` accepts a single image and keeps what its explanation is drawn on.
 
     Raises:
         ServingError: The request cannot be read.

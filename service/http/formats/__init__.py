@@ -1,1 +1,1 @@
-"""Response formats, one module for each media type."""
+"""Response formats, one module per media type."""

@@ -39,7 +39,7 @@ DicomObject = tuple[bytes, str]
 
 
 def offers_dicom(settings: Settings, *, reports: bool) -> bool:
-    """Tell whether DICOM answers are available; reports need highdicom."""
+    """Whether DICOM answers are available; reports need highdicom."""
     return settings.dicom_results != "off" and (not reports or can_build_reports())
 
 
@@ -70,7 +70,7 @@ class DicomReport(DicomFormat, AllOrNothing):
     """A structured report."""
 
     async def build(self, predicted: PredictOutcomes, results: Sequence[SourcedResult]) -> Response:
-        """Build one report for each image."""
+        """Build one report per image."""
         request, model = predicted.request, predicted.served.reference
         pool, deadline = runtime_of(request).pool, context_of(request).deadline
         objects = []

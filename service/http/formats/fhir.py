@@ -61,14 +61,14 @@ EXAMPLE: dict[str, Any] = {
 
 
 class FhirReport(AllOrNothing):
-    """A DiagnosticReport, or a Bundle of them, of images that need not be DICOM."""
+    """A DiagnosticReport, or a Bundle; images need not be DICOM."""
 
     media_type = FHIR
     content = {"schema": schema_of(FhirResource), "example": EXAMPLE}  # noqa: RUF012
     schemas = (FhirResource,)
 
     def open_sources(self, settings: Settings, served: ServedModel) -> Sources:
-        """Read the headers of those that are DICOM."""
+        """Read the DICOM images' headers."""
         return Sources(served, dicom_only=False)
 
     async def build(self, predicted: PredictOutcomes, results: Sequence[SourcedResult]) -> Response:

@@ -1,4 +1,4 @@
-"""Response formats, route by route."""
+"""Response formats by route."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SourcedResult: TypeAlias = tuple[SourceHeader | None, ImageResult]
 
 @dataclass(frozen=True)
 class PredictOutcomes:
-    """One request's outcomes."""
+    """A request's outcomes."""
 
     request: Request
     served: ServedModel
@@ -51,7 +51,7 @@ class PredictFormat(ResponseFormat, ABC):
 
 
 class AllOrNothing(PredictFormat):
-    """A format that cannot represent a failed image: the whole request fails."""
+    """A format without room for failed images: the whole request fails."""
 
     @abstractmethod
     async def build(self, predicted: PredictOutcomes, results: Sequence[SourcedResult]) -> Response:
@@ -86,7 +86,7 @@ def _problem_in(outcomes: Sequence[Outcome]) -> Exception | None:
 
 @dataclass(frozen=True)
 class Explained:
-    """One explained image, and the method's name as the request spelt it."""
+    """An explained image, and the method as the request spelt it."""
 
     result: ImageResult
     order: PictureOrder
@@ -100,7 +100,7 @@ class ExplainFormat(ResponseFormat, ABC, Generic[Drawn]):
 
     @abstractmethod
     def draw(self, explained: Explained, header: SourceHeader | None) -> Drawn:
-        """Render the pictures, on a thread of the renderer."""
+        """Render the pictures on a renderer thread."""
 
     @abstractmethod
     def respond(self, explained: Explained, drawn: Drawn, context: RequestContext) -> Response:
@@ -116,6 +116,6 @@ class RenderFormat(ResponseFormat, ABC):
 
 
 def respond_failure(error: Exception, context: RequestContext) -> Response:
-    """Answer the request with the problem of an image."""
+    """Answer with an image's problem."""
     context.timeline.fail(problem_type_of(error).slug, of_image=True)
     return error_response(error, context.request_id)

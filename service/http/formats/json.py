@@ -40,12 +40,12 @@ JSON = "application/json"
 
 
 class JsonPrediction(PredictFormat):
-    """A result or a problem for each image."""
+    """A result or problem per image."""
 
     media_type = JSON
 
     async def answer(self, predicted: PredictOutcomes) -> Response:
-        """Return the results; or one problem, for a single image or a fault of the service.
+        """Return the results; or one problem, for a single image or a service fault.
 
         A 200 would hide that fault from clients that retry by status.
         """

@@ -27,7 +27,7 @@ class MultipartFormat(DicomFormat):
 
 
 class DicomReports(MultipartFormat, DicomReport):
-    """One structured report for each image."""
+    """One structured report per image."""
 
 
 class DicomReportAndCapture(MultipartFormat, DicomCapture):

@@ -15,17 +15,17 @@ from service.settings import Settings
 
 
 class ResponseFormat:
-    """One way to represent the answers of a route; no ``content`` where OpenAPI has it."""
+    """A representation of a route's answers; no ``content`` where OpenAPI has it."""
 
     media_type: ClassVar[str]
     content: ClassVar[Mapping[str, Any] | None] = None
     schemas: ClassVar[Sequence[type[BaseModel]]] = ()
 
     def open_sources(self, settings: Settings, served: ServedModel) -> Sources | None:
-        """Return the reader of the DICOM headers that the format needs.
+        """Return the reader of the needed DICOM headers.
 
         Raises:
-            DicomResultsDisabledError: The format is not available.
+            DicomResultsDisabledError: The format is unavailable.
         """
         return None
 
@@ -34,7 +34,7 @@ Format = TypeVar("Format", bound=ResponseFormat)
 
 
 def choose_format(request: Request, offered: Sequence[Format]) -> Format:
-    """Return the client's preferred format, the first by default.
+    """Return the client's preferred format, by default the first.
 
     Raises:
         NotAcceptableError: It accepts none.

@@ -1,4 +1,4 @@
-"""The formats of each route, the default first."""
+"""Each route's formats, the default first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DICOM headers, whose patient and study DICOM and FHIR answers copy."""
+"""DICOM headers: DICOM and FHIR answers copy their patient and study."""
 
 from __future__ import annotations
 
@@ -21,13 +21,8 @@ from service.scheduling.core_pool import CorePool
 class Sources:
     """The headers, read while the encoded bytes are held.
 
-    Args:
-        served: The model that reads the images.
-        dicom_only: Whether every image must be DICOM.
-        most: Number of images the answer can hold, None for any.
-
-    Raises:
-        DicomResultsDisabledError: There is no code for the model's finding.
+    ``most`` limits the answer's images, None for any number. A finding without a code raises
+    DicomResultsDisabledError.
     """
 
     def __init__(
@@ -71,10 +66,10 @@ class Sources:
             self._headers = await pool.run(partial(_read_headers, dicom), deadline)
 
     def header_of(self, result: ImageResult) -> SourceHeader | None:
-        """Return the header of an image, None if it is not DICOM.
+        """Return an image's header, None if not DICOM.
 
         Raises:
-            UnreadableImageError: The header cannot be read.
+            UnreadableImageError: The header is unreadable.
         """
         header = self._headers.get(result.id)
         if header is None and (self._dicom_only or result.image.format == "dicom"):

@@ -65,7 +65,7 @@ AlphaQuery = Annotated[
 
 @dataclass(frozen=True)
 class ExplainRequest:
-    """What one request asks for."""
+    """What a request asks for."""
 
     request: PredictionRequest
     explaining: Explaining

@@ -29,7 +29,7 @@ NUMBERS = {"FP32": np.dtype("<f4"), "BOOL": np.dtype("?")}
 def render_answer(
     answered: Sequence[Prediction], call: Call, served: ServedModel, point: str
 ) -> Response:
-    """Return the response to predictions. Any thread may call it."""
+    """Render the predictions' response. Any thread."""
     outputs: list[OutputAnswer] = []
     parts: list[bytes] = []
     for wanted in call.outputs:

@@ -1,4 +1,4 @@
-"""From a body to the protocol's request. Not for the event loop."""
+"""From body to protocol request. Not for the event loop."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class WantedOutput:
 
 @dataclass(frozen=True)
 class Call:
-    """One request. Images are files, or model inputs of shape (N, 1, S, S), uint8."""
+    """A request: image files, or model inputs (N, 1, S, S), uint8."""
 
     id: str | None
     operating_point: str | None
@@ -38,7 +38,7 @@ class Call:
 
 
 def parse_call(body: bytes, header_length: int | None, manifest: Manifest, max_images: int) -> Call:
-    """Parse a decompressed body, of which ``header_length`` bytes are JSON (None for all).
+    """Parse a decompressed body; ``header_length`` bytes are JSON (None for all).
 
     Raises:
         InvalidRequestError: It is malformed.

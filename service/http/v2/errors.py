@@ -1,4 +1,4 @@
-"""Problems in the protocol's form, ``{"error": "..."}``."""
+"""Problems as the protocol's ``{"error": "..."}``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PREFIX = "/v2"
 def answer_problem(
     scope: Scope, problem: Problem, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Return a response in the protocol of the path."""
+    """Return a response in the path's protocol."""
     path = scope["path"].removeprefix(scope.get("root_path", ""))
     if path != PREFIX and not path.startswith(PREFIX + "/"):
         return problem_response(problem, headers)
@@ -43,7 +43,7 @@ def answer_image_failure(scope: Scope, index: int, error: Exception, request_id:
 
 
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI responses with these statuses."""
+    """Return the OpenAPI responses for these statuses."""
     responses: dict[int | str, dict[str, Any]] = {}
     for status in statuses:
         titles = sorted(kind.title for kind in ALL_PROBLEM_TYPES if kind.status == status)
@@ -52,7 +52,7 @@ def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def verify_no_query(request: Request) -> None:
-    """Refuse query parameters, which would be ignored."""
+    """Reject query parameters, which would be ignored."""
     if request.query_params:
         raise InvalidRequestError(
             "Query parameters are not supported here. The operating point is given in the body, as "

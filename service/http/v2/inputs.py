@@ -1,6 +1,6 @@
 """From an input tensor to images. Not for the event loop.
 
-Sizes are compared before allocating, so a shape can neither overflow nor claim memory.
+Sizes are compared before allocating: a shape can neither overflow nor claim memory.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ class Limits:
 
     @property
     def values(self) -> int:
-        """Most values of its tensor."""
+        """Most tensor values."""
         return self.images * self.side_px * self.side_px
 
     @property
     def rows(self) -> int:
-        """Most lists its tensor can be nested into."""
+        """Most lists the tensor may be nested into."""
         return self.images * (self.side_px + 2) + 1
 
 

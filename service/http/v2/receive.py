@@ -1,4 +1,4 @@
-"""Inference requests: received, decompressed and read."""
+"""Reception, decompression and reading of inference requests."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def read_call(request: Request, prediction: PredictionRequest) -> tuple[Ca
 
     Raises:
         ServingError: The request cannot be read.
-        UnsupportedMediaError: The Content-Encoding is not supported.
+        UnsupportedMediaError: The Content-Encoding is unsupported.
     """
     header_length = _header_length(request)
     runtime, served = runtime_of(request), prediction.served

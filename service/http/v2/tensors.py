@@ -1,4 +1,4 @@
-"""The tensors of the protocol."""
+"""The protocol's tensors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LENGTH = struct.Struct("<I")
 
 
 def input_tensors(manifest: Manifest) -> tuple[TensorMetadata, ...]:
-    """Return the inputs, of which a request holds one."""
+    """Return the inputs; a request holds one."""
     side = manifest.preprocessing.size_px
     return (
         TensorMetadata(name=IMAGE_BYTES, datatype="BYTES", shape=(ANY,)),
@@ -31,7 +31,7 @@ def input_tensors(manifest: Manifest) -> tuple[TensorMetadata, ...]:
 
 
 def output_tensors(manifest: Manifest) -> tuple[TensorMetadata, ...]:
-    """Return the outputs, all of which are the default."""
+    """Return the outputs, all returned by default."""
     classes, features = len(manifest.task.classes), manifest.tensors.embedding_size
     forms: dict[str, tuple[str, tuple[int, ...]]] = {
         "decision": ("BYTES", (ANY,)),
@@ -53,7 +53,7 @@ def split_elements(data: memoryview, count: int) -> list[bytes]:
     """Split a BYTES tensor, allocating nothing for the declared count alone.
 
     Raises:
-        InvalidRequestError: Its lengths, its size and the count disagree.
+        InvalidRequestError: Lengths, size and count disagree.
     """
     elements: list[bytes] = []
     position = 0

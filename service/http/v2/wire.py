@@ -1,6 +1,6 @@
 """The protocol's bodies.
 
-Unknown members are refused and lists bounded, as each bad item costs memory to describe.
+Unknown members are rejected and lists bounded: describing each bad item costs memory.
 """
 
 from __future__ import annotations
