@@ -1,4 +1,4 @@
-"""A bundle on disk: a directory that is served."""
+"""A bundle on disk."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Bundle:
         return self.path / names.WEIGHTS_NAME
 
     def rules(self) -> Rules:
-        """Read what images are judged by; BundleError if the gate is another network's."""
+        """Read the rules for images; BundleError if the gate is another network's."""
         manifest = self.manifest
         size = manifest.tensors.embedding_size
         return Rules(
@@ -79,16 +79,15 @@ class Bundle:
             return GoldenTensors(arrays["images"], arrays["logits"], arrays["probabilities"])
 
     def golden_files(self) -> dict[Path, float]:
-        """Return the encoded golden images with the finding's probability of each."""
+        """Return the encoded golden images, each with the finding's probability."""
         expected = json.loads((self.path / names.GOLDEN_EXPECTED_NAME).read_text())
         return {self.path / names.GOLDEN_FILES_DIR / name: float(p) for name, p in expected.items()}
 
 
 def open_bundle(path: Path) -> Bundle:
-    """Open a bundle and verify that every file is what the manifest says.
+    """Open a bundle and verify every file against the manifest.
 
-    Raises:
-        BundleError: Missing, incomplete, tampered with, or of another schema version.
+    BundleError if missing, incomplete, tampered with, or of another schema version.
     """
     content = read_manifest(path)
     try:

@@ -1,4 +1,4 @@
-"""The description of a bundle. A field exists only if code reads or checks it."""
+"""The description of a bundle; every field is read or checked."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class TaskSection(Section):
         return self
 
     def as_task(self) -> Task:
-        """Return the type that the rest of the code uses."""
+        """Return it as a task."""
         return Task(self.name, self.classes, self.positive, self.positives)
 
 
@@ -85,7 +85,7 @@ class Calibration(Section):
 
 
 class ScopeSection(Section):
-    """Limits of the model's scope; the gate's numbers are in a file of their own."""
+    """Limits of the model's scope; the gate has its own file."""
 
     thresholds: ScopeThresholds
     ages_years: tuple[float, float] | None = Field(
@@ -95,7 +95,7 @@ class ScopeSection(Section):
 
 
 class SyntheticImages(Section):
-    """Generated images a network has learnt from beside the real ones."""
+    """Generated images a network has learnt from."""
 
     generator: str
     generator_sha256: str
@@ -130,7 +130,7 @@ class Parity(Section):
 
 
 class GoldenTolerance(Section):
-    """Allowed absolute differences of probabilities when goldens are replayed."""
+    """Allowed absolute differences of probabilities of goldens."""
 
     tensors: float
     files: float
@@ -200,7 +200,7 @@ class Identity(BaseModel):
 
 
 class Manifest(Section):
-    """Everything that belongs to a model, beside its weights."""
+    """Everything about a model beside its weights."""
 
     schema_version: Literal[2] = 2
     name: Name

@@ -1,4 +1,4 @@
-"""A model's answers on its validation images, with which its answers in use are compared."""
+"""Answers on validation images, for comparison with those in use."""
 
 from __future__ import annotations
 

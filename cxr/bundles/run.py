@@ -1,4 +1,4 @@
-"""A training run on disk: what training leaves and export takes."""
+"""A training run on disk, which export takes."""
 
 from __future__ import annotations
 
@@ -97,8 +97,7 @@ def read_measured(
 ) -> SomeMeasured | None:
     """Read a file measured with the run's weights; None if nothing was measured.
 
-    Raises:
-        RunError: Not such a file, or of other weights; ``again`` says what to do.
+    RunError if invalid or of other weights; ``again`` says what to do.
     """
     if not path.is_file():
         return None

@@ -1,4 +1,4 @@
-"""Verify the attributes that say how pixels are stored, and complete absent ones."""
+"""Verify and complete the attributes that say how pixels are stored."""
 
 from __future__ import annotations
 
@@ -21,15 +21,10 @@ UNCOMPRESSED = "Send the image uncompressed (1.2.840.10008.1.2.1)."
 def verify_header(
     ds: FileDataset, has_pixels: bool, verify_pixels: Callable[..., None]
 ) -> tuple[int, int, tuple[str, ...]]:
-    """Verify that a dataset describes one frame that can be read, and set absent attributes.
+    """Verify that a dataset describes one readable frame, and set absent attributes.
 
     ``verify_pixels`` is called with columns, rows and frames, then with the bytes a pixel takes.
-
-    Returns:
-        Rows, columns, and sentences on the attributes that were absent.
-
-    Raises:
-        InputError: The object cannot be used; the subclass says why.
+    Returns rows, columns, and sentences on the absent attributes. InputError if unusable.
     """
     if not has_pixels:
         raise UnsupportedDicomError(

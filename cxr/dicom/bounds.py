@@ -42,7 +42,7 @@ def verify_header_size(size_bytes: int) -> None:
 
 
 def verify_length(tag: int, vr: bytes | None, length: int) -> bool:
-    """Bound an element by its length; return whether its values remain to be counted."""
+    """Bound an element's length; return whether its values remain to be counted."""
     if tag >> 16 & 1:
         return False
     if vr is None or vr == b"UN":  # then the dictionary says what it is

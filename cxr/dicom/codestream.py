@@ -1,4 +1,4 @@
-"""Headers and ends of JPEG, JPEG-LS and JPEG 2000 codestreams, verified before decoding.
+"""JPEG, JPEG-LS and JPEG 2000 codestreams, verified before decoding.
 
 Some decoders silently fill in what is missing, and all allocate what the header declares.
 """
@@ -38,7 +38,7 @@ MAX_LEVELS = 32  # T.800 table A.15
 class Header:
     """Header of a codestream.
 
-    ``is_ycc`` tells a JPEG's YCbCr from RGB by its JFIF marker, else Adobe's; None without either.
+    ``is_ycc`` tells YCbCr from RGB by JPEG's JFIF marker, else Adobe's; None without either.
     """
 
     width: int
@@ -53,8 +53,8 @@ def read_jpeg(stream: Stream) -> Header:
     """Read the header of a JPEG or JPEG-LS frame and verify that it ends.
 
     Raises:
-        UnreadableImageError: It is neither, or has no size, scan or end.
-        ImageTooLargeError: It has too many scans or segments.
+        UnreadableImageError: It is neither, or incomplete.
+        ImageTooLargeError: Too many scans or segments.
     """
     if stream[:3] != JPEG_START or not _ends(stream, b"\0\xff"):
         raise UnreadableImageError(CUT)
@@ -98,11 +98,11 @@ def _jpeg_marker(stream: Stream, position: int) -> tuple[int, int]:
 
 
 def read_jpeg_2000(stream: Stream) -> Header:
-    """Read the header of a JPEG 2000 codestream and verify that all tile parts are present.
+    """Read a JPEG 2000 header and verify that all tile parts are present.
 
     Raises:
         UnreadableImageError: A tile part or the end is missing.
-        ImageTooLargeError: It has too many tiles, precincts or code blocks.
+        ImageTooLargeError: Too many tiles, precincts or code blocks.
     """
     if stream[:4] != JPEG_2000_START or len(stream) < 51:
         raise UnreadableImageError(CUT)
@@ -173,7 +173,6 @@ def _verify_tile_header(stream: Stream, position: int, samples: int, left: Itera
 
 
 def _verify_blocks(segment: Stream, marker: int, samples: int) -> None:
-    """Bound the blocks of a COD or COC segment (T.800 A.6.1, A.6.2)."""
     style = segment[2:3] if marker == _CODING else segment[3:4]
     start = 7 if marker == _CODING else 4
     if len(segment) < start + 5 or not style:

@@ -27,8 +27,7 @@ def render_colour(stored: StoredValues) -> tuple[GrayImage, float]:
 def render_palette(ds: Dataset, indices: NDArray[Any]) -> tuple[GrayImage, float]:
     """Return luma and mean chroma of palette colours (PS3.3 C.7.6.3.1.5).
 
-    Raises:
-        UnreadableImageError: The palette is absent or malformed.
+    UnreadableImageError if the palette is absent or malformed.
     """
     try:
         tables = [_table_of(ds, colour) for colour in COLOURS]

@@ -1,4 +1,4 @@
-"""DICOM Part 10 files to grey images, through pydicom."""
+"""Decode DICOM Part 10 files through pydicom."""
 
 from __future__ import annotations
 
@@ -27,13 +27,10 @@ def decode_dicom(
     verify_pixels: Callable[..., None],
     window: Window | None = None,
 ) -> DecodedImage:
-    """Decode one single-frame radiograph from a whole Part 10 file.
+    """Decode one single-frame radiograph from a whole Part 10 file; InputError if unusable.
 
     ``verify_pixels`` is called with columns, rows and frames before anything is allocated for them,
     then with the bytes a pixel takes. ``window`` replaces the VOI of a monochrome object.
-
-    Raises:
-        InputError: The object cannot be used; the subclass says why.
     """
     try:
         return _decode(data, sha256, verify_pixels, window)

@@ -1,6 +1,6 @@
-"""From stored DICOM pixel values to the grey levels a viewer shows, in the order of PS3.4, N.2.
+"""From stored values to the grey levels a viewer shows, in the order of PS3.4, N.2.
 
-The transformations are evaluated for every possible value instead of every pixel.
+Every possible value is transformed instead of every pixel.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ def render_gray(
 ) -> tuple[GrayImage, tuple[str, ...], Display]:
     """Return the grey levels (H, W) a viewer shows, notes for the sender, and what was applied.
 
-    Malformed display attributes are ignored and noted. A window replaces the dataset's own VOI, but
-    not its VOI LUT Function.
+    A window replaces the dataset's own VOI, but not its VOI LUT Function.
     """
     bits = integer_of(ds, "BitsStored")
     lowest = -(1 << (bits - 1)) if integer_of(ds, "PixelRepresentation") == 1 else 0

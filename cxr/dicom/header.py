@@ -1,4 +1,4 @@
-"""Technical facts of a DICOM header, without anything that identifies the patient."""
+"""Technical facts of a DICOM header, none identifying the patient."""
 
 from __future__ import annotations
 
@@ -92,11 +92,7 @@ WORDS = re.compile(r"[^\W_]+")
 
 
 def _projection_of(ds: Dataset) -> tuple[Projection | None, str]:
-    """Return the projection, None if unknown, and the view position that a code stands for, or "".
-
-    ViewPosition (0018,5101) first; if it says nothing known, the codes and words of
-    ViewCodeSequence (0054,0220), and a lateral word in BodyPartExamined (0018,0015).
-    """
+    """ViewPosition (0018,5101), then ViewCodeSequence (0054,0220), BodyPartExamined (0018,0015)."""
     code, meaning = _view_code(ds)
     stated = _projection_of_words(text_of(ds, "ViewPosition"))
     if stated is None:
@@ -107,7 +103,6 @@ def _projection_of(ds: Dataset) -> tuple[Projection | None, str]:
 
 
 def _projection_of_words(text: str) -> Projection | None:
-    """Return the projection that a text names, lateral if it names both."""
     upper = text.upper()
     words = WORDS.findall(upper)
     if CROSS_TABLE.search(upper) or any(LATERAL_WORD.fullmatch(word) for word in words):

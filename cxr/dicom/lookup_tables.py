@@ -28,8 +28,7 @@ class LookupTable:
     def look_up(self, numbers: NDArray[np.int64]) -> NDArray[np.uint16]:
         """Return the entry of each number.
 
-        With implicit VR the sign of ``first`` is unknown: the table covers more numbers with the
-        right one.
+        With implicit VR the sign of ``first`` is unknown: the right one covers more numbers.
         """
         last = len(self.entries) - 1
         low, high = int(numbers.min()), int(numbers.max())
@@ -44,7 +43,7 @@ class LookupTable:
 
 
 def full_scale_of(highest: int) -> int:
-    """Return the white of a highest value, at least 255; 256 has that of 8 bits."""
+    """Return the white of a highest value, at least 255; 256 counts as 8 bits."""
     return (1 << max(FEWEST_BITS, (highest - 1).bit_length())) - 1
 
 
@@ -53,8 +52,7 @@ def read_table(
 ) -> LookupTable:
     """Read a lookup table of words, or of bytes if there are as many bytes as entries.
 
-    Raises:
-        MalformedValueError: The descriptor is malformed, or declares too many entries.
+    MalformedValueError if the descriptor is malformed or declares too many entries.
     """
     described, stored = words_of(ds, descriptor), words_of(ds, data)
     if len(described) != 3:
@@ -78,11 +76,7 @@ DISCRETE, LINEAR, INDIRECT = 0, 1, 2
 
 
 def read_segmented_table(ds: Dataset, descriptor: str, data: str) -> LookupTable:
-    """Read a segmented palette (PS3.3 C.7.9.2).
-
-    Raises:
-        MalformedValueError: The descriptor or a segment is malformed.
-    """
+    """Read a segmented palette (PS3.3 C.7.9.2); MalformedValueError if malformed."""
     described, stored = words_of(ds, descriptor), words_of(ds, data)
     if len(described) != 3:
         raise MalformedValueError

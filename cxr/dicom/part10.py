@@ -1,4 +1,4 @@
-"""Read a DICOM Part 10 file (PS3.10, chapter 7) within the bounds of :mod:`cxr.dicom.bounds`."""
+"""DICOM Part 10 files (PS3.10, chapter 7) within the bounds of :mod:`cxr.dicom.bounds`."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class FileMeta:
 class Inflating:
     """Inflates what follows the file meta group in steps (PS3.5, A.5).
 
-    Raises UnreadableImageError for data that are corrupt or truncated.
+    UnreadableImageError if corrupt or truncated.
     """
 
     def __init__(self, deflated: Bytes, start: int) -> None:
@@ -161,10 +161,10 @@ def fragments_of(pixels: PixelData) -> list[memoryview]:
 
 
 class DicomFile:
-    """One Part 10 file, or its beginning as far as the pixel data.
+    """One Part 10 file, or its beginning up to the pixel data.
 
     Raises:
-        UnreadableImageError: It is no Part 10 file, or its deflated part is corrupt.
+        UnreadableImageError: Not a Part 10 file, or its deflated part is corrupt.
         ImageTooLargeError: It holds too much.
     """
 

@@ -22,10 +22,9 @@ class StoredValues:
     """Values before any display transformation, shape (H, W) or (H, W, 3).
 
     Attributes:
-        bits: Bits of a grey value, above BitsStored if whole cells were stored; or of the full
-            scale of a colour.
+        bits: Bits of a grey value, above BitsStored if whole cells were stored, or of a colour.
         overshoots: Whether values beyond BitsStored are errors of a lossy encoder.
-        is_ycc: Whether colours are YCbCr of full range (PS3.3 C.7.6.3.1.2), else RGB.
+        is_ycc: Full-range YCbCr (PS3.3 C.7.6.3.1.2), else RGB.
     """
 
     values: NDArray[Any]
@@ -44,10 +43,10 @@ def decoding_bytes(ds: Dataset) -> int:
 
 
 def stored_values(ds: Dataset, pixels: PixelData) -> StoredValues:
-    """Read the one frame of a dataset whose header was verified.
+    """Read the one frame of a verified dataset.
 
     Raises:
-        UnreadableImageError: Truncated, corrupt, or another size than the dataset's.
+        UnreadableImageError: Truncated, corrupt, or another size.
         ImageTooLargeError: Too many tiles, blocks or fragments.
     """
     syntax = BY_UID[ds.file_meta.TransferSyntaxUID]
@@ -117,7 +116,6 @@ _EXCESS_BYTES = 1 << 16  # some encoders pad a segment, none by more than a row
 
 
 def _frame_of(pixels: PixelData) -> memoryview:
-    """Return the one frame of encapsulated pixel data (PS3.5, A.4), all fragments joined."""
     frame = fragments_of(pixels)
     if not frame:
         raise UnreadableImageError(CUT)
@@ -125,11 +123,7 @@ def _frame_of(pixels: PixelData) -> memoryview:
 
 
 def _native_cells(ds: Dataset, pixels: PixelData) -> NDArray[Any]:
-    """View uncompressed cells of a verified header (PS3.5, 8.1.1), copied only where necessary.
-
-    Returns:
-        Shape (H, W), or (H, W, 3) in colour, unsigned, of one bit, a byte or a word.
-    """
+    """View uncompressed cells (PS3.5, 8.1.1), (H, W) or (H, W, 3), copied only where necessary."""
     rows, columns, samples = shape_of(ds)
     count = rows * columns * samples
     if ds.BitsAllocated == 1:

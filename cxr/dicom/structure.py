@@ -1,7 +1,7 @@
-"""Count the structure of a DICOM data set before objects are made of it.
+"""Count the structure of a DICOM data set before parsing it.
 
-A few kilobytes can hold a million items, each of which costs the parser some hundred bytes. This
-takes pydicom's steps over tags and lengths alone (PS3.5, chapter 7), also where they are odd.
+A few kilobytes can hold a million items, each costing the parser some hundred bytes. This takes
+pydicom's steps over tags and lengths alone (PS3.5, chapter 7), also where they are odd.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _ANYWHERE = sys.maxsize
 
 
 class _EndError(Exception):
-    """The bytes end where more were expected."""
+    pass
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,9 @@ class Stop:
 
 
 class Walk:
-    """Walks over one data set, up to the element of the top level at which ``stop_when`` says so.
+    """Walks over one data set, up to the top-level element at which ``stop_when`` says so.
 
-    Raw values of ``wanted`` tags are kept in ``found``. ``grow`` extends the data where not all is
-    there yet.
+    Raw values of ``wanted`` tags are kept in ``found``. ``grow`` extends the data on demand.
     """
 
     def __init__(
@@ -81,11 +80,7 @@ class Walk:
         self._stop: Stop | None = None
 
     def run(self, start: int) -> Stop | None:
-        """Walk to where it is to stop; None if the data end before.
-
-        Raises:
-            ImageTooLargeError: It holds too much.
-        """
+        """Walk to the stop; None if the data end before, ImageTooLargeError if too much."""
         self._start = start
         try:
             self._dataset(start, _ANYWHERE, _ANYWHERE, self._lacks_vr(start), 0)

@@ -1,4 +1,4 @@
-"""The DICOM transfer syntaxes that are read, and the library that reads each.
+"""The supported DICOM transfer syntaxes and their decoders.
 
 Decoders are called by name, so that none installed beside them is used. OpenJPEG reads HTJ2K:
 OpenJPH is faster, but loses errors and leaves memory unwritten.

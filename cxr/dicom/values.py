@@ -1,6 +1,6 @@
 """Values of DICOM attributes, read from their bytes.
 
-pydicom raises in a hundred ways for malformed ones; read from bytes, an odd value can be ignored.
+pydicom raises in many ways for malformed ones; here an odd value can be ignored.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BINARY = ("US", "SS", "UL", "SL", "UN", None)  # None: implicit, pydicom looks i
 
 
 class MalformedValueError(ValueError):
-    """A value does not have the form of its attribute."""
+    """A value is malformed."""
 
 
 def name_of(keyword: str) -> str:
@@ -41,7 +41,7 @@ def is_absent(ds: Dataset, keyword: str) -> bool:
 
 
 def text_of(ds: Dataset, keyword: str) -> str:
-    """Return a value as text without surrounding blanks, "" if absent.
+    """Return a value as stripped text, "" if absent.
 
     Several values stay joined by a backslash. Bytes outside ASCII become ``U+FFFD``.
     """
@@ -71,7 +71,7 @@ def _decimal(text: str) -> float:
 
 
 def integer_of(ds: Dataset, keyword: str, default: int | None = None) -> int:
-    """Return a whole number; UnreadableImageError if it is none or missing."""
+    """Return a whole number; UnreadableImageError if absent or not one."""
     if is_absent(ds, keyword):
         if default is None:
             raise UnreadableImageError(f"The DICOM attribute {name_of(keyword)} is absent.")

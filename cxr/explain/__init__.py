@@ -1,1 +1,1 @@
-"""Heatmaps of what a network's answer rests on, and pictures of them."""
+"""Heatmaps of a network's answers, and pictures of them."""

@@ -1,4 +1,4 @@
-"""Results of the faithfulness checks of one run's heatmaps.
+"""Faithfulness checks of one run's heatmaps.
 
 ``python -m training faithfulness --save`` writes them; the model card shows them.
 """
@@ -26,19 +26,19 @@ class Curve(Section):
     difference: Estimate = Field(description="Area less the random maps', paired by image.")
 
     def lies_below_random(self) -> bool:
-        """Whether the whole interval of the difference is below zero."""
+        """Whether the whole interval is below zero."""
         return self.difference.high is not None and self.difference.high < 0
 
     def lies_above_random(self) -> bool:
-        """Whether the whole interval of the difference is above zero."""
+        """Whether the whole interval is above zero."""
         return self.difference.low is not None and self.difference.low > 0
 
 
 class Curves(Section):
     """Deletion and insertion of one group of images (Petsiuk et al., "RISE", BMVC 2018).
 
-    Removed blocks become the ``baseline``: the same place of an image of the other group (donor),
-    or the image itself, blurred.
+    Removed blocks become the ``baseline``: the same place of another group's image (donor), or of
+    the image itself, blurred.
     """
 
     group: Literal["true_positive", "true_negative"]

@@ -1,7 +1,7 @@
 """Grad-CAM and its relatives on the PyTorch path.
 
-The features are computed once, without a graph, and gradients taken of ``embed`` and ``classify``
-only: no hook, no state between calls, little more than one forward pass.
+Gradients are taken of ``embed`` and ``classify`` only: no hook, no state between calls, little
+more than one forward pass.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Heatmaps:
 class GradCam:
     """Explains answers of one network. Several threads may call one instance.
 
-    With a mirrored pass, the mirrored map is flipped back and both are averaged before scaling:
-    each pass counts as much as it contributes to the answer. Features are computed in ``dtype``,
-    all else in float32. The network is copied.
+    With a mirrored pass, its map is flipped back and both are averaged before scaling, each by its
+    contribution to the answer. Features are computed in ``dtype``, all else in float32. The network
+    is copied.
     """
 
     def __init__(
@@ -117,8 +117,7 @@ def scale(maps: torch.Tensor, evidence: torch.Tensor) -> torch.Tensor:
     """Scale maps (N, h, w) into [0, 1]; maps indistinguishable from zero become 0.
 
     Maps are divided by their maximum, never stretched from their minimum, and scaled to the share
-    of the evidence (each position's part of the logit) for the class, so that little is not blown
-    up.
+    of the evidence (each position's part of the logit) for the class.
     """
     maps = maps.clamp(min=0)
     largest = maps.amax(dim=(1, 2), keepdim=True)

@@ -1,4 +1,4 @@
-"""The ways to weigh feature maps into a heatmap. Does not import PyTorch."""
+"""Methods of weighing feature maps; does not import PyTorch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FORMER_NAMES = {"gradcam++": "gradcam_plus_plus"}
 
 
 def current_name(given: object) -> object:
-    """Return the current name of a method given by a former one."""
+    """Return the current name of a renamed method."""
     return FORMER_NAMES.get(given, given) if isinstance(given, str) else given
 
 

@@ -1,6 +1,6 @@
-"""Pictures of heatmaps, with a legend and a caption below. Any thread may call any function.
+"""Pictures of heatmaps with legend and caption. Any thread may call any function.
 
-Nothing here stretches a heatmap: 0 is always the lower and 1 the upper end of the colour map.
+Heatmaps are never stretched: 0 is always the lower and 1 the upper end of the colour map.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ lightness, so that it survives grey printing.
 class Caption:
     """What a picture says about itself.
 
-    ``probability`` is that of the class ``target``, calibrated. ``remarks`` are sentences without
-    which the picture would mislead.
+    ``probability`` is that of the class ``target``, calibrated; without ``remarks`` the picture
+    would mislead.
     """
 
     model: str
@@ -100,7 +100,7 @@ class Caption:
 
     @property
     def plain_lines(self) -> tuple[str, ...]:
-        """Text below a picture without a heatmap, without class and number."""
+        """Text below a picture without a heatmap."""
         return (self.headline, *self.remarks, f"{self.model} {self.version}", RESEARCH)
 
 
@@ -112,11 +112,7 @@ def heatmap_warnings(heatmap: Heatmap) -> tuple[str, ...]:
 
 
 def _picture_size(longer_px: int, width: int, height: int) -> tuple[int, int]:
-    """Choose the size of a picture from its longer side and the source's aspect ratio.
-
-    Returns:
-        Width and height, the longer one within MIN_PICTURE_PX and MAX_PICTURE_PX.
-    """
+    """Return width and height, the longer within MIN_PICTURE_PX and MAX_PICTURE_PX."""
     longer_px = min(MAX_PICTURE_PX, max(MIN_PICTURE_PX, longer_px))
     scale = longer_px / max(width, height)
     return max(1, round(width * scale)), max(1, round(height * scale))
@@ -166,13 +162,10 @@ def render_overlay(
     width: int | None = None,
     height: int | None = None,
 ) -> NDArray[np.uint8]:
-    """Render a radiograph (H, W), uint8, perhaps at a reduced scale, above its caption.
+    """Render a radiograph (H, W), uint8, perhaps reduced, above its caption: (H, W, 3).
 
     A heatmap (h, w) in [0, 1] is laid over it; None shows neither it nor a legend. ``width`` and
-    ``height`` are those of the source, by default of ``image``.
-
-    Returns:
-        Shape (H, W, 3), with the picture in its upper left part.
+    ``height`` are the source's, by default those of ``image``. The picture is in the upper left.
     """
     shown = to_picture(image, width or image.shape[1], height or image.shape[0])
     if heatmap is None:

@@ -1,7 +1,6 @@
 """Network architectures, by name.
 
-``resnet18+densenet121`` is an ensemble, ``resnet18-mirrored`` wraps a network. Modules are imported
-when needed, so that a service needs only the packages of its networks.
+Modules are imported when needed, so that a service needs only the packages of its networks.
 """
 
 from __future__ import annotations
@@ -31,11 +30,6 @@ SVM = {"linear": "svm", "rbf": "svm_rbf"}
 
 
 def _network_class(architecture: str) -> type[Network]:
-    """Return the class of an architecture.
-
-    Raises:
-        RunError: The architecture is not known.
-    """
     if architecture not in ARCHITECTURES:
         known = ", ".join(sorted(ARCHITECTURES))
         raise RunError(f"Unknown architecture {architecture!r}: known ones are {known}.")
@@ -45,11 +39,7 @@ def _network_class(architecture: str) -> type[Network]:
 
 
 def build_network(architecture: str, num_classes: int) -> Network:
-    """Build a network with fresh weights.
-
-    Raises:
-        RunError: The architecture is not known.
-    """
+    """Build a network with fresh weights; RunError if the architecture is unknown."""
     members = architecture.split(AND)
     if len(members) > 1:
         from cxr.networks.ensemble import Ensemble

@@ -1,4 +1,4 @@
-"""The convolutional network with batch norm of the published student projects."""
+"""The batch-norm network of published student projects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Head of the older networks: pooled maps, a hidden layer, dropout, a classifier."""
+"""Head of the older networks."""
 
 from __future__ import annotations
 

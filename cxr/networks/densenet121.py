@@ -15,8 +15,8 @@ from cxr.networks.network import Network
 class DenseNet121(Network):
     """torchvision's DenseNet-121 whose first convolution takes one channel.
 
-    The feature maps are those after the last batch norm and its ReLU, which is not computed in
-    place: Grad-CAM weighs them.
+    The feature maps follow the last batch norm and its ReLU, which is not computed in place:
+    Grad-CAM weighs them.
 
     Source: Huang, Liu, van der Maaten, Weinberger, "Densely Connected Convolutional
     Networks", CVPR 2017.

@@ -29,11 +29,10 @@ class Ensemble(Network):
 
     The logits are the mean of the members' calibrated logits: after the softmax, the normalised
     geometric mean of their probabilities (Genest, Zidek, "Combining Probability Distributions",
-    Statistical Science 1986). Being linear, it lets mirroring and the gradients of Grad-CAM
-    through.
+    Statistical Science 1986). Being linear, it lets mirroring and Grad-CAM's gradients through.
 
-    Images come in [0, 1], for each member has its own normalisation. Each member's embedding is
-    divided by its scale, so that the scope gate does not see the larger alone.
+    Images come in [0, 1]; each member normalises them itself. Each member's embedding is divided by
+    its scale, so that the scope gate does not see the larger alone.
     """
 
     explain_layer = "stack"
@@ -134,10 +133,7 @@ def _interleaved(stages: Sequence[Sequence[str]]) -> tuple[str, ...]:
 
 
 class Mirrored(Network):
-    """A member of an ensemble that averages over the mirror image by itself.
-
-    Whole models are mirrored by :class:`cxr.networks.served.ServedNetwork`.
-    """
+    """An ensemble member averaged with its mirror image."""
 
     explain_layer = "stack"
 
@@ -170,8 +166,8 @@ class Mirrored(Network):
 class Stack(nn.Module):
     """Maps of several passes, concatenated as channels on the finest grid among them.
 
-    Grad-CAM sums over channels, so the heatmap of the stack is the sum of those of the passes.
-    Coarse maps are repeated ``times``, not interpolated: averaging restores them exactly.
+    Grad-CAM sums over channels, hence over passes. Coarse maps are repeated ``times``, not
+    interpolated: averaging restores them exactly.
     """
 
     def __init__(self, times: Sequence[int]) -> None:
@@ -179,11 +175,7 @@ class Stack(nn.Module):
         self._times = tuple(times)
 
     def forward(self, maps: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Stack maps (N, C, h, w): shape (N, sum of C, H, W).
-
-        Raises:
-            ValueError: The image's side is not a multiple of all strides.
-        """
+        """Stack maps (N, C, h, w): (N, sum of C, H, W); ValueError if grids do not align."""
         fine = [_repeat(one, times) for one, times in zip(maps, self._times, strict=True)]
         if len({one.shape[2:] for one in fine}) > 1:
             sides = " and ".join(str(one.shape[2]) for one in maps)

@@ -14,10 +14,10 @@ class Network(nn.Module):
     """A classifier in three steps: feature maps, embedding, logits.
 
     Attributes:
-        explain_layer: Last convolutional layer, whose feature maps Grad-CAM weighs.
+        explain_layer: Last convolutional layer, which Grad-CAM weighs.
         classifier: Last linear layer.
         stages: Prefixes of parameter groups from input to output.
-        renames: Regular expressions and replacements for the names of published weights.
+        renames: Regular expressions and replacements for names of published weights.
     """
 
     explain_layer: str
@@ -49,7 +49,7 @@ class Network(nn.Module):
         classifier.bias.add_(offset.to(classifier.bias))
 
     def layers(self) -> list[nn.Module]:
-        """Return the modules with parameters of their own, in order of registration."""
+        """Return the modules with own parameters, in order of registration."""
         return [
             module
             for module in self.modules()
@@ -73,10 +73,7 @@ class Network(nn.Module):
     def train_last(self, count: int) -> None:
         """Train the last layers, and freeze the others with their statistics.
 
-        Dropout is active where a layer before it is trained.
-
-        Raises:
-            ValueError: The network has fewer.
+        Dropout is active where a layer before it is trained. ValueError if there are fewer layers.
         """
         layers = self.layers()
         if count > len(layers):

@@ -1,4 +1,4 @@
-"""ResNet-152 V2 on one grey channel, with a small head of its own."""
+"""ResNet-152 V2 on one grey channel."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ HIDDEN = 128
 class ResNet152V2(DenseHead):
     """timm's pre-activation ResNet-152 with batch norm, and a hidden layer of 128.
 
-    Fresh, each of fifty blocks is scaled down, so that sums stay finite while batch norms lack
-    statistics: those of a frozen network never get any.
+    Each of fifty fresh blocks is scaled down, so that sums stay finite while batch norms lack
+    statistics, which those of a frozen network never get.
 
     Sources: He, Zhang, Ren, Sun, "Identity Mappings in Deep Residual Networks", ECCV 2016; De,
     Smith, "Batch Normalization Biases Residual Blocks Towards the Identity Function", NeurIPS 2020.

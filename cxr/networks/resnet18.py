@@ -13,8 +13,8 @@ from cxr.networks.network import Network
 class ResNet18(Network):
     """torchvision's ResNet-18 whose first convolution takes one channel.
 
-    Summing a pretrained stem's weights over its colour channels gives exactly what replicating the
-    grey channel would, at a third of the cost.
+    Summing a pretrained stem's weights over colours equals replicating the grey channel, at a third
+    of the cost.
 
     Source: He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016.
     """

@@ -1,4 +1,4 @@
-"""The whole computation from model input to answer, as it is exported and explained."""
+"""The whole computation, as it is exported and explained."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class ServedOutputs(NamedTuple):
 class ServedNetwork(nn.Module):
     """A network with normalisation, mirrored pass, calibration and softmax around it.
 
-    ``mean`` and ``std`` are those of the training images in [0, 1]; ``temperature`` divides the
-    logits; ``mirror`` averages logits and embedding over the image and its mirror image.
+    ``mean`` and ``std`` are those of images in [0, 1]; ``temperature`` divides the logits;
+    ``mirror`` averages logits and embedding over the image and its mirror image.
     """
 
     def __init__(

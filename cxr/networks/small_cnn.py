@@ -1,4 +1,4 @@
-"""The plain convolutional network many tutorials of this data set train."""
+"""The plain convolutional network of many tutorials."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Svm(Network):
     """A trained network whose embeddings are classified by support vector machines.
 
     For two classes the logits differ by the decision value; for more, each is that of one machine
-    against all others. The body's own classifier stays, unused.
+    against all others.
 
     Source: Cortes, Vapnik, "Support-Vector Networks", Machine Learning 1995.
     """

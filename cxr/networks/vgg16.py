@@ -1,4 +1,4 @@
-"""VGG-16's features on one grey channel, with a small head of its own."""
+"""VGG-16 on one grey channel."""
 
 from __future__ import annotations
 

@@ -13,8 +13,6 @@ from cxr.networks.network import Network
 
 
 class _Tokens(nn.Module):
-    """Patch embedding, class token and positions of a vision transformer."""
-
     def __init__(self, whole: VisionTransformer) -> None:
         super().__init__()
         self.patch_embed = whole.patch_embed
@@ -22,7 +20,7 @@ class _Tokens(nn.Module):
         self.pos_embed = whole.pos_embed
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return tokens (N, 1 + h * w, C), the class token first; positions are resampled."""
+        """Return tokens (N, 1 + h * w, C), the class token first."""
         patches = self.patch_embed(images)  # (N, h, w, C)
         positions = resample_abs_pos_embed(
             self.pos_embed, list(patches.shape[1:3]), list(self.patch_embed.grid_size)
@@ -32,8 +30,6 @@ class _Tokens(nn.Module):
 
 
 class _LastNorm(nn.LayerNorm):
-    """The last layer norm, which returns the patches' tokens as maps."""
-
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """Return maps (N, C, h, h) of tokens (N, 1 + h * h, C)."""
         patches = super().forward(tokens)[:, 1:]
@@ -44,8 +40,8 @@ class _LastNorm(nn.LayerNorm):
 class VitSmall(Network):
     """timm's ViT-S/16: twelve blocks of width 384, and the mean over the patches' tokens.
 
-    The classifier reads the patches, not the class token, so that the last maps hold all that the
-    answer rests on. Images are square, of a multiple of 16 pixels.
+    The classifier reads patches, not the class token, so that the maps hold all that the answer
+    rests on. Images are square, of a multiple of 16 pixels.
 
     Source: Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021.
     """

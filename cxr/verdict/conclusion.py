@@ -1,4 +1,4 @@
-"""A verdict in words, the same on the page, in JSON, in reports and under pictures."""
+"""A verdict in words, the same wherever it is shown."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Conclusion:
     Attributes:
         headline: A few words, without a full stop.
         subject: What the probability is of.
-        reasons: Sentences that say why, the line that decided among them.
+        reasons: Sentences that say why, with the line that decided.
     """
 
     headline: str
@@ -52,8 +52,7 @@ def conclude(
 ) -> Conclusion:
     """Put a verdict into words.
 
-    A sentence names the line that decided, which is seldom the threshold alone: the model abstains
-    around it.
+    A sentence names the line that decided: seldom the threshold, for the model abstains around it.
     """
     subject, label = _subject(task), verdict.label
     if verdict.reasons:
@@ -82,7 +81,6 @@ def conclude(
 
 
 def _rather(name: str, task: Task) -> str:
-    """Return ``bacterial rather than viral``."""
     others = [short_words_of(other) for other in task.classes if other != name]
     return f"{short_words_of(name)} rather than {listed(others, 'or')}"
 
@@ -158,8 +156,7 @@ def listed(parts: Sequence[str], last: str = "and") -> str:
 def percents(*shares: float) -> list[str]:
     """Write shares in [0, 1] in percent, for one sentence.
 
-    Each has one decimal, or as many as tell different shares apart: "19.8 % is below 19.8 %"
-    explains nothing.
+    Each has one decimal, or as many as tell different shares apart.
     """
     texts: list[str] = []
     for decimals in range(1, MOST_DECIMALS + 1):

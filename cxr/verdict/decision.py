@@ -1,4 +1,4 @@
-"""From one image's numbers to a decision: the same in the service and in export.
+"""From one image's numbers to a decision, in service and export alike.
 
 The model abstains by class-conditional split conformal prediction (Vovk, "Conditional validity of
 inductive conformal predictors", Machine Learning 92, 2013). Classes whose probability reaches a
@@ -92,9 +92,9 @@ class Verdict:
     """What is said about one image.
 
     Attributes:
-        label: Most probable class on the side of the decision; None if the model abstains.
+        label: Most probable class on the decision's side; None if the model abstains.
         probability: Calibrated probability of the finding.
-        decision: Decision at the operating point.
+        decision: At the operating point.
         prediction_set: Classes that cannot be ruled out.
         reasons: Why it is out of scope; empty in scope.
         warnings: Why its probability may be less reliable.
@@ -118,9 +118,8 @@ def decide(
 ) -> Decision:
     """Turn the finding's calibrated probability into a decision.
 
-    Returns:
-        ``positive`` at or above the threshold, ``negative`` below it, if the prediction set
-        agrees and the image is in scope; else ``refer``.
+    ``positive`` at or above the threshold, ``negative`` below it, if the prediction set agrees and
+    the image is in scope; else ``refer``.
     """
     reached = probability >= point.threshold
     if not in_scope or set(map(positives.__contains__, prediction_set)) != {reached}:

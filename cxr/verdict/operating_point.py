@@ -1,4 +1,4 @@
-"""Operating points and decisions. Imports pydantic only, for clients that read answers."""
+"""Operating points and decisions; imports pydantic only, for clients."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ Decision = TypeAliasType("Decision", Literal["positive", "negative", "refer"])
 class OperatingPoint(BaseModel):
     """A named threshold on the finding's calibrated probability.
 
-    ``sensitivity`` and ``specificity`` are those it had on the validation patients, on which
-    it was chosen.
+    ``sensitivity`` and ``specificity`` are those on the validation patients it was chosen on.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -28,7 +27,7 @@ class OperatingPoint(BaseModel):
 
 
 class ReferBand(Section):
-    """The range of the finding's probability in which the model abstains."""
+    """The probabilities at which the model abstains."""
 
     low: float
     high: float

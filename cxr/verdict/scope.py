@@ -1,6 +1,6 @@
 """Is this picture the kind of image the model was made for?
 
-Plain checks look at pixels and DICOM tags. The scope gate is learnt; it judges
+Plain checks look at pixels and DICOM tags. The learnt scope gate judges
 
 - the layout (:mod:`cxr.images.layout`), by a linear classifier, also turned and inverted;
 - the network's embedding, by its Mahalanobis distance from the training images (Lee et al., "A
@@ -81,7 +81,7 @@ def assess_scope(image: DecodedImage) -> Scope:
 
 
 def age_warnings(facts: DicomFacts, ages_years: tuple[float, float] | None) -> tuple[str, ...]:
-    """Warn of an age outside the youngest and oldest patients trained on.
+    """Warn of an age outside that of the patients trained on.
 
     A five-year-old has not had the sixth birthday, so the upper end is inclusive.
     """
@@ -125,15 +125,15 @@ class Judgement:
 
 @dataclass(frozen=True)
 class ScopeGate:
-    """The gate's numbers.
+    """The gate's numbers, float32.
 
     Attributes:
-        layout_weights: Shape (LAYOUT_SIZE,), float32.
-        layout_bias: Shape (1,), float32.
-        usual_mean: Shape (LAYOUT_SIZE,), float32.
-        usual_components: Shape (P, LAYOUT_SIZE), float32, orthonormal rows.
-        embedding_mean: Shape (D,), float32.
-        embedding_whitening: Shape (D, D), float32.
+        layout_weights: Shape (LAYOUT_SIZE,).
+        layout_bias: Shape (1,).
+        usual_mean: Shape (LAYOUT_SIZE,).
+        usual_components: Shape (P, LAYOUT_SIZE), orthonormal rows.
+        embedding_mean: Shape (D,).
+        embedding_whitening: Shape (D, D).
     """
 
     layout_weights: NDArray[np.float32]

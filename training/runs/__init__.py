@@ -1,1 +1,1 @@
-"""One whole training, and run directories made, evaluated and combined."""
+"""Run directories made, evaluated and combined."""

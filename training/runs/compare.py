@@ -31,14 +31,9 @@ class Column:
 def compare_runs(paths: list[Path], part: str, point: str, out: Path | None) -> str:
     """Compare runs by their recorded figures and return a Markdown table.
 
-    Args:
-        paths: Run directories, or folders that ``training evaluate`` wrote.
-        part: Part of a run directory: ``val`` or ``test``.
-        point: Operating point.
-        out: Folder for comparison.md, comparison.html and its figure; None writes nothing.
-
-    Raises:
-        RunError: A path is neither, or has no such operating point.
+    ``paths`` are run directories, whose ``part`` is ``val`` or ``test``, or folders of ``training
+    evaluate``; RunError for anything else. None for ``out`` writes no comparison.md,
+    comparison.html and figure.
     """
     columns = [_column(path, part, point) for path in paths]
     header = ["figure", *(column.title for column in columns)]

@@ -1,4 +1,4 @@
-"""Runs made of finished runs: what all ways of making them share."""
+"""Runs made of finished runs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Member:
 
     @property
     def title(self) -> str:
-        """Name, version and the digest of its weights."""
+        """Name, version and digest of its weights."""
         return f"{self.run.name} {self.run.version} ({self.run.weights_sha256[:DIGEST_DIGITS]})"
 
     def patients(self, part: str) -> set[str]:
@@ -88,11 +88,7 @@ class Divided:
 
 
 def load_divided(member: Member, recipe: Recipe, job: DerivingJob) -> Divided:
-    """Load the images a run was trained, validated and tested on.
-
-    Raises:
-        DataError: Some are missing.
-    """
+    """Load the images a run was trained, validated and tested on; DataError if some are missing."""
     task, rows = member.run.task.as_task(), member.rows
     spec = Preprocessing(size_px=recipe.size_px, min_side_px=recipe.min_side_px)
     wanted = {row.name for row in rows}
@@ -106,10 +102,7 @@ def load_divided(member: Member, recipe: Recipe, job: DerivingJob) -> Divided:
 
 
 def derived_recipe(member: Member, job: DerivingJob, **changes: Any) -> Recipe:
-    """Return a run's recipe, changed to how the derived network is finished.
-
-    Its phases stay those of the run.
-    """
+    """Return a run's recipe, changed to how the derived network is finished; its phases stay."""
     return Recipe.model_validate(member.run.recipe).changed(
         name=job.name,
         version=job.version,
@@ -120,7 +113,7 @@ def derived_recipe(member: Member, job: DerivingJob, **changes: Any) -> Recipe:
 
 
 def finish_derived(job: DerivingJob, recipe: Recipe, derived: Derived, divided: Divided) -> Path:
-    """Calibrate, limit, measure and write the network as any run."""
+    """Calibrate, limit, measure and write the network."""
     parts = divided.parts
     digest = divided.samples.data_digest()
     provenance = provenance_of(recipe, recipe.init, digest, parts)

@@ -1,4 +1,4 @@
-"""``python -m training ensemble``: one run made of finished runs."""
+"""``python -m training ensemble``: one run of several."""
 
 from __future__ import annotations
 
@@ -41,10 +41,9 @@ def combine_runs(paths: Sequence[Path], job: DerivingJob) -> Path:
     """Make an ensemble and finish it as any run.
 
     Raises:
-        RunError: There are fewer than two runs, one is missing or damaged, they do not go together,
-            or ``out`` holds a run.
+        RunError: Fewer than two runs, damaged or incompatible ones, or ``out`` holds a run.
         OutputError: Something else stands at ``out``.
-        DataError: The data set is not the one they were trained on.
+        DataError: It is not the data they were trained on.
     """
     verify_new(job.out, RUN_NAME)
     members = _open_members(paths)
@@ -57,13 +56,9 @@ def combine_runs(paths: Sequence[Path], job: DerivingJob) -> Path:
 
 
 def _open_members(paths: Sequence[Path]) -> list[Member]:
-    """Open runs that shall answer together.
+    """No other run may have been trained on what the first was validated and tested on.
 
-    No other run may have been trained on what the first one was validated and tested on: the
-    ensemble would be calibrated and measured on images it learnt.
-
-    Raises:
-        RunError: Fewer than two, one is missing or damaged, or they do not go together.
+    The ensemble would be calibrated and measured on images it learnt.
     """
     if len(paths) < 2:
         raise RunError("An ensemble needs at least two runs.")
@@ -108,7 +103,6 @@ def _question(run: Run) -> str:
 
 
 def _mirrors_inside(members: Sequence[Member]) -> list[bool]:
-    """Return which members mirror by themselves; none do if all mirror."""
     mirrors = [member.run.calibration.mirror for member in members]
     return [False] * len(members) if all(mirrors) else mirrors
 

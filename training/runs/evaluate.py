@@ -1,4 +1,4 @@
-"""Measure a run on a split and draw its figures."""
+"""Measure a run on a split."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def evaluate_run(
     Raises:
         OutputError: Something else stands where the report shall be.
         RunError: The run is missing or damaged.
-        DataError: The data set is not usable.
+        DataError: The data set is unusable.
     """
     verify_replaceable(out, METRICS_NAME)
     run = open_run(run_path)

@@ -51,7 +51,7 @@ class Trained(Protocol):
 
     @property
     def result(self) -> Network:
-        """The network that the run ships."""
+        """The network to ship."""
 
     @property
     def normalisation(self) -> Normalisation:
@@ -73,7 +73,7 @@ def write_run(
 ) -> None:
     """Calibrate, choose operating points, fit the limits, measure, and write the run.
 
-    Everything runs in float32 on the weights as they ship, because that is what is served.
+    All in float32 on the weights as they ship, because that is what is served.
     """
     recipe = job.recipe
     with new_directory(job.out, RUN_NAME) as directory:
@@ -129,12 +129,11 @@ def restore_prior(
 ) -> None:
     """Undo the effect of balanced class weights, or synthetic images, on the probabilities.
 
-    A network trained with equal class weights answers as if the classes were equally frequent.
-    Adding the logarithm of each class's share to its logit restores the share in the data (Bayes'
-    rule); the ranking stays.
+    A network trained with equal class weights answers as if classes were equally frequent. Adding
+    the logarithm of each class's share to its logit restores the share in the data (Bayes' rule);
+    the ranking stays.
 
-    ``made``: Synthetic images by class, if trained on without class weights; None if all classes
-    weighed the same.
+    ``made``: Synthetic images by class, if trained without class weights, else None.
     """
     counts = np.bincount(train.labels, minlength=len(task.classes))
     offset = torch.log(torch.from_numpy(counts / counts.sum()))
@@ -147,7 +146,7 @@ def restore_prior(
 def calibrate(
     network: Network, normalisation: Normalisation, job: TrainingJob, val: Samples, task: Task
 ) -> tuple[Calibration, tuple[OperatingPoint, ...]]:
-    """Fit the temperature and choose the operating points on the validation samples."""
+    """Fit temperature and operating points on the validation samples."""
     recipe = job.recipe
 
     def logits(augmenter: Augmenter | None = None) -> Floats32:

@@ -1,4 +1,4 @@
-"""What a training needs beside its recipe."""
+"""The job of a training."""
 
 from __future__ import annotations
 
@@ -15,11 +15,7 @@ from training.recipe import Recipe
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What a training needs beside its recipe.
-
-    Attributes:
-        split_file: An existing split of the same data; None makes a new one.
-    """
+    """What a training needs beside its recipe; without ``split_file`` it makes a new split."""
 
     recipe: Recipe
     data: DataSets
@@ -40,11 +36,7 @@ class TrainingJob:
 def verify_new(out: Path, record: str) -> None:
     """Check before the long work that a directory can be written.
 
-    ``record`` is the file that only a finished one contains.
-
-    Raises:
-        RunError: It is finished already.
-        OutputError: Something else is there.
+    RunError if it holds ``record``, hence is finished; OutputError if it is something else.
     """
     if (out / record).exists():
         raise RunError(f"{out} holds a finished run. Choose another --out, or delete it.")

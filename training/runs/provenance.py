@@ -1,4 +1,4 @@
-"""The origin of a run: code revision, package versions and data."""
+"""The origin of a run."""
 
 from __future__ import annotations
 

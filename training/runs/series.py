@@ -1,4 +1,4 @@
-"""Several runs of one recipe, and their figures with mean and deviation."""
+"""Several runs of one recipe, with mean and deviation."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def train_series(jobs: Sequence[TrainingJob]) -> list[Run]:
 
     Raises:
         RunError: A run was made by another recipe.
-        DataError: The data set is not usable.
+        DataError: The data set is unusable.
     """
     for job in jobs:
         if not (job.out / RUN_NAME).is_file():
@@ -44,7 +44,7 @@ def train_series(jobs: Sequence[TrainingJob]) -> list[Run]:
 
 
 def summarise(runs: Sequence[Run], part: str, point: str) -> Figures:
-    """Return each figure's mean and deviation over runs, for a part and operating point."""
+    """Return each figure's mean and deviation over runs."""
     tables = [run.metrics[part][point] for run in runs]
     return {name: figure_of([table[name].value for table in tables]) for name in tables[0]}
 
@@ -68,7 +68,7 @@ def format_figure(figure: Figure) -> str:
 
 
 def markdown_table(columns: Mapping[str, Figures], each: Sequence[str] = ()) -> str:
-    """Return a Markdown table: a row for each figure, a column for each title.
+    """Return a Markdown table: figures down, titles across.
 
     ``each`` titles the single values of the first column; empty leaves them out.
     """
@@ -93,10 +93,7 @@ CV_NAME = "cross_validation"
 
 
 class CrossValidation(BaseModel):
-    """The content of ``cross_validation.json``.
-
-    ``points`` has the figures of each operating point over the folds.
-    """
+    """The content of ``cross_validation.json``; ``points`` has figures by operating point."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -1,4 +1,4 @@
-"""``python -m training svm``: a support vector machine in place of a run's classifier."""
+"""``python -m training svm``: a support vector machine on a run's embeddings."""
 
 from __future__ import annotations
 
@@ -51,10 +51,8 @@ STEP, INNER = "svm", "svm__estimator"
 def fit_svm_run(member: Member, kernel: Kernel, c: Sequence[float], job: DerivingJob) -> Path:
     """Fit support vector machines on a run's embeddings and finish the result as any run.
 
-    Only training patients are used; C and gamma are chosen by cross-validation among them, so the
-    validation patients remain for temperature and operating points.
-
-    ``kernel``: ``linear`` or ``rbf``.
+    C and gamma are chosen by cross-validation among training patients, so the validation patients
+    remain for temperature and operating points. ``kernel`` is ``linear`` or ``rbf``.
 
     Raises:
         RunError: The run is an ensemble or has machines already, or ``out`` holds a run.
@@ -96,15 +94,10 @@ def _embeddings_of(
 def fit_svm(
     embeddings: Floats, train: Samples, kernel: Kernel, c: Sequence[float]
 ) -> tuple[Pipeline, str]:
-    """Fit with the best parameters of a cross-validation grouped by patient.
+    """Fit to embeddings (N, D) of training images, cross-validated by patient.
 
-    ``embeddings``: Shape (N, D), of the training images. ``kernel``: ``linear`` or ``rbf``.
-
-    Returns:
-        Fitted pipeline, and the chosen parameters in words.
-
-    Raises:
-        DataError: There are fewer patients than folds.
+    Returns the fitted pipeline, and the chosen parameters in words. DataError if there are fewer
+    patients than folds.
     """
     if len(set(train.patients)) < FOLDS:
         raise DataError(f"{FOLDS} folds need at least as many training patients.")

@@ -1,4 +1,4 @@
-"""One whole training: data to run directory."""
+"""Train a run."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def run_training(job: TrainingJob, restart: bool = False) -> Path:
     With several processes only rank 0 writes it.
 
     Raises:
-        RunError: The run exists already, or the checkpoint belongs to another training.
+        RunError: The run exists already, or the checkpoint is another training's.
         OutputError: Something else stands where the run shall be.
-        DataError: The data set is not usable.
+        DataError: The data set is unusable.
     """
     verify_new(job.out, RUN_NAME)
     if restart and job.world.is_main:
