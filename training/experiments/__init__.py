@@ -1,1 +1,1 @@
-"""Experiments beside training: AC-GAN, search, a class for ambiguous images."""
+"""Experiments beside training."""

@@ -14,10 +14,7 @@ DUMMY_NAME = "dummy_class"
 
 
 class DummyExperiment(BaseModel):
-    """The content of ``dummy_class.json``.
-
-    ``difference`` is paired by seed, so that what a seed does to both cancels.
-    """
+    """The content of ``dummy_class.json``; ``difference`` is paired by seed."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -35,7 +32,7 @@ class DummyExperiment(BaseModel):
 def report_dummy(without: Sequence[Run], with_dummy: Sequence[Run], share: float, out: Path) -> str:
     """Compare runs of the same seeds, write dummy_class.json and .md, and return the table.
 
-    ``share`` is the share of the training images that counted as ambiguous.
+    ``share`` is that of training images counted as ambiguous.
     """
     point = without[0].default_operating_point
     plain, dummy = (summarise(runs, "test", point) for runs in (without, with_dummy))

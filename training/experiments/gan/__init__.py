@@ -1,1 +1,1 @@
-"""AC-GAN: class-conditional radiographs, and what they are worth."""
+"""AC-GAN: class-conditional radiographs."""

@@ -1,4 +1,4 @@
-"""The compared trainings: without synthetic images, with some of each class, or of one."""
+"""The compared trainings, with and without synthetic images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ARMS = (REAL, EVEN, MINORITY)
 
 
 class Addition(Section):
-    """Numbers of synthetic images, by class, that join the train part."""
+    """Synthetic images, by class, that join the train part."""
 
     images: dict[str, int]
 
@@ -22,13 +22,10 @@ class Addition(Section):
 def additions(
     train: Samples, made: Samples, task: Task, each: int, minority: str | None = None
 ) -> dict[str, Addition]:
-    """Return how many synthetic images each arm takes.
+    """Return how many synthetic images each arm takes; DataError if there are too few.
 
     ``even`` takes ``each`` of every class. ``minority`` fills one class, the smallest by default,
     up to the size of the largest.
-
-    Raises:
-        DataError: There are too few synthetic images, or no class of that name.
     """
     real = _counts(train, task)
     chosen = minority or min(real, key=lambda name: real[name])

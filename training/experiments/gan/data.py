@@ -1,4 +1,4 @@
-"""The data of an AC-GAN: the train part to learn from, the val part to compare with."""
+"""The data of an AC-GAN."""
 
 from __future__ import annotations
 
@@ -30,13 +30,10 @@ class GanData:
 
 
 def load_gan_data(job: GanJob, task: Task) -> GanData:
-    """Load the train and val parts.
+    """Load the train and val parts; DataError if data set or split file is unusable.
 
     With an existing split the images of its test part are not opened. Without one all are, because
-    duplicates affect the split; the test part is then discarded.
-
-    Raises:
-        DataError: The data set or the split file is not usable.
+    duplicates affect the split.
     """
     recipe = job.recipe
     spec = Preprocessing(size_px=recipe.size_px, min_side_px=recipe.min_side_px)

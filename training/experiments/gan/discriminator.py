@@ -1,4 +1,4 @@
-"""The discriminator: real or generated, and of which class."""
+"""The discriminator of the AC-GAN."""
 
 from __future__ import annotations
 
@@ -25,10 +25,7 @@ class DiscriminatorOutput(NamedTuple):
 
 
 def _spread(maps: torch.Tensor) -> torch.Tensor:
-    """Append the mean standard deviation within groups of the batch as a channel.
-
-    Source: Karras, Aila, Laine, Lehtinen, "Progressive Growing of GANs", ICLR 2018, section 3.
-    """
+    """Source: Karras, Aila, Laine, Lehtinen, "Progressive Growing of GANs", ICLR 2018."""
     n, _, height, width = maps.shape
     group = SPREAD_GROUP if n % SPREAD_GROUP == 0 else n
     grouped = maps.float().reshape(n // group, group, -1)
@@ -40,13 +37,11 @@ def _spread(maps: torch.Tensor) -> torch.Tensor:
 class Discriminator(nn.Module):
     """Strided convolutions under spectral normalisation, and two heads.
 
+    ``size_px`` is 4 times a power of two; ``width``, the channels of the first convolution, grows
+    up to eightfold inside.
+
     Sources: Odena, Olah, Shlens (ICML 2017) for the auxiliary classifier; Miyato, Kataoka, Koyama,
     Yoshida, "Spectral Normalization for Generative Adversarial Networks", ICLR 2018.
-
-    Args:
-        size_px: Image side, 4 times a power of two.
-        num_classes: K.
-        width: Channels of the first convolution; up to eight times as many inside.
     """
 
     def __init__(self, size_px: int, num_classes: int, width: int) -> None:

@@ -1,4 +1,4 @@
-"""The effect of synthetic images on a classifier, over several seeds."""
+"""The effect of synthetic images on a classifier."""
 
 from __future__ import annotations
 
@@ -42,10 +42,8 @@ CLASSIFIER = Path(__file__).parent / "classifier.toml"
 class EffectJob:
     """What to compare.
 
-    Attributes:
-        recipe: The classifier's; ``seeds`` replace its seed.
-        each: Synthetic images of every class in the arm ``even``.
-        minority: Class that the arm ``minority`` fills up; None for the smallest.
+    ``seeds`` replace the recipe's. ``each`` is the number of every class in the arm ``even``;
+    ``minority`` is the class filled up in that arm, None for the smallest.
     """
 
     recipe: Recipe
@@ -77,8 +75,8 @@ def measure_effect(job: EffectJob) -> Effect:
     about as many steps.
 
     Raises:
-        RunError: The folder holds results of another comparison.
-        DataError: The data or the synthetic images are not usable.
+        RunError: The folder holds another comparison.
+        DataError: Data or synthetic images are unusable.
     """
     material = _load(job)
     takes = additions(material.train, material.made, material.task, job.each, job.minority)
@@ -179,7 +177,7 @@ def _result(
 
 
 def shortened(recipe: Recipe, real: int, made: int) -> Recipe:
-    """Reduce the epochs so that ``made`` more images take about the same number of steps."""
+    """Reduce the epochs so that ``made`` more images take about as many steps."""
     phases = tuple(
         phase.model_copy(update={"epochs": max(1, round(phase.epochs * real / (real + made)))})
         for phase in recipe.phases
@@ -190,13 +188,7 @@ def shortened(recipe: Recipe, real: int, made: int) -> Recipe:
 def figures_of(
     labels: NDArray[np.int64], probabilities: NDArray[np.floating], task: Task
 ) -> dict[str, float]:
-    """Return accuracy, macro AUROC and the recall of each class.
-
-    Args:
-        labels: Shape (N,).
-        probabilities: Shape (N, K).
-        task: Names of the classes.
-    """
+    """Return accuracy, macro AUROC and recalls for labels (N,) and probabilities (N, K)."""
     right = probabilities.argmax(axis=1) == labels
     figures = {"accuracy": float(right.mean()), "macro AUROC": macro_auroc(labels, probabilities)}
     for label, name in enumerate(task.classes):

@@ -1,4 +1,4 @@
-"""Results of trainings with and without synthetic images, and their table."""
+"""Trainings with and without synthetic images."""
 
 from __future__ import annotations
 
@@ -14,11 +14,7 @@ from training.experiments.gan.arms import ARMS, REAL
 
 
 class ArmResult(Section):
-    """One training.
-
-    Attributes:
-        arm: ``real``, ``even`` or ``minority``.
-    """
+    """One training; ``arm`` is ``real``, ``even`` or ``minority``."""
 
     identity: str
     arm: str
@@ -38,10 +34,7 @@ class MeanAndDeviation(Section):
 
 
 class ArmSummary(Section):
-    """An arm over all seeds.
-
-    ``differences`` to ``real`` are paired by seed, and empty for ``real`` itself.
-    """
+    """An arm over all seeds; ``differences`` to ``real``, paired by seed, are empty for itself."""
 
     figures: dict[str, MeanAndDeviation]
     differences: dict[str, MeanAndDeviation]
@@ -64,7 +57,7 @@ def _mean_and_deviation(values: Sequence[float]) -> MeanAndDeviation:
 
 
 def summarise(results: Sequence[ArmResult]) -> dict[str, ArmSummary]:
-    """Summarise every arm, with differences paired by seed."""
+    """Summarise every arm."""
     by_arm = {arm: {r.seed: r.figures for r in results if r.arm == arm} for arm in ARMS}
     names = list(results[0].figures)
     return {
@@ -95,7 +88,7 @@ def write_effect(effect: Effect, directory: Path) -> None:
 
 
 def effect_markdown(effect: Effect) -> str:
-    """Return the Markdown table with a description."""
+    """Return the described table as Markdown."""
     names = list(effect.arms[REAL].figures)
     seeds = len({result.seed for result in effect.results})
     lines = [

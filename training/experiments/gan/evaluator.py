@@ -1,4 +1,4 @@
-"""Compare generated images with held-out ones: KID and nearest neighbours."""
+"""Compare generated images with held-out ones."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Memorisation(Section):
 
 
 class GeneratorEvaluator:
-    """Compares generated images with those of held-out patients."""
+    """Compares generated images with held-out patients'."""
 
     def __init__(
         self, space: FeatureSpace, recipe: GanRecipe, task: Task, val: Samples, compute: Compute
@@ -69,12 +69,7 @@ class GeneratorEvaluator:
 
 
 def nearest(features: Features, among: Features) -> tuple[Features, NDArray[np.int64]]:
-    """Return distance to and index of each feature's nearest neighbour, both (N,).
-
-    Args:
-        features: Shape (N, D).
-        among: Shape (M, D).
-    """
+    """Return distance to and index of each nearest neighbour, (N,), of (N, D) among (M, D)."""
     squares = (features**2).sum(axis=1)[:, None] + (among**2).sum(axis=1)[None]
     squares = squares - 2.0 * features @ among.T
     index = squares.argmin(axis=1)
@@ -118,10 +113,7 @@ def _kernel(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float6
 
 
 def squared_mmd(x: Features, y: Features) -> float:
-    """Return the unbiased squared maximum mean discrepancy of two sets (M, D) and (N, D).
-
-    Both need two rows or more.
-    """
+    """Return the unbiased squared maximum mean discrepancy of (M, D) and (N, D); M, N >= 2."""
     a, b = x.astype(np.float64), y.astype(np.float64)
     return _within(_kernel(a, a)) + _within(_kernel(b, b)) - 2.0 * float(_kernel(a, b).mean())
 
@@ -134,9 +126,9 @@ def _within(kernel: NDArray[np.float64]) -> float:
 def kid(x: Features, y: Features, subsets: int, subset_size: int, seed: int) -> Kid:
     """Return the KID of two sets (M, D) and (N, D), over random subsets of both.
 
-    The squared maximum mean discrepancy under the kernel (x y / d + 1)^3, estimated without bias:
-    about 0 for two sets of one distribution, and possibly negative. Source: Binkowski, Sutherland,
-    Arbel, Gretton, "Demystifying MMD GANs", ICLR 2018.
+    The squared maximum mean discrepancy under the kernel (x y / d + 1)^3, estimated without bias,
+    hence possibly negative. Source: Binkowski, Sutherland, Arbel, Gretton, "Demystifying MMD GANs",
+    ICLR 2018.
     """
     draw = np.random.default_rng(seed)
     size = min(subset_size, len(x), len(y))

@@ -1,4 +1,4 @@
-"""The feature space in which images are compared: the embedding of one of our networks."""
+"""The feature space in which images are compared."""
 
 from __future__ import annotations
 
@@ -29,12 +29,9 @@ class FeatureNetwork(Section):
 
 
 class FeatureSpace:
-    """Embeddings of a trained run.
+    """Embeddings of a trained run; RunError if it is damaged.
 
-    Figures compare only with those of the same network, never with those of an Inception network.
-
-    Raises:
-        RunError: The run is missing or damaged.
+    Figures compare only within one network, never with those of an Inception network.
     """
 
     def __init__(self, run: Path, compute: Compute) -> None:

@@ -1,4 +1,4 @@
-"""The generator: from noise and a class to a radiograph."""
+"""The generator of the AC-GAN."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ MAX_FACTOR = 8  # the widest stage has this many times the recipe's width
 def widths(size_px: int, width: int) -> list[int]:
     """Return the channels at 4, 8, ... size_px / 2 pixels, doubling inwards from ``width``.
 
-    Raises:
-        ValueError: The side is not 4 times a power of two, or below 8.
+    ValueError if the side is not 4 times a power of two, or below 8.
     """
     stages = int(math.log2(size_px / SEED_PX))
     if stages < 1 or SEED_PX << stages != size_px:
@@ -80,12 +79,12 @@ class UpsamplingBlock(nn.Module):
 class Generator(nn.Module):
     """Class-conditional generator in the shape of DCGAN.
 
+    ``size_px`` is 4 times a power of two; ``width``, the channels of the last but one stage, grows
+    up to eightfold inside.
+
     Sources: Radford, Metz, Chintala, "Unsupervised Representation Learning with Deep Convolutional
     Generative Adversarial Networks", ICLR 2016; Odena, Olah, Shlens, "Conditional Image Synthesis
     with Auxiliary Classifier GANs", ICML 2017.
-
-    ``size_px``: Image side, 4 times a power of two. ``width``: Channels of the last but one stage;
-    up to eight times as many inside.
     """
 
     def __init__(self, size_px: int, num_classes: int, latent: int, width: int) -> None:

@@ -1,4 +1,4 @@
-"""The recipe of an AC-GAN, and its training job."""
+"""Recipe and job of an AC-GAN."""
 
 from __future__ import annotations
 
@@ -65,19 +65,14 @@ class GanRecipe(Section):
 def load_gan_recipe(name_or_path: str) -> GanRecipe:
     """Load a packaged recipe by name, or any TOML file by path.
 
-    Raises:
-        RunError: It does not exist or is not valid; the message names the field.
+    RunError if absent or invalid; the message names the field.
     """
     return read_recipe(name_or_path, GAN_RECIPES_DIR, GanRecipe)
 
 
 @dataclass(frozen=True)
 class GanJob:
-    """What a training needs beside its recipe.
-
-    Attributes:
-        split_file: An existing split of the same data; None makes a new one.
-    """
+    """What a training needs beside its recipe; without ``split_file`` it makes a new split."""
 
     recipe: GanRecipe
     data: DataSets
@@ -89,5 +84,5 @@ class GanJob:
 
     @property
     def work_dir(self) -> Path:
-        """Folder of checkpoint and previews until the training is complete."""
+        """Folder of checkpoint and previews of an incomplete training."""
         return self.out.with_name(f".{self.out.name}.training")

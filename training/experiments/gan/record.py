@@ -1,4 +1,4 @@
-"""The content of ``gan.json``."""
+"""The record of an AC-GAN's training."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class GanEpoch(Section):
 
 
 class GeneratorQuality(Section):
-    """Quality of the finished generator's images, by class."""
+    """Quality of generated images, by class."""
 
     kid: dict[str, Kid]
     reference: dict[str, Kid]
@@ -60,11 +60,7 @@ class GanRun(Section):
 
 
 def open_gan(path: Path) -> GanRun:
-    """Open a finished training and verify its weights.
-
-    Raises:
-        RunError: The directory is missing, incomplete or changed.
-    """
+    """Open a finished training; RunError if missing, incomplete or changed."""
     file = path / GAN_NAME
     if not file.is_file():
         raise RunError(f"No generator at {path}: {GAN_NAME} is missing. Was the training finished?")

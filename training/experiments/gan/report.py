@@ -20,7 +20,7 @@ PAIRS = 8
 
 
 def draw_gan_curves(run: GanRun) -> Figure:
-    """Draw losses, accuracy of the auxiliary classifier, and KID over the epochs."""
+    """Draw losses, auxiliary accuracy, and KID over the epochs."""
     figure = Figure(figsize=(13, 3.8), layout="constrained")
     losses, classes, kids = figure.subplots(1, 3)
     epochs = [record.epoch + 1 for record in run.curves]
@@ -56,7 +56,7 @@ def write_report(
 ) -> Path:
     """Write curves, a sheet of each class, the closest pairs, and a page; return its path.
 
-    ``pairs``: Generated images (N, 1, S, S) and their nearest training images, the closest first.
+    ``pairs``: Generated images (N, 1, S, S) and their nearest training images, closest first.
     """
     urls = write_figures({"curves": draw_gan_curves(run)}, directory)
     sheets = {

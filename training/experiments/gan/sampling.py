@@ -1,4 +1,4 @@
-"""Images of a generator, sheets of them, and the order in which real images are shown."""
+"""Images of a generator, and the order of real images."""
 
 from __future__ import annotations
 
@@ -25,14 +25,10 @@ def stream_seed(*of: object) -> int:
 
 
 def balanced_order(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """Return N indices with every class equally often.
+    """Return N indices with every class of labels (N,) equally often.
 
     Classes alternate; each is used up before it is shuffled again, so an epoch skips some images of
     a large class and repeats those of a small one.
-
-    Args:
-        labels: Shape (N,).
-        seed: Seed of the shuffle.
     """
     generator = np.random.default_rng(seed)
     classes = np.unique(labels)
@@ -55,10 +51,7 @@ def to_unit(pixels: NDArray[np.uint8]) -> torch.Tensor:
 def generate(
     generator: Generator, labels: NDArray[np.int64], seed: int, compute: Compute
 ) -> NDArray[np.uint8]:
-    """Generate one image for each label: (N, 1, S, S), uint8.
-
-    ``labels``: Shape (N,), class indices.
-    """
+    """Generate one image for each class index (N,): (N, 1, S, S), uint8."""
     generator.eval()
     source = torch.Generator().manual_seed(seed)
     noise = torch.stack([torch.randn(generator.latent, generator=source) for _ in labels])
@@ -79,7 +72,7 @@ PREVIEW_COLUMNS = 8
 
 
 def render_sheet(pixels: NDArray[np.uint8], columns: int) -> bytes:
-    """Lay images (N, 1, S, S), uint8, out row by row: PNG bytes."""
+    """Lay images (N, 1, S, S), uint8, out row by row as PNG."""
     n, _, side, _ = pixels.shape
     rows = -(-n // columns)
     step = side + GAP_PX
@@ -95,13 +88,13 @@ def render_sheet(pixels: NDArray[np.uint8], columns: int) -> bytes:
 def sample_images(
     generator: Generator, label: int, n: int, recipe: GanRecipe, compute: Compute
 ) -> NDArray[np.uint8]:
-    """Generate ``n`` images of a class from the fixed noise of all sheets: (n, 1, S, S)."""
+    """Generate images (n, 1, S, S) of a class from the fixed noise of all sheets."""
     seed = stream_seed(recipe.seed, "sheet")
     return generate(generator, np.full(n, label, dtype=np.int64), seed, compute)
 
 
 def render_rows(generator: Generator, classes: int, recipe: GanRecipe, compute: Compute) -> bytes:
-    """Draw a row of images of each class from fixed noise: PNG bytes."""
+    """Draw a row of each class from fixed noise as PNG."""
     rows = [
         sample_images(generator, label, PREVIEW_COLUMNS, recipe, compute)
         for label in range(classes)
@@ -117,7 +110,7 @@ def write_preview(
     directory: Path,
     epoch: int,
 ) -> Path:
-    """Write ``epoch-NNN.png``: a row of each class from fixed noise."""
+    """Write ``epoch-NNN.png``."""
     path = directory / f"epoch-{epoch + 1:03d}.png"
     path.write_bytes(render_rows(generator, len(task.classes), recipe, compute))
     return path

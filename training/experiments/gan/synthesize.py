@@ -23,11 +23,7 @@ JPEG_QUALITY = 95
 
 
 def load_generator(directory: Path, run: GanRun) -> Generator:
-    """Build the generator of a finished training.
-
-    Raises:
-        RunError: The weights do not belong to it.
-    """
+    """Build the generator of a finished training; RunError if the weights differ."""
     recipe = GanRecipe.model_validate(run.recipe)
     generator = Generator(recipe.size_px, len(run.task.classes), recipe.latent, recipe.width)
     load_weights(generator, directory / WEIGHTS_NAME)
@@ -37,12 +33,12 @@ def load_generator(directory: Path, run: GanRun) -> Generator:
 def synthesize(gan: Path, out: Path, each: int, seed: int, compute: Compute) -> Path:
     """Write ``each`` images of every class in the Kaggle layout and return the folder.
 
-    Every image is a patient of its own, ``synthetic<N>``, a name no real one has. The same seed,
-    device and precision give the same images.
+    Every image is a patient of its own, ``synthetic<N>``, a name no real one has. Seed, device and
+    precision determine the images.
 
     Raises:
         RunError: There is no finished training.
-        OutputError: Something else stands where the folder shall be.
+        OutputError: Something else stands at the folder.
     """
     run = open_gan(gan)
     generator = compute.place(load_generator(gan, run))

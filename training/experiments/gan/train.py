@@ -1,4 +1,4 @@
-"""Train an AC-GAN: from the data to its directory."""
+"""Train an AC-GAN."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def run_gan_training(job: GanJob, restart: bool = False) -> Path:
     """Train generator and discriminator, evaluate them, and write the directory.
 
     Raises:
-        RunError: A finished training exists, or the checkpoint belongs to another one.
+        RunError: A finished training exists, or the checkpoint is another one's.
         OutputError: Something else stands where the directory shall be.
-        DataError: The data set is not usable.
+        DataError: The data set is unusable.
     """
     verify_new(job.out, GAN_NAME)
     if restart:

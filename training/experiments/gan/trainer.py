@@ -1,4 +1,4 @@
-"""The training loop of the AC-GAN, resumable after every epoch."""
+"""The training loop, resumable after every epoch."""
 
 from __future__ import annotations
 
@@ -31,10 +31,8 @@ log = logging.getLogger(__name__)
 class GanTrainer:
     """Trains generator and discriminator on the train part.
 
-    The random numbers of an epoch depend only on seed and epoch, so a resumed training gives the
-    same networks as an uninterrupted one.
-
-    ``fingerprint``: Digest of data and split; a checkpoint of others is refused.
+    Random numbers depend only on seed and epoch, so a resumed training gives the same networks.
+    ``fingerprint``: Digest of data and split; a checkpoint of others is rejected.
     """
 
     def __init__(
@@ -91,7 +89,7 @@ class GanTrainer:
         return generator
 
     def run(self) -> None:
-        """Train to the end of the recipe, from the checkpoint if there is one."""
+        """Train to the end, from the checkpoint if there is one."""
         self._load()
         for epoch in range(len(self.curves), self.recipe.epochs):
             self.curves.append(self._epoch(epoch))
@@ -101,7 +99,6 @@ class GanTrainer:
     def _batches(
         self, epoch: int, source: torch.Generator
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]]:
-        """Yield real images and labels, then noise and requested labels."""
         size, device = self.recipe.batch_size, self.compute.device
         order = balanced_order(self.train.labels, stream_seed(self.recipe.seed, epoch, "order"))
         for step in range(self.steps_per_epoch):
@@ -117,7 +114,7 @@ class GanTrainer:
             )
 
     def _changed(self, images: torch.Tensor, augmenter: Augmenter) -> torch.Tensor:
-        """Augment a share of the images (N, 1, S, S) in [-1, 1], differentiably.
+        """Augment images (N, 1, S, S) in [-1, 1], differentiably.
 
         Source: Zhao, Liu, Lin, Zhu, Han, "Differentiable Augmentation for Data-Efficient GAN
         Training", NeurIPS 2020.
@@ -180,7 +177,6 @@ class GanTrainer:
         made: torch.Tensor,
         augmenter: Augmenter,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Take one step and return its loss and the accuracy on real images."""
         images = torch.cat([self._changed(real, augmenter), self._changed(made, augmenter)])
         with self.compute.autocast():
             verdict = self.discriminator(images)
@@ -194,7 +190,6 @@ class GanTrainer:
     def _generator_step(
         self, made: torch.Tensor, asked: torch.Tensor, augmenter: Augmenter
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Take one step and return its loss and the agreement with requested classes."""
         self.discriminator.requires_grad_(False)
         with self.compute.autocast():
             verdict = self.discriminator(self._changed(made, augmenter))

@@ -1,1 +1,1 @@
-"""A search for the best values of a recipe."""
+"""Search for the best recipe."""

@@ -1,4 +1,4 @@
-"""The trainings of a search, on data that is loaded once."""
+"""The trainings of a search."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ class Learner:
 
 
 def open_learner(job: TrainingJob) -> Learner:
-    """Load the images and divide them by patient.
+    """Load the images once and divide them by patient.
 
     Raises:
-        RunError: There are several processes, or the recipe has a dummy class.
-        DataError: The data set is not usable.
+        RunError: There are several processes, or a dummy class.
+        DataError: The data set is unusable.
     """
     recipe = job.recipe
     if job.world.size > 1:

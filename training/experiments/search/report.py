@@ -1,4 +1,4 @@
-"""The results of a search, for people and programs."""
+"""The results of a search."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class TrialRow(BaseModel):
 
 
 class SearchResult(BaseModel):
-    """All trials, the best one, and the share of the variance each field explains."""
+    """All trials, the best one, and the variance each field explains."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -1,7 +1,4 @@
-"""Search for the best values of a recipe's fields, with Optuna.
-
-Only training and validation patients are used, never test ones.
-"""
+"""Search a recipe's fields with Optuna, on training and validation patients only."""
 
 from __future__ import annotations
 
@@ -53,9 +50,8 @@ Learn: TypeAlias = Callable[[Recipe, Path, AfterEpoch], Sequence[EpochRecord]]
 class SearchPlan:
     """What is searched, and how.
 
-    Attributes:
-        sampler: ``tpe``, ``random`` or ``grid``.
-        pruner: ``median``, ``hyperband`` or ``none``.
+    ``sampler`` is ``tpe``, ``random`` or ``grid``; ``pruner`` is ``median``, ``hyperband`` or
+    ``none``.
     """
 
     recipe: Recipe
@@ -78,11 +74,10 @@ class SearchPlan:
 def search(plan: SearchPlan, learn: Learn) -> Path:
     """Search until enough trials are finished, and return the best recipe's file.
 
-    A stopped search resumes. An interrupted trial is marked as failed and retried first, from its
+    A stopped search resumes. An interrupted trial counts as failed and is retried first, from its
     checkpoint.
 
-    Raises:
-        RunError: The folder holds another search, one is running there, or no trial finished.
+    RunError if the folder holds another search, one is running there, or no trial finished.
     """
     plan.out.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # ours tell the same, shorter
@@ -110,7 +105,7 @@ def search(plan: SearchPlan, learn: Learn) -> Path:
 
 @contextmanager
 def _alone(out: Path) -> Iterator[None]:
-    """Exclude a second search, which would take the running trial for an interrupted one."""
+    """A second search would take the running trial for an interrupted one."""
     with (out / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""The search space: fields of a recipe with their ranges, in a small TOML file."""
+"""The search space: fields of a recipe with their ranges, in TOML."""
 
 from __future__ import annotations
 
@@ -85,11 +85,7 @@ _SPACE: TypeAdapter[dict[str, Range | Choices]] = TypeAdapter(dict[str, Range | 
 
 
 def load_space(path: Path, recipe: Recipe) -> Space:
-    """Read a search space.
-
-    Raises:
-        RunError: It is missing, not valid, or has fields that the recipe lacks.
-    """
+    """Read a search space; RunError if missing, invalid, or with unknown fields."""
     try:
         space = _SPACE.validate_python(tomllib.loads(path.read_text()))
     except OSError:
@@ -109,11 +105,7 @@ def load_space(path: Path, recipe: Recipe) -> Space:
 
 
 def vary(recipe: Recipe, values: Mapping[str, Value]) -> Recipe:
-    """Return a recipe with other values.
-
-    Raises:
-        RunError: It has no such field, or the value is not valid.
-    """
+    """Return a recipe with other values; RunError if a field is unknown or a value invalid."""
     changed = recipe.model_dump(mode="json")
     for field, value in values.items():
         _set(changed, field.split("."), value, field)
@@ -137,7 +129,7 @@ def _set(place: Any, path: list[str], value: Value, field: str) -> None:
 
 
 def recipe_toml(recipe: Recipe) -> str:
-    """Write a recipe as :func:`training.recipe.load_recipe` reads it."""
+    """Write a recipe as TOML."""
     values = recipe.model_dump(mode="json", exclude_none=True)
     tables = {name: value for name, value in values.items() if isinstance(value, dict)}
     phases = values.pop("phases")
