@@ -1,1 +1,1 @@
-"""From a run directory to a bundle: build, verify, evaluate."""
+"""From a run directory to a bundle."""

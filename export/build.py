@@ -1,4 +1,4 @@
-"""Build a bundle directory from a run directory, all or nothing."""
+"""Build a bundle from a run, all or nothing."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def build_bundle(run_path: Path, out: Path, *, with_int8: bool = True) -> Path:
 
     Raises:
         RunError: The run is damaged, or a file measured for it is of other weights.
-        BundleError: PyTorch and ONNX Runtime disagree, or the scope gate is another network's.
+        BundleError: PyTorch and ONNX Runtime disagree, or the gate is another network's.
     """
     run = open_run(run_path)
     evidence = read_evidence(run_path, run.weights_sha256)

@@ -1,4 +1,4 @@
-"""What a model is for, what limits it, and its model card."""
+"""Model cards."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def render_card(
     evidence: ExplanationEvidence | None = None,
     int8: Int8File | None = None,
 ) -> str:
-    """Render MODEL_CARD.md from manifest, notes and measurements of the run."""
+    """Render MODEL_CARD.md."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES_DIR),
         undefined=StrictUndefined,
@@ -78,7 +78,7 @@ def intended_use(run: Run) -> str:
 
 
 def limitations(run: Run) -> tuple[str, ...]:
-    """Say what limits a run's model, in sentences."""
+    """List what limits a run's model."""
     task, share = run.task.as_task(), SHARES.get(run.provenance.data_digest)
     return (
         *_presupposes(task),

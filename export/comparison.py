@@ -1,4 +1,4 @@
-"""How far one engine's answers lie from another's."""
+"""Differences between engines' answers."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def measure_parity(reference: Runner, candidate: Runner, images: NDArray[np.uint
 def compare(
     reference: Sequence[Outputs], candidate: Sequence[Outputs]
 ) -> tuple[Rounding, Rounding]:
-    """Return the largest and the mean difference over all rows."""
+    """Return the largest and the mean difference."""
     gaps = np.concatenate(
         [_gaps(one, other) for one, other in zip(reference, candidate, strict=True)]
     )
@@ -78,7 +78,7 @@ def _gaps(one: Outputs, other: Outputs) -> NDArray[np.float32]:
 def verify_goldens_rounded(
     reference: Runner, candidate: Runner, images: NDArray[np.uint8], usual: Rounding
 ) -> Rounding:
-    """Compare an engine that rounds with PyTorch; BundleError if they differ by too much."""
+    """Compare an engine that rounds with PyTorch; BundleError if too far apart."""
     answers = [[engine.run(i[np.newaxis]) for i in images] for engine in (reference, candidate)]
     largest, _ = compare(*answers)
     allowed = usual.times(GOLDENS_FACTOR)

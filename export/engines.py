@@ -1,4 +1,4 @@
-"""Engines that export compares and evaluates with."""
+"""Engines to compare and evaluate with."""
 
 from __future__ import annotations
 

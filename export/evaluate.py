@@ -81,10 +81,9 @@ def evaluate_bundle(
     split: str,
     quiet: bool = False,
 ) -> Evaluation:
-    """Score images and measure at every operating point; unreadable images are named and left out.
+    """Score images and measure at every operating point; DataError if none could be read.
 
-    Raises:
-        DataError: No image could be read.
+    Unreadable images are named and left out.
     """
     rules = bundle.rules()
     scores: list[ScoredImage] = []
@@ -154,7 +153,7 @@ def _score(
 def _decoded(
     bundle: Bundle, images: list[LabelledImage]
 ) -> Iterator[list[tuple[LabelledImage, Decoded | None]]]:
-    """Decode in threads, one batch ahead of the engine at most."""
+    """Decode in threads, at most one batch ahead of the engine."""
     spec = bundle.manifest.preprocessing
 
     def load(image: LabelledImage) -> Decoded | None:
@@ -203,10 +202,7 @@ def labelled_images(
     """List images from split folders, class folders alone, or a CSV file, and name the list.
 
     No ``split`` stands for the test folder, or class folders alone; no ``split_file`` for that of
-    the shipped run.
-
-    Raises:
-        DataError: Images are missing, or options contradict each other.
+    the shipped run. DataError if images are missing or options contradict each other.
     """
     task, mapped = manifest.task.as_task(), read_label_map(label_map)
     if csv is not None:

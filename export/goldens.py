@@ -1,4 +1,4 @@
-"""Goldens: stored inputs with their answers, none taken from a patient."""
+"""Stored inputs with their answers, none from a patient."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def golden_inputs(spec: Preprocessing) -> NDArray[np.uint8]:
 
 
 def read_model_input(data: bytes, spec: Preprocessing) -> ModelInput:
-    """Decode and resize a file's bytes as the service does."""
+    """Decode and resize a file as the service does."""
     return to_model_input(decode_image(data, decode_options(spec)).pixels, spec)
 
 
 def write_goldens(directory: Path, engine: Runner, spec: Preprocessing, task: Task) -> None:
-    """Write golden tensors and files with the engine's answers."""
+    """Write golden tensors and files."""
     images = golden_inputs(spec)
     answers = engine.run(images)
     np.savez(

@@ -1,4 +1,4 @@
-"""Export a served network to an ONNX graph."""
+"""Export a served network to ONNX."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ranges of activations for quantisation; kept in the run, for bundles are built without data."""
+"""Ranges of activations, kept in the run, for bundles are built without data."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _margin(largest: float, least: float) -> float:
 
 
 def read_int8(run: Path, weights_sha256: str) -> Int8File | None:
-    """Read the file of a run, None if there is none; RunError if of other weights."""
+    """Read a run's file, None if there is none; RunError if of other weights."""
     again = f"Measure it again: python -m export quantize --run {run} --data DIR."
     return read_measured(run / INT8_NAME, Int8File, weights_sha256, again)
 

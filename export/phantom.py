@@ -1,4 +1,4 @@
-"""Drawn chest radiographs: test pictures that show no patient."""
+"""Drawn chest radiographs that show no patient."""
 
 from __future__ import annotations
 

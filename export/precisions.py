@@ -22,7 +22,7 @@ DEFAULT_EPSILON = 1e-5  # of ONNX's BatchNormalization
 
 
 def fold_batch_norms(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Fold batch norms into the convolutions before them, as every engine does by itself.
+    """Fold batch norms into the convolutions before them, as every engine does.
 
     Quantisation rounds the folded weights. Batch norms after a sum or a concatenation stay.
     """
@@ -93,7 +93,7 @@ def quantised_nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
 
 
 def activations(graph: onnx.GraphProto) -> list[str]:
-    """List their inputs and outputs, the tensors that need a range."""
+    """List the tensors that need a range."""
     constants = {tensor.name for tensor in graph.initializer}
     names: dict[str, None] = {}
     for node in quantised_nodes(graph):
@@ -110,11 +110,7 @@ def normalised_inputs(graph: onnx.GraphProto) -> list[str]:
 def quantise_graph(
     model: onnx.ModelProto, ranges: Mapping[str, tuple[float, float]]
 ) -> onnx.ModelProto:
-    """Quantise an exported graph by the range of each activation.
-
-    Raises:
-        RunError: The ranges are of another graph.
-    """
+    """Quantise an exported graph by activation ranges; RunError if of another graph."""
     folded = fold_batch_norms(model)
     wanted = activations(folded.graph)
     if set(wanted) != set(ranges):
@@ -153,10 +149,7 @@ HALF_SUFFIX, FLOAT_SUFFIX = ".half", ".float"
 def halve_graph(model: onnx.ModelProto) -> onnx.ModelProto:
     """Compute the feature maps of an exported graph in float16.
 
-    Batch norms are folded first: their statistics may exceed float16.
-
-    Raises:
-        BundleError: A weight exceeds what float16 holds.
+    Batch norms are folded first: their statistics may exceed float16. BundleError if a weight does.
     """
     halved = fold_batch_norms(model)
     graph = halved.graph

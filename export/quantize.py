@@ -1,4 +1,4 @@
-"""Measure the ranges eight bits need, and what they cost, on a run's own data."""
+"""Ranges and cost of eight bits on a run's own data."""
 
 from __future__ import annotations
 
@@ -48,10 +48,9 @@ class RecordingRunner(Runner):
 def quantize_run(
     run_path: Path, data: DataSets, images: int, threads: int = 1, quiet: bool = False
 ) -> Int8File:
-    """Write a run's ``int8.json``, with ranges measured on some of its training images.
+    """Write a run's ``int8.json``, measured on training images.
 
-    Raises:
-        RunError: The run is missing or damaged, or eight bits cost too much.
+    RunError if the run is damaged, or eight bits cost too much.
     """
     run = open_run(run_path)
     task, split_file = run.task.as_task(), run_path / SPLIT_NAME

@@ -1,4 +1,4 @@
-"""A model's answers on validation images; kept in the run, for bundles are built without data."""
+"""Answers on validation images, kept in the run, for bundles are built without data."""
 
 from __future__ import annotations
 
@@ -30,9 +30,7 @@ def measure_reference(
 ) -> Reference:
     """Score a run's validation images through its bundle and keep the answers' histogram.
 
-    Raises:
-        RunError: The run is missing or damaged.
-        BundleError: The bundle is of other weights.
+    RunError if the run is damaged, BundleError if the bundle is of other weights.
     """
     weights = open_run(run_path).weights_sha256
     if sha256_of_file(bundle.weights_path) != weights:
@@ -61,7 +59,7 @@ def summarise(evaluation: Evaluation) -> Reference:
 
 
 def read_reference(run_path: Path, weights_sha256: str) -> Reference | None:
-    """Read the reference of a run, None if there is none; RunError if of other weights."""
+    """Read a run's reference, None if there is none; RunError if of other weights."""
     again = (
         f"Measure it again: python -m export reference --run {run_path} --bundle DIR --data DIR."
     )

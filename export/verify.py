@@ -1,4 +1,4 @@
-"""Check a bundle again: digests, goldens, parity."""
+"""Check a bundle again."""
 
 from __future__ import annotations
 
@@ -14,14 +14,10 @@ from export.goldens import golden_inputs, verify_goldens
 
 
 def verify_bundle(path: Path, provider: str = "cpu") -> tuple[Bundle, Parity, tuple[str, ...]]:
-    """Verify digests, replay the goldens and compare PyTorch with ONNX Runtime.
+    """Verify digests, replay the goldens and compare PyTorch with ONNX Runtime in float32.
 
-    Returns:
-        The bundle, PyTorch against ONNX Runtime in float32, and the precisions verified: those with
-        a graph, and bf16 where OpenVINO and the CPU have it.
-
-    Raises:
-        BundleError: Something is not as the manifest states.
+    Returns the bundle, that comparison, and the verified precisions: those with a graph, and bf16
+    where OpenVINO and the CPU have it. BundleError if anything is not as the manifest states.
     """
     bundle = open_bundle(path)
     engine = OrtRunner(bundle.model_path, bundle.manifest, provider)

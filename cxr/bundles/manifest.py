@@ -160,7 +160,7 @@ class Rounding(Section):
 
 
 class PrecisionFigures(Section):
-    """What a precision costs, against float32 on the same images."""
+    """What a precision costs against float32."""
 
     part: str = Field(description="Part of the split by patient.")
     images: int

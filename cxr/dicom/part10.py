@@ -186,7 +186,7 @@ class DicomFile:
 
     @property
     def pixels_at(self) -> Stop | None:
-        """Where the integer pixel data are, if there are any."""
+        """Where the integer pixel data are, if any."""
         return self._stop if self._stop is not None and self._stop.tag == PIXEL_DATA else None
 
     @property

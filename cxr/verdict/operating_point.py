@@ -15,7 +15,8 @@ Decision = TypeAliasType("Decision", Literal["positive", "negative", "refer"])
 class OperatingPoint(BaseModel):
     """A named threshold on the finding's calibrated probability.
 
-    ``sensitivity`` and ``specificity`` are those on the validation patients it was chosen on.
+    ``sensitivity`` and ``specificity`` are those it had on the validation patients, on which
+    it was chosen.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -27,7 +28,7 @@ class OperatingPoint(BaseModel):
 
 
 class ReferBand(Section):
-    """The probabilities at which the model abstains."""
+    """The range of the finding's probability in which the model abstains."""
 
     low: float
     high: float

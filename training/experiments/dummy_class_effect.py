@@ -1,4 +1,4 @@
-"""``python -m training dummy-class``: a recipe with and without a class for ambiguous images."""
+"""``python -m training dummy-class``: the effect of a class for ambiguous images."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""A look at a data set before anything is trained on it: one page of figures, and their numbers."""
+"""A look at a data set before training: a page of figures and their numbers."""

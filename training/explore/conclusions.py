@@ -1,4 +1,4 @@
-"""What to conclude from each figure, in a sentence or two."""
+"""What to conclude from each figure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WEAK, STRONG = 0.6, 0.75
 
 
 def conclude(found: Exploration) -> dict[str, str]:
-    """Return a conclusion for each section of the page."""
+    """Return a conclusion for each section."""
     return {
         "counts": _counts(found),
         "sizes": _sizes(found),
@@ -63,7 +63,7 @@ def _counts(found: Exploration) -> str:
 
 
 def is_one_size(found: Exploration) -> bool:
-    """Return whether all images have the same width and height."""
+    """Return whether all images have one size."""
     sides = {side for one in found.sizes for side in (one.width, one.height)}
     return all(side.smallest == side.largest for side in sides) and len(sides) <= 2
 

@@ -13,16 +13,10 @@ NEIGHBOURS = np.ones((3, 3), dtype=int)
 
 
 def find_edges(image: GrayImage, sigma: float = 2.0) -> NDArray[np.bool_]:
-    """Find edges, one pixel wide.
+    """Find edges (H, W), one pixel wide, of an image (H, W), uint8, smoothed by ``sigma`` pixels.
 
-    Source: Canny, "A Computational Approach to Edge Detection", IEEE TPAMI 1986.
-
-    Args:
-        image: Shape (H, W), uint8.
-        sigma: Smoothing in pixels.
-
-    Returns:
-        Shape (H, W). The outermost pixels are never edges.
+    The outermost pixels are never edges. Source: Canny, "A Computational Approach to Edge
+    Detection", IEEE TPAMI 1986.
     """
     smooth = ndimage.gaussian_filter(image.astype(np.float32), sigma)
     down, right = ndimage.sobel(smooth, axis=0), ndimage.sobel(smooth, axis=1)

@@ -1,4 +1,4 @@
-"""Turn a data set into one page of figures and a file of numbers."""
+"""Turn a data set into figures and numbers."""
 
 from __future__ import annotations
 
@@ -40,9 +40,7 @@ def explore(
 ) -> Exploration:
     """Measure data sets and write exploration.html, exploration.json, images.csv and figures.
 
-    Raises:
-        DataError: No image can be found or read.
-        OutputError: Something else stands where the page shall be.
+    DataError if no image can be read; OutputError if the place is taken.
     """
     verify_replaceable(out, EXPLORATION_NAME)
     collection = read_collection(list_images(sets), workers, quiet)
@@ -83,7 +81,7 @@ def _examine(collection: Collection, data: Sequence[str], seed: int) -> Explorat
 
 
 def render(found: Exploration, figures: dict[str, str]) -> str:
-    """Render the page with figures given as data URLs."""
+    """Render the page with figures as data URLs."""
     return render_page("exploration.html.j2", found=found, words=conclude(found), figures=figures)
 
 

@@ -1,4 +1,4 @@
-"""Everything that is measured of one image, apart from the finding."""
+"""Measurements of one image, apart from the finding."""
 
 from __future__ import annotations
 
@@ -57,11 +57,7 @@ class Facts:
 
 
 def measure_image(data: bytes) -> Facts:
-    """Measure one file; any thread may call it.
-
-    Raises:
-        InputError: It cannot be read.
-    """
+    """Measure one file, in any thread; InputError if unreadable."""
     decoded = decode_image(data, WHOLE)
     pixels = decoded.pixels
     counts = np.bincount(pixels.ravel(), minlength=256)
@@ -92,7 +88,7 @@ def measure_image(data: bytes) -> Facts:
 
 
 def small_copy(pixels: GrayImage, side_px: int) -> GrayImage:
-    """Return the image with its longer side at most ``side_px``."""
+    """Return the image, at most ``side_px`` long."""
     height, width = pixels.shape
     scale = side_px / max(height, width)
     if scale >= 1:
@@ -118,5 +114,5 @@ def _ends(count: int) -> tuple[slice, slice]:
 
 
 def _marks(corner: GrayImage) -> float:
-    """Return the share of pixels on something thin and bright, as letters are (white top-hat)."""
+    """Return the share of pixels on something thin and bright, as letters are."""
     return float((ndimage.white_tophat(corner, size=MARK_PX) > MARK_CONTRAST).mean())

@@ -1,4 +1,4 @@
-"""Figures of numbers about a data set."""
+"""Figures of numbers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ETIOLOGY_COLOURS = (("bacterial", "#a93226"), ("viral", "#e59866"))
 
 
 def draw_all(found: Exploration, collection: Collection) -> dict[str, Figure]:
-    """Draw every figure of the page by name; those with nothing to show are left out."""
+    """Draw every figure by name; those with nothing to show are left out."""
     pictures = Pictures(collection)
     figures = {
         "counts": _draw_counts(found),

@@ -1,4 +1,4 @@
-"""Every number of the page, as JSON."""
+"""The numbers of the page, as JSON."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class NearPair(Section):
 
 
 class SharedPatient(Section):
-    """A patient's name that occurs in several folders."""
+    """A patient in several folders."""
 
     patient: str
     images: dict[str, int]
@@ -91,9 +91,9 @@ class Patients(Section):
 
 
 class Shortcut(Section):
-    """One clue alone. The AUROC is at least 0.5, whichever way the clue points.
+    """One clue alone.
 
-    ``larger_in`` is None where the clue is constant.
+    The AUROC is at least 0.5, whichever way it points; ``larger_in`` is None for a constant.
     """
 
     clue: str
@@ -105,8 +105,7 @@ class Shortcut(Section):
 class Shortcuts(Section):
     """What separates two sides without looking at a lung.
 
-    ``together`` is a logistic regression over all clues on unseen patients; None if there are too
-    few.
+    ``together`` is a logistic regression over all clues on unseen patients; None if too few.
     """
 
     question: str

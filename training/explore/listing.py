@@ -1,4 +1,4 @@
-"""The images of a data set of any layout, with class folders as found."""
+"""The images of a data set of any layout."""
 
 from __future__ import annotations
 
@@ -28,10 +28,8 @@ BACTERIAL, VIRAL = "BACTERIAL", "VIRAL"
 class Listed:
     """One image file and where it was found.
 
-    Attributes:
-        folder: ``train``, ``val``, ``test`` or ``all``; prefixed by the data set's name if there
-            are several.
-        etiology: ``BACTERIAL``, ``VIRAL`` or empty, from the file's name.
+    ``folder`` is ``train``, ``val``, ``test`` or ``all``, prefixed by the data set's name if there
+    are several; ``etiology`` is ``BACTERIAL``, ``VIRAL`` or empty, from the file's name.
     """
 
     image: LabelledImage
@@ -43,10 +41,8 @@ def list_images(sets: Sequence[Path]) -> list[Listed]:
     """List every image of one or several data sets.
 
     Understands ``train/CLASS``, ``val/CLASS``, ``test/CLASS``, class folders alone, and images in
-    the folder itself, whose name is then their class.
-
-    Raises:
-        DataError: A folder is missing or given twice, or there is no image.
+    the folder itself, whose name is then their class. DataError if a folder is missing, given twice
+    or without images.
     """
     found = [
         listed for prefix, path in named_sets(sets).items() for listed in _list_set(path, prefix)
@@ -58,7 +54,7 @@ def list_images(sets: Sequence[Path]) -> list[Listed]:
 
 
 def ordered_classes(labels: set[str]) -> list[str]:
-    """Sort classes as the first task that knows all of them does, else by name."""
+    """Sort classes as the first task that knows all does, else by name."""
     for task in TASKS.values():
         if labels <= set(task.classes):
             return [label for label in task.classes if label in labels]

@@ -1,4 +1,4 @@
-"""Figures that show radiographs, read again and made small."""
+"""Figures that show radiographs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Pictures:
 
 
 def draw_examples(found: Exploration, pictures: Pictures) -> Figure:
-    """Draw a row for each class: the medoid, similar images, then the least typical."""
+    """Draw a row for each class: medoid, similar images, least typical."""
     columns = max(1 + len(one.typical) + len(one.atypical) for one in found.examples)
     figure, grid = _grid(len(found.examples), columns)
     for row, one in zip(grid, found.examples, strict=True):
@@ -45,7 +45,7 @@ def draw_examples(found: Exploration, pictures: Pictures) -> Figure:
 
 
 def draw_edges(found: Exploration, pictures: Pictures) -> Figure:
-    """Draw the most typical image of each class beside its Canny edges."""
+    """Draw each class's most typical image beside its edges."""
     figure, grid = _grid(1, 2 * len(found.examples))
     for number, one in enumerate(found.examples):
         picture = pictures.picture(one.medoid)
@@ -63,7 +63,7 @@ def draw_lookalikes(found: Exploration, pictures: Pictures) -> Figure:
 
 
 def draw_near(found: Exploration, pictures: Pictures) -> Figure:
-    """Draw near-duplicates, those that cross folders or patients first."""
+    """Draw near-duplicates, those across folders or patients first."""
     ordered = sorted(found.near, key=lambda pair: (-pair.crosses_folders, -pair.crosses_patients))
     pairs = [
         (

@@ -1,4 +1,4 @@
-"""All images of a data set as numbers and thumbnails, 5 kB each."""
+"""A data set as numbers and thumbnails, 5 kB an image."""
 
 from __future__ import annotations
 
@@ -61,11 +61,7 @@ class Collection:
 
 
 def read_collection(listed: Sequence[Listed], workers: int, quiet: bool = False) -> Collection:
-    """Decode, measure and drop every image, as many at a time as there are workers.
-
-    Raises:
-        DataError: None can be read.
-    """
+    """Measure every image, as many at a time as workers; DataError if none can be read."""
 
     def measure(one: Listed) -> Facts | str:
         try:

@@ -25,7 +25,7 @@ SKEWED = ("file_bytes", "bytes_per_pixel", "width", "height", "aspect")
 
 
 def measure_shortcuts(collection: Collection, seed: int) -> list[Shortcuts]:
-    """Measure how well each clue, and all together, separate the classes.
+    """Measure how well clues, alone and together, separate the classes.
 
     Images of ``test`` folders take no part.
     """
@@ -75,10 +75,7 @@ def _measure(
 def _held_out(
     columns: NDArray[np.float64], truth: NDArray[np.bool_], groups: NDArray[np.int64], seed: int
 ) -> NDArray[np.float64] | None:
-    """Return cross-validated log-odds by patient, shape (N,).
-
-    None if a side has fewer patients than there are folds.
-    """
+    """Return cross-validated log-odds (N,) by patient, None if a side has too few."""
     if min(len(set(groups[truth])), len(set(groups[~truth]))) < FOLDS:
         return None
     given = np.empty(len(truth))
@@ -92,12 +89,7 @@ def _held_out(
 
 @dataclass(frozen=True)
 class Question:
-    """Two sides of a collection.
-
-    Attributes:
-        asked: Shape (N,), images of either side.
-        truth: Shape (N,), images of the first side.
-    """
+    """Two sides of a collection: ``asked`` (N,) for either, ``truth`` (N,) for the first."""
 
     positive: str
     negative: str

@@ -67,7 +67,7 @@ def measure_sizes(collection: Collection, classes: list[str]) -> list[Sizes]:
 
 
 def measure_grey_levels(collection: Collection, classes: list[str]) -> list[GreyLevels]:
-    """Return the pixel histogram of each class with its 80 % band."""
+    """Return each class's pixel histogram with its 80 % band."""
     found = []
     for label in classes:
         mine = collection.labels == label
@@ -107,14 +107,14 @@ def tell_patients(collection: Collection) -> Patients:
 
 
 def tell_same(collection: Collection, group: list[int]) -> SamePixels:
-    """Name the files of a group with the same pixels, and what they cross."""
+    """Describe a group with the same pixels, and what it crosses."""
     return SamePixels(
         names=tuple(str(name) for name in collection.names[group]), **_crossings(collection, group)
     )
 
 
 def tell_near(collection: Collection, pair: Pair) -> NearPair:
-    """Name the files of a near-duplicate pair, and what it crosses."""
+    """Describe a near-duplicate pair, and what it crosses."""
     both = [pair.first, pair.second]
     first, second = collection.names[both]
     return NearPair(

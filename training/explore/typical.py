@@ -25,8 +25,7 @@ def choose_examples(
 ) -> list[Examples]:
     """Choose each class's medoid, images like it, and its outliers, one per patient.
 
-    The medoid has the largest mean similarity to its class, which for unit vectors is the product
-    with their mean.
+    The medoid has the largest mean similarity: for unit vectors, the product with their mean.
     """
     found = []
     for label in classes:
@@ -47,7 +46,7 @@ def choose_examples(
 
 
 def find_lookalikes(collection: Collection, layouts: NDArray[np.float32]) -> list[Lookalike]:
-    """Find the most similar pairs of different classes; each image is in one pair only."""
+    """Find the most similar pairs of different classes, each image in one pair."""
     _, label = np.unique(collection.labels, return_inverse=True)
     if len(set(label)) < 2:
         return []

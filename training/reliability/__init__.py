@@ -1,1 +1,1 @@
-"""Calibration, scope and referral, fitted and measured."""
+"""Calibration, scope and referral."""

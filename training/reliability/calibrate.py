@@ -1,4 +1,4 @@
-"""Temperature and operating points, chosen on validation patients alone."""
+"""Temperature and operating points from validation patients."""
 
 from __future__ import annotations
 
@@ -48,12 +48,7 @@ def probabilities_of(logits: NDArray[np.float32], temperature: float) -> Floats:
 
 @dataclass(frozen=True)
 class Scored:
-    """Answers and truth of N images.
-
-    Attributes:
-        probabilities: Of the finding, shape (N,).
-        labels: Shape (N,), 1 where it is present.
-    """
+    """Probabilities of the finding (N,), and labels (N,), 1 where it is present."""
 
     probabilities: Floats
     labels: NDArray[np.int64]
@@ -77,8 +72,8 @@ def choose_operating_points(
     """Choose the three thresholds.
 
     Plain validation images and stressed copies have half the weight each: stressed images err as
-    those of another day or device would, while on plain ones the classes hardly overlap. The
-    sensitivity and specificity stored are those on plain images.
+    those of another day or device would, while on plain ones, whose figures are stored, the classes
+    hardly overlap.
 
     ``balanced`` is the middle of the thresholds whose Youden's J is within one standard error of
     the best. ``screening`` is the highest threshold that reaches its sensitivity on both kinds,
@@ -111,11 +106,10 @@ def choose_operating_points(
 
 
 def _middle_of_the_best(thresholds: Floats, plain: Scored, stressed: Scored) -> float:
-    """Return the middle, in log-odds, of the thresholds that are as good as the best.
+    """A handful of images decides the maximum itself; hence the one-standard-error rule.
 
-    A handful of images decides the maximum itself; hence the one-standard-error rule (Breiman et
-    al., "Classification and Regression Trees", 1984). The error counts images, because their copies
-    are not independent.
+    Source: Breiman et al., "Classification and Regression Trees", 1984. The error counts images,
+    because their copies are not independent.
     """
     sensitivity = (plain.sensitivity(thresholds) + stressed.sensitivity(thresholds)) / 2.0
     specificity = (plain.specificity(thresholds) + stressed.specificity(thresholds)) / 2.0

@@ -1,4 +1,4 @@
-"""The limits of a run: its scope gate, and when it abstains."""
+"""A run's scope gate, and when it abstains."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ MEASURED: tuple[Part, ...] = ("val", "test")
 
 @dataclass(frozen=True)
 class NamedFolder:
-    """A folder of pictures with a name for the report."""
+    """A folder of pictures, named for the report."""
 
     name: str
     path: Path
@@ -89,7 +89,7 @@ class NetworkOutputs(NamedTuple):
 
 
 class Answers:
-    """Runs a network on many model inputs as it is served, in float32."""
+    """Runs a network as it is served, in float32."""
 
     def __init__(self, served: ServedNetwork, compute: Compute) -> None:
         self._served = served.to(compute.device)
@@ -125,10 +125,7 @@ def find_limits(
     """Fit and measure scope gate and referral of a trained network.
 
     ``external``: Pictures of other sources; None also skips measuring families withheld from the
-    gate.
-
-    Raises:
-        DataError: A folder holds no picture, or a class has no validation image.
+    gate. DataError if a folder has no picture, or a class no validation image.
     """
     answers = Answers(served, compute)
     other = external or ExternalImages()
@@ -231,15 +228,11 @@ def refit_limits(
     ages: tuple[float, float] | None = None,
     quiet: bool = False,
 ) -> Run:
-    """Fit and measure a run's limits again and replace the run atomically.
-
-    The weights stay as they are.
+    """Fit and measure a run's limits again and replace the run atomically, but for its weights.
 
     ``ages``: Youngest and oldest patients in years; None for the recipe's.
 
-    Raises:
-        RunError: The run is missing or damaged.
-        DataError: The data set or a folder is not usable.
+    RunError for a damaged run, DataError for an unusable data set or folder.
     """
     run = open_run(run_path)
     for folder in (*external.frontal, *external.in_scope, *external.out_of_scope):
@@ -273,11 +266,7 @@ def refit_limits(
 
 
 def named_folder(text: str) -> NamedFolder:
-    """Parse ``NAME=DIR``.
-
-    Raises:
-        RunError: The text has another form.
-    """
+    """Parse ``NAME=DIR``, or raise RunError."""
     name, equals, path = text.partition("=")
     if not (name and equals and path):
         raise RunError(f"{text!r} is not NAME=DIR: a name for the report and a folder.")
@@ -285,7 +274,7 @@ def named_folder(text: str) -> NamedFolder:
 
 
 def format_limits(run: Run) -> str:
-    """Return the figures as aligned tables."""
+    """Return the figures as tables."""
     lines = [f"{'scope':34}{'images':>8}  {'flagged':24}{'refused':>9}{'unusual':>9}"]
     for figure in run.scope.figures:
         kind = "in " if figure.frontal else "out"

@@ -1,7 +1,7 @@
-"""Pictures that the scope gate must refuse, made in code.
+"""Pictures that the scope gate must reject, made in code.
 
-Half are made from radiographs, half are drawn; none needs another data set (outlier exposure:
-Hendrycks et al., "Deep Anomaly Detection with Outlier Exposure", ICLR 2019).
+Half are made from radiographs, half are drawn (outlier exposure: Hendrycks et al., "Deep Anomaly
+Detection with Outlier Exposure", ICLR 2019).
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def detail(image: GrayImage, rng: Rng) -> GrayImage:
 
 
 def half(image: GrayImage, rng: Rng) -> GrayImage:
-    """Keep one half: one lung beside the spine, as in a lateral view."""
+    """Keep one lung beside the spine, as in a lateral view."""
     middle = len(image) // 2
     part = image[:, :middle] if rng.random() < 0.5 else image[:, middle:]
     return _resized(Image.fromarray(np.ascontiguousarray(part)), len(image))
@@ -83,7 +83,7 @@ def shuffled(image: GrayImage, rng: Rng) -> GrayImage:
 
 
 def sheet(image: GrayImage, rng: Rng) -> GrayImage:
-    """Put several radiographs on one picture, or a small one on a large page."""
+    """Combine several radiographs, or put a small one on a large page."""
     size = len(image)
     page = Image.new("L", (size, size), int(rng.choice([0, 30, 255])))
     columns, rows = ((1, 1), (2, 1), (1, 2), (2, 2), (3, 2))[rng.integers(5)]
@@ -106,7 +106,7 @@ def blank(image: GrayImage, rng: Rng) -> GrayImage:
 
 
 def noise(image: GrayImage, rng: Rng) -> GrayImage:
-    """Draw noise without structure."""
+    """Draw white noise."""
     if rng.random() < 0.5:
         return rng.integers(0, 256, image.shape, dtype=np.uint8)
     level, spread = rng.uniform(40, 215), rng.uniform(10, 80)
@@ -242,12 +242,9 @@ FAMILIES: dict[str, Maker] = {
 def make_outliers(
     family: str, pixels: NDArray[np.uint8], count: int, seed: int
 ) -> NDArray[np.uint8]:
-    """Make outliers of one family.
+    """Make outliers (count, 1, S, S), uint8, of one of ``FAMILIES``.
 
-    ``family``: A key of ``FAMILIES``. ``pixels``: Source radiographs, shape (N, 1, S, S), uint8.
-
-    Returns:
-        Shape (count, 1, S, S), uint8.
+    ``pixels``: Source radiographs, shape (N, 1, S, S), uint8.
     """
     rng = np.random.default_rng([seed, list(FAMILIES).index(family)])
     chosen = pixels[rng.integers(0, len(pixels), count), 0]

@@ -1,4 +1,4 @@
-"""Fit conformal prediction sets on validation patients and measure them on others."""
+"""Fit conformal prediction sets and measure them on other patients."""
 
 from __future__ import annotations
 
@@ -20,20 +20,13 @@ TARGETS = (0.90, 0.95, 0.98, 0.99)
 def fit_least_probabilities(
     probabilities: NDArray[np.float64], labels: NDArray[np.int64], coverage: float, task: Task
 ) -> dict[str, float]:
-    """Return for each class the probability that ``coverage`` of its images reach.
+    """Return for each class the probability that ``coverage`` in (0, 1) of its images reach.
 
     With n images of a class it is their floor((n + 1) (1 - coverage)) smallest probability, which a
     new image reaches with at least that chance (split conformal prediction). A class with too few
-    images is never ruled out.
+    images is never ruled out; DataError if it has none.
 
-    Args:
-        probabilities: Shape (N, K), calibrated, of validation images.
-        labels: Shape (N,), class indices.
-        coverage: In (0, 1).
-        task: Names of the classes.
-
-    Raises:
-        DataError: A class has no image.
+    ``probabilities`` (N, K), calibrated, and ``labels`` (N,) are those of validation images.
     """
     least = {}
     for index, name in enumerate(task.classes):
@@ -55,11 +48,6 @@ def _measure_referral(
     point: OperatingPoint,
     task: Task,
 ) -> tuple[ReferralFigure, ...]:
-    """Measure rules of several coverages on unused images.
-
-    ``probabilities``: Shape (N, K), calibrated. ``labels``: Shape (N,), class indices.
-    ``patients``: Shape (N,), resampled as wholes.
-    """
     figures = []
     for rule in rules:
         covered, referred, right = [], [], []
@@ -97,8 +85,8 @@ def fit_referral(
 ) -> Referral:
     """Fit the rule of one coverage and measure it beside others.
 
-    ``val``: Probabilities (N, K) and labels (N,). ``test``: The same with patients; None leaves the
-    rule unmeasured.
+    ``val``: Probabilities (N, K) and labels (N,). ``test``: The same with patients, resampled as
+    wholes; None leaves the rule unmeasured.
     """
 
     def rule(target: float) -> Referral:

@@ -1,4 +1,4 @@
-"""Fit the scope gate on training patients, its thresholds on validation patients."""
+"""Fit the scope gate, its thresholds on validation patients."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ UNUSUAL_SHARE = 0.01
 
 @dataclass(frozen=True)
 class GateData:
-    """Radiographs a gate is fitted on, each (N, 1, S, S)."""
+    """Radiographs a gate is fitted on, (N, 1, S, S)."""
 
     train: Pixels
     val: Pixels
@@ -74,9 +74,7 @@ class GateData:
 class Described:
     """The input of a fit as numbers; the network runs once for each radiograph.
 
-    Attributes:
-        radiographs: Layouts to accept, (N, LAYOUT_SIZE).
-        embedded_train: Embeddings (N, D) of training radiographs.
+    ``radiographs`` are layouts to accept (N, LAYOUT_SIZE), ``embedded_train`` embeddings (N, D).
     """
 
     radiographs: Floats
@@ -91,7 +89,7 @@ class Described:
 
 
 def describe(data: GateData, embed: Embed, embedded_val: Floats) -> Described:
-    """Describe radiographs and outliers, given the embeddings of the validation radiographs."""
+    """Describe radiographs and outliers."""
     train = data.some_train()
     layouts = _describe_layouts(data, train)
     return Described(
@@ -111,7 +109,7 @@ def describe(data: GateData, embed: Embed, embedded_val: Floats) -> Described:
 
 
 def without_frontal(data: GateData, described: Described, kept: NDArray[np.bool_]) -> Described:
-    """Describe the same with only the ``kept`` (M,) radiographs of other hospitals."""
+    """Keep only the ``kept`` (M,) radiographs of other hospitals."""
     part = replace(data, frontal=data.frontal[kept])
     radiographs, outliers = _describe_layouts(part, data.some_train())
     return replace(
@@ -164,7 +162,6 @@ def fit_gate(
 
 
 def _fit_classifier(described: Described, left_out: Collection[str]) -> tuple[Floats, Floats]:
-    """Fit a logistic regression with the standardisation folded into its weights."""
     others = np.concatenate([v for k, v in described.outliers.items() if k not in left_out])
     scaler = StandardScaler().fit(described.radiographs)
     given = scaler.transform(np.concatenate([described.radiographs, others]))
@@ -181,8 +178,8 @@ def _choose_thresholds(
 ) -> ScopeThresholds:
     """Choose thresholds as lenient as is useful, so that other hospitals' radiographs pass.
 
-    The layout threshold still catches outliers made from validation radiographs, and never refuses
-    more than the allowed share of radiographs.
+    The layout threshold catches outliers made from validation radiographs, and never rejects more
+    than the allowed share of radiographs.
     """
     outliers = np.concatenate([v for k, v in described.val_outliers.items() if k not in left_out])
     caught = float(np.quantile(gate.layout_scores(outliers), 1.0 - OUTLIERS_MISSED))

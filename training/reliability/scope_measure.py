@@ -1,4 +1,4 @@
-"""Measure the scope gate on pictures it was not fitted on."""
+"""Measure the scope gate on other pictures."""
 
 from __future__ import annotations
 
@@ -81,11 +81,7 @@ def picture_set(
 def read_pictures(
     name: str, folder: Path, spec: Preprocessing, embed: Embed, *, frontal: bool
 ) -> PictureSet:
-    """Read every image file of a folder as the service would.
-
-    Raises:
-        DataError: The folder holds no readable image.
-    """
+    """Read a folder's images as the service would; DataError if none is readable."""
     patients = _read_patients(folder)
     pixels, names, reasons, refused = [], [], [], 0
     for path in list_pictures(folder):
@@ -115,11 +111,7 @@ def read_pictures(
 
 
 def list_pictures(folder: Path) -> list[Path]:
-    """List the image files of a folder, by content, sorted.
-
-    Raises:
-        DataError: There is none.
-    """
+    """List the image files of a folder, by content, sorted; DataError if there is none."""
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder.")
     found = []
@@ -144,7 +136,7 @@ def _read_patients(folder: Path) -> dict[str, str]:
 def judge_all(
     pictures: PictureSet, gate: ScopeGate, thresholds: ScopeThresholds
 ) -> list[Judgement]:
-    """Judge pictures as the service does: plain checks and gate together."""
+    """Judge pictures as the service does, by plain checks and gate."""
     judged = []
     for layout, vector, plain in zip(
         pictures.layouts, pictures.embeddings, pictures.plain_reasons, strict=True

@@ -48,10 +48,7 @@ def evaluate_run(
 
     ``split``: ``train``, ``val``, ``test``, or an ``internal-`` part of the run's own split.
 
-    Raises:
-        OutputError: Something else stands where the report shall be.
-        RunError: The run is missing or damaged.
-        DataError: The data set is unusable.
+    OutputError if the place is taken, RunError for a damaged run, DataError for unusable data.
     """
     verify_replaceable(out, METRICS_NAME)
     run = open_run(run_path)

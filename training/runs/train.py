@@ -36,8 +36,8 @@ def run_training(job: TrainingJob, restart: bool = False) -> Path:
     With several processes only rank 0 writes it.
 
     Raises:
-        RunError: The run exists already, or the checkpoint is another training's.
-        OutputError: Something else stands where the run shall be.
+        RunError: The run exists, or the checkpoint is another training's.
+        OutputError: The place is taken.
         DataError: The data set is unusable.
     """
     verify_new(job.out, RUN_NAME)

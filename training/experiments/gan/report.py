@@ -56,7 +56,7 @@ def write_report(
 ) -> Path:
     """Write curves, a sheet of each class, the closest pairs, and a page; return its path.
 
-    ``pairs``: Generated images (N, 1, S, S) and their nearest training images, closest first.
+    ``pairs``: Images (N, 1, S, S) and their nearest training images, closest first.
     """
     urls = write_figures({"curves": draw_gan_curves(run)}, directory)
     sheets = {

@@ -33,12 +33,8 @@ def load_generator(directory: Path, run: GanRun) -> Generator:
 def synthesize(gan: Path, out: Path, each: int, seed: int, compute: Compute) -> Path:
     """Write ``each`` images of every class in the Kaggle layout and return the folder.
 
-    Every image is a patient of its own, ``synthetic<N>``, a name no real one has. Seed, device and
-    precision determine the images.
-
-    Raises:
-        RunError: There is no finished training.
-        OutputError: Something else stands at the folder.
+    Every image is a patient of its own, ``synthetic<N>``. Seed, device and precision determine the
+    images. RunError without a finished training, OutputError if the place is taken.
     """
     run = open_gan(gan)
     generator = compute.place(load_generator(gan, run))

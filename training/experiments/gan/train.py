@@ -33,7 +33,7 @@ def run_gan_training(job: GanJob, restart: bool = False) -> Path:
 
     Raises:
         RunError: A finished training exists, or the checkpoint is another one's.
-        OutputError: Something else stands where the directory shall be.
+        OutputError: The place is taken.
         DataError: The data set is unusable.
     """
     verify_new(job.out, GAN_NAME)
