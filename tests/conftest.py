@@ -67,7 +67,9 @@ def once(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) 
             if not done.exists():
                 shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
                 folder.mkdir()
+                threads = torch.get_num_threads()  # which commands set for themselves
                 make(folder)
+                torch.set_num_threads(threads)
                 done.touch()
         return folder
 

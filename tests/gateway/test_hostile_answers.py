@@ -22,7 +22,7 @@ from service.gateway.receive.pull import pull_study
 from service.gateway.signals import Signals
 from service.gateway.work.analysis import Analysis
 from service.gateway.work.analysis_task import AnalysisTask
-from service.gateway.work.loop import GiveUp, Task, TryAgain, Worker, endless_retry
+from service.gateway.work.loop import GiveUp, TryAgain, Worker, WorkerTask, endless_retry
 from service.multipart import build_related, split_related
 from service.telemetry.gateway import GatewayMetrics
 from tests.gateway.conftest import Box
@@ -271,7 +271,7 @@ def raising(error: Exception) -> Callable[..., Any]:
     return fail
 
 
-def do_next(task: Task[Any], longest_h: float = 1.0) -> None:
+def do_next(task: WorkerTask[Any], longest_h: float = 1.0) -> None:
     """Let a worker do what is due."""
     signals, retry = Signals(), endless_retry(60, 60)
     work = task.lease(())

@@ -150,4 +150,4 @@ def test_any_folders_and_several_sets(tmp_path: Path, capsys: pytest.CaptureFixt
     assert found.classes == ("OTHER", "THING", "b")
     assert found.folders == ("a/all", "b/all")
     assert main(["explore", *both[:2], *both[:2], "--out", str(tmp_path / "2"), "--quiet"]) == 1
-    assert "each of them once" in capsys.readouterr().err
+    assert "exactly once" in capsys.readouterr().err

@@ -64,7 +64,7 @@ class LeasedWork(Protocol):
 Work = TypeVar("Work", bound=LeasedWork)
 
 
-class Task(Protocol[Work]):
+class WorkerTask(Protocol[Work]):
     """A kind of work. Any thread. Lost leases raise :class:`LeaseLostError`."""
 
     name: str
@@ -100,7 +100,7 @@ class Worker(Generic[Work]):
 
     def __init__(
         self,
-        task: Task[Work],
+        task: WorkerTask[Work],
         slots: int,
         signals: Signals,
         bell: Bell,
