@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import subprocess
 import sys
@@ -10,11 +11,13 @@ import zlib
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from cxr.errors import ImageTooLargeError, UnreadableImageError
 from cxr.images.decoding import decode_image
-from cxr.images.png import LOW_BYTE_FIRST
+from cxr.images.png import LOW_BYTE_FIRST, _luma
 from cxr.images.png_stream import ADAM7, MAGIC
+from cxr.verdict.scope import MAX_CHROMA
 from export.phantom import draw_phantom, encode_png
 from tests.conftest import REPOSITORY
 
@@ -253,3 +256,18 @@ def test_memory_is_at_most_four_bytes_a_pixel(
         check=True,
     )
     assert int(done.stdout) <= 4 * side * side
+
+
+def test_colours_are_rounded_to_the_nearest_grey() -> None:
+    """Five levels of blue are 0.57 of grey."""
+    assert _luma(np.array([[[0, 0, 5]]], dtype=np.uint8)).tolist() == [[1]]
+
+
+@pytest.mark.parametrize("channel", range(3), ids=["red", "green", "blue"])
+def test_every_channel_counts_as_colour(channel: int) -> None:
+    """A picture that is grey but for one of them is in colour."""
+    pixels = np.full((64, 64, 3), 100, dtype=np.uint8)
+    pixels[..., channel] += 80
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    assert decode_image(file.getvalue()).chroma > MAX_CHROMA

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from cxr.errors import ImageOutOfScopeError
 from cxr.images.decoding import Preprocessing, decode_image, to_model_input
@@ -47,3 +48,9 @@ def test_originals_become_what_the_prepared_data_set_holds(shared_data: Path) ->
         given = to_model_input(decode_image(original.read_bytes()).pixels, SPEC).astype(int)
         expected = to_model_input(decode_image(prepared.read_bytes()).pixels, SPEC)
         assert np.abs(given - expected).mean() < 4.0
+
+
+def test_specification_of_a_model_cannot_be_changed() -> None:
+    """It is shared by all requests of the model."""
+    with pytest.raises(ValidationError, match="frozen"):
+        Preprocessing(size_px=64, min_side_px=32).size_px = 32  # type: ignore[misc]
