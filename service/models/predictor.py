@@ -109,10 +109,8 @@ class Predictor:
         """
         with self.lifecycle.accepted_request(), self.models.using(model, version) as served:
             bundle = served.loaded.bundle
-            timeline.model, timeline.reference = (
-                (served.name, bundle.sha256),
-                served.manifest.reference,
-            )
+            timeline.model = (served.name, bundle.sha256)
+            timeline.reference = served.manifest.reference
             timeline.fields |= {"model": served.name, "model_version": served.manifest.version}
             point = served.operating_point(operating_point)
             yield PredictionRequest(self, served, point, deadline, timeline)

@@ -38,29 +38,36 @@ class Stage:
     error: str | None = None
 
 
-class ImageTimeline:
-    """Stages and outcome of one image: its result, or why it failed. One thread at a time."""
-
-    def __init__(self, clock: Clock = time.perf_counter) -> None:
+class _Stages:
+    def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.stages: list[Stage] = []
-        self.batch_size = 0
-        self.result: ImageResult | None = None
         self.error: Exception | None = None
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Record the enclosed work as a stage."""
-        started_s, error = self.clock(), FAILED
+        started_s, failure = self.clock(), None
         try:
             yield
-            error = ""
+        except BaseException as error:
+            failure = type(error).__name__
+            raise
         finally:
-            self.stages.append(Stage(name, started_s, self.clock(), error or None))
+            self.stages.append(Stage(name, started_s, self.clock(), failure))
 
 
-class Timeline:
-    """One request.
+class ImageTimeline(_Stages):
+    """Stages and outcome of one image: its result, or why it failed. One thread at a time."""
+
+    def __init__(self, clock: Clock = time.perf_counter) -> None:
+        super().__init__(clock)
+        self.batch_size = 0
+        self.result: ImageResult | None = None
+
+
+class Timeline(_Stages):
+    """One request, with the stages of its own.
 
     Attributes:
         trace_id: 32 hexadecimal digits; None if the request is not traced.
@@ -78,8 +85,8 @@ class Timeline:
         clock: Clock = time.perf_counter,
         stages: Sequence[str] = STAGES,
     ) -> None:
+        super().__init__(clock)
         self.request_id = request_id
-        self.clock = clock
         self.started_s = clock()
         self.trace_id: str | None = None
         self.fields: dict[str, Any] = {}
@@ -87,11 +94,9 @@ class Timeline:
         self.received_s: float | None = None
         self.problem: str | None = None
         self.is_image_problem = False
-        self.error: Exception | None = None
         self.model = ("", "")
         self.reference: Reference | None = None
-        self._stages = stages
-        self._own: list[Stage] = []
+        self._reported = stages
 
     @property
     def total_s(self) -> float:
@@ -107,18 +112,6 @@ class Timeline:
         self.images = [ImageTimeline(self.clock) for _ in range(count)]
         return self.images
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Record the enclosed work as a stage of the whole request."""
-        started_s, failure = self.clock(), None
-        try:
-            yield
-        except BaseException as error:
-            failure = type(error).__name__
-            raise
-        finally:
-            self._own.append(Stage(name, started_s, self.clock(), failure))
-
     def spent_s(self) -> dict[str, float]:
         """Return seconds by stage: of images side by side, those of the slowest in each."""
         spent: dict[str, float] = {}
@@ -130,13 +123,13 @@ class Timeline:
                 of_image[stage.name] += stage.ended_s - stage.started_s
             for name, duration_s in of_image.items():
                 spent[name] = max(spent.get(name, 0.0), duration_s)
-        for stage in self._own:
+        for stage in self.stages:
             spent[stage.name] = spent.get(stage.name, 0.0) + stage.ended_s - stage.started_s
         return spent
 
     def timings_ms(self) -> dict[str, float]:
         """Return milliseconds by stage, 0 for one not reached, and the total; rounded."""
-        every = dict.fromkeys(self._stages, 0.0) | self.spent_s() | {"total": self.total_s}
+        every = dict.fromkeys(self._reported, 0.0) | self.spent_s() | {"total": self.total_s}
         return {name: round(duration_s * MS_PER_S, 3) for name, duration_s in every.items()}
 
     def answer_timings_ms(self) -> dict[str, float]:
@@ -163,14 +156,13 @@ class Timeline:
 
     def record_spans(self) -> None:
         """Send the stages to the collector, as children of the current span."""
-        for stage in self._own:
+        for stage in self.stages:
             tracing.record_span(stage.name, stage.started_s, stage.ended_s, stage.error)
         for image in self.images:
             for stage in image.stages:
                 attributes = {"cxr.batch_size": image.batch_size} if stage.name == INFER else {}
-                tracing.record_span(
-                    stage.name, stage.started_s, stage.ended_s, stage.error, attributes
-                )
+                failure = None if stage.error is None else FAILED
+                tracing.record_span(stage.name, stage.started_s, stage.ended_s, failure, attributes)
 
 
 CURRENT: ContextVar[Timeline | None] = ContextVar("timeline", default=None)

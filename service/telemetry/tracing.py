@@ -28,14 +28,16 @@ every span would repeat it (section 6.1)."""
 NS_PER_S = 1_000_000_000
 _PROPAGATOR = TraceContextTextMapPropagator()
 _provider: TracerProvider | None = None
+_tracer: trace.Tracer = trace.NoOpTracer()
 is_on = False
 """Whether spans are recorded."""
 
 
 def install(provider: TracerProvider | None) -> TracerProvider | None:
     """Record spans with this provider from now on, with none for None; return the former one."""
-    global _provider, is_on
-    before, _provider, is_on = _provider, provider, provider is not None
+    global _provider, _tracer, is_on
+    tracer = trace.NoOpTracer() if provider is None else provider.get_tracer("cxr", __version__)
+    before, _provider, _tracer, is_on = _provider, provider, tracer, provider is not None
     return before
 
 
@@ -63,15 +65,11 @@ def stop_tracing() -> None:
         close(provider)
 
 
-def _tracer() -> trace.Tracer:
-    return trace.NoOpTracer() if _provider is None else _provider.get_tracer("cxr", __version__)
-
-
 @contextmanager
 def server_span(name: str, headers: Mapping[str, str]) -> Iterator[ServerSpan]:
     """Record a request as part of the trace that its headers name."""
     context = _PROPAGATOR.extract({TRACEPARENT: headers.get(TRACEPARENT, "")})
-    with _tracer().start_as_current_span(
+    with _tracer.start_as_current_span(
         name, context, SpanKind.SERVER, record_exception=False, set_status_on_exception=False
     ) as span:
         yield span
@@ -80,7 +78,7 @@ def server_span(name: str, headers: Mapping[str, str]) -> Iterator[ServerSpan]:
 @contextmanager
 def span(name: str) -> Iterator[Span]:
     """Record the enclosed work as part of the current trace; of an exception only its type."""
-    with _tracer().start_as_current_span(
+    with _tracer.start_as_current_span(
         name, record_exception=False, set_status_on_exception=False
     ) as current:
         try:
@@ -98,10 +96,10 @@ def record_span(
     attributes: Mapping[str, Any] | None = None,
 ) -> None:
     """Record work that is done, in seconds of ``time.perf_counter``."""
-    if _provider is None:
+    if not is_on:
         return
     offset_ns = time.time_ns() - time.perf_counter_ns()
-    done = _tracer().start_span(
+    done = _tracer.start_span(
         name, attributes=attributes, start_time=offset_ns + int(started_s * NS_PER_S)
     )
     if error is not None:
