@@ -21,7 +21,7 @@ from service.models.runtime import Runtime
 from service.settings import Settings
 from service.telemetry.logs import configure_logging, log_event
 from service.telemetry.tracing import start_tracing, stop_tracing
-from service.web.process import raise_limit, tls_options
+from service.web.process import listen, raise_limit, tls_options
 from service.web.protocol import GuardedProtocol
 
 BACKLOG = 2048
@@ -65,20 +65,8 @@ class Server(uvicorn.Server):
         Raises:
             StartupError: It cannot be bound.
         """
-        host, port = self._settings.host, self._settings.port
-        try:
-            listener = socket.create_server(
-                (host, port),
-                family=socket.AF_INET6 if ":" in host else socket.AF_INET,
-                backlog=BACKLOG,
-            )
-        except OSError as error:
-            raise StartupError(
-                f"Cannot listen on {host}:{port}: {_reason(error)}. "
-                "Choose another address with --host and --port."
-            ) from None
-        shown = f"[{host}]" if ":" in host else host
-        self._address = f"{self._settings.url_scheme}://{shown}:{listener.getsockname()[1]}"
+        settings = self._settings
+        listener, self._address = listen(settings, settings.port, BACKLOG)
         return listener
 
     def _on_started(self, error: BaseException | None) -> None:
@@ -127,12 +115,6 @@ def build_explainer(bundle: Bundle, provider: str, settings: Settings) -> Explai
     from service.explain.torch_explainer import build_torch_explainer
 
     return build_torch_explainer(bundle, provider, settings)
-
-
-def _reason(error: OSError) -> str:
-    # The library's own text repeats the address, but is the only one for an unknown host name.
-    number = error.errno or 0
-    return os.strerror(number) if number > 0 else str(error.strerror)
 
 
 def serve(settings: Settings) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 import sys
 from types import FrameType
 
@@ -22,9 +21,10 @@ from service.gateway.settings import GatewaySettings
 from service.gateway.work.refusal_reports import RefusalReports
 from service.telemetry.logs import configure_logging, log_event
 from service.telemetry.tracing import start_tracing, stop_tracing
-from service.web.process import raise_limit, tls_options
+from service.web.process import listen, raise_limit, tls_options
 from service.web.protocol import GuardedProtocol
 
+BACKLOG = 1024
 CLOSE_CONNECTIONS_S = 10
 KEEP_ALIVE_S = 15
 
@@ -98,19 +98,7 @@ def serve_gateway(settings: GatewaySettings) -> None:
             auth=service_auth(settings),
         )
     gateway = Gateway(settings, reports)
-    try:
-        listener = socket.create_server(
-            (settings.host, settings.port),
-            family=socket.AF_INET6 if ":" in settings.host else socket.AF_INET,
-            backlog=1024,
-        )
-    except OSError as error:
-        raise StartupError(
-            f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}. "
-            "Choose another with --host and --port."
-        ) from None
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    address = f"{settings.url_scheme}://{host}:{listener.getsockname()[1]}"
+    listener, address = listen(settings, settings.port, BACKLOG)
     server = GatewayServer(gateway, access, address)
     with listener:
         server.run(sockets=[listener])

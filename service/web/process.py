@@ -1,8 +1,10 @@
-"""TLS and open files of a server's process."""
+"""A server's process: its port, TLS and open files."""
 
 from __future__ import annotations
 
+import os
 import resource
+import socket
 import ssl
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,30 @@ from service.errors import StartupError
 from service.settings import AccessSettings, prefix_of
 
 MOST_OPEN_FILES = 65_536  # more are not used; some systems allow a billion
+
+
+def listen(settings: AccessSettings, port: int, backlog: int) -> tuple[socket.socket, str]:
+    """Bind a port and return the listener with the URL of what answers there.
+
+    Raises:
+        StartupError: It cannot be bound.
+    """
+    host = settings.host
+    is_ipv6 = ":" in host
+    try:
+        listener = socket.create_server(
+            (host, port), family=socket.AF_INET6 if is_ipv6 else socket.AF_INET, backlog=backlog
+        )
+    except OSError as error:
+        # The library's own text repeats the address, but is the only one for an unknown host name.
+        number = error.errno or 0
+        reason = os.strerror(number) if number > 0 else str(error.strerror)
+        raise StartupError(
+            f"Cannot listen on {host}:{port}: {reason}. "
+            "Choose another address with --host and --port."
+        ) from None
+    shown = f"[{host}]" if is_ipv6 else host
+    return listener, f"{settings.url_scheme}://{shown}:{listener.getsockname()[1]}"
 
 
 def tls_options(settings: AccessSettings) -> dict[str, Any]:
