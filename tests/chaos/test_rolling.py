@@ -39,8 +39,11 @@ def test_no_request_is_lost_by_change(bundles: Path, tmp_path: Path) -> None:
     for part in ("rolling updates", "scale-down to one", "killed, clients retry"):
         assert figures[part]["lost"] == 0, figures[part]
         assert figures[part]["ok"] > 50
-    assert figures["killed, nginx repeats"]["lost"] == 0
-    assert figures["killed, nothing repeated once sent"]["lost"] <= CLIENTS
-    # -1: the connection ended, because the replica had begun its answer.
-    statuses = {"200", "429", "502", "-1"}
-    assert set(figures["killed, nothing repeated once sent"]["statuses"]) <= statuses
+    # -1: the connection ended, because the replica had begun its answer, which nobody repeats.
+    allowed = {
+        "killed, nginx repeats": {"200", "429", "-1"},
+        "killed, nothing repeated once sent": {"200", "429", "502", "-1"},
+    }
+    for part, statuses in allowed.items():
+        assert set(figures[part]["statuses"]) <= statuses, figures[part]
+        assert figures[part]["lost"] <= CLIENTS, figures[part]
