@@ -70,7 +70,7 @@ class Bundle:
             referral=manifest.referral,
             gate=load_scope_gate(self.path / names.SCOPE_NAME, size),
             thresholds=manifest.scope.thresholds,
-            ages_years=manifest.scope.ages_years,
+            populations=manifest.populations,
         )
 
     def golden_tensors(self) -> GoldenTensors:

@@ -13,6 +13,7 @@ from cxr.metrics.estimate import Estimate
 from cxr.section import Section
 from cxr.verdict.decision import Referral
 from cxr.verdict.operating_point import OperatingPoint
+from cxr.verdict.populations import Population
 from cxr.verdict.scope import ScopeFigure, ScopeThresholds
 
 MANIFEST_NAME = "manifest.json"
@@ -88,9 +89,6 @@ class ScopeSection(Section):
     """Limits of the model's scope; the gate has its own file."""
 
     thresholds: ScopeThresholds
-    ages_years: tuple[float, float] | None = Field(
-        description="Youngest and oldest patients trained on; a DICOM object's age outside warns."
-    )
     figures: tuple[ScopeFigure, ...] = Field(description="How often the gate is wrong.")
 
 
@@ -202,7 +200,7 @@ class Identity(BaseModel):
 class Manifest(Section):
     """Everything about a model beside its weights."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     name: Name
     version: Number
     architecture: str
@@ -216,6 +214,9 @@ class Manifest(Section):
     default_operating_point: str
     referral: Referral
     scope: ScopeSection
+    populations: tuple[Population, ...] = Field(
+        min_length=1, description="Whom the model was validated on, or not."
+    )
     explain_layer: str
     intended_use: str
     limitations: tuple[str, ...]
@@ -239,6 +240,8 @@ class Manifest(Section):
             raise ValueError("default_operating_point is not one of operating_points")
         if set(self.referral.least_probability) != set(self.task.classes):
             raise ValueError("referral.least_probability does not have the task's classes")
+        if len(self.populations) != len(self.scope.thresholds.populations):
+            raise ValueError("scope.thresholds does not have the lines of populations")
         missing = {MODEL_NAME, WEIGHTS_NAME, SCOPE_NAME, GOLDEN_TENSORS_NAME} - set(self.files)
         if missing:
             raise ValueError(f"files lacks {', '.join(sorted(missing))}")

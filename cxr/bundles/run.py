@@ -23,6 +23,7 @@ from cxr.metrics.estimate import Estimate
 from cxr.section import Section, first_complaint
 from cxr.verdict.decision import Referral
 from cxr.verdict.operating_point import OperatingPoint
+from cxr.verdict.populations import Population
 
 RUN_NAME = "run.json"
 
@@ -44,7 +45,7 @@ class EpochRecord(Section):
 class Run(Section):
     """The content of ``run.json``."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     name: str
     version: str
     architecture: str
@@ -56,6 +57,7 @@ class Run(Section):
     default_operating_point: str
     referral: Referral
     scope: ScopeSection
+    populations: tuple[Population, ...] = Field(min_length=1)
     recipe: dict[str, Any]
     notes: tuple[str, ...]
     provenance: Provenance

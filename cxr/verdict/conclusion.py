@@ -15,15 +15,16 @@ ABSTAINS = "No answer: a person has to look"
 NO_CHEST = "Not a chest radiograph"
 
 OUT_OF_SCOPE: Mapping[str, str] = {
-    scope.BLANK: "Blank picture",
-    scope.COLOURED: "Picture in colour",
-    scope.INVERTED: "Inverted picture",
-    **dict.fromkeys(scope.TURNED.values(), "Turned picture"),
-    scope.LATERAL: "Not a frontal view",
+    scope.BLANK.code: "Blank picture",
+    scope.COLOURED.code: "Picture in colour",
+    scope.INVERTED.code: "Inverted picture",
+    scope.TURNED[1].code: "Turned picture",
+    scope.LATERAL.code: "Not a frontal view",
     # Its layout is a chest's: a healthy one's, say, for a model that has seen sick ones only.
-    scope.UNLIKE_TRAINING: "Unlike the pictures the model was made for",
+    scope.UNLIKE_TRAINING.code: "Unlike the pictures the model was made for",
+    scope.UNFAMILIAR: "No answer: not a patient like those the model was validated on",
 }
-"""Headlines by the reason; every other reason has ``NO_CHEST``."""
+"""Headlines by the code of the reason; every other one has ``NO_CHEST``."""
 
 MOST_DECIMALS = 6
 
@@ -56,9 +57,9 @@ def conclude(
     """
     subject, label = _subject(task), verdict.label
     if verdict.reasons:
-        headlines = [OUT_OF_SCOPE.get(reason, NO_CHEST) for reason in verdict.reasons]
+        headlines = [OUT_OF_SCOPE.get(reason.code, NO_CHEST) for reason in verdict.reasons]
         headline = NO_CHEST if NO_CHEST in headlines else headlines[0]
-        return Conclusion(headline, subject, verdict.reasons)
+        return Conclusion(headline, subject, tuple(reason.text for reason in verdict.reasons))
     band = referral.band(point, task.positive)
     if band is not None:
         reasons = [_of_two(verdict, subject, band)]

@@ -21,7 +21,8 @@ from cxr.metrics.estimate import Estimate
 from cxr.pixels.image import DicomFacts
 from cxr.section import Section
 from cxr.verdict.operating_point import Decision, OperatingPoint, ReferBand
-from cxr.verdict.scope import Scope, ScopeGate, ScopeThresholds, age_warnings
+from cxr.verdict.populations import Population, Unfamiliar, familiarity
+from cxr.verdict.scope import Reason, Scope, ScopeGate, ScopeThresholds
 
 
 # Unlike a plain alias it has a name in JSON schemas.
@@ -84,7 +85,8 @@ class Rules:
     referral: Referral
     gate: ScopeGate
     thresholds: ScopeThresholds
-    ages_years: tuple[float, float] | None
+    populations: tuple[Population, ...]
+    unfamiliar: Unfamiliar = "refer"
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ class Verdict:
         probability: Calibrated probability of the finding.
         decision: At the operating point.
         prediction_set: Classes that cannot be ruled out.
+        population: Name of that the picture belongs to; None if to none the model was made for.
         reasons: Why it is out of scope; empty in scope.
         warnings: Why its probability may be less reliable.
     """
@@ -104,7 +107,8 @@ class Verdict:
     probability: float
     decision: Decision
     prediction_set: tuple[str, ...]
-    reasons: tuple[str, ...]
+    population: str | None
+    reasons: tuple[Reason, ...]
     warnings: tuple[str, ...]
 
 
@@ -135,7 +139,15 @@ def probability_of_finding(task: Task, by_class: Mapping[str, float]) -> float:
 def reach_verdict(evidence: Evidence, rules: Rules, point: OperatingPoint) -> Verdict:
     """Judge one image at an operating point."""
     judged = rules.gate.judge(evidence.layout, evidence.embedding, rules.thresholds)
-    reasons = (*evidence.plain.reasons, *judged.reasons)
+    reasons, warnings = (*evidence.plain.reasons, *judged.reasons), ()
+    population, facts = None, evidence.dicom
+    if not reasons:
+        age_years = None if facts is None else facts.age_years
+        population, unfamiliar = familiarity(rules.populations, judged.population, age_years)
+        if unfamiliar is not None and rules.unfamiliar == "warn":
+            warnings = (unfamiliar.text,)
+        elif unfamiliar is not None:
+            reasons = (unfamiliar,)
     task, by_class = rules.task, evidence.probabilities
     chosen = rules.referral.prediction_set(by_class)
     probability = probability_of_finding(task, by_class)
@@ -150,6 +162,5 @@ def reach_verdict(evidence: Evidence, rules: Rules, point: OperatingPoint) -> Ve
     if decision != "refer":
         side = task.positive_classes if decision == "positive" else task.negative_classes
         label = max(side, key=by_class.__getitem__)
-    facts = evidence.dicom
-    ages = () if facts is None else age_warnings(facts, rules.ages_years)
-    return Verdict(label, probability, decision, chosen, reasons, (*ages, *judged.warnings))
+    name = None if population is None else population.name
+    return Verdict(label, probability, decision, chosen, name, reasons, warnings)

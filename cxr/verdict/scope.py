@@ -6,14 +6,15 @@ Plain checks look at pixels and DICOM tags. The learnt scope gate judges
 - the network's embedding, by its Mahalanobis distance from the training images (Lee et al., "A
   Simple Unified Framework for Detecting Out-of-Distribution Samples", NeurIPS 2018), the covariance
   shrunk (Ledoit, Wolf 2004);
-- what the principal components of the training layouts leave over, for a warning about unusual
-  pictures: an adult's, for a model trained on children.
+- the layout again, for the population the picture belongs to: a linear classifier for each, and what
+  the principal components of its layouts leave over, so that a picture may belong to none.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from safetensors.numpy import load_file, save_file
 from cxr.errors import BundleError
 from cxr.images.layout import LAYOUT_SIZE, Layout, turn_layout
 from cxr.metrics.estimate import Estimate
-from cxr.pixels.image import DecodedImage, DicomFacts
+from cxr.pixels.image import DecodedImage
 from cxr.section import Section
 
 FRONTAL_MODALITIES = frozenset({"CR", "DX", "DR", "XR", "RF", "RG", "OT", "SC", ""})
@@ -35,29 +36,48 @@ CONTRAST_STRIDE = 4  # of rows and columns: the same figure in a tenth of the ti
 MAX_CHROMA = 12.0  # spread of the colour channels; grey radiographs in colour JPEG stay near 0
 MAX_ASPECT = 3.0  # longer over shorter side; the training set's lie between 1 and 2
 
-BLANK = "The image is blank or almost without contrast."
-COLOURED = "The image is in colour; radiographs are grey."
-LATERAL = "The DICOM view position is lateral; the model reads frontal views."
-NOT_A_CHEST = "The picture does not look like a frontal chest radiograph."
-UNLIKE_TRAINING = "The network finds nothing in the picture that is like its training images."
-INVERTED = "The picture looks inverted: bone should be bright. Send it as it was stored."
-TURNED = {
-    1: "The picture looks as if it lay on its side. Send it upright.",
-    2: "The picture looks as if it stood upside down. Send it upright.",
-    3: "The picture looks as if it lay on its side. Send it upright.",
-}
-UNUSUAL = (
-    "The picture differs from the model's training images (by age, position or equipment, "
-    "perhaps); its probability is less reliable."
+
+
+class Reason(NamedTuple):
+    """Why a picture is out of scope: a stable word for programs, and a sentence."""
+
+    code: str
+    text: str
+
+
+BLANK = Reason("blank", "The image is blank or almost without contrast.")
+COLOURED = Reason("coloured", "The image is in colour; radiographs are grey.")
+ELONGATED = Reason(
+    "elongated", "The image is far longer than wide; a chest radiograph is not."
 )
+MODALITY = Reason("modality", "The DICOM modality is not a projection radiograph's.")
+BODY_PART = Reason("body-part", "The DICOM body part is not the chest.")
+LATERAL = Reason("lateral", "The DICOM view position is lateral; the model reads frontal views.")
+NOT_A_CHEST = Reason("not-a-chest", "The picture does not look like a frontal chest radiograph.")
+UNLIKE_TRAINING = Reason(
+    "unlike-training",
+    "The network finds nothing in the picture that is like its training images.",
+)
+INVERTED = Reason(
+    "inverted", "The picture looks inverted: bone should be bright. Send it as it was stored."
+)
+_ON_ITS_SIDE = Reason("turned", "The picture looks as if it lay on its side. Send it upright.")
+TURNED = {
+    1: _ON_ITS_SIDE,
+    2: Reason("turned", "The picture looks as if it stood upside down. Send it upright."),
+    3: _ON_ITS_SIDE,
+}
+UNFAMILIAR = "unfamiliar-population"
+"""Code of the reason whose sentence names the populations; see
+:func:`cxr.verdict.populations.familiarity`."""
 
 
 @dataclass(frozen=True)
 class Scope:
-    """Whether an image is in scope; if not, why, in sentences."""
+    """Whether an image is in scope; if not, why."""
 
     in_scope: bool
-    reasons: tuple[str, ...]
+    reasons: tuple[Reason, ...]
 
 
 def assess_scope(image: DecodedImage) -> Scope:
@@ -68,32 +88,16 @@ def assess_scope(image: DecodedImage) -> Scope:
     if image.chroma > MAX_CHROMA:
         reasons.append(COLOURED)
     if max(image.width, image.height) > MAX_ASPECT * min(image.width, image.height):
-        reasons.append("The image is far longer than wide; a chest radiograph is not.")
+        reasons.append(ELONGATED)
     facts = image.dicom
     if facts is not None:
         if facts.modality not in FRONTAL_MODALITIES:
-            reasons.append("The DICOM modality is not a projection radiograph's.")
+            reasons.append(MODALITY)
         if not facts.is_chest:
-            reasons.append("The DICOM body part is not the chest.")
+            reasons.append(BODY_PART)
         if facts.projection == "lateral":
             reasons.append(LATERAL)
     return Scope(in_scope=not reasons, reasons=tuple(reasons))
-
-
-def age_warnings(facts: DicomFacts, ages_years: tuple[float, float] | None) -> tuple[str, ...]:
-    """Warn of an age outside that of the patients trained on.
-
-    A five-year-old has not had the sixth birthday, so the upper end is inclusive.
-    """
-    if facts.age_years is None or ages_years is None:
-        return ()
-    youngest, oldest = ages_years
-    if youngest <= facts.age_years < oldest + 1:
-        return ()
-    return (
-        f"The patient's age is outside the range the model was trained on ({youngest:g} to "
-        f"{oldest:g} years); its probability is less reliable.",
-    )
 
 
 class ScopeFigure(Section):
@@ -104,7 +108,16 @@ class ScopeFigure(Section):
     images: int
     flagged: Estimate = Field(description="Share found out of scope.")
     refused: float = Field(description="Share that could not be read.")
-    unusual: float = Field(description="Share in scope with a warning.")
+    belongs: dict[str, float] = Field(
+        description="Share taken to belong to each population; the rest belong to none."
+    )
+
+
+class PopulationLines(Section):
+    """What a picture of one population keeps to, chosen on its validation patients."""
+
+    score: float = Field(description="Least score of its classifier.")
+    rest: float = Field(description="Largest squared rest of a layout.")
 
 
 class ScopeThresholds(Section):
@@ -112,15 +125,15 @@ class ScopeThresholds(Section):
 
     layout: float = Field(description="Least score of a chest's layout.")
     embedding: float = Field(description="Largest squared distance of an embedding.")
-    unusual: float = Field(description="Largest squared rest of a usual layout.")
+    populations: tuple[PopulationLines, ...] = Field(min_length=1)
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """Reasons to be out of scope, or warnings in scope."""
+    """Reasons to be out of scope, and the population by its place, None for none."""
 
-    reasons: tuple[str, ...]
-    warnings: tuple[str, ...]
+    reasons: tuple[Reason, ...]
+    population: int | None
 
 
 @dataclass(frozen=True)
@@ -130,16 +143,20 @@ class ScopeGate:
     Attributes:
         layout_weights: Shape (LAYOUT_SIZE,).
         layout_bias: Shape (1,).
-        usual_mean: Shape (LAYOUT_SIZE,).
-        usual_components: Shape (P, LAYOUT_SIZE), orthonormal rows.
+        population_weights: Shape (P, LAYOUT_SIZE), for P populations.
+        population_bias: Shape (P,).
+        population_mean: Shape (P, LAYOUT_SIZE).
+        population_components: Shape (P, C, LAYOUT_SIZE), orthonormal rows.
         embedding_mean: Shape (D,).
         embedding_whitening: Shape (D, D).
     """
 
     layout_weights: NDArray[np.float32]
     layout_bias: NDArray[np.float32]
-    usual_mean: NDArray[np.float32]
-    usual_components: NDArray[np.float32]
+    population_weights: NDArray[np.float32]
+    population_bias: NDArray[np.float32]
+    population_mean: NDArray[np.float32]
+    population_components: NDArray[np.float32]
     embedding_mean: NDArray[np.float32]
     embedding_whitening: NDArray[np.float32]
 
@@ -147,11 +164,27 @@ class ScopeGate:
         """Score layouts (N, LAYOUT_SIZE), above 0 for chests."""
         return layouts @ self.layout_weights + self.layout_bias
 
-    def unusual_rests(self, layouts: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return squared residuals (N,) of the usual components."""
-        centred = layouts - self.usual_mean
-        rest = centred - (centred @ self.usual_components.T) @ self.usual_components
-        return np.asarray((rest**2).sum(axis=1))
+    def population_scores(self, layouts: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Score layouts (N, LAYOUT_SIZE) for each population: (N, P), above 0 for its own."""
+        return np.asarray(layouts @ self.population_weights.T + self.population_bias)
+
+    def population_rests(self, layouts: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return squared residuals (N, P) of each population's components."""
+        centred = layouts[:, np.newaxis] - self.population_mean
+        along = np.einsum("npl,pcl->npc", centred, self.population_components)
+        # The components are orthonormal: Pythagoras saves projecting back.
+        return np.asarray((centred**2).sum(axis=2) - (along**2).sum(axis=2))
+
+    def population_of(self, layout: Layout, thresholds: ScopeThresholds) -> int | None:
+        """Return the place of the population a layout belongs to, None for none."""
+        scores, rests = self.population_scores(layout[None])[0], self.population_rests(layout[None])[0]
+        lines = thresholds.populations
+        fits = [
+            (score - line.score, place)
+            for place, (score, rest, line) in enumerate(zip(scores, rests, lines, strict=True))
+            if score >= line.score and rest <= line.rest
+        ]
+        return max(fits)[1] if fits else None
 
     def embedding_distances(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return squared Mahalanobis distances (N,)."""
@@ -165,17 +198,16 @@ class ScopeGate:
         inverted = turn_layout(layout, 0, inverted=True)
         score, when_inverted = self.layout_scores(np.stack([layout, inverted]))
         if when_inverted > max(score, thresholds.layout):
-            return Judgement((INVERTED,), ())
+            return Judgement((INVERTED,), None)
         if not score >= thresholds.layout:
             turned = np.stack([turn_layout(layout, n, inverted=False) for n in TURNED])
             scores = self.layout_scores(turned)
             best = int(scores.argmax())
             is_turned = scores[best] >= thresholds.layout
-            return Judgement((TURNED[best + 1] if is_turned else NOT_A_CHEST,), ())
+            return Judgement((TURNED[best + 1] if is_turned else NOT_A_CHEST,), None)
         if self.embedding_distances(embedding[None])[0] > thresholds.embedding:
-            return Judgement((UNLIKE_TRAINING,), ())
-        is_unusual = self.unusual_rests(layout[None])[0] > thresholds.unusual
-        return Judgement((), (UNUSUAL,) if is_unusual else ())
+            return Judgement((UNLIKE_TRAINING,), None)
+        return Judgement((), self.population_of(layout, thresholds))
 
     def save(self, path: Path) -> None:
         """Write the numbers as a safetensors file."""
@@ -189,11 +221,14 @@ def load_scope_gate(path: Path, embedding_size: int) -> ScopeGate:
         gate = ScopeGate(**load_file(path))
     except (SafetensorError, OSError, TypeError):
         raise BundleError(f"{path.name} does not hold a scope gate, or is damaged.") from None
+    count, components = gate.population_components.shape[:2]
     expected = {
         "layout_weights": (LAYOUT_SIZE,),
         "layout_bias": (1,),
-        "usual_mean": (LAYOUT_SIZE,),
-        "usual_components": (len(gate.usual_components), LAYOUT_SIZE),
+        "population_weights": (count, LAYOUT_SIZE),
+        "population_bias": (count,),
+        "population_mean": (count, LAYOUT_SIZE),
+        "population_components": (count, components, LAYOUT_SIZE),
         "embedding_mean": (embedding_size,),
         "embedding_whitening": (embedding_size, embedding_size),
     }
