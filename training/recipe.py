@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tomllib
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from cxr.errors import RunError
+from cxr.errors import DataError, RunError
 from cxr.section import Section, first_complaint
 
 RECIPES_DIR = Path(__file__).parent / "recipes"
@@ -36,6 +37,7 @@ class Augmentation(Section):
     border_p: float = Field(0.0, ge=0, le=1, description="Chance of borders.")
     cutout: float = Field(0.1, ge=0.05, le=0.8, description="Largest cut-out, share of side.")
     cutout_p: float = Field(0.0, ge=0, le=1, description="Chance of a cut-out.")
+    marks_p: float = Field(0.0, ge=0, le=1, description="Chance of painted letters and bars.")
 
 
 class SplitSpec(Section):
@@ -60,6 +62,37 @@ class DummyClass(Section):
     """A class for ambiguous training images; see :mod:`training.fit.dummy_class`."""
 
     share: float = Field(0.1, gt=0, lt=0.5, description="Of the training images.")
+
+
+class PopulationSpec(Section):
+    """Patients the model is meant for; see :class:`cxr.verdict.populations.Population`."""
+
+    name: str
+    who: str
+    source: str
+    ages_years: tuple[float, float] | None = None
+    sources: tuple[str, ...] = Field(
+        ("*",), description="Patterns of the sources whose images are of these patients."
+    )
+
+
+ANYBODY = PopulationSpec(
+    name="trained-on", who="patients like those of the training data", source="not stated"
+)
+
+
+class LungGuidance(Section):
+    """How the lungs are made to be what counts; see :mod:`training.fit.guide`."""
+
+    outside_p: float = Field(0.35, ge=0, le=1, description="Chance that all else is replaced.")
+    blank_p: float = Field(0.2, ge=0, le=1, description="Chance that the lungs are blanked.")
+    penalty: float = Field(1.0, ge=0, description="Weight of the share of evidence outside.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> LungGuidance:
+        if self.outside_p + self.blank_p > 1:
+            raise ValueError("outside_p and blank_p together exceed 1")
+        return self
 
 
 class Phase(Section):
@@ -106,20 +139,47 @@ class Recipe(Section):
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
     weight_average: float = Field(0.998, ge=0, lt=1, description="Decay of the weights' average.")
     class_weights: Literal["balanced", "none"] = "balanced"
+    sampling: Literal["uniform", "balanced"] = Field(
+        "uniform", description="balanced: populations equally often, and classes within each."
+    )
+    teachers: float = Field(
+        0.0, ge=0, le=1, description="Share of the teachers' answers in what is learnt."
+    )
     mirror: bool = Field(False, description="Average over the mirror image when answering.")
     weights_dtype: Literal["float16", "float32"] = "float16"
     coverage: float = Field(
         0.98, gt=0.5, lt=1, description="Of the prediction sets that decide on abstaining."
     )
-    ages_years: tuple[float, float] | None = Field(
-        None, description="Youngest and oldest patients of the data; others get a warning."
-    )
     notes: tuple[str, ...] = Field((), description="Why it is as it is; printed on the card.")
+    populations: tuple[PopulationSpec, ...] = Field((ANYBODY,), min_length=1)
+    lungs: LungGuidance | None = None
     dummy_class: DummyClass | None = None
     split: SplitSpec = SplitSpec()
     augmentation: Augmentation = Augmentation()
     operating_points: PointTargets = PointTargets()
     phases: tuple[Phase, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _balances_once(self) -> Recipe:
+        if self.sampling == "balanced" and self.class_weights == "balanced":
+            raise ValueError("sampling balances the classes: set class_weights to 'none'")
+        return self
+
+    def population_of(self, source: str, stated: str) -> str:
+        """Return the population of an image, by what its list states or by its source.
+
+        Raises:
+            DataError: It is none of the recipe's.
+        """
+        for one in self.populations:
+            if stated == one.name or (
+                not stated and any(fnmatchcase(source, pattern) for pattern in one.sources)
+            ):
+                return one.name
+        raise DataError(
+            f"Images of the source {source!r} (population {stated or 'not stated'}) belong to no "
+            f"population of the recipe {self.name}. Add it under [[populations]]."
+        )
 
     def changed(self, **values: Any) -> Recipe:
         """Return the recipe with other values.

@@ -47,12 +47,16 @@ class LabelledImage:
         name: Path relative to the data set's folder, with forward slashes.
         label: Class name.
         patient: Pseudonym from the file name; its stem if it follows no known pattern.
+        source: Data set or part of one; empty if unknown.
+        population: Of patients; empty if not stated.
     """
 
     path: Path
     name: str
     label: str
     patient: str
+    source: str = ""
+    population: str = ""
 
 
 def patient_of(file_name: str) -> str:
@@ -107,7 +111,12 @@ def list_splits(
         DataError: A folder or a class folder is missing or holds no image.
     """
     return [
-        replace(image, name=prefix + image.name, patient=prefix + image.patient)
+        replace(
+            image,
+            name=prefix + image.name,
+            patient=prefix + image.patient,
+            source=data_root(path).resolve().name,
+        )
         for prefix, path in named_sets(data).items()
         for split in splits
         if split not in optional or (data_root(path) / split).is_dir()

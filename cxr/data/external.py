@@ -3,7 +3,9 @@
 ::
 
     DIR/NORMAL/*  DIR/PNEUMONIA/*          class folders alone, one of them at least
-    FILE.csv: path,label[,patient]         paths relative to the file
+    FILE.csv: path,label[,patient,source,population]    paths relative to the file
+
+``file`` stands for ``path`` and ``set`` for ``source``.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from cxr.data.labels import Task
 from cxr.errors import DataError
 
 REQUIRED_COLUMNS = ("path", "label")
+SYNONYMS = {"file": "path", "set": "source"}
 
 
 def read_label_map(text: str) -> dict[str, str]:
@@ -73,8 +76,10 @@ def list_csv(
         raise DataError(f"No file {file}.")
     with file.open(newline="", encoding="utf-8-sig") as handle:
         reader = csv.DictReader(handle)
-        if missing := set(REQUIRED_COLUMNS) - set(reader.fieldnames or ()):
+        columns = [SYNONYMS.get(name, name) for name in reader.fieldnames or ()]
+        if missing := set(REQUIRED_COLUMNS) - set(columns):
             raise DataError(f"{file} has no column {', '.join(sorted(missing))}.")
+        reader.fieldnames = columns
         rows = list(reader)
     images = []
     for row in rows:
@@ -83,7 +88,8 @@ def list_csv(
             if not path.is_file():
                 raise DataError(f"{file} lists {row['path']}, which does not exist.")
             patient = row.get("patient") or patient_of(path.name)
-            images.append(LabelledImage(path, row["path"], label, patient))
+            source, population = row.get("source") or "", row.get("population") or ""
+            images.append(LabelledImage(path, row["path"], label, patient, source, population))
     if not images:
         raise DataError(f"{file} lists no image of the classes {', '.join(task.classes)}.")
     return images

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 from cxr.data.dataset import SPLIT_FOLDERS, DataSets, LabelledImage, list_split, list_splits
+from cxr.data.external import list_csv
 from cxr.data.labels import Task
 from cxr.errors import DataError
 
@@ -59,19 +60,37 @@ def read_split_file(path: Path) -> list[SplitRow]:
 
 
 def folder_of(name: str) -> str:
-    """Return the split folder in an image's name; DataError if there is none."""
+    """Return the split folder in an image's name, ``train`` for an image that a CSV file lists."""
     for part in name.split("/")[:2]:
         if part in SPLIT_FOLDERS:
             return part
-    raise DataError(f"{name!r} is in none of the folders {', '.join(SPLIT_FOLDERS)}.")
+    return "train"
 
 
 def list_pool(
     data: DataSets, task: Task, folders: Sequence[str] = POOL_FOLDERS
 ) -> list[LabelledImage]:
-    """List the images that may be trained on: ``train`` and, where present, ``folders``."""
+    """List the images that may be trained on: ``train`` and, where present, ``folders``.
+
+    A data set may also be a CSV file (:mod:`cxr.data.external`); the names of its images begin with
+    the name of its folder.
+    """
+    sets = [data] if isinstance(data, Path) else list(data)
+    tables = [path for path in sets if path.suffix == ".csv"]
+    divided = [path for path in sets if path.suffix != ".csv"]
     optional = [folder for folder in folders if folder != "train"]
-    return list_splits(data, folders, task, optional)
+    images = list_splits(divided, folders, task, optional) if divided or not tables else []
+    for table in tables:
+        prefix = f"{table.resolve().parent.name}/"
+        images += [
+            replace(one, name=prefix + one.name, patient=prefix + one.patient)
+            for one in list_csv(table, task)
+        ]
+    if len({one.name for one in images}) < len(images):
+        raise DataError(
+            "Two images have one name: name each CSV file once, in folders of their own."
+        )
+    return images
 
 
 def list_divided(data: DataSets, task: Task, names: Iterable[str]) -> list[LabelledImage]:

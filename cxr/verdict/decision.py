@@ -139,7 +139,7 @@ def probability_of_finding(task: Task, by_class: Mapping[str, float]) -> float:
 def reach_verdict(evidence: Evidence, rules: Rules, point: OperatingPoint) -> Verdict:
     """Judge one image at an operating point."""
     judged = rules.gate.judge(evidence.layout, evidence.embedding, rules.thresholds)
-    reasons, warnings = (*evidence.plain.reasons, *judged.reasons), ()
+    reasons, warnings = (*evidence.plain.reasons, *judged.reasons), tuple[str, ...]()
     population, facts = None, evidence.dicom
     if not reasons:
         age_years = None if facts is None else facts.age_years

@@ -6,8 +6,8 @@ Plain checks look at pixels and DICOM tags. The learnt scope gate judges
 - the network's embedding, by its Mahalanobis distance from the training images (Lee et al., "A
   Simple Unified Framework for Detecting Out-of-Distribution Samples", NeurIPS 2018), the covariance
   shrunk (Ledoit, Wolf 2004);
-- the layout again, for the population the picture belongs to: a linear classifier for each, and what
-  the principal components of its layouts leave over, so that a picture may belong to none.
+- the layout again, for the population the picture belongs to: a linear classifier for each, and
+  what the principal components of its layouts leave over, so that a picture may belong to none.
 """
 
 from __future__ import annotations
@@ -37,7 +37,6 @@ MAX_CHROMA = 12.0  # spread of the colour channels; grey radiographs in colour J
 MAX_ASPECT = 3.0  # longer over shorter side; the training set's lie between 1 and 2
 
 
-
 class Reason(NamedTuple):
     """Why a picture is out of scope: a stable word for programs, and a sentence."""
 
@@ -47,9 +46,7 @@ class Reason(NamedTuple):
 
 BLANK = Reason("blank", "The image is blank or almost without contrast.")
 COLOURED = Reason("coloured", "The image is in colour; radiographs are grey.")
-ELONGATED = Reason(
-    "elongated", "The image is far longer than wide; a chest radiograph is not."
-)
+ELONGATED = Reason("elongated", "The image is far longer than wide; a chest radiograph is not.")
 MODALITY = Reason("modality", "The DICOM modality is not a projection radiograph's.")
 BODY_PART = Reason("body-part", "The DICOM body part is not the chest.")
 LATERAL = Reason("lateral", "The DICOM view position is lateral; the model reads frontal views.")
@@ -177,7 +174,10 @@ class ScopeGate:
 
     def population_of(self, layout: Layout, thresholds: ScopeThresholds) -> int | None:
         """Return the place of the population a layout belongs to, None for none."""
-        scores, rests = self.population_scores(layout[None])[0], self.population_rests(layout[None])[0]
+        scores, rests = (
+            self.population_scores(layout[None])[0],
+            self.population_rests(layout[None])[0],
+        )
         lines = thresholds.populations
         fits = [
             (score - line.score, place)

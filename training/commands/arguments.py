@@ -105,7 +105,7 @@ def recipe_of(arguments: argparse.Namespace) -> Recipe:
 def job_of(arguments: argparse.Namespace, recipe: Recipe, out: Path, world: World) -> TrainingJob:
     """Return the training that the command line describes."""
     from training.device import choose_compute
-    from training.runs.job import TrainingJob
+    from training.runs.job import SEGMENTER, TrainingJob
 
     return TrainingJob(
         recipe=recipe,
@@ -116,6 +116,9 @@ def job_of(arguments: argparse.Namespace, recipe: Recipe, out: Path, world: Worl
         world=world,
         split_file=getattr(arguments, "split_file", None),
         synthetic=getattr(arguments, "synthetic", None),
+        lungs=getattr(arguments, "lungs", None) or SEGMENTER,
+        teachers=tuple(getattr(arguments, "teacher", None) or ()),
+        left_out=tuple(getattr(arguments, "leave_out", None) or ()),
         quiet=arguments.quiet,
     )
 

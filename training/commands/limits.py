@@ -16,13 +16,12 @@ def add(commands: Commands) -> argparse.ArgumentParser:
     add_data(limits)
     for flag, text in (
         ("--frontal", "frontal radiographs of another hospital: fitted on, measured by halves"),
+        ("--others", "frontal radiographs of patients the model is not for: fitted on likewise"),
+        ("--laterals", "radiographs of the chest from the side: fitted on likewise"),
         ("--in-scope", "further frontal radiographs, only measured"),
         ("--out-of-scope", "pictures of anything else, only measured"),
     ):
         limits.add_argument(flag, action="append", default=[], metavar="NAME=DIR", help=text)
-    limits.add_argument(
-        "--ages", type=float, nargs=2, metavar=("FROM", "TO"), help="years; default: the recipe's"
-    )
     add_compute(limits)
     add_quiet(limits)
     return limits
@@ -39,12 +38,11 @@ def run(arguments: argparse.Namespace) -> None:
 
     external = ExternalImages(
         frontal=tuple(map(named_folder, arguments.frontal)),
+        others=tuple(map(named_folder, arguments.others)),
+        laterals=tuple(map(named_folder, arguments.laterals)),
         in_scope=tuple(map(named_folder, arguments.in_scope)),
         out_of_scope=tuple(map(named_folder, arguments.out_of_scope)),
     )
-    ages = None if arguments.ages is None else (arguments.ages[0], arguments.ages[1])
     compute = compute_of(arguments)
-    run = refit_limits(
-        arguments.run, arguments.data, external, compute, ages=ages, quiet=arguments.quiet
-    )
+    run = refit_limits(arguments.run, arguments.data, external, compute, arguments.quiet)
     print(format_limits(run))

@@ -23,6 +23,15 @@ def add(commands: Commands) -> argparse.ArgumentParser:
     train.add_argument(
         "--synthetic", type=Path, help="made images to learn from as well (training synthesize)"
     )
+    train.add_argument(
+        "--lungs", type=Path, help="segmenter of a recipe with lung guidance; default: models/lungs"
+    )
+    train.add_argument(
+        "--teacher", type=Path, action="append", help="run to learn from as well; may be repeated"
+    )
+    train.add_argument(
+        "--leave-out", action="append", metavar="SOURCE", help="learn nothing from this source"
+    )
     train.add_argument("--folds", type=int, help="test one fold of so many, by patient")
     train.add_argument("--fold", type=int, help="which, from 0")
     train.add_argument("--restart", action="store_true", help="drop an unfinished training")

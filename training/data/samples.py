@@ -6,7 +6,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TypeVar
 
 import numpy as np
@@ -34,21 +34,23 @@ class Samples:
         labels: Shape (N,), class indices.
         names: Shape (N,), paths relative to the data set.
         patients: Shape (N,), pseudonyms.
+        sources: Shape (N,), data sets or parts of them, empty where unknown.
+        populations: Shape (N,), empty where not stated.
     """
 
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int64]
     names: NDArray[np.str_]
     patients: NDArray[np.str_]
+    sources: NDArray[np.str_]
+    populations: NDArray[np.str_]
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, indices: NDArray[np.int64]) -> Samples:
         """Return the samples at these indices."""
-        return Samples(
-            self.pixels[indices], self.labels[indices], self.names[indices], self.patients[indices]
-        )
+        return Samples(*(getattr(self, one.name)[indices] for one in fields(self)))
 
     def pixel_digests(self) -> list[str]:
         """Return each input's SHA-256, equal for duplicates, re-encoded ones included."""
@@ -91,6 +93,8 @@ def load_samples(
         labels=np.array([task.classes.index(image.label) for image, _ in kept], dtype=np.int64),
         names=np.array([image.name for image, _ in kept]),
         patients=np.array([image.patient for image, _ in kept]),
+        sources=np.array([image.source for image, _ in kept]),
+        populations=np.array([image.population for image, _ in kept]),
     )
 
 

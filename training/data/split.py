@@ -6,6 +6,7 @@ import hashlib
 import logging
 import math
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,17 +49,18 @@ def group_samples(patients: Sequence[str], digests: Sequence[str]) -> NDArray[np
 def split_by_patient(samples: Samples, spec: SplitSpec, seed: int, task: Task) -> list[SplitRow]:
     """Assign each group of samples to a part.
 
-    Groups are ordered by a hash of patient and seed and dealt out class by class, so every part has
-    every class and the order of files does not matter.
+    Groups are ordered by a hash of patient and seed and dealt out source by source and class by
+    class, so every part has its share of each and the order of files does not matter.
 
     Raises:
         DataError: A part would lack a class.
     """
     groups = group_samples(list(samples.patients), samples.pixel_digests())
     parts: dict[int, Part] = {}
-    for label in range(len(task.classes)):
+    for source, label in product(sorted(set(samples.sources)), range(len(task.classes))):
         # A group with images of several classes is dealt with the first of them.
-        of_label = {g for g in groups[samples.labels == label] if g not in parts}
+        chosen = (samples.sources == source) & (samples.labels == label)
+        of_label = {g for g in groups[chosen] if g not in parts}
         ordered = sorted(
             of_label,
             key=lambda g: hashlib.sha256(f"{seed} {samples.patients[g]}".encode()).digest(),

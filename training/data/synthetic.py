@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -92,8 +92,8 @@ def _patient(row: SplitRow) -> tuple[bool, str]:
 def combine(real: Samples, made: Samples) -> Samples:
     """Return real samples followed by synthetic ones."""
     return Samples(
-        np.concatenate([real.pixels, made.pixels]),
-        np.concatenate([real.labels, made.labels]),
-        np.concatenate([real.names, made.names]),
-        np.concatenate([real.patients, made.patients]),
+        *(
+            np.concatenate([getattr(real, one.name), getattr(made, one.name)])
+            for one in fields(Samples)
+        )
     )

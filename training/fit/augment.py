@@ -14,6 +14,10 @@ import torch.nn.functional as F
 
 from training.recipe import Augmentation
 
+MARKS = 2  # at most, in one image
+MARK_SIDE = 0.12  # longest, share of the image's
+STROKES = 0.7  # share of a mark's pixels that is painted
+
 
 class Augmenter:
     """Draws one random change per image.
@@ -28,9 +32,19 @@ class Augmenter:
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Return a changed copy of images (N, 1, S, S), float32 in [0, 1]."""
-        images = self._geometry(images)
+        return self._appearance(self._geometry(images))
+
+    def with_masks(
+        self, images: torch.Tensor, masks: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Do the same and move the images' masks (N, 1, S, S) along."""
+        both = self._geometry(torch.cat([images, masks], dim=1))
+        return self._appearance(both[:, :1]), both[:, 1:]
+
+    def _appearance(self, images: torch.Tensor) -> torch.Tensor:
         images = self._sharpness(images)
         images = self._tone(images)
+        images = self._marks(images)
         images = self._borders(images)
         return self._cutout(images).clamp_(0.0, 1.0)
 
@@ -99,6 +113,25 @@ class Augmenter:
         rows = (position >= low_y) & (position < size - high_y)
         columns = (position >= low_x) & (position < size - high_x)
         return images * (rows.view(n, 1, size, 1) & columns.view(n, 1, 1, size))
+
+    def _marks(self, images: torch.Tensor) -> torch.Tensor:
+        """Paint blocks of random strokes, bright or dark, as letters and bars are."""
+        spec, n, size = self.spec, len(images), images.shape[-1]
+        if spec.marks_p == 0.0:
+            return images
+        position = torch.arange(size, device=images.device).view(1, size)
+        for _ in range(MARKS):
+            top, left = (self._uniform(n, 0.0, size, images).view(n, 1) for _ in range(2))
+            height, width = (
+                self._uniform(n, 0.02, MARK_SIDE, images).view(n, 1) * size for _ in range(2)
+            )
+            inside = ((position >= top) & (position < top + height)).view(n, 1, size, 1)
+            inside = inside & ((position >= left) & (position < left + width)).view(n, 1, 1, size)
+            strokes = torch.rand((n, 1, size, size), generator=self.generator) < STROKES
+            level = self._uniform(n, 0.0, 1.0, images).mul(1.25).clamp(max=1.0).view(n, 1, 1, 1)
+            chosen = self._chance(n, spec.marks_p, images).view(n, 1, 1, 1)
+            images = torch.where(chosen & inside & strokes.to(images.device), level, images)
+        return images
 
     def _cutout(self, images: torch.Tensor) -> torch.Tensor:
         spec, n, size = self.spec, len(images), images.shape[-1]

@@ -29,6 +29,20 @@ def class_weights(samples: Samples, task: Task, mode: str) -> torch.Tensor:
     return torch.tensor(counts.sum() / (len(counts) * counts), dtype=torch.float32)
 
 
+def balanced_chances(samples: Samples, task: Task) -> NDArray[np.float64]:
+    """Return the chance of each sample to be drawn, shape (N,), with sum 1.
+
+    Populations come equally often, and so do the classes in each.
+    """
+    chances = np.zeros(len(samples))
+    for population in set(samples.populations):
+        for label in range(len(task.classes)):
+            cell = (samples.populations == population) & (samples.labels == label)
+            if cell.any():
+                chances[cell] = 1.0 / cell.sum()
+    return chances / chances.sum()
+
+
 def positive_auroc(
     logits: NDArray[np.float32], labels: NDArray[np.int64], task: Task
 ) -> float | None:
@@ -36,7 +50,11 @@ def positive_auroc(
     truth = task.is_positive(labels)
     if truth.all() or not truth.any():
         return None
+    return float(roc_auc_score(truth, margin_of(torch.from_numpy(logits), task).numpy()))
+
+
+def margin_of(logits: torch.Tensor, task: Task) -> torch.Tensor:
+    """Return the finding's logit less that of its absence, (N,), for logits (N, K)."""
     columns = task.positive_columns
-    others = np.delete(logits, columns, axis=1)
-    margin = np.logaddexp.reduce(logits[:, columns], axis=1) - np.logaddexp.reduce(others, axis=1)
-    return float(roc_auc_score(truth, margin))
+    others = [column for column in range(len(task.classes)) if column not in columns]
+    return logits[:, columns].logsumexp(dim=1) - logits[:, others].logsumexp(dim=1)

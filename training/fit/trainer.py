@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
@@ -27,9 +28,16 @@ from training.device import Compute
 from training.distributed import World
 from training.fit.augment import Augmenter
 from training.fit.checkpoint import Checkpoint, averaged
+from training.fit.guide import Guide, Guided, share_outside
 from training.fit.phases import PlannedEpoch, let_learn, plan_epochs
 from training.fit.scoring import score
-from training.fit.statistics import class_weights, normalisation_of, positive_auroc
+from training.fit.statistics import (
+    balanced_chances,
+    class_weights,
+    margin_of,
+    normalisation_of,
+    positive_auroc,
+)
 from training.recipe import Phase, Recipe
 
 log = logging.getLogger(__name__)
@@ -56,7 +64,8 @@ class Trainer:
 
     ``network``: Initialised, on the CPU. ``fingerprint``: Digest of data and split; a checkpoint of
     others is refused. ``made``: Synthetic samples to add; the normalisation stays that of the real
-    ones.
+    ones. ``lungs``: Masks (N, 1, 112, 112) of the training samples, for a recipe with lung
+    guidance. ``taught``: Probabilities (N, K) of the teachers for them, for one with teachers.
     """
 
     def __init__(
@@ -73,6 +82,8 @@ class Trainer:
         quiet: bool = False,
         after_epoch: AfterEpoch | None = None,
         made: Samples | None = None,
+        lungs: NDArray[np.uint8] | None = None,
+        taught: NDArray[np.float32] | None = None,
     ) -> None:
         self.recipe, self.task, self.compute, self.world = recipe, task, compute, world
         self.train = train if made is None else combine(train, made)
@@ -84,7 +95,15 @@ class Trainer:
         )
         self.normalisation = normalisation_of(train)
         self.loss_weights = class_weights(self.train, task, recipe.class_weights).to(compute.device)
+        self.lungs, self.targets = lungs, self._targets(taught)
+        self.chances = None
+        if recipe.sampling == "balanced":
+            self.chances = balanced_chances(self.train, task)
         self.network: Network = compute.place(network)
+        self.maps: torch.Tensor | None = None
+        if lungs is not None:
+            explained = self.network.get_submodule(self.network.explain_layer)
+            explained.register_forward_hook(self._keep_maps)
         self.average = averaged(self.network, recipe.weight_average)
         self.curves: list[EpochRecord] = []
         self.local_batch = recipe.batch_size // world.size
@@ -158,8 +177,27 @@ class Trainer:
         devices = [self.compute.device] if self.compute.device.type == "cuda" else None
         return DistributedDataParallel(self.network, device_ids=devices)
 
-    def _batches(self, plan: PlannedEpoch) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        order = np.random.default_rng((self.recipe.seed, plan.index)).permutation(len(self.train))
+    def _keep_maps(self, module: nn.Module, given: Any, maps: torch.Tensor) -> None:
+        self.maps = maps
+
+    def _targets(self, taught: NDArray[np.float32] | None) -> NDArray[np.float32]:
+        """What to answer for each sample, shape (N, K): labels smoothed, mixed with teachers'."""
+        outputs = max(int(self.train.labels.max()) + 1, len(self.task.classes))
+        targets = np.eye(outputs, dtype=np.float32)[self.train.labels]
+        targets = targets * (1.0 - self.recipe.label_smoothing)
+        targets += self.recipe.label_smoothing / outputs
+        if taught is not None:
+            targets = (1.0 - self.recipe.teachers) * targets + self.recipe.teachers * taught
+        return targets.astype(np.float32)
+
+    def _order(self, plan: PlannedEpoch) -> NDArray[np.int64]:
+        rng = np.random.default_rng((self.recipe.seed, plan.index))
+        if self.chances is None:
+            return rng.permutation(len(self.train))
+        return rng.choice(len(self.train), len(self.train), p=self.chances)
+
+    def _batches(self, plan: PlannedEpoch) -> Iterator[Guided]:
+        order = self._order(plan)
         seed = int.from_bytes(
             hashlib.sha256(f"{self.recipe.seed} {plan.index} {self.world.rank}".encode()).digest()[
                 :4
@@ -167,19 +205,41 @@ class Trainer:
         )
         torch.manual_seed(seed)  # dropout
         augmenter = Augmenter(self.recipe.augmentation, torch.Generator().manual_seed(seed))
+        guide = None
+        if self.recipe.lungs is not None:
+            guide = Guide(self.recipe.lungs, torch.Generator().manual_seed(seed + 1))
         size = plan.phase.size_px or self.recipe.size_px
         for step in range(self.steps_per_epoch):
             start = step * self.recipe.batch_size + self.world.rank * self.local_batch
             chosen = order[start : start + self.local_batch]
-            images = torch.from_numpy(self.train.pixels[chosen]).to(self.compute.device)
-            images = images.float().div_(255.0)
-            if size != images.shape[-1]:
-                images = F.interpolate(
-                    images, (size, size), mode="bilinear", antialias=True, align_corners=False
-                )
-            images = (augmenter(images) - self.normalisation.mean) / self.normalisation.std
-            labels = torch.from_numpy(self.train.labels[chosen]).to(self.compute.device)
-            yield self.compute.put(images), labels
+            images = self._scaled(self.train.pixels[chosen], size)
+            targets = torch.from_numpy(self.targets[chosen]).to(self.compute.device)
+            if guide is None or self.lungs is None:
+                batch = Guided(augmenter(images), targets, images[:0])
+            else:
+                masks = self._scaled(self.lungs[chosen], size)
+                images, masks = augmenter.with_masks(images, masks)
+                batch = guide.change(Guided(images, targets, masks))
+            images = (batch.images - self.normalisation.mean) / self.normalisation.std
+            yield batch._replace(images=self.compute.put(images))
+
+    def _scaled(self, pixels: NDArray[np.uint8], size: int) -> torch.Tensor:
+        images = torch.from_numpy(pixels).to(self.compute.device).float().div_(255.0)
+        if size == images.shape[-1]:
+            return images
+        return F.interpolate(
+            images, (size, size), mode="bilinear", antialias=True, align_corners=False
+        )
+
+    def _loss(self, network: nn.Module, batch: Guided) -> torch.Tensor:
+        with self.compute.autocast():
+            logits = network(batch.images)
+        logits = logits.float()
+        loss = F.cross_entropy(logits, batch.targets, weight=self.loss_weights)
+        if self.recipe.lungs is not None and self.maps is not None:
+            outside = share_outside(self.maps, margin_of(logits, self.task), batch.lungs)
+            loss = loss + self.recipe.lungs.penalty * outside
+        return loss
 
     def _epoch(
         self,
@@ -200,15 +260,8 @@ class Trainer:
             dynamic_ncols=True,
         )
         with bar:
-            for step, (images, labels) in enumerate(self._batches(plan)):
-                with self.compute.autocast():
-                    logits = network(images)
-                loss = F.cross_entropy(
-                    logits.float(),
-                    labels,
-                    weight=self.loss_weights,
-                    label_smoothing=self.recipe.label_smoothing,
-                )
+            for step, batch in enumerate(self._batches(plan)):
+                loss = self._loss(network, batch)
                 optimizer.zero_grad()
                 scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
                 scaler.unscale_(optimizer)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,20 +25,23 @@ from cxr.metrics.estimate import format_estimate
 from cxr.networks.served import ServedNetwork, served_network
 from cxr.verdict.decision import Referral
 from cxr.verdict.operating_point import OperatingPoint
+from cxr.verdict.populations import Population
 from cxr.verdict.scope import Judgement, ScopeFigure, ScopeGate
 from training.data.samples import Samples, load_samples
 from training.data.split import samples_of
 from training.device import Compute
 from training.recipe import Recipe
+from training.reliability.calibrate import BALANCED
 from training.reliability.outliers import FAMILIES, make_outliers
-from training.reliability.referral_fit import fit_referral
+from training.reliability.populations import measure_populations, specs_present
+from training.reliability.referral_fit import Judged, fit_referral
 from training.reliability.scope_fit import (
     Described,
     GateData,
     Pixels,
     describe,
+    describe_again,
     fit_gate,
-    without_frontal,
 )
 from training.reliability.scope_measure import (
     PictureSet,
@@ -48,6 +51,7 @@ from training.reliability.scope_measure import (
     picture_set,
     read_pictures,
 )
+from training.runs.sources import populations_of
 
 BATCH = 64
 MADE_OF_EACH = 60  # outliers of a family that are measured
@@ -65,9 +69,19 @@ class NamedFolder:
 
 @dataclass(frozen=True)
 class ExternalImages:
-    """Pictures from other sources."""
+    """Pictures from other sources.
+
+    Attributes:
+        frontal: Frontal radiographs of patients like the model's, from elsewhere; fitted on.
+        others: Frontal radiographs of other patients; fitted on.
+        laterals: Radiographs of the chest from the side; fitted on.
+        in_scope: Frontal radiographs that are only measured.
+        out_of_scope: Pictures of anything else, only measured.
+    """
 
     frontal: tuple[NamedFolder, ...] = ()
+    others: tuple[NamedFolder, ...] = ()
+    laterals: tuple[NamedFolder, ...] = ()
     in_scope: tuple[NamedFolder, ...] = ()
     out_of_scope: tuple[NamedFolder, ...] = ()
 
@@ -79,6 +93,7 @@ class FittedLimits:
     gate: ScopeGate
     scope: ScopeSection
     referral: Referral
+    populations: tuple[Population, ...]
 
 
 class NetworkOutputs(NamedTuple):
@@ -116,7 +131,7 @@ def find_limits(
     served: ServedNetwork,
     recipe: Recipe,
     task: Task,
-    point: OperatingPoint,
+    points: Sequence[OperatingPoint],
     parts: dict[Part, Samples],
     spec: Preprocessing,
     compute: Compute,
@@ -129,17 +144,28 @@ def find_limits(
     """
     answers = Answers(served, compute)
     other = external or ExternalImages()
+    specs = specs_present(recipe, parts["train"])
+    names = tuple(one.name for one in specs)
 
     def read(folders: Sequence[NamedFolder], *, frontal: bool) -> list[PictureSet]:
         return [
             read_pictures(f.name, f.path, spec, answers.embed, frontal=frontal) for f in folders
         ]
 
-    frontal = read(other.frontal, frontal=True)
+    fitted = FittedOn(
+        read(other.frontal, frontal=True),
+        read(other.others, frontal=True),
+        read(other.laterals, frontal=False),
+    )
+    empty = parts["val"].pixels[:0]
     data = GateData(
         train=parts["train"].pixels,
+        train_places=_places(parts["train"], names),
         val=parts["val"].pixels,
-        frontal=np.concatenate([parts["val"].pixels[:0], *(f.pixels for f in frontal)]),
+        val_places=_places(parts["val"], names),
+        frontal=np.concatenate([empty, *(f.pixels for f in fitted.frontal)]),
+        others=np.concatenate([empty, *(f.pixels for f in fitted.others)]),
+        laterals=np.concatenate([empty, *(f.pixels for f in fitted.laterals)]),
         augmentation=recipe.augmentation,
         seed=recipe.seed,
     )
@@ -149,28 +175,58 @@ def find_limits(
     sources = parts["test"].pixels if len(parts["test"]) else parts["val"].pixels
     made = [_made(family, sources, answers) for family in FAMILIES]
     pictures = [
-        *(_radiographs(part, parts[part], given) for part, given in answered.items()),
+        *(
+            radiographs
+            for part, given in answered.items()
+            for radiographs in _radiographs(part, parts[part], given, names)
+        ),
         *read(other.in_scope, frontal=True),
         *read(other.out_of_scope, frontal=False),
         *made,
     ]
-    figures = [measure_scope(p, judge_all(p, gate, thresholds)) for p in pictures]
+    figures = [measure_scope(p, judge_all(p, gate, thresholds), names) for p in pictures]
     if external is not None:
-        figures += _cross_fitted(frontal, data, described)
-        figures += [_never_shown(p, described, data.seed) for p in made]
+        figures += _cross_fitted(fitted, data, described, names)
+        figures += [_never_shown(p, described, data.seed, names) for p in made]
+    referral = _referral(answered, parts, recipe.coverage, points, task)
+    measured: Part = "test" if len(parts["test"]) else "val"
     return FittedLimits(
         gate=gate,
-        scope=ScopeSection(
-            thresholds=thresholds, ages_years=recipe.ages_years, figures=tuple(figures)
+        scope=ScopeSection(thresholds=thresholds, figures=tuple(figures)),
+        referral=referral,
+        populations=measure_populations(
+            specs,
+            measured,
+            parts[measured],
+            answered[measured].probabilities,
+            referral,
+            points,
+            task,
         ),
-        referral=_referral(answered, parts, recipe.coverage, point, task),
     )
 
 
-def _radiographs(part: Part, samples: Samples, given: NetworkOutputs) -> PictureSet:
-    groups = [str(patient) for patient in samples.patients]
-    name = f"{part} patients"
-    return picture_set(name, samples.pixels, given.embeddings, frontal=True, groups=groups)
+class FittedOn(NamedTuple):
+    """Pictures of other sources that a gate is fitted on."""
+
+    frontal: list[PictureSet]
+    others: list[PictureSet]
+    laterals: list[PictureSet]
+
+
+def _places(samples: Samples, names: Sequence[str]) -> NDArray[np.int64]:
+    return np.array([names.index(str(one)) for one in samples.populations], dtype=np.int64)
+
+
+def _radiographs(
+    part: str, samples: Samples, given: NetworkOutputs, names: Sequence[str]
+) -> Iterator[PictureSet]:
+    for name in names:
+        chosen = samples.populations == name
+        groups = [str(patient) for patient in samples.patients[chosen]]
+        if groups:
+            pixels, vectors = samples.pixels[chosen], given.embeddings[chosen]
+            yield picture_set(f"{name}, {part}", pixels, vectors, frontal=True, groups=groups)
 
 
 def _made(family: str, sources: Pixels, answers: Answers) -> PictureSet:
@@ -179,44 +235,56 @@ def _made(family: str, sources: Pixels, answers: Answers) -> PictureSet:
 
 
 def _cross_fitted(
-    sets: Sequence[PictureSet], data: GateData, described: Described
+    sets: FittedOn, data: GateData, described: Described, names: Sequence[str]
 ) -> list[ScopeFigure]:
-    """Measure each half of other hospitals' patients by a gate fitted without it."""
-    halves = [np.unique(p.groups, return_inverse=True)[1] % 2 for p in sets]
-    of_all = np.concatenate(halves) if halves else np.zeros(0, dtype=np.int64)
-    gates = [
-        fit_gate(without_frontal(data, described, of_all == half), data.seed)
-        for half in ((0, 1) if sets else ())
-    ]
-    figures = []
-    for pictures, own in zip(sets, halves, strict=True):
-        judged: list[Judgement] = []
-        for half, (gate, thresholds) in enumerate(gates):
-            judged += judge_all(pictures.take(own != half), gate, thresholds)
-        order = np.concatenate([np.flatnonzero(own != half) for half in (0, 1)])
-        ordered = [judged[i] for i in np.argsort(order)]
-        figures.append(measure_scope(pictures, ordered))
+    """Measure each half of the pictures of other sources by a gate fitted without it."""
+    figures: list[ScopeFigure] = []
+    judged: dict[str, list[Judgement]] = {}
+    if not any(sets):
+        return figures
+    for half in (0, 1):
+        kept = described.embedded_frontal[1 - half :: 2]
+        gate, thresholds = fit_gate(describe_again(data.without(half), described, kept), data.seed)
+        for kind in sets:
+            place = 0
+            for pictures in kind:
+                own = (np.arange(len(pictures.pixels)) + place) % 2 == half
+                place += len(pictures.pixels)
+                judged.setdefault(pictures.name, []).extend(
+                    judge_all(pictures.take(own), gate, thresholds)
+                )
+    for kind in sets:
+        place = 0
+        for pictures in kind:
+            halves = (np.arange(len(pictures.pixels)) + place) % 2
+            place += len(pictures.pixels)
+            order = np.argsort(np.argsort(halves, kind="stable"))
+            ordered = [judged[pictures.name][i] for i in order]
+            figures.append(measure_scope(pictures, ordered, names))
     return figures
 
 
-def _never_shown(pictures: PictureSet, described: Described, seed: int) -> ScopeFigure:
+def _never_shown(
+    pictures: PictureSet, described: Described, seed: int, names: Sequence[str]
+) -> ScopeFigure:
     gate, thresholds = fit_gate(described, seed, left_out=(pictures.name,))
     judged = judge_all(pictures, gate, thresholds)
-    return measure_scope(replace(pictures, name=f"{pictures.name}, never shown"), judged)
+    return measure_scope(replace(pictures, name=f"{pictures.name}, never shown"), judged, names)
 
 
 def _referral(
     answered: dict[Part, NetworkOutputs],
     parts: dict[Part, Samples],
     coverage: float,
-    point: OperatingPoint,
+    points: Sequence[OperatingPoint],
     task: Task,
 ) -> Referral:
-    test, measured = parts["test"], None
-    if len(test):
-        measured = (answered["test"].probabilities, test.labels, test.patients)
-    val = (answered["val"].probabilities, parts["val"].labels)
-    return fit_referral(val, measured, coverage, point, task)
+    measured = None
+    if len(parts["test"]):
+        measured = Judged.of(parts["test"], answered["test"].probabilities)
+    val = Judged.of(parts["val"], answered["val"].probabilities)
+    default = next(point for point in points if point.name == BALANCED)
+    return fit_referral(val, measured, coverage, default, task)
 
 
 def refit_limits(
@@ -224,19 +292,16 @@ def refit_limits(
     data: DataSets,
     external: ExternalImages,
     compute: Compute,
-    *,
-    ages: tuple[float, float] | None = None,
     quiet: bool = False,
 ) -> Run:
     """Fit and measure a run's limits again and replace the run atomically, but for its weights.
 
-    ``ages``: Youngest and oldest patients in years; None for the recipe's.
-
     RunError for a damaged run, DataError for an unusable data set or folder.
     """
     run = open_run(run_path)
-    for folder in (*external.frontal, *external.in_scope, *external.out_of_scope):
-        list_pictures(folder.path)  # before the long work
+    for one in fields(external):
+        for folder in getattr(external, one.name):
+            list_pictures(folder.path)  # before the long work
     task, recipe = run.task.as_task(), Recipe.model_validate(run.recipe)
     rows = read_split_file(run_path / SPLIT_NAME)
     samples = load_samples(
@@ -246,18 +311,19 @@ def refit_limits(
         os.cpu_count() or 1,
         quiet,
     )
+    samples = replace(samples, populations=populations_of(samples, recipe))
     parts = {part: samples_of(samples, rows, part) for part in PARTS}
-    point = next(p for p in run.operating_points if p.name == run.default_operating_point)
-    if ages is not None:
-        recipe = recipe.model_copy(update={"ages_years": ages})
     served = served_network(run_path / WEIGHTS_NAME, run)
-    found = find_limits(served, recipe, task, point, parts, run.preprocessing, compute, external)
+    found = find_limits(
+        served, recipe, task, run.operating_points, parts, run.preprocessing, compute, external
+    )
     with new_directory(run_path, RUN_NAME) as directory:
         shutil.copytree(run_path, directory, dirs_exist_ok=True)
         found.gate.save(directory / SCOPE_NAME)
         changes = {
             "scope": found.scope,
             "referral": found.referral,
+            "populations": found.populations,
             "scope_sha256": sha256_of_file(directory / SCOPE_NAME),
         }
         changed = run.model_copy(update=changes)
@@ -275,13 +341,21 @@ def named_folder(text: str) -> NamedFolder:
 
 def format_limits(run: Run) -> str:
     """Return the figures as tables."""
-    lines = [f"{'scope':34}{'images':>8}  {'flagged':24}{'refused':>9}{'unusual':>9}"]
+    lines = [f"{'scope':34}{'images':>8}  {'flagged':24}{'refused':>9}  belongs to"]
     for figure in run.scope.figures:
         kind = "in " if figure.frontal else "out"
         flagged = format_estimate("flagged", figure.flagged)
         lines.append(
             f"{kind} {figure.name:30}{figure.images:>8}  {flagged:24}"
-            f"{figure.refused:>9.3f}{figure.unusual:>9.3f}"
+            f"{figure.refused:>9.3f}  "
+            + ", ".join(f"{name} {share:.3f}" for name, share in figure.belongs.items())
+        )
+    lines += ["", f"{'population':34}{'images':>8}  {'AUROC':24}{'ECE':24}validated"]
+    for known in run.populations:
+        auroc, ece = format_estimate("auroc", known.auroc), format_estimate("ece", known.ece)
+        lines.append(
+            f"{known.name:34}{known.images:>8}  {auroc:24}{ece:24}"
+            + ("yes" if known.validated else "no")
         )
     lines += ["", f"{'coverage asked':>14}  {'reached':24}{'referred':24}accuracy of the rest"]
     for one in run.referral.figures:

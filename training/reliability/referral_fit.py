@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 from cxr.data.labels import Task
 from cxr.errors import DataError
 from cxr.verdict.decision import Referral, ReferralFigure, decide, probability_of_finding
-from cxr.verdict.operating_point import OperatingPoint
+from cxr.verdict.operating_point import Decision, OperatingPoint
+from training.data.samples import Samples
 from training.report.bootstrap import estimate_mean
 
 TARGETS = (0.90, 0.95, 0.98, 0.99)
@@ -40,18 +42,25 @@ def fit_least_probabilities(
     return least
 
 
-def _measure_referral(
-    rules: Sequence[Referral],
-    probabilities: NDArray[np.float64],
-    labels: NDArray[np.int64],
-    patients: NDArray[np.str_],
-    point: OperatingPoint,
-    task: Task,
-) -> tuple[ReferralFigure, ...]:
-    figures = []
-    for rule in rules:
-        covered, referred, right = [], [], []
-        for row, label in zip(probabilities, labels, strict=True):
+class Judged(NamedTuple):
+    """Probabilities (N, K) with labels, patients and populations (N,)."""
+
+    probabilities: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    patients: NDArray[np.str_]
+    populations: NDArray[np.str_]
+
+    @classmethod
+    def of(cls, samples: Samples, probabilities: NDArray[np.float64]) -> Judged:
+        """Join samples with a network's probabilities for them."""
+        return cls(probabilities, samples.labels, samples.patients, samples.populations)
+
+    def decisions(
+        self, rule: Referral, point: OperatingPoint, task: Task
+    ) -> list[tuple[tuple[str, ...], Decision]]:
+        """Return the prediction set and the decision of each image, all in scope."""
+        found = []
+        for row in self.probabilities:
             by_class = dict(zip(task.classes, map(float, row), strict=True))
             chosen = rule.prediction_set(by_class)
             decision = decide(
@@ -61,6 +70,24 @@ def _measure_referral(
                 prediction_set=chosen,
                 in_scope=True,
             )
+            found.append((chosen, decision))
+        return found
+
+
+def abstentions(rule: Referral, judged: Judged, point: OperatingPoint, task: Task) -> list[bool]:
+    """Return whether the model abstains from each image."""
+    return [decision == "refer" for _, decision in judged.decisions(rule, point, task)]
+
+
+def _measure_referral(
+    rules: Sequence[Referral], judged: Judged, point: OperatingPoint, task: Task
+) -> tuple[ReferralFigure, ...]:
+    figures = []
+    for rule in rules:
+        covered, referred, right = [], [], []
+        for (chosen, decision), label in zip(
+            judged.decisions(rule, point, task), judged.labels, strict=True
+        ):
             truth = "positive" if label in task.positive_columns else "negative"
             covered.append(task.classes[label] in chosen)
             referred.append(decision == "refer")
@@ -68,33 +95,38 @@ def _measure_referral(
         figures.append(
             ReferralFigure(
                 target=rule.coverage,
-                coverage=estimate_mean(covered, patients, seed=0),
-                referred=estimate_mean(referred, patients, seed=0),
-                accuracy=estimate_mean(right, patients, seed=0),
+                coverage=estimate_mean(covered, judged.patients, seed=0),
+                referred=estimate_mean(referred, judged.patients, seed=0),
+                accuracy=estimate_mean(right, judged.patients, seed=0),
             )
         )
     return tuple(figures)
 
 
 def fit_referral(
-    val: tuple[NDArray[np.float64], NDArray[np.int64]],
-    test: tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.str_]] | None,
-    coverage: float,
-    point: OperatingPoint,
-    task: Task,
+    val: Judged, test: Judged | None, coverage: float, point: OperatingPoint, task: Task
 ) -> Referral:
     """Fit the rule of one coverage and measure it beside others.
 
-    ``val``: Probabilities (N, K) and labels (N,). ``test``: The same with patients, resampled as
-    wholes; None leaves the rule unmeasured.
+    The rule keeps its coverage in each population: that of the least sure one decides. None for
+    ``test`` leaves it unmeasured.
     """
 
     def rule(target: float) -> Referral:
-        least = fit_least_probabilities(*val, target, task)
+        of_each = [
+            fit_least_probabilities(
+                val.probabilities[val.populations == name],
+                val.labels[val.populations == name],
+                target,
+                task,
+            )
+            for name in sorted(set(map(str, val.populations)))
+        ]
+        least = {name: min(one[name] for one in of_each) for name in task.classes}
         return Referral(coverage=target, least_probability=least, figures=())
 
     figures: tuple[ReferralFigure, ...] = ()
     if test is not None:
         rules = [rule(target) for target in sorted({*TARGETS, coverage})]
-        figures = _measure_referral(rules, *test, point, task)
+        figures = _measure_referral(rules, test, point, task)
     return rule(coverage).model_copy(update={"figures": figures})

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.covariance import LedoitWolf
-from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from cxr.images.layout import LAYOUT_SIZE, describe_layout
-from cxr.verdict.scope import ScopeGate, ScopeThresholds
+from cxr.verdict.scope import PopulationLines, ScopeGate, ScopeThresholds
 from training.fit.augment import Augmenter
 from training.recipe import Augmentation
 from training.reliability.outliers import FAMILIES, make_outliers
+from training.reliability.population_fit import Layouts, fit_populations
 
 Pixels: TypeAlias = NDArray[np.uint8]
 Floats: TypeAlias = NDArray[np.float32]
@@ -31,8 +31,11 @@ OUTLIERS = 600  # of each family; inverted ones are told by little and get twice
 VAL_OUTLIERS = 150
 FRONTAL_COPIES = 6  # changed copies of each radiograph of another hospital, which are few
 FRONTAL_WEIGHT = 3
+LATERALS = "lateral"
+"""Family of real outliers beside the made ones."""
+
+LATERAL_COPIES = 6
 REGULARISATION = 0.01  # inverse strength; from 0.001 to 0.1 hardly changes what is caught
-COMPONENTS = 20  # from 20 to 80 made no difference to which adults are found unusual
 
 LAYOUT_REFUSED = 0.005
 EMBEDDING_REFUSED = 0.003
@@ -47,23 +50,44 @@ EMBEDDING_SLACK = 1.5
 """Of the squared distance: radiographs of a hospital that was not in the fit lie farther out than
 any seen (six files of five other sites: up to 0.99 of the line without slack)."""
 
-UNUSUAL_SHARE = 0.01
-
 
 @dataclass(frozen=True)
 class GateData:
-    """Radiographs a gate is fitted on, (N, 1, S, S)."""
+    """Radiographs a gate is fitted on, each (N, 1, S, S).
+
+    Attributes:
+        train_places: The place of the population of each, (N,).
+        val_places: The same.
+        frontal: Of another hospital: chests like those of the data set.
+        others: Frontal ones of other patients: chests, but of no population.
+        laterals: No frontal chests.
+    """
 
     train: Pixels
+    train_places: NDArray[np.int64]
     val: Pixels
+    val_places: NDArray[np.int64]
     frontal: Pixels
+    others: Pixels
+    laterals: Pixels
     augmentation: Augmentation
     seed: int
 
-    def some_train(self) -> Pixels:
-        """Return at most ``TRAIN_IMAGES`` training radiographs."""
+    def some_train(self) -> NDArray[np.int64]:
+        """Choose at most ``TRAIN_IMAGES`` training radiographs of each population."""
         order = np.random.default_rng(self.seed).permutation(len(self.train))
-        return self.train[order[:TRAIN_IMAGES]]
+        chosen = [
+            order[self.train_places[order] == place][:TRAIN_IMAGES]
+            for place in range(int(self.train_places.max()) + 1)
+        ]
+        return np.concatenate(chosen)
+
+    def without(self, half: int) -> GateData:
+        """Leave out each second picture of other sources, from the ``half``-th, 0 or 1."""
+        kept = {
+            name: getattr(self, name)[1 - half :: 2] for name in ("frontal", "others", "laterals")
+        }
+        return replace(self, **kept)
 
     def augmenter(self) -> Augmenter:
         """Return a fresh augmenter."""
@@ -79,8 +103,9 @@ class Described:
 
     radiographs: Floats
     outliers: dict[str, Floats]
-    train: Floats
-    val: Floats
+    train: Layouts
+    val: Layouts
+    others: Floats
     val_outliers: dict[str, Floats]
     embedded_train: Floats
     embedded_val: Floats
@@ -90,13 +115,15 @@ class Described:
 
 def describe(data: GateData, embed: Embed, embedded_val: Floats) -> Described:
     """Describe radiographs and outliers."""
-    train = data.some_train()
-    layouts = _describe_layouts(data, train)
+    chosen = data.some_train()
+    train = data.train[chosen]
+    found = _describe_layouts(data)
     return Described(
-        radiographs=layouts[0],
-        outliers=layouts[1],
-        train=layouts_of(train),
-        val=layouts_of(data.val),
+        radiographs=found.radiographs,
+        outliers=found.outliers,
+        train=found.train,
+        val=Layouts(layouts_of(data.val), data.val_places),
+        others=found.others,
         val_outliers={
             family: layouts_of(make_outliers(family, data.val, VAL_OUTLIERS, data.seed + 1))
             for family in FAMILIES
@@ -108,28 +135,33 @@ def describe(data: GateData, embed: Embed, embedded_val: Floats) -> Described:
     )
 
 
-def without_frontal(data: GateData, described: Described, kept: NDArray[np.bool_]) -> Described:
-    """Keep only the ``kept`` (M,) radiographs of other hospitals."""
-    part = replace(data, frontal=data.frontal[kept])
-    radiographs, outliers = _describe_layouts(part, data.some_train())
-    return replace(
-        described,
-        radiographs=radiographs,
-        outliers=outliers,
-        embedded_frontal=described.embedded_frontal[kept],
-    )
+def describe_again(data: GateData, described: Described, embedded_frontal: Floats) -> Described:
+    """Describe the same radiographs with fewer of other sources."""
+    found = _describe_layouts(data)
+    return replace(described, **found._asdict(), embedded_frontal=embedded_frontal)
 
 
-def _describe_layouts(data: GateData, train: Pixels) -> tuple[Floats, dict[str, Floats]]:
-    augmenter = data.augmenter()
+class _Found(NamedTuple):
+    radiographs: Floats
+    outliers: dict[str, Floats]
+    train: Layouts
+    others: Floats
+
+
+def _describe_layouts(data: GateData) -> _Found:
+    augmenter, chosen = data.augmenter(), data.some_train()
+    train, places = data.train[chosen], data.train_places[chosen]
     changed = _changed_copies(train, augmenter, 2)
     frontal = _changed_copies(data.frontal, augmenter, FRONTAL_COPIES)
-    radiographs = [layouts_of(train), layouts_of(changed)]
+    strangers = _changed_copies(data.others, augmenter, 1)
+    plain, copies = layouts_of(train), layouts_of(changed)
+    radiographs = [plain, copies, layouts_of(strangers)]
+    others = [layouts_of(data.others), layouts_of(strangers)]
     if len(data.frontal):
         radiographs += [layouts_of(data.frontal)] * FRONTAL_WEIGHT + [layouts_of(frontal)]
     # Outliers of as many hospitals, or the gate would take the hospital for the sign.
     sources = np.concatenate(
-        [train, changed[: len(train)], data.frontal, frontal[: len(data.frontal)]]
+        [train, changed[: len(train)], data.frontal, frontal[: len(data.frontal)], data.others]
     )
     count = min(OUTLIERS, len(sources))
     outliers = {
@@ -138,7 +170,17 @@ def _describe_layouts(data: GateData, train: Pixels) -> tuple[Floats, dict[str, 
         )
         for family in FAMILIES
     }
-    return np.concatenate(radiographs), outliers
+    if len(data.laterals):
+        both = np.concatenate([data.laterals, data.laterals[..., ::-1]])  # to either side
+        outliers[LATERALS] = layouts_of(
+            np.concatenate([both, _changed_copies(both, augmenter, LATERAL_COPIES)])
+        )
+    return _Found(
+        np.concatenate(radiographs),
+        outliers,
+        Layouts(np.concatenate([plain, copies[: len(train)]]), np.tile(places, 2)),
+        np.concatenate(others),
+    )
 
 
 def fit_gate(
@@ -146,19 +188,21 @@ def fit_gate(
 ) -> tuple[ScopeGate, ScopeThresholds]:
     """Fit a gate and choose its thresholds."""
     weights, bias = _fit_classifier(described, left_out)
-    components = min(COMPONENTS, len(described.train) - 1)
-    usual = PCA(components, random_state=seed).fit(described.train)
+    count = int(described.train.places.max()) + 1
+    found = fit_populations(described.train, described.val, described.others, count)
     covariance = LedoitWolf().fit(described.embedded_train.astype(np.float64))
     gate = ScopeGate(
         layout_weights=weights,
         layout_bias=bias,
-        usual_mean=usual.mean_.astype(np.float32),
-        usual_components=usual.components_.astype(np.float32),
+        population_weights=found.weights,
+        population_bias=found.bias,
+        population_mean=found.mean,
+        population_components=found.components,
         embedding_mean=covariance.location_.astype(np.float32),
         # precision = W W', hence |(x - mean) W| squared is the Mahalanobis distance.
         embedding_whitening=np.linalg.cholesky(covariance.precision_).astype(np.float32),
     )
-    return gate, _choose_thresholds(gate, described, left_out)
+    return gate, _choose_thresholds(gate, described, left_out, found.lines)
 
 
 def _fit_classifier(described: Described, left_out: Collection[str]) -> tuple[Floats, Floats]:
@@ -174,7 +218,10 @@ def _fit_classifier(described: Described, left_out: Collection[str]) -> tuple[Fl
 
 
 def _choose_thresholds(
-    gate: ScopeGate, described: Described, left_out: Collection[str]
+    gate: ScopeGate,
+    described: Described,
+    left_out: Collection[str],
+    lines: tuple[PopulationLines, ...],
 ) -> ScopeThresholds:
     """Choose thresholds as lenient as is useful, so that other hospitals' radiographs pass.
 
@@ -183,7 +230,7 @@ def _choose_thresholds(
     """
     outliers = np.concatenate([v for k, v in described.val_outliers.items() if k not in left_out])
     caught = float(np.quantile(gate.layout_scores(outliers), 1.0 - OUTLIERS_MISSED))
-    spared = float(np.quantile(gate.layout_scores(described.val), LAYOUT_REFUSED))
+    spared = float(np.quantile(gate.layout_scores(described.val.layouts), LAYOUT_REFUSED))
     shares = [
         (described.embedded_val, EMBEDDING_REFUSED),
         (described.embedded_stressed, STRESSED_REFUSED),
@@ -197,7 +244,7 @@ def _choose_thresholds(
     return ScopeThresholds(
         layout=min(caught, spared),
         embedding=EMBEDDING_SLACK * max(far),
-        unusual=float(np.quantile(gate.unusual_rests(described.val), 1.0 - UNUSUAL_SHARE)),
+        populations=lines,
     )
 
 

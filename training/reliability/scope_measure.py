@@ -20,7 +20,14 @@ from cxr.images.decoding import (
     to_model_input,
 )
 from cxr.pixels.image import DecodedImage
-from cxr.verdict.scope import Judgement, ScopeFigure, ScopeGate, ScopeThresholds, assess_scope
+from cxr.verdict.scope import (
+    Judgement,
+    Reason,
+    ScopeFigure,
+    ScopeGate,
+    ScopeThresholds,
+    assess_scope,
+)
 from training.reliability.scope_fit import Embed, Pixels, layouts_of
 from training.report.bootstrap import estimate_mean
 
@@ -46,7 +53,7 @@ class PictureSet:
     layouts: NDArray[np.float32]
     embeddings: NDArray[np.float32]
     groups: NDArray[np.str_]
-    plain_reasons: tuple[tuple[str, ...], ...]
+    plain_reasons: tuple[tuple[Reason, ...], ...]
     refused: int = 0
 
     def take(self, chosen: NDArray[np.bool_]) -> PictureSet:
@@ -142,15 +149,17 @@ def judge_all(
         pictures.layouts, pictures.embeddings, pictures.plain_reasons, strict=True
     ):
         found = gate.judge(layout, vector, thresholds)
-        judged.append(Judgement((*plain, *found.reasons), found.warnings))
+        judged.append(Judgement((*plain, *found.reasons), found.population))
     return judged
 
 
-def measure_scope(pictures: PictureSet, judged: Sequence[Judgement]) -> ScopeFigure:
+def measure_scope(
+    pictures: PictureSet, judged: Sequence[Judgement], populations: Sequence[str]
+) -> ScopeFigure:
     """Summarise judgements; unreadable files count as flagged."""
     total = len(judged) + pictures.refused
     flagged = [bool(j.reasons) for j in judged] + [True] * pictures.refused
-    unusual = [bool(j.warnings) and not j.reasons for j in judged]
+    places = [j.population for j in judged if not j.reasons]
     unread = [f"unread {i}" for i in range(pictures.refused)]
     return ScopeFigure(
         name=pictures.name,
@@ -158,5 +167,5 @@ def measure_scope(pictures: PictureSet, judged: Sequence[Judgement]) -> ScopeFig
         images=total,
         flagged=estimate_mean(flagged, np.array([*pictures.groups, *unread]), seed=0),
         refused=pictures.refused / total,
-        unusual=sum(unusual) / total,
+        belongs={name: places.count(i) / total for i, name in enumerate(populations)},
     )

@@ -12,10 +12,20 @@ from training.device import Compute
 from training.distributed import World
 from training.recipe import Recipe
 
+SEGMENTER = Path("models/lungs")
+"""The one that ships."""
+
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What a training needs beside its recipe; without ``split_file`` it makes a new split."""
+    """What a training needs beside its recipe.
+
+    Attributes:
+        split_file: Without one a new split is made.
+        lungs: Folder of the lung segmenter, for a recipe with lung guidance.
+        teachers: Runs whose answers are learnt, for a recipe with teachers.
+        left_out: Sources that are not learnt from.
+    """
 
     recipe: Recipe
     data: DataSets
@@ -24,6 +34,9 @@ class TrainingJob:
     compute: Compute
     world: World
     split_file: Path | None = None
+    lungs: Path = SEGMENTER
+    teachers: tuple[Path, ...] = ()
+    left_out: tuple[str, ...] = ()
     synthetic: Path | None = None
     quiet: bool = False
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -23,9 +24,12 @@ from training.data.synthetic import load_synthetic, open_synthetic
 from training.fit.dummy_class import drop_dummy, mark_ambiguous
 from training.fit.initialise import InitReport, initialise
 from training.fit.trainer import Trainer
+from training.lungs.segmenter import find_lungs, load_segmenter
 from training.runs.finish import write_run
 from training.runs.job import TrainingJob, verify_new
 from training.runs.provenance import FROM_SCRATCH, provenance_of
+from training.runs.sources import populations_of, without_sources
+from training.runs.teachers import ask_teachers
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +68,9 @@ def run_training(job: TrainingJob, restart: bool = False) -> Path:
         if before is None
         else split_as_before(samples, before, task)
     )
+    samples = replace(samples, populations=populations_of(samples, recipe))
     parts = {part: samples_of(samples, rows, part) for part in PARTS}
+    parts["train"] = without_sources(parts["train"], job.left_out)
     log.info("images: %s", ", ".join(f"{part} {len(parts[part])}" for part in PARTS))
 
     made, origin = None, None
@@ -73,6 +79,11 @@ def run_training(job: TrainingJob, restart: bool = False) -> Path:
         origin = _origin(job.synthetic, made, task)
         log.info("made images in the train part: %d", len(made))
 
+    lungs, taught = None, None
+    if recipe.lungs is not None:
+        lungs = find_lungs(load_segmenter(job.lungs), parts["train"].pixels)
+    if recipe.teachers:
+        taught = ask_teachers(job.teachers, parts["train"], task, job.compute)
     digest, inits = samples.data_digest(), list[str]()
 
     def make_trainer(learnt: Samples, outputs: int, work_name: str = "") -> Trainer:
@@ -91,9 +102,12 @@ def run_training(job: TrainingJob, restart: bool = False) -> Path:
             job.compute,
             job.world,
             work_dir,
-            fingerprint=f"{digest} {init.source} {init.loaded}{origin or ''}",
+            fingerprint=f"{digest} {init.source} {init.loaded}{origin or ''}"
+            f"{job.teachers or ''}{job.left_out or ''}",
             quiet=job.quiet,
             made=made,
+            lungs=lungs,
+            taught=taught,
         )
 
     count = len(task.classes)

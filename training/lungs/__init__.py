@@ -1,0 +1,1 @@
+"""Lung fields of radiographs."""
