@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from cxr.command_line import run_command
 from training.commands import (
+    adopt,
     compare,
     cv,
     dummy_class,
@@ -35,6 +36,7 @@ COMMANDS = (
     compare,
     gradcam,
     faithfulness,
+    adopt,
     limits,
     lungs,
     explore,

@@ -45,6 +45,8 @@ def greys() -> Samples:
         labels=(levels > 100).astype(np.int64),
         names=np.array([f"{i:02d}" for i in range(40)]),
         patients=np.array([f"p{i}" for i in range(40)]),
+        sources=np.array([""] * 40),
+        populations=np.array([""] * 40),
     )
 
 

@@ -17,7 +17,7 @@ def test_prior_moves_the_odds_by_the_share_of_the_classes() -> None:
     """With three positives to a negative the odds triple, for every image alike."""
     labels = np.array([0, 1, 1, 1])
     names = np.array(["a", "b", "c", "d"])
-    samples = Samples(np.zeros((4, 1, 2, 2), np.uint8), labels, names, names)
+    samples = Samples(np.zeros((4, 1, 2, 2), np.uint8), labels, names, names, names, names)
     network = build_network("small_cnn", 2).eval()
     before = copy.deepcopy(network)
     restore_prior(network, samples, PNEUMONIA)

@@ -23,6 +23,8 @@ def make_samples(patients: list[str], labels: list[int], pixels: list[int]) -> S
         labels=np.array(labels),
         names=np.array([f"{i:04d}" for i in range(len(patients))]),
         patients=np.array(patients),
+        sources=np.array([""] * len(patients)),
+        populations=np.array([""] * len(patients)),
     )
 
 

@@ -39,6 +39,8 @@ def make_samples(counts: dict[str, int], images: int = 2) -> Samples:
         labels=np.array([label for _, label, _ in rows]),
         names=np.array([name for name, _, _ in rows]),
         patients=np.array([f"{name.split('/')[1]}{patient}" for name, _, patient in rows]),
+        sources=np.array([""] * len(rows)),
+        populations=np.array([""] * len(rows)),
     )
 
 

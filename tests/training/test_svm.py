@@ -49,7 +49,7 @@ def make_samples(classes: int) -> tuple[NDArray[np.float32], Samples]:
     embeddings[:, :classes] += np.eye(classes, dtype=np.float32)[labels] * 4
     patients = np.array([f"p{i // 2}" for i in range(len(labels))])
     pixels = np.zeros((len(labels), 1, 2, 2), np.uint8)
-    return embeddings, Samples(pixels, labels, patients, patients)
+    return embeddings, Samples(pixels, labels, patients, patients, patients, patients)
 
 
 @pytest.mark.parametrize("classes", [2, 3])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from training.recipe import Recipe
 from training.runs.finish import write_run
 from training.runs.job import TrainingJob
 from training.runs.provenance import provenance_of
+from training.runs.sources import populations_of
 
 DIGEST_DIGITS = 12
 
@@ -97,6 +98,7 @@ def load_divided(member: Member, recipe: Recipe, job: DerivingJob) -> Divided:
         missing = len(wanted) - len(images)
         raise DataError(f"{missing} of {len(wanted)} images of the run's split are missing.")
     samples = load_samples(images, spec, task, os.cpu_count() or 1, job.quiet)
+    samples = replace(samples, populations=populations_of(samples, recipe))
     parts = {part: samples_of(samples, rows, part) for part in PARTS}
     return Divided(task, spec, samples, rows, parts)
 
@@ -107,6 +109,7 @@ def derived_recipe(member: Member, job: DerivingJob, **changes: Any) -> Recipe:
         name=job.name,
         version=job.version,
         class_weights="none",  # the run's probabilities are those of the data already
+        sampling="uniform",
         dummy_class=None,
         **changes,
     )

@@ -24,7 +24,7 @@ from training.recipe import Recipe, load_recipe
 def make_samples(*counts: int) -> Samples:
     labels = np.repeat(np.arange(len(counts)), counts)
     names = np.array([f"{i}" for i in range(len(labels))])
-    return Samples(np.zeros((len(labels), 1, 2, 2), np.uint8), labels, names, names)
+    return Samples(np.zeros((len(labels), 1, 2, 2), np.uint8), labels, names, names, names, names)
 
 
 def make_result(arm: str, seed: int, accuracy: float) -> ArmResult:

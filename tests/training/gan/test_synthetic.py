@@ -135,7 +135,9 @@ def test_made_images_join_the_train_part_alone(
 def test_the_prior_stays_that_of_the_real_images() -> None:
     """Learnt at odds of 3 to 2, three real positives to a real negative double the odds."""
     names = np.array(["a", "b", "c", "d"])
-    real = Samples(np.zeros((4, 1, 2, 2), np.uint8), np.array([0, 1, 1, 1]), names, names)
+    real = Samples(
+        np.zeros((4, 1, 2, 2), np.uint8), np.array([0, 1, 1, 1]), names, names, names, names
+    )
     network = build_network("small_cnn", 2)
     before = network.get_submodule(network.classifier).bias.detach().clone()
     restore_prior(network, real, PNEUMONIA, {"NORMAL": 1, "PNEUMONIA": 0})
