@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field
 
 from cxr.bundles.run import Measured, read_measured
-from cxr.explain.methods import GivenMethod
+from cxr.explain.methods import METHODS, GivenMethod, Method
 from cxr.metrics.estimate import Estimate, format_estimate
 from cxr.section import Section
 
@@ -93,6 +93,7 @@ class LungShare(Section):
     heat: Estimate
     shuffled: Estimate = Field(description="Of the same heat put into blocks at random.")
     ratio: Estimate = Field(description="Heat share by area share, mean over the images.")
+    peaks_outside: Estimate = Field(description="Share of maps that peak outside the lungs.")
     even_maps: int = Field(ge=0, description="Images left out: their map is zero everywhere.")
 
     def favours_lungs(self) -> bool:
@@ -100,10 +101,34 @@ class LungShare(Section):
         return self.ratio.low is not None and self.ratio.low > 1
 
 
+class Pointing(Section):
+    """The pointing game (Zhang et al., ECCV 2016), on images whose finding is marked."""
+
+    hits: Estimate = Field(description="Share of maps that peak in the marked region.")
+    hits_called: Estimate = Field(description="The same among images called positive.")
+    by_chance: Estimate = Field(description="Share of the image that is marked.")
+
+
+class Dependence(Section):
+    """What the answers for one population depend on.
+
+    What is blanked becomes black or the mean grey; each figure is the worse of the two.
+    """
+
+    images: int
+    auroc: Estimate
+    change_without_outside: Estimate = Field(
+        description="Median change of the probability when all outside the lungs is blanked."
+    )
+    kept_without_outside: Estimate = Field(description="Share of calls that stay the same then.")
+    auroc_without_lungs: Estimate = Field(description="When the lungs are blanked: 0.5 is best.")
+    auroc_of_borders: Estimate = Field(description="Of the outer tenth of the image alone.")
+
+
 class ExplanationEvidence(Measured):
     """The content of ``explanation.json``."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     run: str
     version: str
     code_revision: str
@@ -122,6 +147,27 @@ class ExplanationEvidence(Measured):
     randomisation: dict[GivenMethod, Randomisation]
     lung_area: Estimate = Field(description="Share of the image inside the lung field: chance.")
     lung_share: dict[GivenMethod, LungShare]
+    pointing_images: int
+    pointing: dict[GivenMethod, Pointing]
+    dependence: dict[str, Dependence] = Field(description="By population.")
+
+    def passes(self, method: Method) -> bool:
+        """Whether a method's maps show what the network answers by.
+
+        They are unlike the trained network's once its weights are random, and what they show is
+        worth more than what random maps do, where the baseline can tell.
+        """
+        if method not in self.randomisation:
+            return False
+        telling = [one for one in self.curves if one.group == "true_positive" and one.can_tell()]
+        return self.randomisation[method].falls_to_reference() and all(
+            one.deletion[method].lies_below_random() and one.insertion[method].lies_above_random()
+            for one in telling
+        )
+
+    def passing(self) -> tuple[Method, ...]:
+        """Return the methods that pass."""
+        return tuple(method for method in METHODS if self.passes(method))
 
 
 def read_evidence(run_path: Path, weights_sha256: str) -> ExplanationEvidence | None:
@@ -192,10 +238,47 @@ def randomisation_markdown(evidence: ExplanationEvidence) -> str:
 def lung_markdown(evidence: ExplanationEvidence) -> str:
     """Return a table of heat inside the lung field."""
     rows = [
-        (method, _text(share.heat), _text(share.shuffled), _text(share.ratio))
+        (
+            method,
+            _text(share.heat),
+            _text(share.shuffled),
+            _text(share.ratio),
+            _text(share.peaks_outside),
+        )
         for method, share in evidence.lung_share.items()
     ]
-    return _table(("method", "heat in the lungs", "the same heat shuffled", "heat by area"), rows)
+    header = ("method", "heat in the lungs", "the same shuffled", "heat by area", "peaks outside")
+    return _table(header, rows)
+
+
+def pointing_markdown(evidence: ExplanationEvidence) -> str:
+    """Return a table of the pointing game."""
+    rows = [
+        (method, _text(one.hits), _text(one.hits_called), _text(one.by_chance))
+        for method, one in evidence.pointing.items()
+    ]
+    return _table(("method", "peaks in the finding", "if called positive", "by chance"), rows)
+
+
+def dependence_markdown(evidence: ExplanationEvidence) -> str:
+    """Return a table of what the answers depend on."""
+    rows = [
+        (
+            name,
+            str(one.images),
+            _text(one.auroc),
+            _text(one.change_without_outside),
+            _text(one.kept_without_outside),
+            _text(one.auroc_without_lungs),
+            _text(one.auroc_of_borders),
+        )
+        for name, one in evidence.dependence.items()
+    ]
+    header = (
+        *("population", "images", "AUROC", "median change without the outside"),
+        *("calls kept without it", "AUROC without lungs", "AUROC of borders"),
+    )
+    return _table(header, rows)
 
 
 def evidence_markdown(evidence: ExplanationEvidence) -> str:
@@ -205,6 +288,11 @@ def evidence_markdown(evidence: ExplanationEvidence) -> str:
     parts += ["Randomised weights", randomisation_markdown(evidence)]
     area = _text(evidence.lung_area)
     parts += [f"Lung field ({area} of the image)", lung_markdown(evidence)]
+    if evidence.pointing:
+        marked = f"Pointing game ({evidence.pointing_images} images)"
+        parts += [marked, pointing_markdown(evidence)]
+    parts += ["What the answers depend on", dependence_markdown(evidence)]
+    parts += [f"Methods that pass: {', '.join(evidence.passing()) or 'none'}"]
     return "\n\n".join(parts)
 
 

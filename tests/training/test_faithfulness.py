@@ -16,11 +16,10 @@ from cxr.errors import RunError
 from cxr.explain.evidence import EVIDENCE_NAME, ExplanationEvidence, read_evidence
 from cxr.explain.grad_cam import GradCam
 from cxr.networks.served import served_network
-from export.phantom import HEIGHT, WIDTH, draw_phantom
+from export.phantom import draw_phantom, encode_png
 from training.__main__ import main
 from training.heatmaps.deletion import STEPS, area, blurred, curves_of
 from training.heatmaps.explaining import choose_evenly, heatmaps_of
-from training.heatmaps.lung_field import GRID, lung_field
 from training.heatmaps.randomisation import cascade, spearman, ssim
 from training.report.bootstrap import estimate_mean
 
@@ -113,32 +112,6 @@ def test_randomised_network_loses_the_map(smoke_run: Path) -> None:
     assert spearman(trained, randomised).mean() < 0.6
 
 
-@pytest.mark.parametrize("opacity", [0.0, 1.0])
-@pytest.mark.parametrize("seed", range(4))
-def test_lung_field_covers_the_drawn_lungs(seed: int, opacity: float) -> None:
-    """The phantom's ellipses are met, also when one of them is opaque."""
-    rng = np.random.default_rng(seed)
-    wobble = rng.uniform(-0.02, 0.02, 6)
-    y, x = (np.mgrid[0:GRID, 0:GRID] + 0.5) / GRID - 0.5
-    drawn = np.zeros((GRID, GRID), dtype=bool)
-    for side in (-1, 1):
-        across = (x - side * 0.19 - wobble[2]) / 0.13
-        drawn |= across**2 + ((y + 0.05 - wobble[3]) / 0.33) ** 2 < 1
-    image = draw_phantom(seed, opacity)
-    assert image.shape == (HEIGHT, WIDTH)
-    found = lung_field(image)
-    assert (found & drawn).sum() / (found | drawn).sum() > 0.6
-
-
-def test_lung_field_is_small_part_of_the_image_and_two_sided() -> None:
-    """Even on noise, where no lung is, the field is a pair of plausible size."""
-    noise = np.random.default_rng(0).integers(0, 256, (224, 224), dtype=np.uint8)
-    found = lung_field(noise)
-    assert 0.1 < found.mean() < 0.5
-    assert found[:, : GRID // 2].any()
-    assert found[:, GRID // 2 :].any()
-
-
 def test_interval_comes_from_patients_not_images() -> None:
     """A hundred copies of two patients' images are no more certain than two images."""
     values = np.repeat([0.0, 1.0], 100)
@@ -163,6 +136,15 @@ def measured(smoke_run: Path, toy_data: Path, tmp_path_factory: pytest.TempPathF
     root = tmp_path_factory.mktemp("measured")
     run = Path(shutil.copytree(smoke_run, root / "run"))
     arguments = ["faithfulness", "--run", str(run), "--data", str(toy_data), "--n", "8"]
+    arguments += ["--lungs", str(Path(__file__).parents[2] / "models" / "lungs")]
+    for folder in ("images", "infection_masks"):
+        (root / "marked" / folder).mkdir(parents=True)
+    for i in range(4):
+        (root / "marked" / "images" / f"{i}.png").write_bytes(encode_png(draw_phantom(i, 1.0)))
+        region = np.zeros((64, 64), np.uint8)
+        region[10:50, 40:60] = 255
+        (root / "marked" / "infection_masks" / f"{i}.png").write_bytes(encode_png(region))
+    arguments += ["--localisation", str(root / "marked")]
     arguments += ["--save", "--out", str(root / "report"), "--device", "cpu", "--quiet"]
     assert main(arguments) == 0
     return root
@@ -174,7 +156,13 @@ def test_command_writes_evidence_of_all_methods_and_a_report(measured: Path) -> 
     evidence = read_evidence(measured / "run", run.weights_sha256)
     assert evidence is not None
     assert evidence.images == 8
-    assert set(evidence.lung_share) == {"gradcam", "gradcam_plus_plus", "layercam"}
+    assert set(evidence.dependence) == {"trained-on"}
+    assert evidence.pointing_images == 4
+    assert (
+        set(evidence.lung_share)
+        == set(evidence.pointing)
+        == {"gradcam", "gradcam_plus_plus", "layercam"}
+    )
     assert {(c.group, c.baseline) for c in evidence.curves} >= {("true_positive", "blur")}
     assert ExplanationEvidence.model_validate_json(evidence.model_dump_json()) == evidence
     assert (measured / "report" / EVIDENCE_NAME).read_text() == (
@@ -202,7 +190,7 @@ def test_evidence_with_former_names_of_methods_can_be_read(measured: Path, tmp_p
 
 def test_damaged_evidence_is_refused(measured: Path, tmp_path: Path) -> None:
     """A field that is missing is named."""
-    (tmp_path / EVIDENCE_NAME).write_text('{"schema_version": 1}')
+    (tmp_path / EVIDENCE_NAME).write_text('{"schema_version": 2}')
     with pytest.raises(RunError, match="is not valid at weights_sha256"):
         read_evidence(tmp_path, "0" * 64)
 

@@ -25,12 +25,17 @@ FEW = ("inverted", "noise", "upside down")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Pictures from elsewhere: another "hospital", files to refuse, a file that is no image."""
     root = tmp_path_factory.mktemp("elsewhere")
-    for name in ("hospital", "more", "others", "empty"):
+    for name in ("hospital", "more", "others", "empty", "strangers", "side"):
         (root / name).mkdir()
     for i in range(8):
         picture = np.ascontiguousarray(np.fliplr(draw_phantom(500 + i))[::2, ::2])
         (root / "hospital" / f"{i}.png").write_bytes(encode_png(picture))
         (root / "more" / f"{i}.jpeg").write_bytes(encode_jpeg(draw_phantom(600 + i)))
+        wide = np.pad(draw_phantom(800 + i), ((0, 0), (200, 200)), mode="edge")
+        (root / "strangers" / f"{i}.png").write_bytes(encode_png(np.ascontiguousarray(wide)))
+        half = draw_phantom(900 + i)
+        half[:, : half.shape[1] // 2] = 0
+        (root / "side" / f"{i}.png").write_bytes(encode_png(half))
     chest = draw_phantom(700)
     (root / "others" / "inverted.png").write_bytes(encode_png(255 - chest))
     (root / "others" / "hand.dcm").write_bytes(encode_dicom(np.ascontiguousarray(chest[:, ::-1])))
@@ -53,7 +58,9 @@ def limited(
     arguments = ["limits", "--run", str(run), "--data", str(toy_data), "--quiet"]
     arguments += ["--frontal", f"hospital={folders['hospital']}"]
     arguments += ["--in-scope", f"more={folders['more']}"]
-    arguments += ["--out-of-scope", f"others={folders['others']}", "--ages", "1", "5"]
+    arguments += ["--out-of-scope", f"others={folders['others']}"]
+    arguments += ["--others", f"strangers={folders['strangers']}"]
+    arguments += ["--laterals", f"side={folders['side']}"]
     few = {name: FAMILIES[name] for name in FEW}  # the gate is fitted once more without each
     with pytest.MonkeyPatch.context() as patch:
         for module in (limits, scope_fit):
@@ -70,8 +77,8 @@ def test_training_alone_fits_a_gate(smoke_run: Path) -> None:
     """Without any other data set radiographs pass and nearly all outliers do not."""
     run = open_run(smoke_run)
     found = figures(run)
-    assert found["val patients"] <= 0.1
-    assert found["test patients"] <= 0.1
+    assert found["trained-on, val"] <= 0.1
+    assert found["trained-on, test"] <= 0.1
     assert np.mean([found[family] for family in FAMILIES]) > 0.8
     for family in ("inverted", "upside down", "noise", "page of text"):
         assert found[family] > 0.9, family
@@ -88,14 +95,25 @@ def test_command_measures_every_folder(limited: Path) -> None:
     assert by_name["others"].refused == pytest.approx(1 / 3)
     assert not by_name["others"].frontal
     assert {f"{family}, never shown" for family in FEW} <= by_name.keys()
-    assert run.scope.ages_years == (1.0, 5.0)
+    assert by_name["strangers"].images == by_name["side"].images == 8
+    assert by_name["strangers"].frontal
+    assert not by_name["side"].frontal
+
+
+def test_strangers_belong_to_nobody(limited: Path) -> None:
+    """Pictures of other patients, and those from the side, are no population's."""
+    run = open_run(limited)
+    shares = {f.name: f.belongs["trained-on"] for f in run.scope.figures}
+    assert shares["trained-on, test"] >= 0.9
+    assert shares["strangers"] <= 0.25
+    assert shares["side"] <= 0.25
 
 
 def test_weights_and_metrics_stay(limited: Path, smoke_run: Path) -> None:
     """Only the limits are new; no rest of the work is left beside the run."""
     before, after = (json.loads((run / "run.json").read_text()) for run in (smoke_run, limited))
     for one in (before, after):
-        for name in ("scope", "scope_sha256", "referral"):
+        for name in ("scope", "scope_sha256", "referral", "populations"):
             one.pop(name)
     assert before == after
     assert [path.name for path in limited.parent.iterdir()] == ["run"]

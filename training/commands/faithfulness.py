@@ -17,6 +17,10 @@ def add(commands: Commands) -> argparse.ArgumentParser:
     faithfulness.add_argument("--split", default="internal-test", help="as for evaluate")
     faithfulness.add_argument("--n", type=int, default=200, help="images, evenly per class")
     faithfulness.add_argument("--methods", default="all", help="all, or names with commas")
+    faithfulness.add_argument("--lungs", type=Path, help="lung segmenter; default: models/lungs")
+    faithfulness.add_argument(
+        "--localisation", type=Path, help="folder of images/ and infection_masks/, to point at"
+    )
     faithfulness.add_argument("--seed", type=int, default=0)
     faithfulness.add_argument("--out", type=Path, help="folder for figures, report and JSON")
     faithfulness.add_argument(
@@ -38,11 +42,14 @@ def run(arguments: argparse.Namespace) -> None:
         save_evidence,
     )
     from training.heatmaps.faithfulness_report import write_report
+    from training.runs.job import SEGMENTER
 
     plan = FaithfulnessPlan(
         split=arguments.split,
         n=arguments.n,
         methods=methods_named(arguments.methods),
+        lungs=arguments.lungs or SEGMENTER,
+        localisation=arguments.localisation,
         seed=arguments.seed,
         quiet=arguments.quiet,
     )

@@ -93,4 +93,8 @@ def share_outside(maps: torch.Tensor, margin: torch.Tensor, lungs: torch.Tensor)
 
 def widened(lungs: torch.Tensor, reach: int) -> torch.Tensor:
     """Return masks (N, 1, S, S) grown by so many pixels."""
-    return F.max_pool2d(lungs, 2 * reach + 1, stride=1, padding=reach) if reach else lungs
+    if not reach:
+        return lungs
+    side = 2 * reach + 1  # a square is a row of columns: a few times faster than at once
+    rows = F.max_pool2d(lungs, (side, 1), stride=1, padding=(reach, 0))
+    return F.max_pool2d(rows, (1, side), stride=1, padding=(0, reach))

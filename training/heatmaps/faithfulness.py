@@ -21,6 +21,7 @@ from cxr.explain.evidence import (
     Curve,
     Curves,
     ExplanationEvidence,
+    Pointing,
 )
 from cxr.explain.grad_cam import GradCam
 from cxr.explain.methods import Method
@@ -29,12 +30,18 @@ from training.data.samples import Samples, load_samples
 from training.device import Compute
 from training.heatmaps import deletion
 from training.heatmaps.deletion import BLOCKS, STEPS, ImageCurves
+from training.heatmaps.dependence import measure_dependence
 from training.heatmaps.explaining import choose_evenly, heatmaps_of, probabilities_as_served
-from training.heatmaps.lung_field import lung_field, measure_lung_share
+from training.heatmaps.localisation import read_localisation
+from training.heatmaps.lung_share import measure_lung_share, measure_pointing
 from training.heatmaps.randomisation import Maps, measure_randomisation
+from training.lungs.segmenter import find_lungs, load_segmenter
+from training.recipe import Recipe
 from training.report.bootstrap import estimate_mean
 from training.report.page import json_text
+from training.runs.job import SEGMENTER
 from training.runs.provenance import code_revision, versions
+from training.runs.sources import populations_of
 
 RANDOMISED_IMAGES = 32  # at most, one for each patient
 RANDOMISED_REPEATS = 3  # draws of fresh weights; one draw can be lucky
@@ -49,11 +56,15 @@ class FaithfulnessPlan:
 
     Attributes:
         split: As for ``python -m training evaluate``.
+        lungs: Folder of the lung segmenter.
+        localisation: Folder of images with the finding marked, None for no pointing game.
     """
 
     split: str
     n: int
     methods: tuple[Method, ...]
+    lungs: Path = SEGMENTER
+    localisation: Path | None = None
     seed: int = 0
     quiet: bool = False
 
@@ -63,7 +74,7 @@ class Findings:
     """The evidence and the input of its figures.
 
     Attributes:
-        fields: Their lung fields, (N, GRID, GRID).
+        fields: Their lungs, (N, SIDE_PX, SIDE_PX).
     """
 
     evidence: ExplanationEvidence
@@ -89,7 +100,9 @@ def measure_faithfulness(
     task = run.task.as_task()
     listed = select_images(data, plan.split, task, run_path / SPLIT_NAME)
     chosen = choose_evenly(listed, plan.n, plan.seed)
-    samples = load_samples(chosen, run.preprocessing, task, quiet=plan.quiet)
+    everything = load_samples(listed, run.preprocessing, task, quiet=plan.quiet)
+    samples = everything.take(np.flatnonzero(np.isin(everything.names, [i.name for i in chosen])))
+    segmenter = load_segmenter(plan.lungs)
     served = served_network(run_path / WEIGHTS_NAME, run).to(compute.device)
     point = next(p for p in run.operating_points if p.name == run.default_operating_point)
 
@@ -119,7 +132,35 @@ def measure_faithfulness(
             curves[group, name] = _measure_curves(served, members, bases, found, plan, compute)
     _, first = np.unique(positives.patients, return_index=True)
     compared = np.sort(first)[:RANDOMISED_IMAGES]
-    fields = np.stack([lung_field(image[0]) for image in positives.pixels])
+    fields = find_lungs(segmenter, positives.pixels)[:, 0] > 0
+
+    def finding(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+        return task.probabilities(probabilities_as_served(served, images, compute))
+
+    pointing, marked = dict[Method, Pointing](), 0
+    if plan.localisation is not None:
+        shown = read_localisation(plan.localisation, run.preprocessing)
+        marked = len(shown.pixels)
+        found_positive = finding(shown.pixels) >= point.threshold
+        targets = [task.classes.index(task.positive_classes[0])] * marked
+        pointing = {
+            method: measure_pointing(
+                heatmaps_of(explainer, shown.pixels, targets, method),
+                shown.regions,
+                found_positive,
+                plan.seed,
+            )
+            for method in plan.methods
+        }
+    recipe = Recipe.model_validate(run.recipe)
+    populations = populations_of(everything, recipe)
+    dependence = {}
+    for population in dict.fromkeys(map(str, populations)):
+        of_these = everything.take(np.flatnonzero(populations == population))
+        lungs = find_lungs(segmenter, of_these.pixels)
+        dependence[population] = measure_dependence(
+            of_these, lungs, finding, point.threshold, task, plan.seed
+        )
     evidence = ExplanationEvidence(
         run=run.name,
         version=run.version,
@@ -155,6 +196,9 @@ def measure_faithfulness(
             method: measure_lung_share(maps[method], fields, positives.patients, plan.seed)
             for method in plan.methods
         },
+        pointing_images=marked,
+        pointing=pointing,
+        dependence=dependence,
     )  # fmt: skip
     return Findings(evidence, curves, positives, fields)
 

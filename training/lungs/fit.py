@@ -113,7 +113,8 @@ def train_segmenter(
     torch.manual_seed(seed)
     network = compute.place(LungSegmenter())
     optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
-    steps = len(learnt) // BATCH
+    batch = min(BATCH, len(learnt) // 8)
+    steps = len(learnt) // batch
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, LEARNING_RATE, total_steps=epochs * steps
     )
@@ -122,7 +123,7 @@ def train_segmenter(
         network.train()
         order = np.random.default_rng((seed, epoch)).permutation(learnt)
         for step in range(steps):
-            chosen = order[step * BATCH : (step + 1) * BATCH]
+            chosen = order[step * batch : (step + 1) * batch]
             changed, truth = augmenter.with_masks(images[chosen], masks[chosen])
             with compute.autocast():
                 logits = network(compute.put(changed))
