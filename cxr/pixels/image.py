@@ -24,7 +24,7 @@ class DicomFacts:
     """Technical facts of a DICOM object, without anything that identifies the patient.
 
     Codes are upper case, empty if absent, and ``?`` if malformed (PS3.5, value representation CS).
-    ``age_years`` is compared with the ages trained on, and never passed on.
+    ``age_years`` is compared with those of the populations, and never passed on.
     """
 
     modality: str

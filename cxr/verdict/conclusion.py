@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from cxr.data.labels import KINDS, Task
-from cxr.verdict import scope
+from cxr.verdict import reasons as why
 from cxr.verdict.decision import Referral, Verdict
 from cxr.verdict.operating_point import OperatingPoint, ReferBand
 
@@ -15,14 +15,14 @@ ABSTAINS = "No answer: a person has to look"
 NO_CHEST = "Not a chest radiograph"
 
 OUT_OF_SCOPE: Mapping[str, str] = {
-    scope.BLANK.code: "Blank picture",
-    scope.COLOURED.code: "Picture in colour",
-    scope.INVERTED.code: "Inverted picture",
-    scope.TURNED[1].code: "Turned picture",
-    scope.LATERAL.code: "Not a frontal view",
+    why.BLANK.code: "Blank picture",
+    why.COLOURED.code: "Picture in colour",
+    why.INVERTED.code: "Inverted picture",
+    why.TURNED[1].code: "Turned picture",
+    why.LATERAL.code: "Not a frontal view",
     # Its layout is a chest's: a healthy one's, say, for a model that has seen sick ones only.
-    scope.UNLIKE_TRAINING.code: "Unlike the pictures the model was made for",
-    scope.UNFAMILIAR: "No answer: not a patient like those the model was validated on",
+    why.UNLIKE_TRAINING.code: "Unlike the pictures the model was made for",
+    why.UNFAMILIAR: "No answer: not a patient like those the model was validated on",
 }
 """Headlines by the code of the reason; every other one has ``NO_CHEST``."""
 

@@ -22,7 +22,8 @@ from cxr.pixels.image import DicomFacts
 from cxr.section import Section
 from cxr.verdict.operating_point import Decision, OperatingPoint, ReferBand
 from cxr.verdict.populations import Population, Unfamiliar, familiarity
-from cxr.verdict.scope import Reason, Scope, ScopeGate, ScopeThresholds
+from cxr.verdict.reasons import Reason
+from cxr.verdict.scope import Scope, ScopeGate, ScopeThresholds
 
 
 # Unlike a plain alias it has a name in JSON schemas.
@@ -139,7 +140,8 @@ def probability_of_finding(task: Task, by_class: Mapping[str, float]) -> float:
 def reach_verdict(evidence: Evidence, rules: Rules, point: OperatingPoint) -> Verdict:
     """Judge one image at an operating point."""
     judged = rules.gate.judge(evidence.layout, evidence.embedding, rules.thresholds)
-    reasons, warnings = (*evidence.plain.reasons, *judged.reasons), tuple[str, ...]()
+    reasons = (*evidence.plain.reasons, *judged.reasons)
+    warnings: tuple[str, ...] = ()
     population, facts = None, evidence.dicom
     if not reasons:
         age_years = None if facts is None else facts.age_years

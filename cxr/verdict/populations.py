@@ -1,4 +1,7 @@
-"""Whom a model was validated on, and whether a picture belongs to them."""
+"""Whom a model was validated on, and whether a picture belongs to them.
+
+Imports pydantic only, for clients that read answers.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing_extensions import TypeAliasType
 
 from cxr.metrics.estimate import Estimate
 from cxr.section import Section
-from cxr.verdict.scope import UNFAMILIAR, Reason
+from cxr.verdict.reasons import UNFAMILIAR, Reason
 
 LEAST_AUROC = 0.9
 """Of the lower end of the interval, for a population to count as validated (docs/decisions)."""

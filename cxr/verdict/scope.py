@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +26,19 @@ from cxr.images.layout import LAYOUT_SIZE, Layout, turn_layout
 from cxr.metrics.estimate import Estimate
 from cxr.pixels.image import DecodedImage
 from cxr.section import Section
+from cxr.verdict.reasons import (
+    BLANK,
+    BODY_PART,
+    COLOURED,
+    ELONGATED,
+    INVERTED,
+    LATERAL,
+    MODALITY,
+    NOT_A_CHEST,
+    TURNED,
+    UNLIKE_TRAINING,
+    Reason,
+)
 
 FRONTAL_MODALITIES = frozenset({"CR", "DX", "DR", "XR", "RF", "RG", "OT", "SC", ""})
 """Modalities under which archives really hold projection radiographs of the chest."""
@@ -35,38 +47,6 @@ MIN_CONTRAST = 8.0  # standard deviation in grey levels; the training set's lie 
 CONTRAST_STRIDE = 4  # of rows and columns: the same figure in a tenth of the time
 MAX_CHROMA = 12.0  # spread of the colour channels; grey radiographs in colour JPEG stay near 0
 MAX_ASPECT = 3.0  # longer over shorter side; the training set's lie between 1 and 2
-
-
-class Reason(NamedTuple):
-    """Why a picture is out of scope: a stable word for programs, and a sentence."""
-
-    code: str
-    text: str
-
-
-BLANK = Reason("blank", "The image is blank or almost without contrast.")
-COLOURED = Reason("coloured", "The image is in colour; radiographs are grey.")
-ELONGATED = Reason("elongated", "The image is far longer than wide; a chest radiograph is not.")
-MODALITY = Reason("modality", "The DICOM modality is not a projection radiograph's.")
-BODY_PART = Reason("body-part", "The DICOM body part is not the chest.")
-LATERAL = Reason("lateral", "The DICOM view position is lateral; the model reads frontal views.")
-NOT_A_CHEST = Reason("not-a-chest", "The picture does not look like a frontal chest radiograph.")
-UNLIKE_TRAINING = Reason(
-    "unlike-training",
-    "The network finds nothing in the picture that is like its training images.",
-)
-INVERTED = Reason(
-    "inverted", "The picture looks inverted: bone should be bright. Send it as it was stored."
-)
-_ON_ITS_SIDE = Reason("turned", "The picture looks as if it lay on its side. Send it upright.")
-TURNED = {
-    1: _ON_ITS_SIDE,
-    2: Reason("turned", "The picture looks as if it stood upside down. Send it upright."),
-    3: _ON_ITS_SIDE,
-}
-UNFAMILIAR = "unfamiliar-population"
-"""Code of the reason whose sentence names the populations; see
-:func:`cxr.verdict.populations.familiarity`."""
 
 
 @dataclass(frozen=True)

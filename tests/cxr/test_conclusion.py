@@ -1,14 +1,15 @@
-"""Verdicts in words: the finding, the line that decided, and why a picture is out of scope."""
+"""Verdicts in words: the finding, the line that decided, and why a picture is out of why."""
 
 from __future__ import annotations
 
 import pytest
 
 from cxr.data.labels import ETIOLOGY, PNEUMONIA, TASKS, TERNARY, Task
-from cxr.verdict import scope
+from cxr.verdict import reasons as why
 from cxr.verdict.conclusion import ABSTAINS, NO_CHEST, conclude, percents, words_of
 from cxr.verdict.decision import Referral, Verdict, decide, probability_of_finding
 from cxr.verdict.operating_point import OperatingPoint
+from cxr.verdict.reasons import Reason
 
 LINES = {
     "pneumonia": {"NORMAL": 0.69761, "PNEUMONIA": 0.19755},
@@ -18,7 +19,9 @@ LINES = {
 """Those of the shipped models."""
 
 
-def in_words(task: Task, *shares: float, threshold: float, out: tuple[str, ...] = ()) -> list[str]:
+def in_words(
+    task: Task, *shares: float, threshold: float, out: tuple[Reason, ...] = ()
+) -> list[str]:
     """Decide on probabilities of the classes and give headline and reasons."""
     by_class = dict(zip(task.classes, shares, strict=True))
     referral = Referral(coverage=0.98, least_probability=LINES[task.name], figures=())
@@ -34,11 +37,12 @@ def in_words(task: Task, *shares: float, threshold: float, out: tuple[str, ...] 
     )
     side = task.positive_classes if decision == "positive" else task.negative_classes
     label = None if decision == "refer" else max(side, key=by_class.__getitem__)
-    verdict = Verdict(label, probability, decision, chosen, out, ())
+    verdict = Verdict(label, probability, decision, chosen, None, out, ())
     said = conclude(verdict, task, by_class, point, referral)
     return [said.headline, *said.reasons]
 
 
+UNFAMILIAR_HEADLINE = "No answer: not a patient like those the model was validated on"
 UPPER = "the upper end of the range in which the model abstains."
 LOWER = "the lower end of the range in which the model abstains."
 PRESUPPOSES = "The model presupposes pneumonia and does not tell whether there is any."
@@ -131,26 +135,27 @@ def test_headline_and_the_line_that_decided(
 @pytest.mark.parametrize(
     ("reasons", "headline"),
     [
-        ((scope.NOT_A_CHEST,), NO_CHEST),
-        (("The DICOM body part is not the chest.",), NO_CHEST),
-        ((scope.BLANK,), "Blank picture"),
-        ((scope.LATERAL,), "Not a frontal view"),
-        ((scope.INVERTED,), "Inverted picture"),
-        ((scope.TURNED[2],), "Turned picture"),
-        ((scope.COLOURED,), "Picture in colour"),
-        ((scope.UNLIKE_TRAINING,), "Unlike the pictures the model was made for"),
-        ((scope.BLANK, scope.INVERTED), "Blank picture"),
-        ((scope.BLANK, scope.NOT_A_CHEST), NO_CHEST),
+        ((why.NOT_A_CHEST,), NO_CHEST),
+        ((why.BODY_PART,), NO_CHEST),
+        ((why.BLANK,), "Blank picture"),
+        ((why.LATERAL,), "Not a frontal view"),
+        ((why.INVERTED,), "Inverted picture"),
+        ((why.TURNED[2],), "Turned picture"),
+        ((why.COLOURED,), "Picture in colour"),
+        ((why.UNLIKE_TRAINING,), "Unlike the pictures the model was made for"),
+        ((Reason(why.UNFAMILIAR, "Not one of theirs."),), UNFAMILIAR_HEADLINE),
+        ((why.BLANK, why.INVERTED), "Blank picture"),
+        ((why.BLANK, why.NOT_A_CHEST), NO_CHEST),
     ],
 )
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 def test_out_of_scope_says_why_and_no_number(
-    task: Task, reasons: tuple[str, ...], headline: str
+    task: Task, reasons: tuple[Reason, ...], headline: str
 ) -> None:
     """Whatever the model made of the picture, and whatever it looks for."""
     shares = [0.01] * (len(task.classes) - 1)
     said = in_words(task, *shares, 1 - sum(shares), threshold=0.5, out=reasons)
-    assert said == [headline, *reasons]
+    assert said == [headline, *(reason.text for reason in reasons)]
     assert "%" not in "".join(said)
 
 

@@ -69,4 +69,4 @@ def test_header_warns(edit: Edit, warnings: tuple[str, ...]) -> None:
 def test_header_puts_out_of_scope(edit: Edit, reason: str) -> None:
     """Each gate gives its own reason."""
     (found,) = assess_scope(decode_image(edited(PHANTOM, edit))).reasons
-    assert reason in found
+    assert reason in found.text

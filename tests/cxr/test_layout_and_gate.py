@@ -11,24 +11,29 @@ import pytest
 from cxr.errors import BundleError
 from cxr.images.decoding import Preprocessing, to_model_input
 from cxr.images.layout import LAYOUT_SIZE, describe_layout, turn_layout
-from cxr.verdict import scope as texts
-from cxr.verdict.scope import ScopeGate, ScopeThresholds, load_scope_gate
+from cxr.verdict import reasons as why
+from cxr.verdict.scope import PopulationLines, ScopeGate, ScopeThresholds, load_scope_gate
 from export.phantom import draw_phantom
 
 SPEC = Preprocessing(size_px=224, min_side_px=64)
 CHEST = to_model_input(draw_phantom(0), SPEC)
-THRESHOLDS = ScopeThresholds(layout=0.0, embedding=4.0, unusual=1e6)
+THRESHOLDS = ScopeThresholds(
+    layout=0.0, embedding=4.0, populations=(PopulationLines(score=0.0, rest=1e-3),)
+)
 NEAR = np.zeros(2, dtype=np.float32)
 
 
 def gate_for(image: np.ndarray) -> ScopeGate:
     """Make a gate that takes for a chest what is laid out like one picture."""
     layout = describe_layout(image)
+    bias = np.array([-0.9 * float(layout @ layout)], dtype=np.float32)
     return ScopeGate(
         layout_weights=layout,
-        layout_bias=np.array([-0.9 * float(layout @ layout)], dtype=np.float32),
-        usual_mean=layout,
-        usual_components=np.zeros((1, LAYOUT_SIZE), dtype=np.float32),
+        layout_bias=bias,
+        population_weights=layout[np.newaxis],
+        population_bias=bias,
+        population_mean=layout[np.newaxis],
+        population_components=np.zeros((1, 1, LAYOUT_SIZE), dtype=np.float32),
         embedding_mean=NEAR,
         embedding_whitening=np.eye(2, dtype=np.float32),
     )
@@ -63,41 +68,43 @@ def turned(quarters: int) -> np.ndarray:
     ("image", "reason"),
     [
         pytest.param(CHEST, None, id="a chest"),
-        pytest.param(255 - CHEST, texts.INVERTED, id="inverted"),
-        pytest.param(turned(1), texts.TURNED[3], id="on its side"),
-        pytest.param(turned(2), texts.TURNED[2], id="upside down"),
+        pytest.param(255 - CHEST, why.INVERTED, id="inverted"),
+        pytest.param(turned(1), why.TURNED[3], id="on its side"),
+        pytest.param(turned(2), why.TURNED[2], id="upside down"),
         pytest.param(
             np.random.default_rng(0).integers(0, 256, (1, 224, 224), dtype=np.uint8),
-            texts.NOT_A_CHEST,
+            why.NOT_A_CHEST,
             id="noise",
         ),
     ],
 )
-def test_reason_says_what_is_wrong_with_the_layout(image: np.ndarray, reason: str | None) -> None:
-    """Whoever sent it can tell a turned radiograph from a wrong file."""
+def test_reason_says_what_is_wrong_with_the_layout(
+    image: np.ndarray, reason: why.Reason | None
+) -> None:
+    """Whoever sent it can tell a turned radiograph from a wrong file; neither has a population."""
     found = gate_for(CHEST).judge(describe_layout(image), NEAR, THRESHOLDS)
     assert found.reasons == (() if reason is None else (reason,))
+    assert found.population == (0 if reason is None else None)
 
 
 def test_far_embedding_is_out_of_scope() -> None:
     """A chest's layout is not enough if the network finds nothing it knows."""
     layout, gate = describe_layout(CHEST), gate_for(CHEST)
     far = np.array([0.0, 2.01], dtype=np.float32)
-    assert gate.judge(layout, far, THRESHOLDS).reasons == (texts.UNLIKE_TRAINING,)
+    assert gate.judge(layout, far, THRESHOLDS).reasons == (why.UNLIKE_TRAINING,)
     assert gate.judge(layout, far * 0.99, THRESHOLDS).reasons == ()
 
 
-def test_unusual_picture_in_scope_is_warned_of_only() -> None:
-    """The lesser line warns, and only where the greater one is not crossed."""
-    gate, other = gate_for(CHEST), to_model_input(draw_phantom(5, 0.6), SPEC)
-    layout = describe_layout(other)
-    rest = float(gate.unusual_rests(layout[None])[0])
-    lenient = replace(gate, layout_bias=np.array([1e3], dtype=np.float32))
-    assert lenient.judge(layout, NEAR, THRESHOLDS).warnings == ()
-    strict = THRESHOLDS.model_copy(update={"unusual": 0.99 * rest})
-    assert lenient.judge(layout, NEAR, strict).warnings == (texts.UNUSUAL,)
-    refused = strict.model_copy(update={"layout": 1e9})
-    assert lenient.judge(layout, NEAR, refused).warnings == ()
+def test_rest_is_what_components_leave_over() -> None:
+    """Squared, for each population by its own components; only shape and place matter."""
+    gate, layout = gate_for(CHEST), describe_layout(CHEST)
+    along = np.zeros(LAYOUT_SIZE, dtype=np.float32)
+    along[0] = 1.0
+    seen = replace(gate, population_components=along[np.newaxis, np.newaxis])
+    beside = np.roll(along, 1)
+    layouts = np.stack([layout, layout + 2 * along, layout + 3 * beside, layout + along + beside])
+    np.testing.assert_allclose(seen.population_rests(layouts)[:, 0], [0, 0, 9, 1], atol=1e-4)
+    np.testing.assert_allclose(gate.population_rests(layouts)[:, 0], [0, 4, 9, 2], atol=1e-4)
 
 
 def test_gate_survives_the_disk(tmp_path: Path) -> None:
@@ -106,6 +113,7 @@ def test_gate_survives_the_disk(tmp_path: Path) -> None:
     gate.save(path)
     read = load_scope_gate(path, embedding_size=2)
     np.testing.assert_array_equal(read.layout_weights, gate.layout_weights)
+    np.testing.assert_array_equal(read.population_mean, gate.population_mean)
     with pytest.raises(BundleError, match="another network"):
         load_scope_gate(path, embedding_size=3)
     path.write_bytes(path.read_bytes()[:-5])

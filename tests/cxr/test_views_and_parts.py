@@ -6,6 +6,7 @@ import pytest
 
 from cxr.dicom.header import NO_VIEW
 from cxr.images.decoding import decode_image
+from cxr.verdict.reasons import BODY_PART
 from cxr.verdict.scope import assess_scope
 from export.phantom import draw_phantom
 from tests.cxr.dicom_encodings import edited
@@ -69,7 +70,7 @@ def test_spellings_of_the_chest_are_in_scope(word: str) -> None:
 def test_other_body_parts_are_not(word: str) -> None:
     """Nor is the chest together with another part."""
     decoded = decode_image(raw_file("BodyPartExamined", word))
-    assert assess_scope(decoded).reasons == ("The DICOM body part is not the chest.",)
+    assert assess_scope(decoded).reasons == (BODY_PART,)
 
 
 def test_lateral_body_part_is_lateral_unless_the_view_is_named() -> None:

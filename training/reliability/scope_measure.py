@@ -20,9 +20,9 @@ from cxr.images.decoding import (
     to_model_input,
 )
 from cxr.pixels.image import DecodedImage
+from cxr.verdict.reasons import Reason
 from cxr.verdict.scope import (
     Judgement,
-    Reason,
     ScopeFigure,
     ScopeGate,
     ScopeThresholds,
