@@ -45,7 +45,11 @@ class UnsupportedDicomError(InputError):
 
 
 class ImageOutOfScopeError(InputError):
-    """An image the model may not be asked about."""
+    """An image the model may not be asked about; ``code`` is a stable word for why."""
+
+    def __init__(self, detail: str, code: str = "out-of-scope") -> None:
+        super().__init__(detail)
+        self.code = code
 
 
 class DataError(CxrError):

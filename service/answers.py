@@ -13,6 +13,7 @@ from typing_extensions import TypeAliasType
 
 from cxr.metrics.estimate import Estimate
 from cxr.verdict.operating_point import Decision, OperatingPoint, ReferBand
+from cxr.verdict.populations import PopulationPoint, PopulationSource
 
 
 class Answer(BaseModel):
@@ -43,10 +44,40 @@ class ModelRef(Answer):
 
 
 class ScopeAnswer(Answer):
-    """Whether the image is of the kind the model was made for."""
+    """Whether the image is of the kind, and of a patient like those, the model was made for."""
 
     in_scope: bool
     reasons: tuple[str, ...] = Field(description="Why not; empty in scope.")
+    codes: tuple[str, ...] = Field(
+        description="A stable word for each reason; unfamiliar-population: not a patient like "
+        "those the model was validated on."
+    )
+
+
+class PopulationAnswer(Answer):
+    """Patients a model was trained on."""
+
+    name: str
+    who: str = Field(description="In words, plural.")
+    validated: bool = Field(
+        description="Whether the model was found good enough on such patients it had never seen."
+    )
+
+
+class PopulationFigures(PopulationAnswer):
+    """The same with what the model is worth for such patients it had never seen."""
+
+    source: str = Field(description="Where their images come from.")
+    ages_years: tuple[float, float] | None = Field(
+        description="Youngest and oldest; null: not known."
+    )
+    part: str = Field(description="Part of the data the figures are of.")
+    images: int
+    patients: int
+    auroc: Estimate
+    ece: Estimate
+    operating_points: dict[str, PopulationPoint]
+    sources: tuple[PopulationSource, ...] = Field(description="By source of the images.")
 
 
 class Uncertainty(Answer):
@@ -113,7 +144,8 @@ class ImageResult(Answer):
     )
     decision: Decision = Field(
         description="Whether the finding is there; refer: the model abstains, because the "
-        "probability lies where it is often wrong or because the image is out of scope."
+        "probability lies where it is often wrong, because the image is out of scope, or because "
+        "the patient is unlike those the model was validated on."
     )
     conclusion: ConclusionAnswer
     probability: float = Field(
@@ -123,6 +155,10 @@ class ImageResult(Answer):
     operating_point: OperatingPoint
     uncertainty: Uncertainty
     scope: ScopeAnswer
+    population: PopulationAnswer | None = Field(
+        description="Patients this one is taken to be like; null: none the model knows, or no "
+        "chest radiograph."
+    )
     warnings: tuple[str, ...] = Field(description="Sentences about how the image was read.")
     image: ImageFacts
 
@@ -262,6 +298,9 @@ class ModelAnswer(ModelRef):
     default_operating_point: str
     metrics: dict[str, dict[str, dict[str, Estimate]]] = Field(
         description="Part of the data -> operating point -> figure."
+    )
+    populations: tuple[PopulationFigures, ...] = Field(
+        description="Whom the model was validated on, or not."
     )
     intended_use: str
     limitations: tuple[str, ...]

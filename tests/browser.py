@@ -175,7 +175,8 @@ def answering(**changes: Any) -> Callable[[Route], None]:
             "coverage": 0.9,
             "refer_band": {"low": 0.6, "high": 0.8},
         },
-        "scope": {"in_scope": True, "reasons": []},
+        "scope": {"in_scope": True, "reasons": [], "codes": []},
+        "population": None,
         "warnings": [],
         "image": {"sha256": "0" * 64, "format": "jpeg", "width": 640, "height": 512, "dicom": None},
     }

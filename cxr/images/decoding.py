@@ -148,7 +148,8 @@ def to_model_input(image: GrayImage, spec: Preprocessing) -> ModelInput:
     if min(height, width) < spec.min_side_px:
         raise ImageOutOfScopeError(
             f"The image is {width} x {height} pixels; the model needs at least "
-            f"{spec.min_side_px} on each side. Send the original, not a thumbnail."
+            f"{spec.min_side_px} on each side. Send the original, not a thumbnail.",
+            code="too-small",
         )
     size = spec.size_px
     if (height, width) == (size, size):

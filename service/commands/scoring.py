@@ -35,6 +35,7 @@ COLUMNS = (
     "probability",
     "operating_point",
     "in_scope",
+    "population",
     "remarks",
 )
 
@@ -65,6 +66,7 @@ class ScoredFile:
                 "probability": f"{outcome.probability:.4f}",
                 "operating_point": outcome.operating_point.name,
                 "in_scope": "yes" if outcome.scope.in_scope else "no",
+                "population": outcome.population.name if outcome.population else "",
                 "remarks": " ".join((*outcome.scope.reasons, *outcome.warnings)),
             }
         return {column: row.get(column, "") for column in COLUMNS} | {"file": str(self.path)}
@@ -184,7 +186,9 @@ def write_csv(scored: Iterable[ScoredFile], path: Path) -> None:
 def render_table(scored: Iterable[ScoredFile]) -> str:
     """Render one line per file in aligned columns."""
     rows = [dict(zip(COLUMNS, COLUMNS, strict=True)), *(one.as_row() for one in scored)]
-    shown = [c for c in COLUMNS if c not in ("finding", "operating_point", "in_scope")]
+    shown = [
+        c for c in COLUMNS if c not in ("finding", "operating_point", "in_scope", "population")
+    ]
     widths = {column: max(len(row[column]) for row in rows) for column in shown}
     return "\n".join(
         "  ".join(row[column].ljust(widths[column]) for column in shown).rstrip() for row in rows

@@ -95,6 +95,7 @@ def build_report(source: Source, result: ImageResult, model: ModelRef) -> bytes:
             f"threshold: {round(point.threshold, DIGITS)}",
             f"sensitivity_on_validation: {round(point.sensitivity, DIGITS)}",
             f"specificity_on_validation: {round(point.specificity, DIGITS)}",
+            f"population: {'none' if result.population is None else result.population.name}",
         ),
         finding=_concept_of(result.finding),
         presence=PRESENCE[result.decision],
@@ -161,11 +162,13 @@ def build_capture(
 
 
 def conclusion_text(result: ImageResult) -> str:
-    """Return conclusion, operating point and intended use as a paragraph."""
+    """Return conclusion, operating point, population and intended use as a paragraph."""
     words = result.conclusion
     sentences = [f"{words.headline}.", *words.reasons]
     if result.scope.in_scope:
         sentences.append(f"Operating point {result.operating_point.name}.")
+        if result.population is not None:
+            sentences.append(f"Population: {result.population.who}.")
     return " ".join((*sentences, equipment.NOT_A_DEVICE))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,7 +27,10 @@ from service.telemetry.logs import log_event
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A bundle with its engine, and the rules its images are judged by, refused or referred."""
+    """A bundle with its engine, and the rules its images are judged by.
+
+    ``refuses``: whether pictures that are no frontal chest radiographs are refused or referred.
+    """
 
     bundle: Bundle
     engine: Engine
@@ -199,7 +202,8 @@ def load_model(bundle: Bundle, settings: Settings, build_engine: EngineBuilder) 
         precision=engine.precision,
         duration_ms=round((time.perf_counter() - started_s) * 1000, 1),
     )
-    return LoadedModel(bundle, engine, bundle.rules(), settings.scope == "refuse")
+    rules = replace(bundle.rules(), unfamiliar=settings.unfamiliar)
+    return LoadedModel(bundle, engine, rules, settings.scope == "refuse")
 
 
 def verify_golden_tensors(bundle: Bundle, engine: Engine, buckets: tuple[int, ...]) -> None:

@@ -11,7 +11,7 @@ from functools import cached_property
 from cxr.bundles.manifest import Manifest
 from cxr.explain.methods import METHODS
 from cxr.verdict.operating_point import OperatingPoint
-from service.answers import ExplainOffer, ModelAnswer, ModelRef
+from service.answers import ExplainOffer, ModelAnswer, ModelRef, PopulationFigures
 from service.errors import (
     ExplainDisabledError,
     InvalidRequestError,
@@ -108,6 +108,10 @@ class ServedModel:
             operating_points=manifest.operating_points,
             default_operating_point=manifest.default_operating_point,
             metrics=manifest.metrics,
+            populations=tuple(
+                PopulationFigures(validated=one.validated, **dict(one))
+                for one in manifest.populations
+            ),
             intended_use=manifest.intended_use,
             limitations=manifest.limitations,
             explain=offer,

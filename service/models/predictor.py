@@ -19,9 +19,16 @@ import numpy as np
 from cxr.errors import CxrError, ImageOutOfScopeError
 from cxr.explain.methods import Method
 from cxr.verdict.conclusion import conclude
-from cxr.verdict.decision import Evidence, reach_verdict
+from cxr.verdict.decision import Evidence, Rules, Verdict, reach_verdict
 from cxr.verdict.operating_point import OperatingPoint
-from service.answers import ConclusionAnswer, ImageResult, ScopeAnswer, Uncertainty
+from cxr.verdict.reasons import UNFAMILIAR, Reason
+from service.answers import (
+    ConclusionAnswer,
+    ImageResult,
+    PopulationAnswer,
+    ScopeAnswer,
+    Uncertainty,
+)
 from service.deadline import Deadline
 from service.engines.protocol import OutputRow
 from service.errors import ExplanationMismatchError
@@ -214,18 +221,22 @@ def build_result(
     row: OutputRow,
     model: LoadedModel,
     point: OperatingPoint,
+    *,
+    may_refuse: bool = True,
 ) -> ImageResult:
     """Judge what a model's engine answered for one image.
 
     Raises:
-        ImageOutOfScopeError: The model was not made for the picture, and refuses such.
+        ImageOutOfScopeError: The model was not made for the picture, and ``may_refuse`` such.
     """
     rules = model.rules
     by_class = dict(zip(rules.task.classes, map(float, row.probabilities), strict=True))
     evidence = Evidence(by_class, row.embedding, image.layout, image.scope, image.dicom)
     verdict = reach_verdict(evidence, rules, point)
-    if verdict.reasons and model.refuses:
-        raise ImageOutOfScopeError(" ".join(verdict.reasons))
+    if may_refuse and verdict.reasons and _refuses(model, verdict.reasons):
+        raise ImageOutOfScopeError(
+            " ".join(reason.text for reason in verdict.reasons), verdict.reasons[0].code
+        )
     words = conclude(verdict, rules.task, by_class, point, rules.referral)
     return ImageResult(
         id=image_id,
@@ -241,10 +252,28 @@ def build_result(
             coverage=rules.referral.coverage,
             refer_band=rules.referral.band(point, rules.task.positive),
         ),
-        scope=ScopeAnswer(in_scope=not verdict.reasons, reasons=verdict.reasons),
+        scope=ScopeAnswer(
+            in_scope=not verdict.reasons,
+            reasons=tuple(reason.text for reason in verdict.reasons),
+            codes=tuple(reason.code for reason in verdict.reasons),
+        ),
+        population=_population_of(verdict, rules),
         warnings=(*image.warnings, *verdict.warnings),
         image=image.facts,
     )
+
+
+def _refuses(model: LoadedModel, reasons: Sequence[Reason]) -> bool:
+    if any(reason.code == UNFAMILIAR for reason in reasons):
+        return model.rules.unfamiliar == "refuse"
+    return model.refuses
+
+
+def _population_of(verdict: Verdict, rules: Rules) -> PopulationAnswer | None:
+    for one in rules.populations:
+        if one.name == verdict.population:
+            return PopulationAnswer(name=one.name, who=one.who, validated=one.validated)
+    return None
 
 
 def verify_same_answer(row: OutputRow, explanation: Explanation, tolerance: Tolerance) -> None:

@@ -186,4 +186,4 @@ def _result_of(item: _Item, row: OutputRow, shadow: ServedModel) -> ImageResult:
     wanted, points = item.result.operating_point.name, shadow.manifest.operating_points
     point = shadow.operating_point(wanted if wanted in {one.name for one in points} else None)
     # What it would refuse it refers: there is a decision to compare either way.
-    return build_result("0", item.image, row, replace(shadow.loaded, refuses=False), point)
+    return build_result("0", item.image, row, shadow.loaded, point, may_refuse=False)

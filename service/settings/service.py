@@ -10,6 +10,7 @@ from pydantic_core import PydanticKnownError
 from pydantic_settings import SettingsConfigDict
 
 from cxr.images.decoding import DEFAULT_MAX_PIXELS
+from cxr.verdict.populations import Unfamiliar
 from service.settings.access import AccessSettings
 from service.settings.environment import GATEWAY_PREFIX, PREFIX, read_settings
 from service.settings.texts import parsed_from
@@ -107,6 +108,12 @@ class Settings(AccessSettings):
         "warn",
         description="Pictures the model was not made for: warn answers them with decision refer, "
         "refuse with 422.",
+    )
+    unfamiliar: Unfamiliar = Field(
+        "refer",
+        description="Chest radiographs of patients unlike those the model was validated on, by "
+        "look or DICOM age: refer decides none of them, warn decides with a warning, refuse "
+        "answers 422.",
     )
     explain: Literal["on", "off"] = Field(
         "on", description="Whether /v1/explain is served; off loads no PyTorch."

@@ -87,8 +87,9 @@ DECODE_FAILURES = Metric(
 OUT_OF_SCOPE = Metric(
     "cxr_out_of_scope_total",
     "counter",
-    "Images the scope gate did not take for what the model was made for, answered or refused.",
-    ("model",),
+    "Images out of scope, answered or refused, by the first reason's code; "
+    "`unfamiliar-population`: not a patient like those the model was validated on.",
+    ("model", "reason"),
 )
 PROBABILITY = Metric(
     "cxr_probability",

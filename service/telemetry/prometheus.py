@@ -138,7 +138,7 @@ class Metrics(MetricsPage):
         self._counters[declared.IMAGES].labels(model, result.decision).inc()
         self._histograms[declared.PROBABILITY].labels(model).observe(result.probability)
         if not in_scope:
-            self._counters[declared.OUT_OF_SCOPE].labels(model).inc()
+            self._counters[declared.OUT_OF_SCOPE].labels(model, result.scope.codes[0]).inc()
         window = self.drift.windows.get(model)
         if window is None or window.digest != digest:
             window = self.drift.begin(model, digest, timeline.reference)
@@ -147,7 +147,7 @@ class Metrics(MetricsPage):
     def _image_failed(self, model: str, error: Exception, slug: str) -> None:
         self._counters[declared.IMAGE_FAILURES].labels(model, slug).inc()
         if isinstance(error, ImageOutOfScopeError):
-            self._counters[declared.OUT_OF_SCOPE].labels(model).inc()
+            self._counters[declared.OUT_OF_SCOPE].labels(model, error.code).inc()
         else:
             self._decode_failed(error, slug)
 

@@ -21,6 +21,7 @@ from cxr.files import sha256_of_file
 from cxr.images.layout import LAYOUT_SIZE
 from cxr.verdict.scope import ScopeGate
 from service.images.preparation import prepare_image
+from tests.populations import ADULTS, CHILDREN, as_sections
 from tests.service.make_images import make_dicom, make_jpeg, make_png
 
 SIZE_PX = 32
@@ -44,6 +45,11 @@ REFERENCE = Reference(
     decisions={"positive": 200, "negative": 160, "refer": 40},
     out_of_scope=8,
 )
+
+LIKE_CHILDREN = [{"score": -1.0, "rest": 1e9}, {"score": 1.0, "rest": 1e9}]
+LIKE_ADULTS = LIKE_CHILDREN[::-1]
+LIKE_NOBODY = [{"score": 1.0, "rest": 1e9}] * 2
+"""Lines of the two populations, by whom every picture is taken to be of."""
 
 
 def logits_of(
@@ -89,12 +95,14 @@ def make_graph(
 
 
 def make_gate(size: int = 2) -> ScopeGate:
-    """Make a scope gate that takes every picture for a chest."""
+    """Make a scope gate that takes every picture for a chest; lines tell of which population."""
     return ScopeGate(
         layout_weights=np.zeros(LAYOUT_SIZE, dtype=np.float32),
         layout_bias=np.zeros(1, dtype=np.float32),
-        usual_mean=np.zeros(LAYOUT_SIZE, dtype=np.float32),
-        usual_components=np.zeros((1, LAYOUT_SIZE), dtype=np.float32),
+        population_weights=np.zeros((2, LAYOUT_SIZE), dtype=np.float32),
+        population_bias=np.zeros(2, dtype=np.float32),
+        population_mean=np.zeros((2, LAYOUT_SIZE), dtype=np.float32),
+        population_components=np.zeros((2, 1, LAYOUT_SIZE), dtype=np.float32),
         embedding_mean=np.zeros(size, dtype=np.float32),
         embedding_whitening=np.eye(size, dtype=np.float32),
     )
@@ -163,7 +171,7 @@ def _manifest(name: str) -> dict[str, Any]:
     estimate = {"value": 0.9, "low": 0.8, "high": 0.95}
     point = {"sensitivity": 0.97, "specificity": 0.93}
     return {
-        "schema_version": 2,
+        "schema_version": 3,
         "name": name,
         "version": "1.0.0",
         "architecture": "mean_grey",
@@ -184,10 +192,10 @@ def _manifest(name: str) -> dict[str, Any]:
             "figures": [],
         },
         "scope": {
-            "thresholds": {"layout": -1.0, "embedding": 1e9, "unusual": 1e9},
-            "ages_years": [1, 5],
+            "thresholds": {"layout": -1.0, "embedding": 1e9, "populations": LIKE_CHILDREN},
             "figures": [],
         },
+        "populations": as_sections(CHILDREN, ADULTS),
         "reference": REFERENCE.model_dump(),
         "explain_layer": "none",
         "intended_use": "Tests.",

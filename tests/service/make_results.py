@@ -12,9 +12,11 @@ from service.answers import (
     ImageFacts,
     ImageResult,
     ModelRef,
+    PopulationAnswer,
     ScopeAnswer,
     Uncertainty,
 )
+from tests.populations import CHILDREN
 from tests.service.make_bundle import THRESHOLD
 from tests.service.make_images import make_dicom
 
@@ -37,7 +39,7 @@ CANARY = {
     "IssuerOfPatientID": "CANARY-2",
     "PatientBirthDate": "19010203",
     "PatientSex": "F",
-    "PatientAge": "104Y",
+    "PatientAge": "061M",  # a child, whom the model of tests is validated on
     "AccessionNumber": "CANARY-3",
     "StudyID": "CANARY-4",
     "StudyDescription": "CANARY-5",
@@ -90,7 +92,8 @@ def make_result(**changes: Any) -> ImageResult:
             "specificity": 0.93,
         },
         "uncertainty": Uncertainty(prediction_set=("PNEUMONIA",), coverage=0.9, refer_band=None),
-        "scope": ScopeAnswer(in_scope=True, reasons=()),
+        "scope": ScopeAnswer(in_scope=True, reasons=(), codes=()),
+        "population": PopulationAnswer(name="children", who=CHILDREN.who, validated=True),
         "warnings": (),
         "image": ImageFacts(sha256="c" * 64, format="dicom", width=96, height=96, dicom=None),
     }

@@ -221,7 +221,7 @@ async def test_stages_failures_and_scope_are_counted(service: Running) -> None:
     told = await scrape(service)
     assert told["cxr_decode_failures_total", "unreadable-image"] == 1
     assert told["cxr_decode_failures_total", "unsupported-media"] == 1
-    assert told["cxr_out_of_scope_total", "resnet18"] == 1
+    assert told["cxr_out_of_scope_total", "resnet18", "body-part"] == 1
     assert told["cxr_probability_count", "resnet18"] == 2
     assert told["cxr_drift_images", "resnet18"] == 2
     for stage, count in (("recv", 4), ("decode", 3), ("queue", 3), ("infer", 2)):

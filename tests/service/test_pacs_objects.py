@@ -192,7 +192,7 @@ def test_report_reads_back(decision: str, presence: str) -> None:
 
 def test_report_of_what_is_out_of_scope_has_no_number() -> None:
     """A probability of something else misleads; the reason stands in its place."""
-    scope = ScopeAnswer(in_scope=False, reasons=("The picture is turned.",))
+    scope = ScopeAnswer(in_scope=False, reasons=("The picture is turned.",), codes=("turned",))
     data = report(make_source(), decision="refer", label=None, scope=scope)
     document = Comprehensive3DSR.from_dataset(read(data))
     [group] = document.content.get_image_measurement_groups()

@@ -17,7 +17,7 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Route, expect
 
-from cxr.verdict.scope import NOT_A_CHEST, TURNED, UNLIKE_TRAINING
+from cxr.verdict.reasons import NOT_A_CHEST, TURNED, UNFAMILIAR, UNLIKE_TRAINING
 from export.phantom import draw_phantom, encode_dicom, encode_jpeg, encode_png
 from tests.browser import (
     Visit,
@@ -35,6 +35,7 @@ PNG = upload("chest.png", encode_png(draw_phantom(1)), "image/png")
 DICOM = upload("chest.dcm", encode_dicom(draw_phantom(2), monochrome1=True))
 KNEE = upload("knee.dcm", make_dicom(BodyPartExamined="KNEE"))
 HTML = "<i>KNEE</i>"
+LIKE_DRAWINGS = {UNLIKE_TRAINING.code, NOT_A_CHEST.code, TURNED[1].code, UNFAMILIAR}
 
 
 def take_for_chests(route: Route) -> None:
@@ -45,9 +46,9 @@ def take_for_chests(route: Route) -> None:
         return
     answer = response.json()
     [result] = answer["results"]
-    if set(result["scope"]["reasons"]) <= {UNLIKE_TRAINING, NOT_A_CHEST, *TURNED.values()}:
+    if set(result["scope"]["codes"]) <= LIKE_DRAWINGS:
         said = make_conclusion(DECISION, "It is above its line.")
-        result |= {"scope": {"in_scope": True, "reasons": []}, "conclusion": said}
+        result |= {"scope": {"in_scope": True, "reasons": [], "codes": []}, "conclusion": said}
         result |= {"decision": "positive", "label": "PNEUMONIA"}
     route.fulfill(response=response, json=answer)
 

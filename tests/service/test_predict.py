@@ -79,7 +79,8 @@ async def test_answer_has_exactly_the_documented_members(real_service: Running) 
             "coverage": 0.9,
             "refer_band": {"low": THRESHOLD, "high": THRESHOLD},
         },
-        "scope": {"in_scope": True, "reasons": []},
+        "scope": {"in_scope": True, "reasons": [], "codes": []},
+        "population": {"name": "children", "who": "children aged 1 to 5", "validated": True},
         "warnings": [],
         "image": {
             "sha256": hashlib.sha256(file).hexdigest(),
@@ -203,6 +204,8 @@ async def test_out_of_scope_is_referred(real_service: Running, file: bytes) -> N
     assert (result["decision"], result["label"]) == ("refer", None)
     assert not result["scope"]["in_scope"]
     assert result["scope"]["reasons"]
+    assert len(result["scope"]["codes"]) == len(result["scope"]["reasons"])
+    assert result["population"] is None
 
 
 async def test_model_is_chosen_by_query(real_service: Running) -> None:

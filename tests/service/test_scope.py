@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from cxr.errors import BundleError
-from cxr.verdict import scope as texts
+from cxr.verdict import reasons as why
 from service.commands.scoring import score_files
 from service.engines.registry import build_engine
 from service.models.loading import load_models
 from service.settings import Settings
 from tests.service.conftest import make_settings
 from tests.service.fake_explainer import FakeExplainer
-from tests.service.harness import Running, running
-from tests.service.make_bundle import make_bundle, make_gate, write_manifest
-from tests.service.make_images import make_dicom, make_flat_png, make_png
+from tests.service.harness import running
+from tests.service.make_bundle import LIKE_CHILDREN, make_bundle, make_gate, write_manifest
+from tests.service.make_images import make_flat_png, make_png
 from tests.service.test_problems import verify_problem
 
 pytestmark = pytest.mark.anyio
@@ -29,16 +29,12 @@ PREDICT = "/v1/predict"
 
 @pytest.fixture(scope="module")
 def strict_bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model whose gate takes nothing for a chest, and one that finds everything unusual."""
+    """A model whose gate takes nothing for a chest, and one that finds every embedding far."""
     root = tmp_path_factory.mktemp("strict")
-    thresholds = {
-        "nothing": {"layout": 1.0, "embedding": 1e9, "unusual": 1e9},
-        "unusual": {"layout": -1.0, "embedding": 1e9, "unusual": -1.0},
-        "far": {"layout": -1.0, "embedding": -1.0, "unusual": 1e9},
-    }
-    for name, lines in thresholds.items():
-        scope = {"thresholds": lines, "ages_years": [1, 5], "figures": []}
-        make_bundle(root, name, scope=scope)
+    lines = {"nothing": {"layout": 1.0, "embedding": 1e9}, "far": {"layout": -1.0, "embedding": -1}}
+    for name, chosen in lines.items():
+        thresholds = chosen | {"populations": LIKE_CHILDREN}
+        make_bundle(root, name, scope={"thresholds": thresholds, "figures": []})
     return root
 
 
@@ -47,24 +43,23 @@ def strict(bundles: Path, **changes: str) -> Settings:
 
 
 @pytest.mark.parametrize(
-    ("model", "reasons", "warnings", "decision"),
+    ("model", "reason"),
     [
-        ("nothing", [texts.NOT_A_CHEST], [], "refer"),
-        ("far", [texts.UNLIKE_TRAINING], [], "refer"),
-        ("unusual", [], [texts.UNUSUAL], "positive"),
+        ("nothing", why.NOT_A_CHEST),
+        ("far", why.UNLIKE_TRAINING),
     ],
 )
 async def test_gate_of_the_bundle_is_asked(
-    strict_bundles: Path, model: str, reasons: list[str], warnings: list[str], decision: str
+    strict_bundles: Path, model: str, reason: why.Reason
 ) -> None:
-    """Lines and numbers are the bundle's; a warning alone changes no decision."""
+    """Lines and numbers are the bundle's; what is no chest is a picture of nobody."""
     async with running(strict(strict_bundles), build_engine) as service:
         query = {"model": model}
         response = await service.client.post(PREDICT, content=make_png(170), params=query)
     result = response.json()["results"][0]
     assert response.status_code == 200
-    assert result["scope"] == {"in_scope": not reasons, "reasons": reasons}
-    assert (result["warnings"], result["decision"]) == (warnings, decision)
+    assert result["scope"] == {"in_scope": False, "reasons": [reason.text], "codes": [reason.code]}
+    assert (result["warnings"], result["decision"], result["population"]) == ([], "refer", None)
 
 
 async def test_refusal_is_the_operators_choice(strict_bundles: Path) -> None:
@@ -74,7 +69,7 @@ async def test_refusal_is_the_operators_choice(strict_bundles: Path) -> None:
         for path in (PREDICT, "/v1/explain"):
             response = await service.client.post(path, content=make_png(170))
             problem = verify_problem(response, 422, "image-out-of-scope")
-            assert problem["detail"] == texts.NOT_A_CHEST
+            assert problem["detail"] == why.NOT_A_CHEST.text
 
 
 async def test_refused_image_of_many_fails_alone(bundles: Path) -> None:
@@ -86,21 +81,6 @@ async def test_refused_image_of_many_fails_alone(bundles: Path) -> None:
     assert first["problem"]["type"].endswith("#image-out-of-scope")
     assert "blank" in first["problem"]["detail"]
     assert second["status"] == "ok"
-
-
-@pytest.mark.parametrize(
-    ("attributes", "warned"),
-    [({"PatientAge": "045Y"}, True), ({"PatientAge": "003Y"}, False), ({}, False)],
-)
-async def test_age_outside_the_trained_range_warns(
-    real_service: Running, attributes: dict[str, str], warned: bool
-) -> None:
-    """The warning names the trained range and never the patient's age."""
-    response = await real_service.client.post(PREDICT, content=make_dicom(170, **attributes))
-    result = response.json()["results"][0]
-    assert result["scope"]["in_scope"]
-    assert [("1 to 5 years" in warning) for warning in result["warnings"]] == [True] * warned
-    assert "45" not in "".join(result["warnings"])
 
 
 def test_command_line_refuses_likewise(strict_bundles: Path, tmp_path: Path) -> None:

@@ -334,6 +334,7 @@ async def test_binary_outputs_follow_the_json(service: Running) -> None:
             {"name": "decision"},
             {"name": "label", "parameters": {"binary_data": False}},
             {"name": "in_scope"},
+            {"name": "population", "parameters": {"binary_data": False}},
         ],
     )
     response = await service.client.post(INFER, json=request)
@@ -342,8 +343,9 @@ async def test_binary_outputs_follow_the_json(service: Running) -> None:
     answer = InferAnswer.model_construct(**json.loads(response.content[:length]))
     assert answer.id == "é✓"
     sizes = [one.get("parameters", {}).get("binary_data_size") for one in answer.outputs]
-    assert sizes == [16, 4 + 8 + 4 + 8, None, 2]
+    assert sizes == [16, 4 + 8 + 4 + 8, None, 2, None]
     assert answer.outputs[2]["data"] == ["NORMAL", "PNEUMONIA"]
+    assert answer.outputs[4]["data"] == ["children", "children"]
     tail = response.content[length:]
     numbers = np.frombuffer(tail[:16], "<f4").reshape(2, 2)
     assert numbers.sum(axis=1) == pytest.approx([1.0, 1.0])
@@ -357,6 +359,7 @@ async def test_scope_is_judged_for_model_inputs_too(service: Running) -> None:
     assert outputs["decision"] == ["refer"]
     assert outputs["in_scope"] == [False]
     assert "contrast" in outputs["reasons"][0]
+    assert outputs["population"] == [""]
 
 
 async def test_scope_can_refuse(bundles: Any, engine: FakeEngine) -> None:

@@ -1,6 +1,7 @@
 import { endpoint, get } from "./api.js";
 import { element, selection } from "./dom.js";
 import { percent, words } from "./format.js";
+import { populationsTable } from "./populations.js";
 
 /** The model and the operating point that files are read with. Emits `change`. */
 export class Choices extends EventTarget {
@@ -82,18 +83,19 @@ export class Choices extends EventTarget {
         `Threshold ${percent(point.threshold)}: on validation patients ` +
           `sensitivity ${percent(point.sensitivity)}, specificity ${percent(point.specificity)}.`,
       ),
-      about(model),
+      about(model, point.name),
     );
     if (focused) document.getElementById(focused)?.focus();
   }
 }
 
-function about(model) {
+function about(model, point) {
   return element(
     "details",
     {},
     element("summary", {}, "What this model is for, and its limits"),
     element("p", {}, model.intended_use),
+    populationsTable(model, point),
     element("ul", {}, ...model.limitations.map((one) => element("li", {}, one))),
   );
 }

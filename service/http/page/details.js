@@ -36,6 +36,7 @@ function rows(answer, result) {
         `sensitivity ${percent(point.sensitivity)}, specificity ${percent(point.specificity)}`,
     ],
     ["In scope", scope.in_scope ? "yes" : "no"],
+    ["Population", populationText(result.population)],
     image.dicom ? ["DICOM", dicomText(image.dicom)] : null,
     ["Time", times(timings)],
     ["Model", `${model.name} ${model.version}, ${model.precision}, ${model.engine} on ${model.provider}`],
@@ -58,6 +59,11 @@ function numbers({ probabilities, uncertainty, explanation }) {
     ],
     explanation ? ["Heatmap", `${methodName(explanation.method)} at ${explanation.layer}`] : null,
   ].filter(Boolean);
+}
+
+function populationText(population) {
+  if (population === null) return "none the model knows";
+  return `${population.who}${population.validated ? "" : ", not validated"}`;
 }
 
 function times({ total, ...stages }) {

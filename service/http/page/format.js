@@ -8,6 +8,13 @@ export function percent(share) {
   return `${Number(value.toFixed(1))}${SPACE}%`;
 }
 
+/** A figure with its 95 % interval, both as shares between 0 and 1. */
+export function interval({ value, low, high }) {
+  if (value === null) return "not known";
+  const text = value.toFixed(2);
+  return low === null ? text : `${text} (${low.toFixed(2)} to ${high.toFixed(2)})`;
+}
+
 /** A sentence of the service, in which no line ends between a number and its unit. */
 export function unbroken(sentence) {
   return sentence.replaceAll(" %", `${SPACE}%`);

@@ -74,6 +74,9 @@ def _values_of(name: str, answered: Sequence[Prediction]) -> list[Any]:
             return [one.result.scope.in_scope for one in answered]
         case "reasons":
             return [" ".join(one.result.scope.reasons) for one in answered]
+        case "population":
+            found = [one.result.population for one in answered]
+            return ["" if one is None else one.name for one in found]
         case _:
             return [getattr(one.row, name) for one in answered]
 

@@ -39,6 +39,7 @@ def output_tensors(manifest: Manifest) -> tuple[TensorMetadata, ...]:
         "probability": ("FP32", (ANY,)),
         "in_scope": ("BOOL", (ANY,)),
         "reasons": ("BYTES", (ANY,)),
+        "population": ("BYTES", (ANY,)),
         "probabilities": ("FP32", (ANY, classes)),
         "logits": ("FP32", (ANY, classes)),
         "embedding": ("FP32", (ANY, features)),
