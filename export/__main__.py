@@ -54,7 +54,18 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         help="folder that holds train/ ..., or class folders alone; repeat it for several sets",
     )
-    source.add_argument("--csv", type=Path, help="file with columns path, label and patient")
+    source.add_argument(
+        "--csv",
+        type=Path,
+        help="file with columns path and label, and perhaps patient, population and source",
+    )
+    evaluate.add_argument(
+        "--by",
+        type=_keys,
+        default=(),
+        metavar="KEYS",
+        help="measure each group, too: population, source, or population,source",
+    )
     evaluate.add_argument(
         "--split",
         help="train, val, test, or internal-train, -val, -test; default: test, if there are any",
@@ -77,6 +88,15 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
+
+
+def _keys(text: str) -> tuple[str, ...]:
+    keys = tuple(one.strip() for one in text.split(","))
+    if not set(keys) <= {"population", "source"} or len(set(keys)) < len(keys):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is none of population, source and population,source"
+        )
+    return keys
 
 
 def _build(arguments: argparse.Namespace) -> None:
@@ -140,7 +160,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         label_map=arguments.label_map,
     )
     engine = build_runner(bundle, arguments.engine, arguments.precision, arguments.provider)
-    evaluation = evaluate_bundle(bundle, engine, images, called, arguments.quiet)
+    evaluation = evaluate_bundle(bundle, engine, images, called, arguments.quiet, arguments.by)
     print(format_table(evaluation))
     for name in evaluation.unreadable:
         print(f"unreadable, left out: {name}", file=sys.stderr)

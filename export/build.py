@@ -173,6 +173,7 @@ def _draft(run: Run, explain_layer: str) -> Manifest:
         default_operating_point=run.default_operating_point,
         referral=run.referral,
         scope=run.scope,
+        populations=run.populations,
         explain_layer=explain_layer,
         intended_use=intended_use(run),
         limitations=limitations(run),

@@ -17,6 +17,7 @@ from cxr.explain.evidence import (
 )
 from cxr.metrics.estimate import format_estimate
 from cxr.verdict.conclusion import listed, short_words_of, words_of
+from cxr.verdict.populations import LEAST_AUROC
 from export.int8 import Int8File
 
 TEMPLATES_DIR = Path(__file__).parent / "templates"
@@ -37,6 +38,8 @@ def render_card(
         lstrip_blocks=True,
     )
     environment.globals["format_estimate"] = format_estimate
+    environment.globals["listed"] = listed
+    environment.globals["least_auroc"] = LEAST_AUROC
     environment.globals["curves_markdown"] = curves_markdown
     environment.globals["randomisation_markdown"] = randomisation_markdown
     environment.globals["lung_markdown"] = lung_markdown
@@ -49,17 +52,6 @@ def render_card(
     )
 
 
-SHARES = {
-    "80464989fc9acfbe4247b3fdcada2a4613b7850b5de767cea5f0c84a71523c93": "pneumonia in the "
-    "training data (about 74 %)",
-    "3790c90535b9fdb358df30a280c78a2bceee638b196f75e0f73dc886bdc72460": "pneumonia in the "
-    "training data (about 74 %)",
-    "2deb3f5b88c0bf9ccee53159c66aebeec96405fdc66ba4d40f050e41c3596c6b": "bacterial among the "
-    "pneumonias of the training data (about 65 %)",
-}
-"""Share of the finding, by the digest of the training data: those of the shipped models, with the
-classes of each question. What is said of these data is said of no others."""
-
 NUMBERS = {2: "two", 3: "three"}
 
 
@@ -70,26 +62,28 @@ def intended_use(run: Run) -> str:
     if task.presupposed is not None:
         kinds = [short_words_of(name) for name in task.classes]
         asked = f"whether {words_of(task.presupposed)} known to be there is {listed(kinds, 'or')}"
-    child = " of a child" if run.provenance.data_digest in SHARES else ""
+    known = [one.who for one in run.populations if one.validated]
+    of = f" of {listed(known, 'or')}" if known else ""
     return (
-        f"Research and engineering of radiograph pipelines: an estimate of {asked} on one frontal "
-        f"chest radiograph{child}. Not a medical device; not for decisions about a person's care."
+        f"Research and engineering of radiograph pipelines: an estimate of {asked} on frontal "
+        f"chest radiographs{of}, one at a time. Not a medical device; not for decisions about a "
+        "person's care."
     )
 
 
 def limitations(run: Run) -> tuple[str, ...]:
     """List what limits a run's model."""
-    task, share = run.task.as_task(), SHARES.get(run.provenance.data_digest)
+    task = run.task.as_task()
     return (
         *_presupposes(task),
-        _trained_on(run, is_known=share is not None),
+        _trained_on(run),
+        _validated_on(run),
         f"Knows {NUMBERS.get(len(task.classes), len(task.classes))} classes only: every other "
         "finding is called one of them.",
         "Frontal views (PA, AP) only; laterals, other body parts and other modalities are outside. "
         "The scope gate finds most of them, and knows layouts rather than anatomy.",
-        f"Probabilities are calibrated for the share of {share or _share(task)}; at another "
-        "prevalence they are too high or too low, and PPV and NPV differ.",
-        *_labels(is_known=share is not None),
+        f"Probabilities are calibrated for the share of {words_of(task.positive)} in the training "
+        "data; at another prevalence they are too high or too low, and PPV and NPV differ.",
     )
 
 
@@ -103,27 +97,22 @@ def _presupposes(task: Task) -> tuple[str, ...]:
     )
 
 
-def _trained_on(run: Run, *, is_known: bool) -> str:
-    if is_known:
-        return (
-            "Trained on radiographs of children aged one to five from one hospital (Guangzhou "
-            "Women and Children's Medical Center); adults, other hospitals and other devices may "
-            "be read wrongly."
-        )
+def _trained_on(run: Run) -> str:
     images, patients = run.provenance.images, run.provenance.patients
+    origins = "; ".join(f"{one.who} ({one.source})" for one in run.populations)
     return (
-        f"Trained on {images['train']} radiographs of {patients['train']} patients; other ages, "
-        "hospitals and devices than theirs may be read wrongly."
+        f"Trained on {images['train']} radiographs of {patients['train']} patients: {origins}. "
+        "Other hospitals and devices than theirs may be read wrongly."
     )
 
 
-def _share(task: Task) -> str:
-    return f"{words_of(task.positive)} in the training data"
-
-
-def _labels(*, is_known: bool) -> tuple[str, ...]:
-    if not is_known:
-        return ()
+def _validated_on(run: Run) -> str:
+    known = [one.who for one in run.populations if one.validated]
+    others = [one.who for one in run.populations if not one.validated]
+    if not known:
+        return "Validated on nobody: it decides nothing, and every radiograph is referred."
+    poor = f", and not good enough for {listed(others)}" if others else ""
     return (
-        "Labels of the training data come from graded readings of images, not from microbiology.",
+        f"Validated on {listed(known)} only{poor}. Radiographs that do not look like theirs, or "
+        "whose DICOM age is another's, are referred."
     )

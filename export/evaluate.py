@@ -22,13 +22,21 @@ from cxr.data.split import SPLIT_NAME, select_images
 from cxr.errors import DataError, InputError
 from cxr.images.decoding import decode_image, decode_options, to_model_input
 from cxr.images.layout import describe_layout
-from cxr.metrics.classes import measure_task
-from cxr.metrics.estimate import Estimate, format_estimate
+from cxr.metrics.estimate import Metrics, format_estimate
 from cxr.pixels.image import DicomFacts, ModelInput
 from cxr.verdict.decision import Evidence, Rules, reach_verdict
-from cxr.verdict.operating_point import Decision, OperatingPoint
+from cxr.verdict.operating_point import OperatingPoint
 from cxr.verdict.scope import Scope, assess_scope
 from export.engines import Runner
+from export.scores import (
+    Group,
+    Key,
+    ScoredImage,
+    format_groups,
+    measure_groups,
+    measure_scores,
+    verify_stated,
+)
 
 BATCH = 16
 
@@ -40,20 +48,6 @@ class Decoded:
     model_input: ModelInput
     plain: Scope
     dicom: DicomFacts | None
-
-
-class ScoredImage(BaseModel):
-    """One image with what the model said."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    label: str
-    patient: str
-    probability: float
-    probabilities: dict[str, float]
-    decision: Decision
-    in_scope: bool
 
 
 class Evaluation(BaseModel):
@@ -70,7 +64,8 @@ class Evaluation(BaseModel):
     operating_point: str
     referred: float
     out_of_scope: float
-    metrics: dict[str, dict[str, Estimate]]
+    metrics: dict[str, Metrics]
+    groups: tuple[Group, ...]
     scores: list[ScoredImage]
 
 
@@ -80,11 +75,16 @@ def evaluate_bundle(
     images: list[LabelledImage],
     split: str,
     quiet: bool = False,
+    by: Sequence[Key] = (),
 ) -> Evaluation:
-    """Score images and measure at every operating point; DataError if none could be read.
+    """Score images and measure at every operating point, ``by`` group, too.
 
     Unreadable images are named and left out.
+
+    Raises:
+        DataError: None could be read, or what to group by is not stated.
     """
+    verify_stated(images, by)
     rules = bundle.rules()
     scores: list[ScoredImage] = []
     unreadable: list[str] = []
@@ -104,14 +104,6 @@ def evaluate_bundle(
             bar.update(len(batch))
     if not scores:
         raise DataError(f"None of the {len(images)} images could be read.")
-    task = bundle.manifest.task.as_task()
-    metrics = measure_task(
-        np.array([task.classes.index(score.label) for score in scores]),
-        np.array([[score.probabilities[name] for name in task.classes] for score in scores]),
-        task,
-        {point.name: point.threshold for point in bundle.manifest.operating_points},
-        [score.patient for score in scores],
-    )
     return Evaluation(
         model=bundle.manifest.name,
         version=bundle.manifest.version,
@@ -122,7 +114,8 @@ def evaluate_bundle(
         operating_point=bundle.manifest.default_operating_point,
         referred=sum(score.decision == "refer" for score in scores) / len(scores),
         out_of_scope=sum(not score.in_scope for score in scores) / len(scores),
-        metrics=metrics,
+        metrics=measure_scores(scores, bundle.manifest),
+        groups=measure_groups(scores, by, bundle.manifest),
         scores=scores,
     )
 
@@ -143,10 +136,13 @@ def _score(
         name=image.name,
         label=image.label,
         patient=image.patient,
+        population=image.population,
+        source=image.source,
         probability=verdict.probability,
         probabilities=by_class,
         decision=verdict.decision,
-        in_scope=not verdict.reasons,
+        belongs=verdict.population,
+        codes=tuple(reason.code for reason in verdict.reasons),
     )
 
 
@@ -174,7 +170,7 @@ def _decoded(
 
 
 def format_table(evaluation: Evaluation) -> str:
-    """Return the metrics as a table, one column per operating point."""
+    """Return the metrics as a table, one column per operating point, and one of the groups."""
     points = list(evaluation.metrics)
     lines = ["".join(f"{cell:>24}" for cell in ("", *points)).rstrip()]
     for figure in next(iter(evaluation.metrics.values())):
@@ -184,6 +180,8 @@ def format_table(evaluation: Evaluation) -> str:
         f"at {evaluation.operating_point}: {100 * evaluation.referred:.1f} % referred, of all "
         f"images {100 * evaluation.out_of_scope:.1f} % because they are out of scope"
     )
+    if evaluation.groups:
+        lines += ["", format_groups(evaluation.groups, evaluation.operating_point)]
     return "\n".join(lines)
 
 

@@ -240,6 +240,11 @@ class Manifest(Section):
             raise ValueError("default_operating_point is not one of operating_points")
         if set(self.referral.least_probability) != set(self.task.classes):
             raise ValueError("referral.least_probability does not have the task's classes")
+        if len({one.name for one in self.populations}) < len(self.populations):
+            raise ValueError("two populations have the same name")
+        points = {point.name for point in self.operating_points}
+        if any(points - set(one.operating_points) for one in self.populations):
+            raise ValueError("populations lack figures at one of operating_points")
         if len(self.populations) != len(self.scope.thresholds.populations):
             raise ValueError("scope.thresholds does not have the lines of populations")
         missing = {MODEL_NAME, WEIGHTS_NAME, SCOPE_NAME, GOLDEN_TENSORS_NAME} - set(self.files)

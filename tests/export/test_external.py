@@ -81,7 +81,7 @@ def test_unknown_labels_and_missing_files_are_refused(clinic: Path, tmp_path: Pa
         list_csv(clinic / "list.csv", PNEUMONIA, {"healthy": "NORMAL"})
     with pytest.raises(DataError, match="which does not exist"):
         list_csv(clinic / "list.csv", PNEUMONIA, {"healthy": "NORMAL", "blurred": "NORMAL"})
-    (tmp_path / "bad.csv").write_text("file,label\na.png,NORMAL\n")
+    (tmp_path / "bad.csv").write_text("name,label\na.png,NORMAL\n")
     with pytest.raises(DataError, match="has no column path"):
         list_csv(tmp_path / "bad.csv", PNEUMONIA)
     with pytest.raises(DataError, match="not a label map"):

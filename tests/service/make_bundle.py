@@ -207,8 +207,8 @@ def _manifest(name: str) -> dict[str, Any]:
             "code_revision": "none",
             "data_digest": "none",
             "trained_at": "2024-01-01T00:00:00Z",
-            "images": {"test": 1},
-            "patients": {"test": 1},
+            "images": {"train": 3, "val": 2, "test": 1},
+            "patients": {"train": 3, "val": 2, "test": 1},
         },
         "metrics": {"test": {"balanced": {"sensitivity": estimate, "auroc": estimate}}},
         "parity": {

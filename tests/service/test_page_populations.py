@@ -83,5 +83,9 @@ def test_table_tells_whom_the_model_knows(visit: Visit, width: int) -> None:
         "yes",
         *["0.97 (0.95 to 0.99)"] * 3,
     ]
-    assert rows.nth(1).locator("td").all_inner_texts()[:3] == ["adults", "no", "0.84 (0.80 to 0.88)"]
+    assert rows.nth(1).locator("td").all_inner_texts()[:3] == [
+        "adults",
+        "no",
+        "0.84 (0.80 to 0.88)",
+    ]
     assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
