@@ -26,7 +26,6 @@ from cxr.verdict.reasons import Reason
 from cxr.verdict.scope import Scope, ScopeGate, ScopeThresholds
 
 
-# Unlike a plain alias it has a name in JSON schemas.
 class ReferralFigure(Section):
     """What abstaining at one coverage gives on unused patients."""
 

@@ -6,10 +6,9 @@ Imports pydantic only, for clients that read answers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from pydantic import Field
-from typing_extensions import TypeAliasType
 
 from cxr.metrics.estimate import Estimate
 from cxr.section import Section
@@ -18,8 +17,7 @@ from cxr.verdict.reasons import UNFAMILIAR, Reason
 LEAST_AUROC = 0.9
 """Of the lower end of the interval, for a population to count as validated (docs/decisions)."""
 
-# Unlike a plain alias it has a name in JSON schemas.
-Unfamiliar = TypeAliasType("Unfamiliar", Literal["refer", "warn", "refuse"])
+Unfamiliar: TypeAlias = Literal["refer", "warn", "refuse"]
 """What becomes of a picture outside every validated population."""
 
 
