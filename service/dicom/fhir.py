@@ -8,7 +8,7 @@ from typing import Any
 from service.answers import ImageResult, ModelRef
 from service.dicom import concepts, equipment
 from service.dicom.concepts import Concept
-from service.dicom.results import DIGITS, class_remarks, conclusion_text
+from service.dicom.results import DIGITS, class_remarks, conclusion_text, origin_of
 from service.dicom.source import SourceHeader
 from service.dicom.uids import derive_uid, derive_uuid
 
@@ -76,7 +76,7 @@ def build_diagnostic_report(
     if result.decision == "positive":
         report["conclusionCode"] = [_concept(concepts.FINDINGS[result.finding])]
     if source is not None:
-        uid = derive_uid("SR", *source.identity, model.sha256, result.operating_point.name)
+        uid = derive_uid("SR", *origin_of(source, result, model))
         report["identifier"] = [{"system": DICOM_UID, "value": f"urn:oid:{uid}"}]
         report["imagingStudy"] = studies
     return report

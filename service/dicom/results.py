@@ -78,7 +78,7 @@ def build_report(source: Source, result: ImageResult, model: ModelRef) -> bytes:
     from service.dicom.structured_report import ReportContent, render_report
 
     header, point = _header_of(source), result.operating_point
-    origin = (*header.identity, model.sha256, point.name)
+    origin = origin_of(header, result, model)
     scope, words = result.scope, result.conclusion
     numbers = (
         (PROBABILITY, round(result.probability, DIGITS)),
@@ -143,22 +143,33 @@ def build_capture(
     alpha: float,
 ) -> bytes:
     """Build a Secondary Capture of an overlay (H, W, 3), uint8, without highdicom."""
-    header, point = _header_of(source), result.operating_point
-    origin = (*header.identity, model.sha256, point.name, target, method, repr(alpha))
+    header = _header_of(source)
+    origin = (*origin_of(header, result, model), target, method, repr(alpha))
     kinds: tuple[Kind, Kind] = ("SC", "SC series")
     uid, series_uid = (derive_uid(kind, *origin) for kind in kinds)
     words = result.conclusion
     shown = (
         f"{method} heatmap of class {target}, {equipment.model_title(model)}, "
-        f"probability {result.probabilities[target]:.3f}. {words.headline}."
+        f"probability {result.probabilities[target]:.3f}. {words.headline}. "
+        + " ".join(result.warnings)
         if result.scope.in_scope
         else f"No heatmap, {equipment.model_title(model)}. {words.headline}. "
         + " ".join(words.reasons)
     )
-    description = f"{shown} {equipment.NOT_A_DEVICE}"[:MAX_DESCRIPTION]
+    room = MAX_DESCRIPTION - len(equipment.NOT_A_DEVICE) - 1
+    description = f"{shown[:room].rstrip()} {equipment.NOT_A_DEVICE}"
     how = method if result.scope.in_scope else None
     capture = Capture(uid, series_uid, model, overlay, how, description)
     return _guarded(lambda: render_capture(header, capture))
+
+
+def origin_of(source: SourceHeader, result: ImageResult, model: ModelRef) -> tuple[str, ...]:
+    """Return what the UIDs of a result's objects follow from."""
+    population = result.population
+    is_known = population is not None and population.validated
+    # CXR_UNFAMILIAR=warn decides what is referred otherwise: another object.
+    decided_anyway = ("unfamiliar",) if result.scope.in_scope and not is_known else ()
+    return (*source.identity, model.sha256, result.operating_point.name, *decided_anyway)
 
 
 def conclusion_text(result: ImageResult) -> str:

@@ -38,10 +38,12 @@ def report(source: bytes, **changes: Any) -> bytes:
     return build_report(source, make_result(**changes), MODEL)
 
 
+CHOICES: dict[str, Any] = {"target": "PNEUMONIA", "method": "gradcam", "alpha": 0.45}
+
+
 def capture(source: bytes, **choices: Any) -> bytes:
     """Build the capture of an overlay."""
-    chosen = {"target": "PNEUMONIA", "method": "gradcam", "alpha": 0.45} | choices
-    return build_capture(source, make_result(), MODEL, OVERLAY, **chosen)
+    return build_capture(source, make_result(), MODEL, OVERLAY, **(CHOICES | choices))
 
 
 def not_analysed(source: bytes) -> bytes:
@@ -131,6 +133,8 @@ def test_uids_follow_from_source_model_and_choices() -> None:
         capture(source, method="layercam"),
         capture(source, target="NORMAL"),
         capture(source, alpha=0.3),
+        report(source, population=None),
+        build_capture(source, make_result(population=None), MODEL, OVERLAY, **CHOICES),
     ]
     uids = [read(one)[keyword].value for one in objects for keyword in ("SOPInstanceUID",)]
     series = {read(one).SeriesInstanceUID for one in objects}

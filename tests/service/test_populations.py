@@ -10,6 +10,7 @@ import pydicom
 import pytest
 from highdicom.sr import Comprehensive3DSR
 
+from cxr.explain import overlay
 from cxr.verdict.conclusion import OUT_OF_SCOPE
 from cxr.verdict.reasons import UNFAMILIAR
 from service.answers import ModelAnswer
@@ -232,6 +233,28 @@ async def test_warn_decides_with_a_warning(
     finding = next(one for one in report["contained"] if one["id"] == "finding")
     assert finding["valueCodeableConcept"]["coding"][0]["code"] == PRESENT
     assert reason in str(finding.get("note", ""))
+
+
+async def test_warning_is_shown_in_the_picture(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A heatmap in an archive is seen without the answer it came with."""
+    captions: list[tuple[str, ...]] = []
+    draw = overlay.render_caption
+
+    def watched(lines: tuple[str, ...], width: int, **choices: Any) -> Any:
+        captions.append(lines)
+        return draw(lines, width, **choices)
+
+    monkeypatch.setattr(overlay, "render_caption", watched)
+    chosen = settings(folder, unfamiliar="warn")
+    async with running(chosen, build_engine, FakeExplainer().build) as service:
+        response = await service.client.post(
+            "/v1/explain", content=make_dicom(170), headers={"Accept": DICOM}
+        )
+    capture = pydicom.dcmread(io.BytesIO(response.content))
+    assert "does not look like those" in capture.DerivationDescription
+    assert "does not look like those" in " ".join(captions[0])
 
 
 async def test_models_tell_whom_they_know(service: Running) -> None:

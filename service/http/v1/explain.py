@@ -180,7 +180,9 @@ def _order(
         probability=result.probabilities[target],
         method=options.method,
         headline=result.conclusion.headline,
-        remarks=heatmap_warnings(heatmap) if in_scope else (*result.scope.reasons, WITHHELD),
+        remarks=(*result.warnings, *heatmap_warnings(heatmap))
+        if in_scope
+        else (*result.scope.reasons, WITHHELD),
     )
     facts = prediction.image.facts
     return PictureOrder(picture, facts, heatmap, caption, options.alpha, shows_heatmap=in_scope)
