@@ -20,6 +20,7 @@ from cxr.bundles.manifest import (
 )
 from cxr.bundles.run import Run, open_run
 from cxr.explain.evidence import read_evidence
+from cxr.explain.methods import Method
 from cxr.files import new_directory, sha256_of_file
 from cxr.networks.served import served_network
 from cxr.verdict.scope import load_scope_gate
@@ -61,6 +62,9 @@ feature maps in float16, logits moved by 0.005 at most, probabilities by 0.002 a
 
 FP16_GOLDENS = 5e-3  # probabilities of the goldens moved by 0.0005 at most
 
+UNMEASURED_METHODS: tuple[Method, ...] = ("gradcam",)
+"""Offered for a run whose heatmaps were not measured."""
+
 LEAST_INT8_TOLERANCE = 0.02  # of goldens, where they happen to move less than images do
 
 
@@ -83,7 +87,8 @@ def build_bundle(run_path: Path, out: Path, *, with_int8: bool = True) -> Path:
         for name in (names.WEIGHTS_NAME, names.SCOPE_NAME):
             shutil.copyfile(run_path / name, directory / name)
         served = served_network(weights, run)
-        draft = _draft(run, served.network.explain_layer)
+        methods = UNMEASURED_METHODS if evidence is None else evidence.passing()
+        draft = _draft(run, served.network.explain_layer, methods)
         size = run.preprocessing.size_px
         tensors = Tensors(embedding_size=embedding_size(served, size))
         model = directory / names.MODEL_NAME
@@ -158,7 +163,7 @@ def _write_int8(
     )
 
 
-def _draft(run: Run, explain_layer: str) -> Manifest:
+def _draft(run: Run, explain_layer: str, explain_methods: tuple[Method, ...]) -> Manifest:
     return Manifest(
         name=run.name,
         version=run.version,
@@ -175,6 +180,7 @@ def _draft(run: Run, explain_layer: str) -> Manifest:
         scope=run.scope,
         populations=run.populations,
         explain_layer=explain_layer,
+        explain_methods=explain_methods,
         intended_use=intended_use(run),
         limitations=limitations(run),
         provenance=run.provenance,

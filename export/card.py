@@ -12,7 +12,9 @@ from cxr.data.labels import Task
 from cxr.explain.evidence import (
     ExplanationEvidence,
     curves_markdown,
+    dependence_markdown,
     lung_markdown,
+    pointing_markdown,
     randomisation_markdown,
 )
 from cxr.metrics.estimate import format_estimate
@@ -40,6 +42,8 @@ def render_card(
     environment.globals["format_estimate"] = format_estimate
     environment.globals["listed"] = listed
     environment.globals["least_auroc"] = LEAST_AUROC
+    environment.globals["dependence_markdown"] = dependence_markdown
+    environment.globals["pointing_markdown"] = pointing_markdown
     environment.globals["curves_markdown"] = curves_markdown
     environment.globals["randomisation_markdown"] = randomisation_markdown
     environment.globals["lung_markdown"] = lung_markdown

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from cxr.bundles.reference import Reference
 from cxr.data.labels import Task
+from cxr.explain.methods import Method
 from cxr.images.decoding import Preprocessing
 from cxr.metrics.estimate import Estimate
 from cxr.section import Section
@@ -218,6 +219,9 @@ class Manifest(Section):
         min_length=1, description="Whom the model was validated on, or not."
     )
     explain_layer: str
+    explain_methods: tuple[Method, ...] = Field(
+        description="Methods whose heatmaps passed their checks; none if no map is trustworthy."
+    )
     intended_use: str
     limitations: tuple[str, ...]
     provenance: Provenance

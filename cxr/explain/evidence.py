@@ -154,13 +154,15 @@ class ExplanationEvidence(Measured):
     def passes(self, method: Method) -> bool:
         """Whether a method's maps show what the network answers by.
 
-        They are unlike the trained network's once its weights are random, and what they show is
-        worth more than what random maps do, where the baseline can tell.
+        They are unlike the trained network's once its classifier, or all of it, is random, and they
+        delete and insert better than random maps, where the baseline can tell.
         """
         if method not in self.randomisation:
             return False
         telling = [one for one in self.curves if one.group == "true_positive" and one.can_tell()]
-        return self.randomisation[method].falls_to_reference() and all(
+        randomised = self.randomisation[method]
+        is_learnt = randomised.falls_to_reference() and not randomised.outlives_the_classifier()
+        return is_learnt and all(
             one.deletion[method].lies_below_random() and one.insertion[method].lies_above_random()
             for one in telling
         )

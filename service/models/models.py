@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from cxr.bundles.manifest import Manifest
-from cxr.explain.methods import METHODS
+from cxr.explain.methods import Method
 from cxr.verdict.operating_point import OperatingPoint
 from service.answers import ExplainOffer, ModelAnswer, ModelRef, PopulationFigures
 from service.errors import (
@@ -87,13 +87,34 @@ class ServedModel:
             raise ExplainDisabledError("Explanations are not served here. Use /v1/predict.")
         return self.explaining
 
+    def verify_method(self, method: Method) -> None:
+        """Check that the model's heatmaps by a method can be trusted.
+
+        Raises:
+            ExplainDisabledError: Those of no method can.
+            InvalidRequestError: Those of others can.
+        """
+        offered = self.manifest.explain_methods
+        if not offered:
+            raise ExplainDisabledError(
+                f"No heatmap of model {self.name} passed the checks of what it shows."
+            )
+        if method not in offered:
+            raise InvalidRequestError(
+                f"Heatmaps by {method} are not offered for model {self.name}: they did not pass "
+                "the checks of what they show, or were not measured. Ask for "
+                f"{' or '.join(offered)}."
+            )
+
     def describe(self, *, default: bool) -> ModelAnswer:
         """Return all that may be known about the model."""
         manifest, offer = self.manifest, None
         if self.explaining is not None:
             explainer = self.explaining.explainer
             offer = ExplainOffer(
-                layer=explainer.layer, methods=METHODS, precision=explainer.precision
+                layer=explainer.layer,
+                methods=manifest.explain_methods,
+                precision=explainer.precision,
             )
         return ModelAnswer(
             **self.reference.model_dump(),

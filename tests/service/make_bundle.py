@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 
 from cxr.bundles.manifest import Manifest
 from cxr.bundles.reference import BIN_EDGES, Reference
+from cxr.explain.methods import METHODS
 from cxr.files import sha256_of_file
 from cxr.images.layout import LAYOUT_SIZE
 from cxr.verdict.scope import ScopeGate
@@ -198,6 +199,7 @@ def _manifest(name: str) -> dict[str, Any]:
         "populations": as_sections(CHILDREN, ADULTS),
         "reference": REFERENCE.model_dump(),
         "explain_layer": "none",
+        "explain_methods": list(METHODS),
         "intended_use": "Tests.",
         "limitations": ["Knows grey levels only."],
         "provenance": {

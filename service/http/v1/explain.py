@@ -104,10 +104,12 @@ async def explain(
     verify_query(request, "model", "operating_point", "target", "method", "alpha")
     with accepted(request, model, operating_point) as prediction:
         served = prediction.served
+        explaining = served.verify_explains()
+        served.verify_method(method)
         response_format = choose_format(request, EXPLAIN_FORMATS)
         options = ExplainRequest(
             prediction,
-            served.verify_explains(),
+            explaining,
             _known_class(served, target),
             method,
             _restore_plus(request.query_params.get("method", method)),
