@@ -112,7 +112,7 @@ class Pointing(Section):
 class Dependence(Section):
     """What the answers for one population depend on.
 
-    What is blanked becomes black or the mean grey; each figure is the worse of the two.
+    What is blanked becomes black or the mean grey of the rest; each figure is the worse of the two.
     """
 
     images: int

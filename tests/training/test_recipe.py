@@ -26,9 +26,9 @@ def test_shipped_recipe_is_valid(name: str) -> None:
         let_learn(network, phase)
 
 
-def test_resnet18_starts_with_a_head_on_a_frozen_backbone() -> None:
+def test_resnet18_of_children_starts_with_a_head_on_a_frozen_backbone() -> None:
     """The recipe has a head phase and then fine-tunes at a lower rate."""
-    head, *rest = load_recipe("resnet18").phases
+    head, *rest = load_recipe("resnet18-children").phases
     assert head.stages == ("fc",)
     assert all(phase.learning_rate < head.learning_rate for phase in rest)
 

@@ -236,7 +236,8 @@ class Trainer:
             logits = network(batch.images)
         logits = logits.float()
         loss = F.cross_entropy(logits, batch.targets, weight=self.loss_weights)
-        if self.recipe.lungs is not None and self.maps is not None:
+        # A frozen backbone's maps are not to be changed.
+        if self.recipe.lungs is not None and self.maps is not None and self.maps.requires_grad:
             outside = share_outside(self.maps, margin_of(logits, self.task), batch.lungs)
             loss = loss + self.recipe.lungs.penalty * outside
         return loss

@@ -35,8 +35,8 @@ def measure_dependence(
 ) -> Dependence:
     """Blank the outside of the lungs, the lungs, and all but the borders.
 
-    What is blanked becomes black, or the picture's mean grey; each figure is the worse one of the
-    two.
+    What is blanked becomes black, or the mean grey of what is left; each figure is the worse one of
+    the two.
 
     Args:
         samples: Radiographs of one population.
@@ -53,13 +53,12 @@ def measure_dependence(
     truth = task.is_positive(samples.labels)
     intact = scorer(pixels)
     changes, kept, without = [], [], []
-    for filling in (np.zeros((len(pixels), 1, 1, 1)), pixels.mean(axis=(2, 3), keepdims=True)):
-        grey = np.rint(filling).astype(np.uint8)
-        lungs_only = scorer(np.where(inside, pixels, grey))
+    for fill in (_black, _mean_of):
+        lungs_only = scorer(np.where(inside, pixels, fill(pixels, inside)))
         changes.append(median_of(np.abs(lungs_only - intact), patients, seed))
         same = (lungs_only >= threshold) == (intact >= threshold)
         kept.append(estimate_mean(same, patients, seed))
-        lungless = scorer(np.where(inside, grey, pixels))
+        lungless = scorer(np.where(inside, fill(pixels, ~inside), pixels))
         without.append(estimate_auroc(truth, lungless, patients, seed))
     edge = round(size * BORDER)
     framed = pixels.copy()
@@ -72,6 +71,16 @@ def measure_dependence(
         auroc_without_lungs=max(without, key=_value),
         auroc_of_borders=estimate_auroc(truth, scorer(framed), patients, seed),
     )
+
+
+def _black(pixels: NDArray[np.uint8], kept: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    return np.zeros((len(pixels), 1, 1, 1), np.uint8)
+
+
+def _mean_of(pixels: NDArray[np.uint8], kept: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    total = (pixels * kept).sum(axis=(1, 2, 3), dtype=np.float64)
+    mean = total / np.maximum(kept.sum(axis=(1, 2, 3)), 1)
+    return np.rint(mean).astype(np.uint8)[:, np.newaxis, np.newaxis, np.newaxis]
 
 
 def median_of(values: NDArray[np.float64], patients: NDArray[np.str_], seed: int) -> Estimate:
