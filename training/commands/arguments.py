@@ -67,6 +67,7 @@ def add_training(
         "--split-kind", help="patient, official or patient_80_10_10; default: the recipe's"
     )
     command.add_argument("--seed", type=int, help="default: the recipe's")
+    command.add_argument("--architecture", help="network; default: the recipe's")
     add_compute(command)
     add_quiet(command)
 
@@ -91,6 +92,9 @@ def recipe_of(arguments: argparse.Namespace) -> Recipe:
         RunError: The recipe does not exist or is not valid with the overrides.
     """
     recipe = load_recipe(arguments.recipe)
+    if arguments.architecture is not None:
+        name = f"{arguments.architecture}-{recipe.name}"
+        recipe = recipe.changed(architecture=arguments.architecture, name=name)
     if arguments.seed is not None:
         recipe = recipe.changed(seed=arguments.seed)
     split = {
