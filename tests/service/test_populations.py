@@ -6,18 +6,23 @@ import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pydicom
 import pytest
 from highdicom.sr import Comprehensive3DSR
 
+from cxr.errors import ImageOutOfScopeError
 from cxr.explain import overlay
 from cxr.verdict.conclusion import OUT_OF_SCOPE
 from cxr.verdict.reasons import UNFAMILIAR
 from service.answers import ModelAnswer
 from service.commands.scoring import score_files
+from service.engines.protocol import OutputRow
 from service.engines.registry import build_engine
 from service.http.formats.fhir import FHIR
+from service.images.preparation import prepare_image
 from service.models.loading import load_models
+from service.models.predictor import build_result
 from service.multipart import DICOM
 from tests.populations import ADULTS, CHILDREN, UNPROVEN, as_sections
 from tests.service.conftest import make_settings
@@ -27,6 +32,7 @@ from tests.service.make_bundle import (
     LIKE_ADULTS,
     LIKE_CHILDREN,
     LIKE_NOBODY,
+    MAX_PIXELS,
     make_bundle,
 )
 from tests.service.make_images import make_dicom, make_flat_png, make_png
@@ -255,6 +261,20 @@ async def test_warning_is_shown_in_the_picture(
     capture = pydicom.dcmread(io.BytesIO(response.content))
     assert "does not look like those" in capture.DerivationDescription
     assert "does not look like those" in " ".join(captions[0])
+
+
+def test_a_shadow_refers_what_it_would_refuse(folder: Path) -> None:
+    """There is a decision to compare either way."""
+    chosen = settings(folder, unfamiliar="refuse")
+    model = load_models(chosen, build_engine, ("nobody",))["nobody"]
+    image = prepare_image(make_png(170), model.bundle.manifest.preprocessing, MAX_PIXELS)
+    shares = np.array([0.1, 0.9], dtype=np.float32)
+    row, point = OutputRow(np.log(shares), shares, shares), model.bundle.manifest.operating_point()
+    with pytest.raises(ImageOutOfScopeError, match="does not look like") as refused:
+        build_result("0", image, row, model, point)
+    assert refused.value.code == UNFAMILIAR
+    result = build_result("0", image, row, model, point, may_refuse=False)
+    assert (result.decision, result.scope.codes) == ("refer", (UNFAMILIAR,))
 
 
 async def test_models_tell_whom_they_know(service: Running) -> None:
