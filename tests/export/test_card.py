@@ -13,9 +13,11 @@ from cxr.data.labels import ETIOLOGY, PNEUMONIA, TERNARY, Task
 from cxr.explain.evidence import (
     Curve,
     Curves,
+    Dependence,
     ExplanationEvidence,
     Likeness,
     LungShare,
+    Pointing,
     Randomisation,
     Randomised,
 )
@@ -83,7 +85,26 @@ def make_evidence(removed: float = 0.1, difference: float = -0.2) -> Explanation
                 heat=make_estimate(0.4),
                 shuffled=make_estimate(0.3),
                 ratio=make_estimate(1.3),
+                peaks_outside=make_estimate(0.1),
                 even_maps=2,
+            )
+        },
+        pointing_images=7,
+        pointing={
+            "gradcam": Pointing(
+                hits=make_estimate(0.7),
+                hits_called=make_estimate(0.8),
+                by_chance=make_estimate(0.2),
+            )
+        },
+        dependence={
+            "children": Dependence(
+                images=9,
+                auroc=make_estimate(0.97),
+                change_without_outside=make_estimate(0.02),
+                kept_without_outside=make_estimate(0.95),
+                auroc_without_lungs=make_estimate(0.6),
+                auroc_of_borders=make_estimate(0.55),
             )
         },
     )
