@@ -18,9 +18,9 @@ from cxr.bundles.manifest import (
     Rounding,
     Tensors,
 )
+from cxr.bundles.methods import Method
 from cxr.bundles.run import Run, open_run
 from cxr.explain.evidence import read_evidence
-from cxr.explain.methods import Method
 from cxr.files import new_directory, sha256_of_file
 from cxr.networks.served import served_network
 from cxr.verdict.scope import load_scope_gate

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from cxr.bundles.methods import METHODS
 from cxr.bundles.run import open_run
 from cxr.explain.evidence import read_evidence
-from cxr.explain.methods import METHODS
 from export.__main__ import main as export_main
 from export.reference import read_reference
 from service.client import Client

@@ -6,9 +6,9 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, Field, model_validator
 
+from cxr.bundles.methods import Method
 from cxr.bundles.reference import Reference
 from cxr.data.labels import Task
-from cxr.explain.methods import Method
 from cxr.images.decoding import Preprocessing
 from cxr.metrics.estimate import Estimate
 from cxr.section import Section

@@ -11,8 +11,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from cxr.bundles.methods import METHODS, GivenMethod, Method
 from cxr.bundles.run import Measured, read_measured
-from cxr.explain.methods import METHODS, GivenMethod, Method
 from cxr.metrics.estimate import Estimate, format_estimate
 from cxr.section import Section
 

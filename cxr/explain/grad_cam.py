@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cxr.explain.methods import Method
+from cxr.bundles.methods import Method
 from cxr.networks.served import ServedNetwork
 
 EPSILON = 1e-12

@@ -13,7 +13,7 @@ import httpx
 import httpx_retries
 from pydantic import BaseModel, ValidationError
 
-from cxr.explain.methods import Method
+from cxr.bundles.methods import Method
 from service.answers import ExplainAnswer, ModelAnswer, ModelsAnswer, PredictAnswer, Problem
 from service.errors import InvalidRequestError, PayloadTooLargeError
 from service.multipart import MULTIPART_DICOM, split_related

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cxr.bundles.bundle import Bundle
 from cxr.bundles.manifest import Rounding
-from cxr.explain.methods import Method
+from cxr.bundles.methods import Method
 from cxr.pixels.image import ModelInput
 from service.errors import InferenceFailedError, StartupError
 from service.scheduling.batcher import NOT_FINITE, Batcher, Run

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from cxr.bundles.bundle import Bundle
+from cxr.bundles.methods import Method
 from cxr.errors import RunError
 from cxr.explain.grad_cam import GradCam
-from cxr.explain.methods import Method
 from cxr.networks.served import has_fast_bf16, served_network
 from service.engines.placement import ON_CUDA_DEVICE
 from service.errors import StartupError

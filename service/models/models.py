@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from cxr.bundles.manifest import Manifest
-from cxr.explain.methods import Method
+from cxr.bundles.methods import Method
 from cxr.verdict.operating_point import OperatingPoint
 from service.answers import ExplainOffer, ModelAnswer, ModelRef, PopulationFigures
 from service.errors import (

@@ -16,8 +16,8 @@ from typing import TypeAlias
 
 import numpy as np
 
+from cxr.bundles.methods import Method
 from cxr.errors import CxrError, ImageOutOfScopeError
-from cxr.explain.methods import Method
 from cxr.verdict.conclusion import conclude
 from cxr.verdict.decision import Evidence, Rules, Verdict, reach_verdict
 from cxr.verdict.operating_point import OperatingPoint

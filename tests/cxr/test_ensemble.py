@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from cxr.bundles.manifest import Calibration, Normalisation
+from cxr.bundles.methods import METHODS, Method
 from cxr.explain.grad_cam import GradCam
-from cxr.explain.methods import METHODS, Method
 from cxr.networks import build_network
 from cxr.networks.ensemble import Ensemble
 from cxr.networks.served import ServedNetwork

@@ -19,8 +19,8 @@ from pytorch_grad_cam import GradCAM, GradCAMPlusPlus, LayerCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from cxr.bundles.bundle import open_bundle
+from cxr.bundles.methods import METHODS, Method
 from cxr.explain.grad_cam import GradCam, scale
-from cxr.explain.methods import METHODS, Method
 from cxr.networks import build_network
 from cxr.networks.served import ServedNetwork, served_network
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr.bundles.bundle import Bundle
-from cxr.explain.methods import METHODS, Method
+from cxr.bundles.methods import METHODS, Method
 from service.explain.explaining import Explanation, Tolerance
 from service.settings import Settings
 from tests.service.fake_engine import POISON

@@ -16,8 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
 from cxr.bundles.manifest import Manifest
+from cxr.bundles.methods import METHODS
 from cxr.bundles.reference import BIN_EDGES, Reference
-from cxr.explain.methods import METHODS
 from cxr.files import sha256_of_file
 from cxr.images.layout import LAYOUT_SIZE
 from cxr.verdict.scope import ScopeGate

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxr.explain.methods import METHODS
+from cxr.bundles.methods import METHODS
 from cxr.explain.overlay import EMPTY, FLAT
 from service.answers import ExplainAnswer
 from service.client import AsyncClient

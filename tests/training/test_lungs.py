@@ -14,9 +14,9 @@ from cxr.data.labels import PNEUMONIA
 from cxr.errors import RunError
 from training.__main__ import main
 from training.data.samples import Samples
+from training.fit.segmenter import SIDE_PX, _lungs_only, find_lungs, load_segmenter
 from training.heatmaps.dependence import measure_dependence, median_of
 from training.heatmaps.lung_share import measure_lung_share, measure_pointing
-from training.lungs.segmenter import SIDE_PX, _lungs_only, find_lungs, load_segmenter
 
 SHIPPED = Path("models/lungs")
 

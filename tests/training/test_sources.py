@@ -17,10 +17,10 @@ from cxr.errors import DataError, RunError
 from export.phantom import draw_phantom, encode_png
 from training.__main__ import main
 from training.data.samples import Samples
+from training.data.sources import populations_of, without_sources
 from training.data.split import split_by_patient
 from training.fit.statistics import balanced_chances
 from training.recipe import PopulationSpec, SplitSpec, load_recipe
-from training.runs.sources import populations_of, without_sources
 from training.runs.teachers import ask_teachers
 
 

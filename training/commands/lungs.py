@@ -25,7 +25,7 @@ def add(commands: Commands) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train the segmenter and print how well it finds lungs."""
-    from training.lungs.fit import train_segmenter
+    from training.runs.segmenter import train_segmenter
 
     dice = train_segmenter(
         arguments.csv,

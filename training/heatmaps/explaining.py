@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cxr.bundles.methods import METHODS, Method, current_name
 from cxr.data.dataset import LabelledImage
 from cxr.errors import DataError, RunError
 from cxr.explain.grad_cam import GradCam
-from cxr.explain.methods import METHODS, Method, current_name
 from cxr.networks.served import ServedNetwork
 from training.device import Compute
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from cxr.bundles.manifest import WEIGHTS_NAME
+from cxr.bundles.methods import Method
 from cxr.bundles.run import open_run
 from cxr.data.dataset import DataSets
 from cxr.data.split import SPLIT_NAME, select_images
@@ -24,10 +25,11 @@ from cxr.explain.evidence import (
     Pointing,
 )
 from cxr.explain.grad_cam import GradCam
-from cxr.explain.methods import Method
 from cxr.networks.served import ServedNetwork, served_network
 from training.data.samples import Samples, load_samples
+from training.data.sources import populations_of
 from training.device import Compute
+from training.fit.segmenter import find_lungs, load_segmenter
 from training.heatmaps import deletion
 from training.heatmaps.deletion import BLOCKS, STEPS, ImageCurves
 from training.heatmaps.dependence import measure_dependence
@@ -35,13 +37,11 @@ from training.heatmaps.explaining import choose_evenly, heatmaps_of, probabiliti
 from training.heatmaps.localisation import read_localisation
 from training.heatmaps.lung_share import measure_lung_share, measure_pointing
 from training.heatmaps.randomisation import Maps, measure_randomisation
-from training.lungs.segmenter import find_lungs, load_segmenter
 from training.recipe import Recipe
 from training.report.bootstrap import estimate_mean
 from training.report.page import json_text
 from training.runs.job import SEGMENTER
 from training.runs.provenance import code_revision, versions
-from training.runs.sources import populations_of
 
 RANDOMISED_IMAGES = 32  # at most, one for each patient
 RANDOMISED_REPEATS = 3  # draws of fresh weights; one draw can be lucky

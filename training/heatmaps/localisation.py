@@ -11,7 +11,7 @@ from PIL import Image
 
 from cxr.errors import DataError
 from cxr.images.decoding import Preprocessing, decode_image, decode_options, to_model_input
-from training.lungs.segmenter import SIDE_PX
+from training.fit.segmenter import SIDE_PX
 
 IMAGES, REGIONS = "images", "infection_masks"
 

@@ -8,7 +8,7 @@ from PIL import Image
 from scipy import ndimage
 
 from cxr.explain.evidence import LungShare, Pointing
-from training.lungs.segmenter import SIDE_PX
+from training.fit.segmenter import SIDE_PX
 from training.report.bootstrap import estimate_mean
 
 BORDER = SIDE_PX // 56

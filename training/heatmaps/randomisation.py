@@ -19,10 +19,10 @@ from PIL import Image
 from scipy import ndimage, stats
 from tqdm import tqdm
 
+from cxr.bundles.methods import Method
 from cxr.bundles.run import Run
 from cxr.explain.evidence import Likeness, Randomisation, Randomised
 from cxr.explain.grad_cam import GradCam
-from cxr.explain.methods import Method
 from cxr.networks import build_network
 from cxr.networks.served import ServedNetwork
 from training.data.samples import Samples

@@ -12,12 +12,12 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 
 from cxr.bundles.manifest import WEIGHTS_NAME
+from cxr.bundles.methods import Method
 from cxr.bundles.run import Run, open_run
 from cxr.data.dataset import DataSets, LabelledImage
 from cxr.data.split import SPLIT_NAME, select_images
 from cxr.errors import DataError, InputError, OutputError, RunError
 from cxr.explain.grad_cam import GradCam
-from cxr.explain.methods import Method
 from cxr.explain.overlay import DEFAULT_ALPHA, INFERNO, Heatmap, blend, to_picture
 from cxr.images.decoding import decode_image, decode_options, to_model_input
 from cxr.networks.served import served_network

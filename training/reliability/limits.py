@@ -28,6 +28,7 @@ from cxr.verdict.operating_point import OperatingPoint
 from cxr.verdict.populations import Population
 from cxr.verdict.scope import Judgement, ScopeFigure, ScopeGate
 from training.data.samples import Samples, load_samples
+from training.data.sources import populations_of
 from training.data.split import samples_of
 from training.device import Compute
 from training.recipe import Recipe
@@ -51,7 +52,6 @@ from training.reliability.scope_measure import (
     picture_set,
     read_pictures,
 )
-from training.runs.sources import populations_of
 
 BATCH = 64
 MADE_OF_EACH = 60  # outliers of a family that are measured

@@ -14,12 +14,12 @@ from cxr.images.decoding import Preprocessing
 from cxr.networks import build_network
 from cxr.networks.weights import load_weights
 from training.data.samples import load_samples
+from training.data.sources import populations_of
 from training.data.split import samples_of, split_as_before
 from training.fit.statistics import normalisation_of
 from training.recipe import Recipe
 from training.runs.derive import DIGEST_DIGITS, Derived, DerivingJob, Divided, finish_derived
 from training.runs.job import verify_new
-from training.runs.sources import populations_of
 
 
 def adopt_weights(weights: Path, recipe: Recipe, split_file: Path, job: DerivingJob) -> Path:

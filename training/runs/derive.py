@@ -16,6 +16,7 @@ from cxr.errors import DataError
 from cxr.images.decoding import Preprocessing
 from cxr.networks.network import Network
 from training.data.samples import Samples, load_samples
+from training.data.sources import populations_of
 from training.data.split import samples_of
 from training.device import Compute
 from training.distributed import World
@@ -23,7 +24,6 @@ from training.recipe import Recipe
 from training.runs.finish import write_run
 from training.runs.job import TrainingJob
 from training.runs.provenance import provenance_of
-from training.runs.sources import populations_of
 
 DIGEST_DIGITS = 12
 

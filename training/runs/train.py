@@ -18,17 +18,17 @@ from cxr.data.split import PARTS, list_divided, list_pool, read_split_file
 from cxr.images.decoding import Preprocessing
 from cxr.networks import build_network
 from training.data.samples import Samples, load_samples
+from training.data.sources import populations_of, without_sources
 from training.data.split import samples_of, split_as_before
 from training.data.split_kinds import folders_of, make_split
 from training.data.synthetic import load_synthetic, open_synthetic
 from training.fit.dummy_class import drop_dummy, mark_ambiguous
 from training.fit.initialise import InitReport, initialise
+from training.fit.segmenter import find_lungs, load_segmenter
 from training.fit.trainer import Trainer
-from training.lungs.segmenter import find_lungs, load_segmenter
 from training.runs.finish import write_run
 from training.runs.job import TrainingJob, verify_new
 from training.runs.provenance import FROM_SCRATCH, provenance_of
-from training.runs.sources import populations_of, without_sources
 from training.runs.teachers import ask_teachers
 
 log = logging.getLogger(__name__)

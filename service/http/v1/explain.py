@@ -13,7 +13,7 @@ from pydantic import BeforeValidator
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cxr.explain.methods import Method, current_name
+from cxr.bundles.methods import Method, current_name
 from cxr.explain.overlay import DEFAULT_ALPHA, WITHHELD, Caption, heatmap_warnings
 from service.answers import ExplainAnswer
 from service.errors import InvalidRequestError

@@ -22,7 +22,7 @@ from cxr.networks.weights import save_weights
 from training.data.samples import map_over_images
 from training.device import Compute
 from training.fit.augment import Augmenter
-from training.lungs.segmenter import (
+from training.fit.segmenter import (
     SEGMENTER_NAME,
     SIDE_PX,
     LungSegmenter,

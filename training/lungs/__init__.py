@@ -1,1 +1,0 @@
-"""Lung fields of radiographs."""
