@@ -19,7 +19,7 @@ BUNDLES := $(MODELS:%=bundles/%/manifest.json)
 WORKERS := 2
 PACKAGES := cxr training export service tools
 
-.PHONY: help serve test kserve checkers generators check docs format bench bench-gateway soak siege fuzz crash mutants schemathesis rolling fleet audit sbom licences install bundles lock clean
+.PHONY: help serve test kserve checkers generators check docs format bench bench-gateway soak siege fuzz crash measure mutants schemathesis rolling fleet audit sbom licences install bundles lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -42,6 +42,7 @@ help:
 	@echo 'make sbom               write sbom.json, the bill of materials (CycloneDX)'
 	@echo 'make licences           print the licences of all dependencies; fails on GPL by default'
 	@echo 'make lock               choose the newest versions and write $(LOCK)'
+	@echo 'make measure            measure the shipped runs anew: scope, populations, heatmaps, int8 (two hours)'
 	@echo 'make clean              remove the environments and the bundles'
 
 serve: install bundles
@@ -136,6 +137,28 @@ fleet: install bundles
 	$(BIN)/python -m benchmarks fleet $(FLEET)
 
 install: $(STAMP)
+
+# Everything a shipped run states beside its weights, on the data sets of docs/data.md.
+DATA = $(or $(CXR_SHARED_DATA),../shared/data)
+BOTH := resnet18 small_cnn
+SEEN = --laterals "lateral=$(DATA)/lateral" \
+  --in-scope "DICOM chest=$(DATA)/dicom/chest" --in-scope "original files=$(DATA)/originals" \
+  --out-of-scope "DICOM other=$(DATA)/dicom/other" --out-of-scope "DICOM formats=$(DATA)/dicom/formats"
+RSNA := rsna_covidqu rsna_lungdisease rsna_normals_matched
+ADULTS_DATA = $(if $(filter $*,$(BOTH)),--data $(DATA)/adults/index.csv)
+OTHERS = $(if $(filter $*,$(BOTH)),--frontal "adults Hannover=$(DATA)/external/hannover", \
+  --others "adults Hannover=$(DATA)/external/hannover" \
+  $(foreach set,$(RSNA),--others "adults $(set)=$(DATA)/adults/$(set)"))
+
+measure: $(patsubst %,measure/%,$(MODELS) more/resnet18-children more/resnet18-etiology)
+
+measure/%: | $(STAMP)
+	$(BIN)/python -m training limits --run models/$* --data $(DATA)/chest_xray $(ADULTS_DATA) $(OTHERS) $(SEEN) --quiet
+	$(BIN)/python -m training faithfulness --run models/$* --data $(DATA)/chest_xray $(ADULTS_DATA) \
+	  --localisation $(DATA)/adults/localisation --n 80 --save --quiet
+	$(BIN)/python -m export quantize --run models/$* --data $(DATA)/chest_xray $(ADULTS_DATA) --quiet
+	$(BIN)/python -m export build --run models/$* --out bundles
+	$(BIN)/python -m export reference --run models/$* --bundle bundles/$(notdir $*) --data $(DATA)/chest_xray $(ADULTS_DATA) --quiet
 
 bundles: $(BUNDLES)
 

@@ -139,8 +139,8 @@ class Recipe(Section):
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
     weight_average: float = Field(0.998, ge=0, lt=1, description="Decay of the weights' average.")
     class_weights: Literal["balanced", "none"] = "balanced"
-    sampling: Literal["uniform", "balanced"] = Field(
-        "uniform", description="balanced: populations equally often, and classes within each."
+    sampling: Literal["uniform", "populations"] = Field(
+        "uniform", description="populations: each of them equally often, whatever their numbers."
     )
     teachers: float = Field(
         0.0, ge=0, le=1, description="Share of the teachers' answers in what is learnt."
@@ -158,12 +158,6 @@ class Recipe(Section):
     augmentation: Augmentation = Augmentation()
     operating_points: PointTargets = PointTargets()
     phases: tuple[Phase, ...] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _balances_once(self) -> Recipe:
-        if self.sampling == "balanced" and self.class_weights == "balanced":
-            raise ValueError("sampling balances the classes: set class_weights to 'none'")
-        return self
 
     def population_of(self, source: str, stated: str) -> str:
         """Return the population of an image, by what its list states or by its source.

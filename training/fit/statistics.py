@@ -29,18 +29,14 @@ def class_weights(samples: Samples, task: Task, mode: str) -> torch.Tensor:
     return torch.tensor(counts.sum() / (len(counts) * counts), dtype=torch.float32)
 
 
-def balanced_chances(samples: Samples, task: Task) -> NDArray[np.float64]:
+def population_chances(samples: Samples) -> NDArray[np.float64]:
     """Return the chance of each sample to be drawn, shape (N,), with sum 1.
 
-    Populations come equally often, and so do the classes in each.
+    Populations come equally often. Their classes come as often as they do, so that the network's
+    probabilities are those of each population, which it can tell apart.
     """
-    chances = np.zeros(len(samples))
-    for population in set(samples.populations):
-        for label in range(len(task.classes)):
-            cell = (samples.populations == population) & (samples.labels == label)
-            if cell.any():
-                chances[cell] = 1.0 / cell.sum()
-    return chances / chances.sum()
+    names, places, counts = np.unique(samples.populations, return_inverse=True, return_counts=True)
+    return np.asarray(1.0 / (len(names) * counts[places]))
 
 
 def positive_auroc(

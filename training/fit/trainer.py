@@ -32,10 +32,10 @@ from training.fit.guide import Guide, Guided, share_outside
 from training.fit.phases import PlannedEpoch, let_learn, plan_epochs
 from training.fit.scoring import score
 from training.fit.statistics import (
-    balanced_chances,
     class_weights,
     margin_of,
     normalisation_of,
+    population_chances,
     positive_auroc,
 )
 from training.recipe import Phase, Recipe
@@ -97,8 +97,8 @@ class Trainer:
         self.loss_weights = class_weights(self.train, task, recipe.class_weights).to(compute.device)
         self.lungs, self.targets = lungs, self._targets(taught)
         self.chances = None
-        if recipe.sampling == "balanced":
-            self.chances = balanced_chances(self.train, task)
+        if recipe.sampling == "populations":
+            self.chances = population_chances(self.train)
         self.network: Network = compute.place(network)
         self.maps: torch.Tensor | None = None
         if lungs is not None:

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize, minimize_scalar
+from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_softmax, logit, softmax
 
 from cxr.verdict.operating_point import OperatingPoint
@@ -39,25 +39,6 @@ def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> f
 
     low, high = np.log(TEMPERATURE_RANGE)
     return float(np.exp(minimize_scalar(loss, bounds=(low, high), method="bounded").x))
-
-
-def fit_offset(
-    logits: NDArray[np.float32], labels: NDArray[np.int64], weights: Floats
-) -> NDArray[np.float32]:
-    """Return what to add to logits (N, K) so that the weighted labels (N,) are most likely: (K,).
-
-    With a temperature fitted at the same time, this is Platt's scaling (Platt, "Probabilistic
-    Outputs for Support Vector Machines", 1999) for several classes.
-    """
-    rows, count = np.arange(len(labels)), logits.shape[1]
-    given = logits.astype(np.float64)
-
-    def loss(values: Floats) -> float:
-        scaled = (given + np.append(0.0, values[1:])) / np.exp(values[0])
-        return float(-np.average(log_softmax(scaled, axis=1)[rows, labels], weights=weights))
-
-    found = minimize(loss, np.zeros(count), method="Nelder-Mead", options={"maxiter": 2000})
-    return np.append(0.0, found.x[1:]).astype(np.float32)
 
 
 def probabilities_of(logits: NDArray[np.float32], temperature: float) -> Floats:

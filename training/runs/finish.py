@@ -36,7 +36,6 @@ from training.reliability.calibrate import (
     BALANCED,
     Scored,
     choose_operating_points,
-    fit_offset,
     fit_temperature,
     probabilities_of,
 )
@@ -79,9 +78,7 @@ def write_run(
     recipe = job.recipe
     with new_directory(job.out, RUN_NAME) as directory:
         weights = directory / WEIGHTS_NAME
-        if recipe.sampling == "balanced":
-            restore_shares(trained, job, parts["val"])
-        elif recipe.class_weights == "balanced":
+        if recipe.class_weights == "balanced":
             restore_prior(trained.result, parts["train"], task)
         elif provenance.synthetic is not None:
             restore_prior(trained.result, parts["train"], task, provenance.synthetic.images)
@@ -144,18 +141,6 @@ def restore_prior(
         shown = counts + np.array([made[name] for name in task.classes])
         offset -= torch.log(torch.from_numpy(shown / shown.sum()))
     network.add_to_logits(offset)
-
-
-def restore_shares(trained: Trained, job: TrainingJob, val: Samples) -> None:
-    """Undo the effect of balanced sampling on the probabilities.
-
-    One offset serves all populations, so they have the same weight whatever their numbers.
-    """
-    network = job.compute.place(trained.result)
-    logits = score(network, val.pixels, trained.normalisation, job.compute.exact, job.recipe.mirror)
-    names, places, counts = np.unique(val.populations, return_inverse=True, return_counts=True)
-    weights = 1.0 / (len(names) * counts[places])
-    network.add_to_logits(torch.from_numpy(fit_offset(logits, val.labels, weights)))
 
 
 def calibrate(
