@@ -8,10 +8,11 @@ from pathlib import Path
 from benchmarks.child import MeasureError
 from benchmarks.machine import describe_machine
 from benchmarks.results.cost import measure_costs
-from benchmarks.results.document import Cost, Experiment, Results, Trained
+from benchmarks.results.document import Cost, Experiment, HeatmapFigures, Results, Trained
 from benchmarks.results.generated import Generated
 from benchmarks.table import machine_line
 from cxr.bundles.run import RUN_NAME, Run, open_run
+from cxr.explain.evidence import read_evidence
 from training.recipe import recipe_names
 
 PART = "test"
@@ -62,7 +63,9 @@ def collect(
         machine=machine_line(dict(machine)),
         commit=machine["commit"],
         at=machine["at"],
-        runs=tuple(_trained(run, cost) for (_, run), cost in zip(runs, costs, strict=True)),
+        runs=tuple(
+            _trained(path, run, cost) for (path, run), cost in zip(runs, costs, strict=True)
+        ),
         smoke_only=tuple(n for n in recipe_names() if n not in trained and n != SMOKE),
         generated=generated,
         experiments=tuple(Experiment(name=p.stem, markdown=p.read_text()) for p in experiments),
@@ -70,7 +73,20 @@ def collect(
     )
 
 
-def _trained(run: Run, cost: Cost) -> Trained:
+def _heatmaps(path: Path, run: Run) -> HeatmapFigures | None:
+    evidence = read_evidence(path, run.weights_sha256)
+    if evidence is None:
+        return None
+    return HeatmapFigures(
+        images=evidence.images,
+        passing=evidence.passing(),
+        lung_share=evidence.lung_share,
+        pointing=evidence.pointing,
+        dependence=evidence.dependence,
+    )
+
+
+def _trained(path: Path, run: Run, cost: Cost) -> Trained:
     return Trained(
         name=run.name,
         version=run.version,
@@ -88,4 +104,24 @@ def _trained(run: Run, cost: Cost) -> Trained:
         images=run.provenance.images[PART],
         figures=run.metrics[PART][run.default_operating_point],
         cost=cost,
+        populations=run.populations,
+        learnt=run.provenance.sources,
+        teachers=run.provenance.teachers,
+        heatmaps=_heatmaps(path, run),
+    )
+
+
+def with_kept(results: Results, kept: Results) -> Results:
+    """Add what an earlier document has of other runs, and what was not made again."""
+    names = {run.name for run in results.runs}
+    runs = [*results.runs, *(run for run in kept.runs if run.name not in names)]
+    recipes = {run.recipe for run in runs} | {run.architecture for run in runs}
+    return results.model_copy(
+        update={
+            "runs": tuple(sorted(runs, key=lambda run: run.name)),
+            "smoke_only": tuple(name for name in results.smoke_only if name not in recipes),
+            "generated": results.generated or kept.generated,
+            "experiments": results.experiments or kept.experiments,
+            "heatmaps": results.heatmaps or kept.heatmaps,
+        }
     )

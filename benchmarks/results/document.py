@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from benchmarks.child import MeasureError
 from benchmarks.results.generated import Generated
 from cxr.bundles.manifest import TaskSection
+from cxr.bundles.methods import Method
 from cxr.bundles.run import EpochRecord
+from cxr.explain.evidence import Dependence, LungShare, Pointing
 from cxr.metrics.estimate import Estimate
 from cxr.section import Section, first_complaint
+from cxr.verdict.populations import Population
 
 
 class Cost(Section):
@@ -23,6 +26,16 @@ class Cost(Section):
     onnx_bytes: int
     latency_ms: float
     """Median of one image in ONNX Runtime, float32, one thread, a mirrored pass included."""
+
+
+class HeatmapFigures(Section):
+    """What a run's heatmaps are worth, and what its answers depend on."""
+
+    images: int
+    passing: tuple[Method, ...]
+    lung_share: dict[Method, LungShare]
+    pointing: dict[Method, Pointing]
+    dependence: dict[str, Dependence]
 
 
 class Trained(Section):
@@ -45,6 +58,16 @@ class Trained(Section):
     images: int
     figures: dict[str, Estimate]
     cost: Cost
+    populations: tuple[Population, ...] = ()
+    learnt: dict[str, int] = Field({}, description="Images learnt from, by source.")
+    teachers: tuple[str, ...] = ()
+    heatmaps: HeatmapFigures | None = None
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Sources that were measured and not learnt from."""
+        sources = [source.name for one in self.populations for source in one.sources]
+        return tuple(name for name in sources if self.learnt and name not in self.learnt)
 
     @property
     def seconds(self) -> float:

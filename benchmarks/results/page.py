@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 
 from benchmarks.results.document import Results, Trained
 from benchmarks.results.generated import generated_markdown
-from benchmarks.results.published import PUBLISHED, Published
+from benchmarks.results.published import OUTSIDE, PUBLISHED, Published
 from benchmarks.table import markdown
 from cxr.data.labels import ETIOLOGY, PNEUMONIA, TERNARY, Task
 from cxr.metrics.classes import CLASS_ACCURACY, MACRO_AUROC, RECALL
-from cxr.metrics.estimate import format_estimate
+from cxr.metrics.estimate import Estimate, format_estimate
 
 INTRODUCTION = """# Results
 
@@ -47,6 +47,8 @@ def render_results(results: Results) -> str:
     pieces = [INTRODUCTION, results.machine]
     for task in (PNEUMONIA, ETIOLOGY, TERNARY):
         pieces += _task(task, [run for run in results.runs if run.task.name == task.name])
+    pieces += _populations(results.runs)
+    pieces += _looks(results.runs)
     pieces += ["## What they cost", _costs(results.runs), COST_NOTES]
     if results.smoke_only:
         named = ", ".join(f"`{name}`" for name in results.smoke_only)
@@ -106,6 +108,119 @@ def _published(published: Sequence[Published], trained: set[str]) -> str:
             here += ", not trained"
         rows.append([one.what, one.figures, one.source, here])
     return markdown(["system", "figures", "source", "here"], rows)
+
+
+def _populations(runs: Sequence[Trained]) -> Iterable[str]:
+    """Tables by population and source, and of sources that were left out."""
+    known = [run for run in runs if run.populations and not run.left_out]
+    if known:
+        header = ("run", "population", "images", "validated", "AUROC", "ECE", "accuracy")
+        yield "## By population and source"
+        yield BY_POPULATION
+        yield markdown(
+            [*header, "sensitivity", "specificity", "referred"],
+            [
+                [
+                    *(f"`{run.name}`", one.name, str(one.images), "yes" if one.validated else "no"),
+                    *(format_estimate("auroc", one.auroc), format_estimate("ece", one.ece)),
+                    format_estimate("accuracy", point.accuracy),
+                    format_estimate("sensitivity", point.sensitivity),
+                    format_estimate("specificity", point.specificity),
+                    format_estimate("referred", point.referred),
+                ]
+                for run in known
+                for one in run.populations
+                for point in [one.operating_points[run.operating_point]]
+            ],
+        )
+        yield _sources(run for run in known if any(len(p.sources) > 1 for p in run.populations))
+    if without := [run for run in runs if run.left_out]:
+        yield "## A source left out"
+        yield LEFT_OUT
+        yield _sources(without)
+    yield "Published, of networks on radiographs of other patients than they learnt from:"
+    yield markdown(
+        ["system", "figures", "source"], [[one.what, one.figures, one.source] for one in OUTSIDE]
+    )
+
+
+def _sources(runs: Iterable[Trained]) -> str:
+    header = ["run", "source", "learnt from", "measured on", "AUROC", "sensitivity", "specificity"]
+    return markdown(
+        header,
+        [
+            [
+                f"`{run.name}`",
+                source.name,
+                str(run.learnt.get(source.name, 0)),
+                str(source.images),
+                format_estimate("auroc", source.auroc),
+                format_estimate("sensitivity", source.sensitivity),
+                format_estimate("specificity", source.specificity),
+            ]
+            for run in runs
+            for one in run.populations
+            for source in one.sources
+        ],
+    )
+
+
+def _looks(runs: Sequence[Trained]) -> Iterable[str]:
+    """Tables of what the answers depend on, and of heatmaps."""
+    measured = [(run, run.heatmaps) for run in runs if run.heatmaps is not None]
+    if not measured:
+        return
+    yield "## What the answers depend on"
+    yield DEPENDS
+    header = ["run", "population", "images", "AUROC", "median change without the outside"]
+    yield markdown(
+        [*header, "calls kept without it", "AUROC without lungs", "AUROC of borders"],
+        [
+            [
+                *(f"`{run.name}`", name, str(one.images), format_estimate("auroc", one.auroc)),
+                format_estimate("share", one.change_without_outside),
+                format_estimate("share", one.kept_without_outside),
+                format_estimate("auroc", one.auroc_without_lungs),
+                format_estimate("auroc", one.auroc_of_borders),
+            ]
+            for run, found in measured
+            for name, one in found.dependence.items()
+        ],
+    )
+    header = ["run", "method", "offered", "heat in the lungs by area", "peaks outside the lungs"]
+    yield markdown(
+        [*header, "pointing game", "pointing game, called positive"],
+        [
+            [
+                *(f"`{run.name}`", method, "yes" if method in found.passing else "no"),
+                format_estimate("ratio", share.ratio),
+                format_estimate("share", share.peaks_outside),
+                *(
+                    format_estimate("share", estimate)
+                    for estimate in (
+                        (found.pointing[method].hits, found.pointing[method].hits_called)
+                        if method in found.pointing
+                        else (Estimate(value=None, low=None, high=None),) * 2
+                    )
+                ),
+            ]
+            for run, found in measured
+            for method, share in found.lung_share.items()
+        ],
+    )
+
+
+BY_POPULATION = """On internal test patients of each, at `balanced`; *referred* is the share from
+which the model abstains. A population is validated if the interval of its AUROC begins at 0.90 or
+above ([decision 31](decisions/0031-populations.md)); pictures of nobody validated are referred."""
+
+LEFT_OUT = """Short trainings of one recipe that learnt nothing from one source, measured on its
+test images as on the others'."""
+
+DEPENDS = """Everything outside the lungs is blanked, then the lungs, then all but the outer tenth
+of the picture; what is blanked becomes black or the mean grey of the rest, and each figure is the
+worse of the two. A method is offered if its maps change with the classifier's weights and delete
+and insert better than random maps ([decision 32](decisions/0032-lungs-count.md))."""
 
 
 def _costs(runs: Sequence[Trained]) -> str:

@@ -45,3 +45,26 @@ PUBLISHED = (
     Published("several networks", TERNARY, "accuracy 0.70", COURSE, "resnet18-ternary"),
     Published("VGG-16, customised", TERNARY, "accuracy 0.918", RAJARAMAN, None),
 )
+
+
+@dataclass(frozen=True)
+class Outside:
+    """A published figure for patients of other sources than were learnt from."""
+
+    what: str
+    figures: str
+    source: str
+
+
+OUTSIDE = (
+    Outside(
+        "pneumonia of children, tried on adults",
+        "AUROC 0.95 inside, 0.54 outside",
+        "Xin et al., Emergency Radiology, 2021",
+    ),
+    Outside(
+        "opacity against everything else in the RSNA challenge, segmentation baseline",
+        "AUROC 0.854",
+        "RSNA Pneumonia Detection Challenge",
+    ),
+)

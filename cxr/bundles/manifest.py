@@ -113,6 +113,8 @@ class Provenance(Section):
     trained_at: str
     images: dict[str, int] = Field(description="Images in each part of the split by patient.")
     patients: dict[str, int]
+    sources: dict[str, int] = Field({}, description="Images learnt from, by source.")
+    teachers: tuple[str, ...] = Field((), description="Runs whose answers were learnt.")
     synthetic: SyntheticImages | None = Field(
         None, description="Made images in the train part, not counted above."
     )

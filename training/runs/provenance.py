@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -69,6 +70,7 @@ def provenance_of(
     data_digest: str,
     parts: Mapping[Part, Samples],
     synthetic: SyntheticImages | None = None,
+    teachers: tuple[str, ...] = (),
 ) -> Provenance:
     """Describe a training that ends now."""
     return Provenance(
@@ -80,5 +82,7 @@ def provenance_of(
         trained_at=datetime.now(UTC).isoformat(timespec="seconds"),
         images={part: len(samples) for part, samples in parts.items()},
         patients={part: len(set(samples.patients)) for part, samples in parts.items()},
+        sources=dict(sorted(Counter(map(str, parts["train"].sources)).items())),
+        teachers=teachers,
         synthetic=synthetic,
     )

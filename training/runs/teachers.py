@@ -45,3 +45,9 @@ def ask_teachers(
         )
         answers.append(probabilities_of(logits, run.calibration.temperature))
     return np.mean(answers, axis=0).astype(np.float32)
+
+
+def titled(path: Path) -> str:
+    """Return a run's name, version and digest of its weights."""
+    run = open_run(path)
+    return f"{run.name} {run.version} ({run.weights_sha256[:12]})"

@@ -29,7 +29,7 @@ from training.fit.trainer import Trainer
 from training.runs.finish import write_run
 from training.runs.job import TrainingJob, verify_new
 from training.runs.provenance import FROM_SCRATCH, provenance_of
-from training.runs.teachers import ask_teachers
+from training.runs.teachers import ask_teachers, titled
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +121,8 @@ def run_training(job: TrainingJob, restart: bool = False) -> Path:
         trainer.run()
         drop_dummy(trainer.result, count)
     if job.world.is_main:
-        provenance = provenance_of(recipe, inits[-1], digest, parts, origin)
+        teachers = tuple(map(titled, job.teachers)) if recipe.teachers else ()
+        provenance = provenance_of(recipe, inits[-1], digest, parts, origin, teachers)
         write_run(job, task, spec, trainer, parts, rows, provenance)
         shutil.rmtree(job.work_dir)
     job.world.wait()
