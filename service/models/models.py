@@ -109,7 +109,7 @@ class ServedModel:
     def describe(self, *, default: bool) -> ModelAnswer:
         """Return all that may be known about the model."""
         manifest, offer = self.manifest, None
-        if self.explaining is not None:
+        if self.explaining is not None and manifest.explain_methods:
             explainer = self.explaining.explainer
             offer = ExplainOffer(
                 layer=explainer.layer,

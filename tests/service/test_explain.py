@@ -27,6 +27,7 @@ from tests.service.conftest import make_settings
 from tests.service.fake_engine import POISON, FakeEngine
 from tests.service.fake_explainer import CELLS, FakeExplainer
 from tests.service.harness import Running, running, until
+from tests.service.make_bundle import make_bundle
 from tests.service.make_images import make_dicom, make_flat_png, make_jpeg, make_png
 from tests.service.test_problems import verify_problem
 
@@ -439,6 +440,39 @@ async def test_models_say_what_can_be_explained(bundles: Path, explainer: FakeEx
             health = (await service.client.get("/health")).json()["models"][0]
         assert model["explain"] == expected
         assert health["explain_queue_depth"] == (None if expected is None else 0)
+
+
+@pytest.mark.parametrize(
+    ("offered", "asked", "status", "slug"),
+    [
+        (["gradcam"], "gradcam", 200, ""),
+        (["gradcam"], "layercam", 400, "invalid-request"),
+        (["layercam"], "gradcam", 400, "invalid-request"),
+        ([], "gradcam", 501, "explain-disabled"),
+    ],
+)
+async def test_methods_that_did_not_pass_are_not_offered(
+    tmp_path: Path,
+    explainer: FakeExplainer,
+    offered: list[str],
+    asked: str,
+    status: int,
+    slug: str,
+) -> None:
+    """The model says which ones did; asking for another names them, before the body is read."""
+    make_bundle(tmp_path, explain_methods=offered)
+    async with running(make_settings(tmp_path), build_engine, explainer.build) as service:
+        [model] = (await service.client.get("/v1/models")).json()["models"]
+        response = await service.client.post(
+            EXPLAIN, params={"method": asked}, content=make_png(99)
+        )
+        predicted = await service.client.post(PREDICT, content=make_png(99))
+    assert (model["explain"] or {"methods": []})["methods"] == offered
+    assert response.status_code == status
+    assert predicted.status_code == 200
+    if slug:
+        problem = verify_problem(response, status, slug)
+        assert all(name in problem["detail"] for name in offered)
 
 
 async def test_client_explains(explaining: Running, tmp_path: Path) -> None:

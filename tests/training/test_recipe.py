@@ -51,7 +51,7 @@ def test_invalid_recipe_names_the_field(content: str, message: str, tmp_path: Pa
 
 def test_unknown_recipe_lists_the_known_ones() -> None:
     """A typing error is answered with the choice."""
-    with pytest.raises(RunError, match=r"one of cnn_bn, .*resnet18, .*smoke"):
+    with pytest.raises(RunError, match=r"one of adults, cnn_bn, .*resnet18, .*smoke"):
         load_recipe("resnet19")
 
 
