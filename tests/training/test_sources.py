@@ -117,8 +117,10 @@ def test_source_left_out_is_not_learnt_from() -> None:
     assert len(without_sources(samples, ())) == 7
     with pytest.raises(DataError, match=r"'z'\. There are a, b"):
         without_sources(samples, ("z",))
-    with pytest.raises(DataError, match="Every source"):
-        without_sources(samples, ("a", "b"))
+    split = replace(samples, populations=np.where(samples.sources == "a", "children", "adults"))
+    for left_out, gone in ((("a", "b"), "adults"), (("a",), "children")):
+        with pytest.raises(DataError, match=f"Every source of {gone}"):
+            without_sources(split, left_out)
 
 
 def test_training_on_two_sources(

@@ -28,14 +28,17 @@ def without_sources(samples: Samples, left_out: tuple[str, ...]) -> Samples:
     """Drop the samples of some sources.
 
     Raises:
-        DataError: There is no such source, or nothing is left.
+        DataError: There is no such source, or a population would have none left.
     """
     if unknown := sorted(set(left_out) - set(samples.sources)):
         known = ", ".join(sorted(set(map(str, samples.sources))))
         raise DataError(f"No image is of the source {unknown[0]!r}. There are {known}.")
     kept = ~np.isin(samples.sources, left_out)
-    if not kept.any():
-        raise DataError("Every source is left out.")
+    if gone := sorted(set(samples.populations) - set(samples.populations[kept])):
+        raise DataError(
+            f"Every source of {gone[0] or 'the data'} is left out. Leave out its data set and its "
+            "population in the recipe instead."
+        )
     if left_out:
         log.info("left out of training: %d images of %s", (~kept).sum(), ", ".join(left_out))
     return samples.take(np.flatnonzero(kept))

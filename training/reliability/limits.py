@@ -26,22 +26,21 @@ from cxr.networks.served import ServedNetwork, served_network
 from cxr.verdict.decision import Referral
 from cxr.verdict.operating_point import OperatingPoint
 from cxr.verdict.populations import Population
-from cxr.verdict.scope import Judgement, ScopeFigure, ScopeGate
+from cxr.verdict.scope import ScopeGate
 from training.data.samples import Samples, load_samples
 from training.data.sources import populations_of
 from training.data.split import samples_of
 from training.device import Compute
 from training.recipe import Recipe
 from training.reliability.calibrate import BALANCED
+from training.reliability.cross_fit import FittedOn, cross_fitted, never_shown
 from training.reliability.outliers import FAMILIES, make_outliers
 from training.reliability.populations import measure_populations, specs_present
 from training.reliability.referral_fit import Judged, fit_referral
 from training.reliability.scope_fit import (
-    Described,
     GateData,
     Pixels,
     describe,
-    describe_again,
     fit_gate,
 )
 from training.reliability.scope_measure import (
@@ -186,8 +185,8 @@ def find_limits(
     ]
     figures = [measure_scope(p, judge_all(p, gate, thresholds), names) for p in pictures]
     if external is not None:
-        figures += _cross_fitted(fitted, data, described, names)
-        figures += [_never_shown(p, described, data.seed, names) for p in made]
+        figures += cross_fitted(fitted, data, described, names)
+        figures += [never_shown(p, described, data.seed, names) for p in made]
     referral = _referral(answered, parts, recipe.coverage, points, task)
     measured: Part = "test" if len(parts["test"]) else "val"
     return FittedLimits(
@@ -204,14 +203,6 @@ def find_limits(
             task,
         ),
     )
-
-
-class FittedOn(NamedTuple):
-    """Pictures of other sources that a gate is fitted on."""
-
-    frontal: list[PictureSet]
-    others: list[PictureSet]
-    laterals: list[PictureSet]
 
 
 def _places(samples: Samples, names: Sequence[str]) -> NDArray[np.int64]:
@@ -232,44 +223,6 @@ def _radiographs(
 def _made(family: str, sources: Pixels, answers: Answers) -> PictureSet:
     pixels = make_outliers(family, sources, MADE_OF_EACH, OUTLIER_SEED)
     return picture_set(family, pixels, answers.embed(pixels), frontal=False)
-
-
-def _cross_fitted(
-    sets: FittedOn, data: GateData, described: Described, names: Sequence[str]
-) -> list[ScopeFigure]:
-    """Measure each half of the pictures of other sources by a gate fitted without it."""
-    figures: list[ScopeFigure] = []
-    judged: dict[str, list[Judgement]] = {}
-    if not any(sets):
-        return figures
-    for half in (0, 1):
-        kept = described.embedded_frontal[1 - half :: 2]
-        gate, thresholds = fit_gate(describe_again(data.without(half), described, kept), data.seed)
-        for kind in sets:
-            place = 0
-            for pictures in kind:
-                own = (np.arange(len(pictures.pixels)) + place) % 2 == half
-                place += len(pictures.pixels)
-                judged.setdefault(pictures.name, []).extend(
-                    judge_all(pictures.take(own), gate, thresholds)
-                )
-    for kind in sets:
-        place = 0
-        for pictures in kind:
-            halves = (np.arange(len(pictures.pixels)) + place) % 2
-            place += len(pictures.pixels)
-            order = np.argsort(np.argsort(halves, kind="stable"))
-            ordered = [judged[pictures.name][i] for i in order]
-            figures.append(measure_scope(pictures, ordered, names))
-    return figures
-
-
-def _never_shown(
-    pictures: PictureSet, described: Described, seed: int, names: Sequence[str]
-) -> ScopeFigure:
-    gate, thresholds = fit_gate(described, seed, left_out=(pictures.name,))
-    judged = judge_all(pictures, gate, thresholds)
-    return measure_scope(replace(pictures, name=f"{pictures.name}, never shown"), judged, names)
 
 
 def _referral(
