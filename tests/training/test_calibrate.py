@@ -75,6 +75,32 @@ def test_balanced_does_not_hang_on_a_handful_of_images() -> None:
     assert second.threshold == pytest.approx(first.threshold, abs=0.05)
 
 
+def test_populations_count_alike() -> None:
+    """A large one does not draw the line of a small one."""
+    few = HONEST.labels[:500]
+    small = moved(0.7).probabilities[:500]
+    names = np.array(["large"] * len(LABELS) + ["small"] * len(few))
+    both = Scored(np.append(HONEST.probabilities, small), np.append(LABELS, few), names)
+    pooled = Scored(both.probabilities, both.labels)
+    thresholds = np.array([0.3, 0.5, 0.7])
+    alone = Scored(small, few)
+    expected = (HONEST.specificity(thresholds) + alone.specificity(thresholds)) / 2
+    assert both.specificity(thresholds) == pytest.approx(expected)
+    assert np.all(pooled.specificity(thresholds) > both.specificity(thresholds))
+    assert (
+        choose_operating_points(both, both, PointTargets())[0].threshold
+        > choose_operating_points(pooled, pooled, PointTargets())[0].threshold
+    )
+
+
+def test_a_population_without_a_class_does_not_count_for_it() -> None:
+    """One of whom all are sick says nothing of specificity."""
+    names = np.array(["mixed"] * len(LABELS) + ["sick"] * 5)
+    both = Scored(np.append(HONEST.probabilities, [0.9] * 5), np.append(LABELS, [1] * 5), names)
+    thresholds = np.array([0.3, 0.5, 0.7])
+    assert np.array_equal(both.specificity(thresholds), HONEST.specificity(thresholds))
+
+
 def test_perfect_separation_puts_thresholds_in_the_gap() -> None:
     """With classes apart every threshold lies strictly between them."""
     apart = Scored(np.array([0.1, 0.2, 0.8, 0.9]), np.array([0, 0, 1, 1]))

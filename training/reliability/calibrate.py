@@ -48,10 +48,14 @@ def probabilities_of(logits: NDArray[np.float32], temperature: float) -> Floats:
 
 @dataclass(frozen=True)
 class Scored:
-    """Probabilities of the finding (N,), and labels (N,), 1 where it is present."""
+    """Probabilities of the finding (N,), labels (N,), 1 where it is present, and populations (N,).
+
+    Populations count alike, whatever their images; None is one.
+    """
 
     probabilities: Floats
     labels: NDArray[np.int64]
+    populations: NDArray[np.str_] | None = None
 
     def sensitivity(self, thresholds: Floats) -> Floats:
         """Return the share of positives at or above each threshold, shape (T,)."""
@@ -62,8 +66,12 @@ class Scored:
         return self._share_below(thresholds, 0)
 
     def _share_below(self, thresholds: Floats, label: int) -> Floats:
-        values = np.sort(self.probabilities[self.labels == label])
-        return np.searchsorted(values, thresholds) / max(len(values), 1)
+        populations = np.zeros(len(self.labels)) if self.populations is None else self.populations
+        shares = []
+        for name in np.unique(populations[self.labels == label]):
+            values = np.sort(self.probabilities[(self.labels == label) & (populations == name)])
+            shares.append(np.searchsorted(values, thresholds) / len(values))
+        return np.mean(shares, axis=0) if shares else np.zeros(len(thresholds))
 
 
 def choose_operating_points(

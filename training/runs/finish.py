@@ -168,7 +168,7 @@ def calibrate(
     def scored(of: list[Floats32]) -> Scored:
         truth = task.is_positive(val.labels).astype(np.int64)
         given = task.probabilities(probabilities_of(np.concatenate(of), temperature))
-        return Scored(given, np.tile(truth, len(of)))
+        return Scored(given, np.tile(truth, len(of)), np.tile(val.populations, len(of)))
 
     points = choose_operating_points(scored([plain]), scored(views), recipe.operating_points)
     return Calibration(temperature=temperature, mirror=recipe.mirror), points
