@@ -146,7 +146,7 @@ SEEN = --laterals "lateral=$(DATA)/lateral" \
   --out-of-scope "DICOM other=$(DATA)/dicom/other" --out-of-scope "DICOM formats=$(DATA)/dicom/formats"
 RSNA := rsna_covidqu rsna_lungdisease rsna_normals_matched
 ADULTS_DATA = $(if $(filter $*,$(BOTH)),--data $(DATA)/adults/index.csv)
-OTHERS = $(if $(filter $*,$(BOTH)),--frontal "adults Hannover=$(DATA)/external/hannover", \
+OTHERS = $(if $(filter $*,$(BOTH)),--frontal "adults:adults Hannover=$(DATA)/external/hannover", \
   --others "adults Hannover=$(DATA)/external/hannover" \
   $(foreach set,$(RSNA),--others "adults $(set)=$(DATA)/adults/$(set)"))
 

@@ -137,7 +137,8 @@ def _populations(runs: Sequence[Trained]) -> Iterable[str]:
     if without := [run for run in runs if run.left_out]:
         yield "## A source left out"
         yield LEFT_OUT
-        yield _sources(without)
+        whole = {run.name.partition("-without-")[0] for run in without}
+        yield _sources([*(run for run in known if run.name in whole), *without])
     yield "Published, of networks on radiographs of other patients than they learnt from:"
     yield markdown(
         ["system", "figures", "source"], [[one.what, one.figures, one.source] for one in OUTSIDE]

@@ -67,6 +67,11 @@ class Run(Section):
     weights_sha256: str
     scope_sha256: str
 
+    @property
+    def default_point(self) -> OperatingPoint:
+        """The operating point that decides unless another is asked for."""
+        return next(p for p in self.operating_points if p.name == self.default_operating_point)
+
 
 def open_run(path: Path) -> Run:
     """Open a run and verify its weights and scope gate; RunError if it is not intact."""

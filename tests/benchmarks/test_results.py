@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.child import MeasureError
-from benchmarks.results.collect import collect, find_runs
+from benchmarks.results.collect import collect, find_runs, with_kept
 from benchmarks.results.document import Results, open_results
 from benchmarks.results.drawings import draw_heatmaps, mean_heatmaps, write_curves
 from benchmarks.results.page import render_results
@@ -63,6 +63,34 @@ def test_classes_have_columns_of_their_own(results: Results) -> None:
     assert "recall viral" in page
     assert "AUROC (pneumonia)" in page
     assert {task.name for task in TASKS.values()} == {"pneumonia", "etiology", "ternary"}
+
+
+def test_a_source_left_out_stands_beside_the_whole(results: Results) -> None:
+    """Runs of the same recipe, one of which learnt nothing from a source it was measured on."""
+    [run] = results.runs
+    source = run.populations[0].sources[0].name
+    assert "## A source left out" not in render_results(results)
+    without = run.model_copy(
+        update={"name": f"smoke-without-{source}", "learnt": {"another source": 7}}
+    )
+    page = render_results(results.model_copy(update={"runs": (run, without)}))
+    table = page.partition("## A source left out")[2].partition("Published")[0]
+    assert f"| `smoke` | {source} | {run.learnt[source]} |" in table
+    assert f"| `smoke-without-{source}` | {source} | 0 |" in table
+
+
+def test_kept_runs_are_those_that_were_not_made_again(results: Results) -> None:
+    """A run of the same name is replaced; what is older and another's stays."""
+    [run] = results.runs
+    old = run.model_copy(update={"version": "0.1.0"})
+    other = run.model_copy(update={"name": "other", "recipe": "vgg16"})
+    kept = with_kept(results, results.model_copy(update={"runs": (old, other)}))
+    assert [(one.name, one.version) for one in kept.runs] == [
+        ("other", run.version),
+        ("smoke", run.version),
+    ]
+    assert "vgg16" not in kept.smoke_only
+    assert kept.experiments == results.experiments
 
 
 def test_document_survives_its_file(results: Results, tmp_path: Path) -> None:

@@ -154,6 +154,7 @@ sources = ["north", "south"]
     arguments += ["--teacher", str(smoke_run), "--leave-out", "south", "--out"]
     assert main([*arguments, str(tmp_path / "run")]) == 0
     run = open_run(tmp_path / "run")
+    assert run.name == "smoke-without-south"
     assert [one.name for one in run.populations] == ["children", "adults"]
     adults = run.populations[1]
     assert {one.name for one in adults.sources} == {"north", "south"}

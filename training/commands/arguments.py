@@ -95,6 +95,8 @@ def recipe_of(arguments: argparse.Namespace) -> Recipe:
     if arguments.architecture is not None:
         name = f"{arguments.architecture}-{recipe.name}"
         recipe = recipe.changed(architecture=arguments.architecture, name=name)
+    if left_out := getattr(arguments, "leave_out", None):
+        recipe = recipe.changed(name="-".join((recipe.name, "without", *left_out)))
     if arguments.seed is not None:
         recipe = recipe.changed(seed=arguments.seed)
     split = {

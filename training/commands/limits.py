@@ -15,13 +15,19 @@ def add(commands: Commands) -> argparse.ArgumentParser:
     limits.add_argument("--run", type=Path, required=True, help="changed in place")
     add_data(limits)
     for flag, text in (
-        ("--frontal", "frontal radiographs of another hospital: fitted on, measured by halves"),
+        (
+            "--frontal",
+            "frontal radiographs of another hospital: fitted on, measured by halves",
+        ),
         ("--others", "frontal radiographs of patients the model is not for: fitted on likewise"),
         ("--laterals", "radiographs of the chest from the side: fitted on likewise"),
         ("--in-scope", "further frontal radiographs, only measured"),
         ("--out-of-scope", "pictures of anything else, only measured"),
     ):
-        limits.add_argument(flag, action="append", default=[], metavar="NAME=DIR", help=text)
+        of_whom = "[POPULATION:]" * (flag == "--frontal")
+        limits.add_argument(
+            flag, action="append", default=[], metavar=f"{of_whom}NAME=DIR", help=text
+        )
     add_compute(limits)
     add_quiet(limits)
     return limits
@@ -33,11 +39,12 @@ def run(arguments: argparse.Namespace) -> None:
         ExternalImages,
         format_limits,
         named_folder,
+        patients_folder,
         refit_limits,
     )
 
     external = ExternalImages(
-        frontal=tuple(map(named_folder, arguments.frontal)),
+        frontal=tuple(map(patients_folder, arguments.frontal)),
         others=tuple(map(named_folder, arguments.others)),
         laterals=tuple(map(named_folder, arguments.laterals)),
         in_scope=tuple(map(named_folder, arguments.in_scope)),

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from cxr.bundles.manifest import WEIGHTS_NAME
 from cxr.bundles.methods import Method
-from cxr.bundles.run import open_run
+from cxr.bundles.run import Run, open_run
 from cxr.data.dataset import DataSets
 from cxr.data.split import SPLIT_NAME, select_images
 from cxr.errors import DataError
@@ -21,6 +21,7 @@ from cxr.explain.evidence import (
     EVIDENCE_NAME,
     Curve,
     Curves,
+    Dependence,
     ExplanationEvidence,
     Pointing,
 )
@@ -29,10 +30,10 @@ from cxr.networks.served import ServedNetwork, served_network
 from training.data.samples import Samples, load_samples
 from training.data.sources import populations_of
 from training.device import Compute
-from training.fit.segmenter import find_lungs, load_segmenter
+from training.fit.segmenter import LungSegmenter, find_lungs, load_segmenter
 from training.heatmaps import deletion
 from training.heatmaps.deletion import BLOCKS, STEPS, ImageCurves
-from training.heatmaps.dependence import measure_dependence
+from training.heatmaps.dependence import Scorer, measure_dependence
 from training.heatmaps.explaining import choose_evenly, heatmaps_of, probabilities_as_served
 from training.heatmaps.localisation import read_localisation
 from training.heatmaps.lung_share import measure_lung_share, measure_pointing
@@ -104,7 +105,7 @@ def measure_faithfulness(
     samples = everything.take(np.flatnonzero(np.isin(everything.names, [i.name for i in chosen])))
     segmenter = load_segmenter(plan.lungs)
     served = served_network(run_path / WEIGHTS_NAME, run).to(compute.device)
-    point = next(p for p in run.operating_points if p.name == run.default_operating_point)
+    point = run.default_point
 
     exact = probabilities_as_served(served, samples.pixels, compute.exact)
     called = task.probabilities(exact) >= point.threshold
@@ -137,30 +138,7 @@ def measure_faithfulness(
     def finding(images: NDArray[np.uint8]) -> NDArray[np.float64]:
         return task.probabilities(probabilities_as_served(served, images, compute))
 
-    pointing, marked = dict[Method, Pointing](), 0
-    if plan.localisation is not None:
-        shown = read_localisation(plan.localisation, run.preprocessing)
-        marked = len(shown.pixels)
-        found_positive = finding(shown.pixels) >= point.threshold
-        targets = [task.classes.index(task.positive_classes[0])] * marked
-        pointing = {
-            method: measure_pointing(
-                heatmaps_of(explainer, shown.pixels, targets, method),
-                shown.regions,
-                found_positive,
-                plan.seed,
-            )
-            for method in plan.methods
-        }
-    recipe = Recipe.model_validate(run.recipe)
-    populations = populations_of(everything, recipe)
-    dependence = {}
-    for population in dict.fromkeys(map(str, populations)):
-        of_these = everything.take(np.flatnonzero(populations == population))
-        lungs = find_lungs(segmenter, of_these.pixels)
-        dependence[population] = measure_dependence(
-            of_these, lungs, finding, point.threshold, task, plan.seed
-        )
+    marked, pointing = _measure_pointing(explainer, finding, run, plan)
     evidence = ExplanationEvidence(
         run=run.name,
         version=run.version,
@@ -198,9 +176,41 @@ def measure_faithfulness(
         },
         pointing_images=marked,
         pointing=pointing,
-        dependence=dependence,
+        dependence=_measure_dependence(everything, segmenter, finding, run, plan),
     )  # fmt: skip
     return Findings(evidence, curves, positives, fields)
+
+
+def _measure_pointing(
+    explainer: GradCam, finding: Scorer, run: Run, plan: FaithfulnessPlan
+) -> tuple[int, dict[Method, Pointing]]:
+    """Return how many images have their finding marked, and what each method makes of them."""
+    if plan.localisation is None:
+        return 0, {}
+    shown = read_localisation(plan.localisation, run.preprocessing)
+    task = run.task.as_task()
+    called = finding(shown.pixels) >= run.default_point.threshold
+    targets = [task.classes.index(task.positive_classes[0])] * len(shown.pixels)
+    return len(shown.pixels), {
+        method: measure_pointing(
+            heatmaps_of(explainer, shown.pixels, targets, method), shown.regions, called, plan.seed
+        )
+        for method in plan.methods
+    }
+
+
+def _measure_dependence(
+    samples: Samples, segmenter: LungSegmenter, finding: Scorer, run: Run, plan: FaithfulnessPlan
+) -> dict[str, Dependence]:
+    """Return what the answers for each population depend on."""
+    populations = populations_of(samples, Recipe.model_validate(run.recipe))
+    threshold, task = run.default_point.threshold, run.task.as_task()
+    found = {}
+    for name in dict.fromkeys(map(str, populations)):
+        members = samples.take(np.flatnonzero(populations == name))
+        lungs = find_lungs(segmenter, members.pixels)
+        found[name] = measure_dependence(members, lungs, finding, threshold, task, plan.seed)
+    return found
 
 
 def _baselines(

@@ -18,7 +18,7 @@ from cxr.bundles.run import RUN_NAME, Run, open_run
 from cxr.data.dataset import DataSets
 from cxr.data.labels import Task
 from cxr.data.split import PARTS, SPLIT_NAME, Part, list_divided, read_split_file
-from cxr.errors import RunError
+from cxr.errors import DataError, RunError
 from cxr.files import new_directory, sha256_of_file
 from cxr.images.decoding import Preprocessing
 from cxr.metrics.estimate import format_estimate
@@ -38,6 +38,7 @@ from training.reliability.outliers import FAMILIES, make_outliers
 from training.reliability.populations import measure_populations, specs_present
 from training.reliability.referral_fit import Judged, fit_referral
 from training.reliability.scope_fit import (
+    UNKNOWN,
     GateData,
     Pixels,
     describe,
@@ -60,10 +61,11 @@ MEASURED: tuple[Part, ...] = ("val", "test")
 
 @dataclass(frozen=True)
 class NamedFolder:
-    """A folder of pictures, named for the report."""
+    """A folder of pictures, named for the report; of a population, empty for unknown."""
 
     name: str
     path: Path
+    population: str = ""
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,7 @@ def find_limits(
         val=parts["val"].pixels,
         val_places=_places(parts["val"], names),
         frontal=np.concatenate([empty, *(f.pixels for f in fitted.frontal)]),
+        frontal_places=_places_of_folders(other.frontal, fitted.frontal, names),
         others=np.concatenate([empty, *(f.pixels for f in fitted.others)]),
         laterals=np.concatenate([empty, *(f.pixels for f in fitted.laterals)]),
         augmentation=recipe.augmentation,
@@ -284,12 +287,33 @@ def refit_limits(
     return changed
 
 
+def _places_of_folders(
+    folders: Sequence[NamedFolder], sets: Sequence[PictureSet], names: Sequence[str]
+) -> NDArray[np.int64]:
+    places = []
+    for folder, pictures in zip(folders, sets, strict=True):
+        if folder.population and folder.population not in names:
+            raise DataError(
+                f"The run has no population {folder.population!r}; it has {', '.join(names)}."
+            )
+        place = names.index(folder.population) if folder.population else UNKNOWN
+        places.append(np.full(len(pictures.pixels), place, np.int64))
+    return np.concatenate([np.zeros(0, np.int64), *places])
+
+
 def named_folder(text: str) -> NamedFolder:
     """Parse ``NAME=DIR``, or raise RunError."""
     name, equals, path = text.partition("=")
     if not (name and equals and path):
         raise RunError(f"{text!r} is not NAME=DIR: a name for the report and a folder.")
     return NamedFolder(name, Path(path))
+
+
+def patients_folder(text: str) -> NamedFolder:
+    """Parse ``[POPULATION:]NAME=DIR``, or raise RunError."""
+    folder = named_folder(text)
+    population, colon, name = folder.name.partition(":")
+    return NamedFolder(name, folder.path, population) if colon else folder
 
 
 def format_limits(run: Run) -> str:

@@ -32,6 +32,7 @@ VAL_OUTLIERS = 150
 FRONTAL_COPIES = 6  # changed copies of each radiograph of another hospital, which are few
 FRONTAL_WEIGHT = 3
 LATERALS = "lateral"
+UNKNOWN = -1  # place of the population of a picture
 """Family of real outliers beside the made ones."""
 
 LATERAL_COPIES = 6
@@ -59,6 +60,7 @@ class GateData:
         train_places: The place of the population of each, (N,).
         val_places: The same.
         frontal: Of another hospital: chests like those of the data set.
+        frontal_places: The place of the population of each, (N,); ``UNKNOWN`` where not stated.
         others: Frontal ones of other patients: chests, but of no population.
         laterals: No frontal chests.
     """
@@ -68,6 +70,7 @@ class GateData:
     val: Pixels
     val_places: NDArray[np.int64]
     frontal: Pixels
+    frontal_places: NDArray[np.int64]
     others: Pixels
     laterals: Pixels
     augmentation: Augmentation
@@ -85,7 +88,8 @@ class GateData:
     def without(self, half: int) -> GateData:
         """Leave out each second picture of other sources, from the ``half``-th, 0 or 1."""
         kept = {
-            name: getattr(self, name)[1 - half :: 2] for name in ("frontal", "others", "laterals")
+            name: getattr(self, name)[1 - half :: 2]
+            for name in ("frontal", "frontal_places", "others", "laterals")
         }
         return replace(self, **kept)
 
@@ -155,6 +159,11 @@ def _describe_layouts(data: GateData) -> _Found:
     frontal = _changed_copies(data.frontal, augmenter, FRONTAL_COPIES)
     strangers = _changed_copies(data.others, augmenter, 1)
     plain, copies = layouts_of(train), layouts_of(changed)
+    stated = data.frontal_places != UNKNOWN
+    own = layouts_of(
+        np.concatenate([data.frontal[stated], frontal[np.tile(stated, FRONTAL_COPIES)]])
+    )
+    of_own = np.tile(data.frontal_places[stated], 1 + FRONTAL_COPIES)
     radiographs = [plain, copies, layouts_of(strangers)]
     others = [layouts_of(data.others), layouts_of(strangers)]
     if len(data.frontal):
@@ -175,10 +184,14 @@ def _describe_layouts(data: GateData) -> _Found:
         outliers[LATERALS] = layouts_of(
             np.concatenate([both, _changed_copies(both, augmenter, LATERAL_COPIES)])
         )
+        others.append(outliers[LATERALS])  # whoever is seen from the side is of nobody known
     return _Found(
         np.concatenate(radiographs),
         outliers,
-        Layouts(np.concatenate([plain, copies[: len(train)]]), np.tile(places, 2)),
+        Layouts(
+            np.concatenate([plain, copies[: len(train)], own]),
+            np.concatenate([places, places, of_own]),
+        ),
         np.concatenate(others),
     )
 

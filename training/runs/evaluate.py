@@ -80,7 +80,7 @@ def evaluate_run(
         metrics=metrics,
     )
     names = (" / ".join(task.negative_classes), task.positive)
-    default = next(p for p in run.operating_points if p.name == run.default_operating_point)
+    default = run.default_point
     drawn = {
         "training_curves": draw.draw_curves(run.curves),
         "confusion_matrix": draw.draw_confusion(
