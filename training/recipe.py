@@ -172,7 +172,8 @@ class Recipe(Section):
                 return one.name
         raise DataError(
             f"Images of the source {source!r} (population {stated or 'not stated'}) belong to no "
-            f"population of the recipe {self.name}. Add it under [[populations]]."
+            f"population of the recipe {self.name}. Add the source under [[populations]] in a copy "
+            "of the recipe, or give the folder a name that stands there."
         )
 
     def changed(self, **values: Any) -> Recipe:

@@ -143,7 +143,7 @@ def test_explain_layer_gives_the_maps(name: str) -> None:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Drawn radiographs that every task finds its classes in."""
-    root = tmp_path_factory.mktemp("contract") / "data"
+    root = tmp_path_factory.mktemp("contract") / "chest_xray"  # whose population recipes know
     for i in range(PATIENTS):
         files = {
             f"train/NORMAL/IM-{i:04d}-0001.jpeg": 0.0,
@@ -165,7 +165,7 @@ def reduced(recipe: Recipe) -> Recipe:
     )
     points = recipe.operating_points.model_copy(update={"stress_views": 0})
     small = {"size_px": SIZE_PX, "min_side_px": 32, "batch_size": 8, "mirror": False}
-    more = {"init": "none", "phases": phases, "operating_points": points}
+    more = {"init": "none", "phases": phases, "operating_points": points, "teachers": 0.0}
     split = recipe.split.model_copy(update={"val": 0.2, "test": 0.2})
     return Recipe.model_validate(recipe.model_dump() | small | more | {"split": split})
 

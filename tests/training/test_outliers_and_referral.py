@@ -11,7 +11,7 @@ from cxr.images.decoding import Preprocessing, to_model_input
 from cxr.verdict.operating_point import OperatingPoint
 from export.phantom import draw_phantom
 from training.reliability.outliers import FAMILIES, make_outliers
-from training.reliability.referral_fit import fit_least_probabilities, fit_referral
+from training.reliability.referral_fit import Judged, fit_least_probabilities, fit_referral
 
 SPEC = Preprocessing(size_px=112, min_side_px=32)
 RADIOGRAPHS = np.stack([to_model_input(draw_phantom(i), SPEC) for i in range(4)])
@@ -67,9 +67,11 @@ def test_more_coverage_refers_more_and_errs_less() -> None:
     point = OperatingPoint(name="p", threshold=0.5, sensitivity=1, specificity=1)
     val, test = slice(None, None, 2), slice(1, None, 2)
     patients = np.array([str(i) for i in range(800)])
-    referral = fit_referral(
-        (given[val], labels[val]), (given[test], labels[test], patients), 0.9, point, PNEUMONIA
-    )
+
+    def judged(part: slice) -> Judged:
+        return Judged(given[part], labels[part], patients, np.full(800, "everybody"))
+
+    referral = fit_referral(judged(val), judged(test), 0.9, point, PNEUMONIA)
     targets = [figure.target for figure in referral.figures]
     assert targets == [0.90, 0.95, 0.98, 0.99]
     for figure in referral.figures:

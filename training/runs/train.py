@@ -9,7 +9,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from cxr.bundles.manifest import SyntheticImages
 from cxr.bundles.run import RUN_NAME
@@ -21,7 +23,7 @@ from training.data.samples import Samples, load_samples
 from training.data.sources import populations_of, without_sources
 from training.data.split import samples_of, split_as_before
 from training.data.split_kinds import folders_of, make_split
-from training.data.synthetic import load_synthetic, open_synthetic
+from training.data.synthetic import combine, load_synthetic, open_synthetic
 from training.fit.dummy_class import drop_dummy, mark_ambiguous
 from training.fit.initialise import InitReport, initialise
 from training.fit.segmenter import find_lungs, load_segmenter
@@ -76,14 +78,13 @@ def run_training(job: TrainingJob, restart: bool = False) -> Path:
     made, origin = None, None
     if job.synthetic is not None:
         made = load_synthetic(job.synthetic, spec, task, rows, quiet=job.quiet)
+        made = replace(made, populations=populations_of(made, recipe))
         origin = _origin(job.synthetic, made, task)
         log.info("made images in the train part: %d", len(made))
 
-    lungs, taught = None, None
-    if recipe.lungs is not None:
-        lungs = find_lungs(load_segmenter(job.lungs), parts["train"].pixels)
-    if recipe.teachers:
-        taught = ask_teachers(job.teachers, parts["train"], task, job.compute)
+    lungs, taught = _guidance(
+        job, task, parts["train"] if made is None else combine(parts["train"], made)
+    )
     digest, inits = samples.data_digest(), list[str]()
 
     def make_trainer(learnt: Samples, outputs: int, work_name: str = "") -> Trainer:
@@ -127,6 +128,18 @@ def run_training(job: TrainingJob, restart: bool = False) -> Path:
         shutil.rmtree(job.work_dir)
     job.world.wait()
     return job.out
+
+
+def _guidance(
+    job: TrainingJob, task: Task, learnt: Samples
+) -> tuple[NDArray[np.uint8] | None, NDArray[np.float32] | None]:
+    """Return lungs and teachers' answers of the samples, each None if the recipe wants none."""
+    lungs, taught = None, None
+    if job.recipe.lungs is not None:
+        lungs = find_lungs(load_segmenter(job.lungs), learnt.pixels)
+    if job.recipe.teachers:
+        taught = ask_teachers(job.teachers, learnt, task, job.compute)
+    return lungs, taught
 
 
 def make_deterministic(seed: int) -> None:

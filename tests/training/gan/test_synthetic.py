@@ -114,7 +114,9 @@ def test_made_images_join_the_train_part_alone(
     )
     split = made / SPLIT_NAME
     out = tmp_path / "run"
-    job = TrainingJob(recipe, tiny_data, out, "none", CPU, World(), split, made, quiet=True)
+    job = TrainingJob(
+        *(recipe, tiny_data, out, "none", CPU, World(), split), synthetic=made, quiet=True
+    )
     run_training(job)
     trainer, parts, provenance = seen["trainer"], seen["parts"], seen["provenance"]
     assert isinstance(trainer, Idle)

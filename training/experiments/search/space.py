@@ -130,15 +130,20 @@ def _set(place: Any, path: list[str], value: Value, field: str) -> None:
 
 def recipe_toml(recipe: Recipe) -> str:
     """Write a recipe as TOML."""
-    values = recipe.model_dump(mode="json", exclude_none=True)
-    tables = {name: value for name, value in values.items() if isinstance(value, dict)}
-    phases = values.pop("phases")
-    lines = [f"{k} = {_toml(v)}" for k, v in values.items() if k not in tables]
-    for name, table in tables.items():
-        lines += ["", f"[{name}]", *(f"{k} = {_toml(v)}" for k, v in table.items())]
-    for phase in phases:
-        lines += ["", "[[phases]]", *(f"{k} = {_toml(v)}" for k, v in phase.items())]
-    return "\n".join(lines) + "\n"
+    lines, tables = [], []
+    for name, value in recipe.model_dump(mode="json", exclude_none=True).items():
+        if isinstance(value, dict):
+            tables += ["", f"[{name}]", *_pairs(value)]
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for table in value:
+                tables += ["", f"[[{name}]]", *_pairs(table)]
+        else:
+            lines += _pairs({name: value})
+    return "\n".join([*lines, *tables]) + "\n"
+
+
+def _pairs(table: dict[str, Any]) -> list[str]:
+    return [f"{key} = {_toml(value)}" for key, value in table.items()]
 
 
 def _toml(value: Any) -> str:
