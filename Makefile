@@ -155,7 +155,7 @@ measure: $(patsubst %,measure/%,$(MODELS) more/resnet18-children more/resnet18-e
 measure/%: | $(STAMP)
 	$(BIN)/python -m training limits --run models/$* --data $(DATA)/chest_xray $(ADULTS_DATA) $(OTHERS) $(SEEN) --quiet
 	$(BIN)/python -m training faithfulness --run models/$* --data $(DATA)/chest_xray $(ADULTS_DATA) \
-	  --localisation $(DATA)/adults/localisation --n 80 --save --quiet
+	  --localisation $(DATA)/adults/localisation --n 96 --save --quiet
 	$(BIN)/python -m export quantize --run models/$* --data $(DATA)/chest_xray $(ADULTS_DATA) --quiet
 	$(BIN)/python -m export build --run models/$* --out bundles
 	$(BIN)/python -m export reference --run models/$* --bundle bundles/$(notdir $*) --data $(DATA)/chest_xray $(ADULTS_DATA) --quiet

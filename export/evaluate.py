@@ -36,6 +36,7 @@ from export.scores import (
     measure_groups,
     measure_scores,
     verify_stated,
+    with_populations,
 )
 
 BATCH = 16
@@ -84,6 +85,7 @@ def evaluate_bundle(
     Raises:
         DataError: None could be read, or what to group by is not stated.
     """
+    images = with_populations(images, bundle.manifest)
     verify_stated(images, by)
     rules = bundle.rules()
     scores: list[ScoredImage] = []

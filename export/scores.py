@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -67,6 +68,15 @@ class Group(BaseModel):
     out_of_scope: float
     accuracy_of_decided: Estimate | None
     metrics: dict[str, Metrics]
+
+
+def with_populations(images: Sequence[LabelledImage], manifest: Manifest) -> list[LabelledImage]:
+    """State the population of images whose source the model learnt from, where nothing does."""
+    known = {source.name: one.name for one in manifest.populations for source in one.sources}
+    return [
+        replace(image, population=image.population or known.get(image.source, ""))
+        for image in images
+    ]
 
 
 def verify_stated(images: Sequence[LabelledImage], keys: Sequence[Key]) -> None:

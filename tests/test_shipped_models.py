@@ -22,7 +22,7 @@ MODELS = ("resnet18", "small_cnn", "resnet18-ternary")
 MORE = sorted(path.parent for path in (REPOSITORY / "models" / "more").glob("*/run.json"))
 """Runs that ship without being served."""
 
-MAX_MODELS_BYTES = 90_000_000
+MAX_MODELS_BYTES = 110_000_000
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -74,18 +74,19 @@ def test_what_ships_is_small() -> None:
 
 
 def test_originals_get_the_right_decision(live: LiveServer, shared_data: Path) -> None:
-    """At least 97 of the 100 original files are decided as they are labelled."""
+    """Of 100 original files 95 at least are decided as labelled, and 2 at most otherwise."""
     files = sorted((shared_data / "originals").rglob("*.jpeg"))
-    right = 0
+    right = wrong = 0
     with Client(live.address) as client:
         for path in files:
             (result,) = client.predict(path).results
             assert result.status == "ok"
-            right += result.decision == (
-                "positive" if path.parent.name == "PNEUMONIA" else "negative"
-            )
+            truth = "positive" if path.parent.name == "PNEUMONIA" else "negative"
+            right += result.decision == truth
+            wrong += result.decision not in (truth, "refer")
     assert len(files) == 100
-    assert right >= 97
+    assert right >= 95
+    assert wrong <= 2
 
 
 def evaluate(bundle: Path, data: Path, out: Path, split: str, *more: str) -> dict[str, Any]:
@@ -98,12 +99,16 @@ def evaluate(bundle: Path, data: Path, out: Path, split: str, *more: str) -> dic
 
 
 def test_internal_test_patients(shared_data: Path, shipped_bundles: Path, tmp_path: Path) -> None:
-    """On patients it never saw, ResNet-18 reaches an AUROC of 0.99."""
+    """On patients it never saw, ResNet-18 reaches an AUROC of 0.99, and of 0.95 on adults."""
+    more = ("--data", str(shared_data / "adults" / "index.csv"), "--by", "population")
     found = evaluate(
-        shipped_bundles / "resnet18", shared_data / "chest_xray", tmp_path / "e", "internal-test"
+        *(shipped_bundles / "resnet18", shared_data / "chest_xray", tmp_path / "e"),
+        *("internal-test", *more),
     )
-    assert found["images"] > 500
-    assert found["metrics"]["balanced"]["auroc"]["value"] >= 0.99
+    groups = {group["by"]["population"]: group for group in found["groups"]}
+    for population, least in (("children", 0.99), ("adults", 0.95)):
+        assert groups[population]["images"] > 350
+        assert groups[population]["metrics"]["balanced"]["auroc"]["value"] >= least
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -86,7 +86,7 @@ def test_adults_are_no_children(ask: Ask, shared_data: Path, model: str, adults:
     assert len(results) >= 30
     assert share_of_chests(results) >= 0.97
     told = [result.population and result.population.name for result in results]
-    assert told.count("children") <= 0.03 * len(results)
+    assert told.count("children") <= 0.05 * len(results)
     for result, name in zip(results, told, strict=True):
         assert name is not None or result.decision == "refer"
     if model == OF_CHILDREN:

@@ -121,7 +121,9 @@ def select_images(
     wanted = {row.name for row in read_split_file(split_file) if row.part == part}
     images = [image for image in list_divided(data, task, wanted) if image.name in wanted]
     if len(images) < len(wanted):
+        sets = [data] if isinstance(data, Path) else data
         raise DataError(
-            f"{len(wanted) - len(images)} of {len(wanted)} images of {split} are not in {data}."
+            f"{len(wanted) - len(images)} of {len(wanted)} images of {split} are not in "
+            f"{', '.join(map(str, sets))}. Name every data set that was split (--data)."
         )
     return images

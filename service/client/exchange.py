@@ -180,6 +180,13 @@ def build_explain_request(
     return _post("/v1/explain", image, accept, query)
 
 
+def build_report_request(
+    image: ImageSource, accept: str, **query: str | float | None
+) -> dict[str, Any]:
+    """Return a prediction's httpx arguments. May block and raise OSError."""
+    return _post("/v1/predict", image, accept, query)
+
+
 def _post(url: str, images: Images, accept: str, query: Mapping[str, Any]) -> dict[str, Any]:
     request: dict[str, Any] = {"method": "POST", "url": url, "headers": {"Accept": accept}}
     request["params"] = {name: value for name, value in query.items() if value is not None}

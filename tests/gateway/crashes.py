@@ -38,7 +38,7 @@ from tests.gateway.orthanc import DICOMWEB, PROGRAM, Orthanc, running_orthanc
 from tests.gateway.process import GatewayProcess, gateway_environment, until
 from tests.live import LiveServer, running_server
 
-MODEL = "small_cnn"  # the faster one
+MODEL = "resnet18"
 LONGEST_S = 120.0  # from one kill to the next, and from the last to the end
 UNHEARD = 5  # of so many successes, senders do not hear of one
 TIMEOUT_S = 8.0

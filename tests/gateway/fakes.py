@@ -101,14 +101,19 @@ class FakeServer:
 
 
 class FakeService(FakeServer):
-    """Makes an SR and an SC of each object, with UIDs that follow from it."""
+    """Makes an SR and an SC of each object, with UIDs that follow from it; the SR alone of a
+    prediction.
+    """
 
     def answer(self, path: str, headers: Any, body: bytes) -> Answer:
         """Answer a request for which the script has nothing."""
-        assert path.startswith("/v1/explain")
-        assert headers["accept"] == 'multipart/related; type="application/dicom"'
         ds = dcmread(io.BytesIO(body), stop_before_pixels=True)
         made = make_results(str(ds.SOPInstanceUID), str(ds.StudyInstanceUID))
+        if path.startswith("/v1/predict"):
+            assert headers["accept"] == "application/dicom"
+            return 200, {"Content-Type": "application/dicom"}, made[0]
+        assert path.startswith("/v1/explain")
+        assert headers["accept"] == 'multipart/related; type="application/dicom"'
         content_type, content = build_related(made)
         return 200, {"Content-Type": content_type}, content
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom import dcmread
 
 from service.errors import InvalidRequestError, PayloadTooLargeError
 from service.gateway.deliver.stow import StowSender, judge_answer
@@ -17,7 +19,7 @@ from service.gateway.work.analysis import Analysis
 from service.gateway.work.loop import GiveUp, TryAgain, delay_s, endless_retry
 from service.multipart import RelatedParser, build_related, split_related
 from tests.gateway.fakes import FakeArchive, FakeService, problem
-from tests.gateway.objects import make_object, make_results
+from tests.gateway.objects import COMPREHENSIVE_3D_SR, make_object, make_results
 
 ONE, TWO = Stored("1.1", "2.1"), Stored("1.1", "2.2")
 
@@ -94,6 +96,16 @@ def test_answers_of_the_service(
     assert judged.reason == reason  # type: ignore[union-attr]
     if isinstance(judged, GiveUp):
         assert judged.is_of_object == (told[0] == 422)
+
+
+def test_report_without_a_picture_where_there_are_no_heatmaps(fake_service: FakeService) -> None:
+    """The service shows none, or none of this model: that is no reason to report nothing."""
+    fake_service.script = lambda number: problem(501, "explain-disabled") if number == 1 else None
+    analysis = Analysis(fake_service.url, 5, model="small_cnn")
+    made = analysis.analyse(make_object())
+    analysis.close()
+    assert isinstance(made, list)
+    assert [dcmread(io.BytesIO(one)).SOPClassUID for one in made] == [COMPREHENSIVE_3D_SR]
 
 
 def test_service_that_is_away_is_tried_again(fake_service: FakeService) -> None:

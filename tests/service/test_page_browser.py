@@ -152,7 +152,7 @@ def test_card_says_what_the_service_answered(visit: Visit, live: LiveServer) -> 
     threshold = round(result["operating_point"]["threshold"] * 100, 1)
     name = scale.get_attribute("aria-label") or ""
     assert f"balanced {threshold:g}\N{NO-BREAK SPACE}%." in name
-    card.get_by_text("Details: resnet18 1.0.0").click()
+    card.get_by_text("Details: resnet18 2.0.0").click()
     expect(card.locator("dl")).to_contain_text(result["image"]["sha256"][:12])
     card.get_by_role("button", name="Copy JSON").click()
     expect(visit.page.locator("#announcer")).to_contain_text("JSON copied.")
@@ -272,9 +272,9 @@ def test_model_and_operating_point_are_chosen_for_all(visit: Visit) -> None:
     card = visit.choose(JPEG).card(JPEG["name"])
     visit.page.get_by_label("Model", exact=True).select_option("small_cnn")
     visit.page.get_by_label("Operating point", exact=True).select_option("screening")
-    expect(card).to_contain_text("resnet18 1.0.0")
+    expect(card).to_contain_text("resnet18 2.0.0")
     visit.page.get_by_role("button", name="Read all again").click()
-    expect(card).to_contain_text("Details: small_cnn 1.0.0")
+    expect(card).to_contain_text("Details: small_cnn 2.0.0")
     scale = card.get_by_role("img", name=re.compile("operating point screening"))
     expect(scale).to_be_visible()
 

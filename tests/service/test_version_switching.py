@@ -274,7 +274,7 @@ def test_files_may_be_overwritten_under_a_loaded_version(
     shipped_bundles: Path, tmp_path: Path
 ) -> None:
     """Engine and explainer map no file: cutting them in place would end the process."""
-    shutil.copytree(shipped_bundles / "small_cnn", tmp_path / "small_cnn")
+    shutil.copytree(shipped_bundles / "resnet18", tmp_path / "resnet18")
     image = encode_jpeg(draw_phantom(3, 1.0))
     with running_server(tmp_path) as server, Client(server.address, retry=ONCE) as client:
         before = client.explain(image).results[0]

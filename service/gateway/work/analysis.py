@@ -10,6 +10,7 @@ from service.client.bounded_exchange import AnswerRefusedError, Bounds, build_cl
 from service.client.exchange import (
     ServiceError,
     build_explain_request,
+    build_report_request,
     verify_success,
 )
 from service.errors import InvalidRequestError, PayloadTooLargeError
@@ -26,6 +27,9 @@ UNAUTHORIZED_STATUSES = frozenset({401, 403})
 
 OBJECT_STATUSES = frozenset({400, 413, 415, 422})
 """The object itself was refused."""
+
+NO_HEATMAPS = 501
+"""The service shows none, or none of this model: a report is made without a picture."""
 
 UNREACHABLE = "service-unreachable"
 MAX_ANSWER_BYTES = 16 * 1024 * 1024  # ten times a report and a picture of at most 1,024 px
@@ -71,12 +75,12 @@ class Analysis:
 
     def analyse(self, data: bytes) -> list[bytes] | Failure:
         """See :meth:`Analyses.analyse`."""
-        request: dict[str, Any] = build_explain_request(data, ACCEPT, **self._query)
-        request["headers"] |= {"Content-Type": DICOM}
+        request = build_explain_request(data, ACCEPT, **self._query)
         try:
             with span("analyse"):
-                request["headers"] |= trace_headers()
-                response = exchange(self._http, self._bounds, **request)
+                response = self._ask(request)
+                if response.status_code == NO_HEATMAPS:
+                    response = self._ask(build_report_request(data, DICOM, **self._query))
         except AnswerRefusedError as error:
             return TryAgain(f"service-answer-{error.reason}")
         except httpx.TimeoutException:
@@ -84,6 +88,10 @@ class Analysis:
         except (httpx.TransportError, RuntimeError):  # RuntimeError: the client was closed
             return TryAgain(UNREACHABLE)
         return _judge(response)
+
+    def _ask(self, request: dict[str, Any]) -> httpx.Response:
+        request["headers"] |= {"Content-Type": DICOM} | trace_headers()
+        return exchange(self._http, self._bounds, **request)
 
 
 def _judge(response: httpx.Response) -> list[bytes] | Failure:
