@@ -101,9 +101,7 @@ class FakeServer:
 
 
 class FakeService(FakeServer):
-    """Makes an SR and an SC of each object, with UIDs that follow from it; the SR alone of a
-    prediction.
-    """
+    """Makes an SR and an SC of each object, the SR alone without a heatmap; UIDs follow from it."""
 
     def answer(self, path: str, headers: Any, body: bytes) -> Answer:
         """Answer a request for which the script has nothing."""
