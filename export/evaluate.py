@@ -143,7 +143,7 @@ def _score(
         probability=verdict.probability,
         probabilities=by_class,
         decision=verdict.decision,
-        belongs=verdict.population,
+        belongs=None if verdict.population is None else verdict.population.name,
         codes=tuple(reason.code for reason in verdict.reasons),
     )
 

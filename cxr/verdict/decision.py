@@ -98,7 +98,7 @@ class Verdict:
         probability: Calibrated probability of the finding.
         decision: At the operating point.
         prediction_set: Classes that cannot be ruled out.
-        population: Name of that the picture belongs to; None if to none the model was made for.
+        population: What the picture belongs to; None if to none the model was made for.
         reasons: Why it is out of scope; empty in scope.
         warnings: Why its probability may be less reliable.
     """
@@ -107,7 +107,7 @@ class Verdict:
     probability: float
     decision: Decision
     prediction_set: tuple[str, ...]
-    population: str | None
+    population: Population | None
     reasons: tuple[Reason, ...]
     warnings: tuple[str, ...]
 
@@ -163,5 +163,4 @@ def reach_verdict(evidence: Evidence, rules: Rules, point: OperatingPoint) -> Ve
     if decision != "refer":
         side = task.positive_classes if decision == "positive" else task.negative_classes
         label = max(side, key=by_class.__getitem__)
-    name = None if population is None else population.name
-    return Verdict(label, probability, decision, chosen, name, reasons, warnings)
+    return Verdict(label, probability, decision, chosen, population, reasons, warnings)

@@ -19,9 +19,9 @@ import numpy as np
 from cxr.bundles.methods import Method
 from cxr.errors import CxrError, ImageOutOfScopeError
 from cxr.verdict.conclusion import conclude
-from cxr.verdict.decision import Evidence, Rules, Verdict, reach_verdict
+from cxr.verdict.decision import Evidence, reach_verdict
 from cxr.verdict.operating_point import OperatingPoint
-from cxr.verdict.reasons import UNFAMILIAR, Reason
+from cxr.verdict.reasons import UNFAMILIAR
 from service.answers import (
     ConclusionAnswer,
     ImageResult,
@@ -233,10 +233,11 @@ def build_result(
     by_class = dict(zip(rules.task.classes, map(float, row.probabilities), strict=True))
     evidence = Evidence(by_class, row.embedding, image.layout, image.scope, image.dicom)
     verdict = reach_verdict(evidence, rules, point)
-    if may_refuse and verdict.reasons and _refuses(model, verdict.reasons):
-        raise ImageOutOfScopeError(
-            " ".join(reason.text for reason in verdict.reasons), verdict.reasons[0].code
-        )
+    codes = tuple(reason.code for reason in verdict.reasons)
+    refuses = rules.unfamiliar == "refuse" if UNFAMILIAR in codes else model.refuses
+    if may_refuse and codes and refuses:
+        raise ImageOutOfScopeError(" ".join(reason.text for reason in verdict.reasons), codes[0])
+    belongs = verdict.population
     words = conclude(verdict, rules.task, by_class, point, rules.referral)
     return ImageResult(
         id=image_id,
@@ -255,25 +256,14 @@ def build_result(
         scope=ScopeAnswer(
             in_scope=not verdict.reasons,
             reasons=tuple(reason.text for reason in verdict.reasons),
-            codes=tuple(reason.code for reason in verdict.reasons),
+            codes=codes,
         ),
-        population=_population_of(verdict, rules),
+        population=None
+        if belongs is None
+        else PopulationAnswer(name=belongs.name, who=belongs.who, validated=belongs.validated),
         warnings=(*image.warnings, *verdict.warnings),
         image=image.facts,
     )
-
-
-def _refuses(model: LoadedModel, reasons: Sequence[Reason]) -> bool:
-    if any(reason.code == UNFAMILIAR for reason in reasons):
-        return model.rules.unfamiliar == "refuse"
-    return model.refuses
-
-
-def _population_of(verdict: Verdict, rules: Rules) -> PopulationAnswer | None:
-    for one in rules.populations:
-        if one.name == verdict.population:
-            return PopulationAnswer(name=one.name, who=one.who, validated=one.validated)
-    return None
 
 
 def verify_same_answer(row: OutputRow, explanation: Explanation, tolerance: Tolerance) -> None:

@@ -107,7 +107,7 @@ def test_population_comes_from_the_list_or_the_source() -> None:
     samples = make_samples({("chest_xray", 0): 1, ("rsna_one", 0): 1, ("elsewhere", 1): 1})
     stated = replace(samples, populations=np.array(["", "", "adults"]))
     assert list(populations_of(stated, recipe)) == ["children", "adults", "adults"]
-    with pytest.raises(DataError, match=r"'elsewhere'.*Add it under"):
+    with pytest.raises(DataError, match=r"'elsewhere'.*Add the source under"):
         populations_of(samples, recipe)
 
 
