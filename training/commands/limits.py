@@ -15,10 +15,7 @@ def add(commands: Commands) -> argparse.ArgumentParser:
     limits.add_argument("--run", type=Path, required=True, help="changed in place")
     add_data(limits)
     for flag, text in (
-        (
-            "--frontal",
-            "frontal radiographs of another hospital: fitted on, measured by halves",
-        ),
+        ("--frontal", "frontal radiographs of another hospital: fitted on, measured by halves"),
         ("--others", "frontal radiographs of patients the model is not for: fitted on likewise"),
         ("--laterals", "radiographs of the chest from the side: fitted on likewise"),
         ("--in-scope", "further frontal radiographs, only measured"),

@@ -148,6 +148,8 @@ def find_limits(
     specs = specs_present(recipe, parts["train"])
     names = tuple(one.name for one in specs)
 
+    stated = [_place_of(folder, names) for folder in other.frontal]  # before the long work
+
     def read(folders: Sequence[NamedFolder], *, frontal: bool) -> list[PictureSet]:
         return [
             read_pictures(f.name, f.path, spec, answers.embed, frontal=frontal) for f in folders
@@ -165,7 +167,10 @@ def find_limits(
         val=parts["val"].pixels,
         val_places=_places(parts["val"], names),
         frontal=np.concatenate([empty, *(f.pixels for f in fitted.frontal)]),
-        frontal_places=_places_of_folders(other.frontal, fitted.frontal, names),
+        frontal_places=np.array(
+            [place for place, f in zip(stated, fitted.frontal, strict=True) for _ in f.pixels],
+            np.int64,
+        ),
         others=np.concatenate([empty, *(f.pixels for f in fitted.others)]),
         laterals=np.concatenate([empty, *(f.pixels for f in fitted.laterals)]),
         augmentation=recipe.augmentation,
@@ -287,18 +292,14 @@ def refit_limits(
     return changed
 
 
-def _places_of_folders(
-    folders: Sequence[NamedFolder], sets: Sequence[PictureSet], names: Sequence[str]
-) -> NDArray[np.int64]:
-    places = []
-    for folder, pictures in zip(folders, sets, strict=True):
-        if folder.population and folder.population not in names:
-            raise DataError(
-                f"The run has no population {folder.population!r}; it has {', '.join(names)}."
-            )
-        place = names.index(folder.population) if folder.population else UNKNOWN
-        places.append(np.full(len(pictures.pixels), place, np.int64))
-    return np.concatenate([np.zeros(0, np.int64), *places])
+def _place_of(folder: NamedFolder, names: Sequence[str]) -> int:
+    if not folder.population:
+        return UNKNOWN
+    if folder.population not in names:
+        raise DataError(
+            f"The run has no population {folder.population!r}; it has {', '.join(names)}."
+        )
+    return names.index(folder.population)
 
 
 def named_folder(text: str) -> NamedFolder:

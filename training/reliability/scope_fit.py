@@ -32,8 +32,10 @@ VAL_OUTLIERS = 150
 FRONTAL_COPIES = 6  # changed copies of each radiograph of another hospital, which are few
 FRONTAL_WEIGHT = 3
 LATERALS = "lateral"
-UNKNOWN = -1  # place of the population of a picture
 """Family of real outliers beside the made ones."""
+
+UNKNOWN = -1
+"""Place of the population of a picture of which none is stated."""
 
 LATERAL_COPIES = 6
 REGULARISATION = 0.01  # inverse strength; from 0.001 to 0.1 hardly changes what is caught
@@ -158,16 +160,12 @@ def _describe_layouts(data: GateData) -> _Found:
     changed = _changed_copies(train, augmenter, 2)
     frontal = _changed_copies(data.frontal, augmenter, FRONTAL_COPIES)
     strangers = _changed_copies(data.others, augmenter, 1)
-    plain, copies = layouts_of(train), layouts_of(changed)
-    stated = data.frontal_places != UNKNOWN
-    own = layouts_of(
-        np.concatenate([data.frontal[stated], frontal[np.tile(stated, FRONTAL_COPIES)]])
-    )
-    of_own = np.tile(data.frontal_places[stated], 1 + FRONTAL_COPIES)
-    radiographs = [plain, copies, layouts_of(strangers)]
-    others = [layouts_of(data.others), layouts_of(strangers)]
-    if len(data.frontal):
-        radiographs += [layouts_of(data.frontal)] * FRONTAL_WEIGHT + [layouts_of(frontal)]
+    plain, copies, strange = layouts_of(train), layouts_of(changed), layouts_of(strangers)
+    elsewhere, elsewhere_changed = layouts_of(data.frontal), layouts_of(frontal)
+    elsewhere_places = np.tile(data.frontal_places, 1 + FRONTAL_COPIES)
+    stated = elsewhere_places != UNKNOWN
+    radiographs = [plain, copies, strange, *[elsewhere] * FRONTAL_WEIGHT, elsewhere_changed]
+    others = [layouts_of(data.others), strange]
     # Outliers of as many hospitals, or the gate would take the hospital for the sign.
     sources = np.concatenate(
         [train, changed[: len(train)], data.frontal, frontal[: len(data.frontal)], data.others]
@@ -189,8 +187,13 @@ def _describe_layouts(data: GateData) -> _Found:
         np.concatenate(radiographs),
         outliers,
         Layouts(
-            np.concatenate([plain, copies[: len(train)], own]),
-            np.concatenate([places, places, of_own]),
+            np.concatenate(
+                [
+                    *(plain, copies[: len(train)]),
+                    np.concatenate([elsewhere, elsewhere_changed])[stated],
+                ]
+            ),
+            np.concatenate([places, places, elsewhere_places[stated]]),
         ),
         np.concatenate(others),
     )
