@@ -70,13 +70,18 @@ def patient_of(file_name: str) -> str:
     return Path(file_name).stem
 
 
+def paths_of(data: DataSets) -> list[Path]:
+    """Return the data sets as a list, of one if there is but one."""
+    return [data] if isinstance(data, Path) else list(data)
+
+
 def named_sets(data: DataSets) -> dict[str, Path]:
     """Return the folders by the prefix of their images' and patients' names, empty for one set.
 
     Raises:
         DataError: The same folder is given twice, or none.
     """
-    folders = [data] if isinstance(data, Path) else list(data)
+    folders = paths_of(data)
     parts = [path.resolve().parts[1:] for path in folders]
     if not folders or len(set(parts)) < len(parts):
         raise DataError("Name the folder of each data set exactly once.")

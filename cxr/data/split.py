@@ -8,7 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
-from cxr.data.dataset import SPLIT_FOLDERS, DataSets, LabelledImage, list_split, list_splits
+from cxr.data.dataset import (
+    SPLIT_FOLDERS,
+    DataSets,
+    LabelledImage,
+    list_split,
+    list_splits,
+    paths_of,
+)
 from cxr.data.external import list_csv
 from cxr.data.labels import Task
 from cxr.errors import DataError
@@ -75,7 +82,7 @@ def list_pool(
     A data set may also be a CSV file (:mod:`cxr.data.external`); the names of its images begin with
     the name of its folder.
     """
-    sets = [data] if isinstance(data, Path) else list(data)
+    sets = paths_of(data)
     tables = [path for path in sets if path.suffix == ".csv"]
     divided = [path for path in sets if path.suffix != ".csv"]
     optional = [folder for folder in folders if folder != "train"]
@@ -121,9 +128,8 @@ def select_images(
     wanted = {row.name for row in read_split_file(split_file) if row.part == part}
     images = [image for image in list_divided(data, task, wanted) if image.name in wanted]
     if len(images) < len(wanted):
-        sets = [data] if isinstance(data, Path) else data
         raise DataError(
             f"{len(wanted) - len(images)} of {len(wanted)} images of {split} are not in "
-            f"{', '.join(map(str, sets))}. Name every data set that was split (--data)."
+            f"{', '.join(map(str, paths_of(data)))}. Name every data set that was split (--data)."
         )
     return images
