@@ -41,7 +41,7 @@ def add_data(command: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         action="append",
-        help="folder that holds train/ ...; repeat it for several data sets",
+        help="folder that holds train/ ..., or a CSV file (docs/data.md); repeat it for several",
     )
 
 

@@ -9,6 +9,7 @@
     │   ├── UnreadableImageError   truncated or corrupt
     │   ├── UnsupportedDicomError  no pixels, several frames, wrong modality
     │   └── ImageOutOfScopeError   readable, but not a picture the model may be asked about
+    │       └── UnfamiliarPopulationError  a patient unlike those it was validated on
     ├── DataError                  a data set's folder or files are not as they must be
     ├── RunError                   a run directory is missing, incomplete or of another kind
     ├── OutputError                a result cannot be written; nothing was changed
@@ -50,6 +51,10 @@ class ImageOutOfScopeError(InputError):
     def __init__(self, detail: str, code: str = "out-of-scope") -> None:
         super().__init__(detail)
         self.code = code
+
+
+class UnfamiliarPopulationError(ImageOutOfScopeError):
+    """A patient unlike those the model was validated on."""
 
 
 class DataError(CxrError):

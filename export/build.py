@@ -103,7 +103,7 @@ def build_bundle(run_path: Path, out: Path, *, with_int8: bool = True) -> Path:
         if int8 is not None:
             precisions["int8"] = _write_int8(int8, directory, reference, draft, inputs)
         write_goldens(directory, reference, run.preprocessing, run.task.as_task())
-        load_scope_gate(directory / names.SCOPE_NAME, tensors.embedding_size)
+        load_scope_gate(directory / names.SCOPE_NAME, tensors.embedding_size, len(run.populations))
         measured = {
             "tensors": tensors,
             "parity": parity,
@@ -165,6 +165,7 @@ def _write_int8(
 
 def _draft(run: Run, explain_layer: str, explain_methods: tuple[Method, ...]) -> Manifest:
     return Manifest(
+        schema_version=3,
         name=run.name,
         version=run.version,
         architecture=run.architecture,

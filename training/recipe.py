@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from cxr.errors import DataError, RunError
 from cxr.section import Section, first_complaint
+from cxr.verdict.populations import Ages, PopulationName, Who
 
 RECIPES_DIR = Path(__file__).parent / "recipes"
 
@@ -67,12 +68,14 @@ class DummyClass(Section):
 class PopulationSpec(Section):
     """Patients the model is meant for; see :class:`cxr.verdict.populations.Population`."""
 
-    name: str
-    who: str
-    source: str
-    ages_years: tuple[float, float] | None = None
+    name: PopulationName
+    who: Who
+    source: str = Field(min_length=1)
+    ages_years: Ages | None = None
     sources: tuple[str, ...] = Field(
-        ("*",), description="Patterns of the sources whose images are of these patients."
+        ("*",),
+        min_length=1,
+        description="Patterns of the sources whose images are of these patients.",
     )
 
 
@@ -165,16 +168,33 @@ class Recipe(Section):
         Raises:
             DataError: It is none of the recipe's.
         """
-        for one in self.populations:
-            if stated == one.name or (
-                not stated and any(fnmatchcase(source, pattern) for pattern in one.sources)
-            ):
-                return one.name
+        names = ", ".join(one.name for one in self.populations)
+        if stated:
+            if all(one.name != stated for one in self.populations):
+                raise DataError(
+                    f"The population {stated!r} is none of the recipe {self.name}, which has "
+                    f"{names}. Correct the CSV file's column population, or leave it empty."
+                )
+            return stated
+        found = [
+            one.name
+            for one in self.populations
+            if any(fnmatchcase(source, pattern) for pattern in one.sources)
+        ]
+        if len(found) == 1:
+            return found[0]
+        belong = f"both to {' and '.join(found)}" if found else "to none"
         raise DataError(
-            f"Images of the source {source!r} (population {stated or 'not stated'}) belong to no "
-            f"population of the recipe {self.name}. Add the source under [[populations]] in a copy "
-            "of the recipe, or give the folder a name that stands there."
+            f"Images of the source {source!r} belong {belong} of the populations of the recipe "
+            f"{self.name}, which are {names}. State it in the CSV file's column population, or "
+            "name the source under [[populations]] in a copy of the recipe, once."
         )
+
+    @model_validator(mode="after")
+    def _has_distinct_populations(self) -> Recipe:
+        if len({one.name for one in self.populations}) < len(self.populations):
+            raise ValueError("two populations have the same name")
+        return self
 
     def changed(self, **values: Any) -> Recipe:
         """Return the recipe with other values.

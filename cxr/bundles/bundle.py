@@ -68,7 +68,7 @@ class Bundle:
         return Rules(
             task=manifest.task.as_task(),
             referral=manifest.referral,
-            gate=load_scope_gate(self.path / names.SCOPE_NAME, size),
+            gate=load_scope_gate(self.path / names.SCOPE_NAME, size, len(manifest.populations)),
             thresholds=manifest.scope.thresholds,
             populations=manifest.populations,
         )

@@ -203,7 +203,7 @@ class Identity(BaseModel):
 class Manifest(Section):
     """Everything about a model beside its weights."""
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[3]
     name: Name
     version: Number
     architecture: str

@@ -51,7 +51,7 @@ def list_class_folders(
     Raises:
         DataError: There is none, or an unknown one that is not in ``label_map``.
     """
-    root, mapped = data_root(data), dict(label_map or {})
+    root, mapped = data_root(data), label_map or {}
     folders = sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
     images: list[LabelledImage] = []
     if not mapped and not {path.name for path in folders} & set(task.classes):
@@ -67,39 +67,102 @@ def list_class_folders(
 def list_csv(
     file: Path, task: Task, label_map: Mapping[str, str] | None = None
 ) -> list[LabelledImage]:
-    """List the images of a CSV file.
+    """List the images of a CSV file; their source, if none is stated, is its folder's name.
+
+    ``label_map`` is None where none can be given.
 
     Raises:
-        DataError: A column is missing, a label is unknown, or a file does not exist.
+        DataError: The file cannot be read, a column is missing, a row is incomplete, has an unknown
+            label or lists a file that is listed twice or does not exist.
     """
-    if not file.is_file():
-        raise DataError(f"No file {file}.")
-    with file.open(newline="", encoding="utf-8-sig") as handle:
-        reader = csv.DictReader(handle)
-        columns = [SYNONYMS.get(name, name) for name in reader.fieldnames or ()]
-        if missing := set(REQUIRED_COLUMNS) - set(columns):
-            raise DataError(f"{file} has no column {', '.join(sorted(missing))}.")
-        reader.fieldnames = columns
-        rows = list(reader)
-    images = []
-    for row in rows:
+    rows = _read_rows(file)
+    images: list[LabelledImage] = []
+    missing: list[str] = []
+    lines: dict[Path, int] = {}
+    for number, row in rows:
+        where = f"{file}, line {number},"
+        if not row["path"] or not row["label"]:
+            raise DataError(f"{where} has no {'label' if row['path'] else 'path'}. Complete it.")
+        label = _class_of(row["label"], where, task, label_map)
+        if not label:
+            continue
         path = file.parent / row["path"]
-        if label := _class_of(row["label"], str(file), task, dict(label_map or {})):
-            if not path.is_file():
-                raise DataError(f"{file} lists {row['path']}, which does not exist.")
-            patient = row.get("patient") or patient_of(path.name)
-            source, population = row.get("source") or "", row.get("population") or ""
-            images.append(LabelledImage(path, row["path"], label, patient, source, population))
+        if not path.is_file():
+            missing.append(f"{row['path']} in line {number}")
+            continue
+        if (first := lines.setdefault(path.resolve(), number)) != number:
+            raise DataError(f"{file} lists one file in lines {first} and {number}. Remove one.")
+        images.append(
+            LabelledImage(
+                path,
+                row["path"],
+                label,
+                row.get("patient") or patient_of(path.name),
+                row.get("source") or file.resolve().parent.name,
+                row.get("population", ""),
+            )
+        )
+    if missing:
+        raise DataError(
+            f"{file} lists {len(missing)} of {len(rows)} files that do not exist, the first being "
+            f"{missing[0]}. Paths are relative to the folder of the CSV file."
+        )
     if not images:
         raise DataError(f"{file} lists no image of the classes {', '.join(task.classes)}.")
     return images
 
 
-def _class_of(label: str, where: str, task: Task, label_map: Mapping[str, str]) -> str:
-    found = label_map.get(label, label)
+def _read_rows(file: Path) -> list[tuple[int, dict[str, str]]]:
+    """Return the rows, each with the number of its line, without blanks around their fields."""
+    if not file.is_file():
+        raise DataError(f"No file {file}.")
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as handle:
+            reader = csv.reader(handle, strict=True)
+            columns = _columns_of(file, next(reader, []))
+            rows = []
+            for fields in reader:
+                if not fields:  # an empty line
+                    continue
+                if len(fields) != len(columns):
+                    raise DataError(
+                        f"{file}, line {reader.line_num}, has {len(fields)} fields, the first line "
+                        f"{len(columns)}. Quote fields that hold commas."
+                    )
+                stripped = (field.strip() for field in fields)
+                rows.append((reader.line_num, dict(zip(columns, stripped, strict=True))))
+            return rows
+    except UnicodeDecodeError:
+        raise DataError(
+            f"{file} is not UTF-8. Save it as CSV UTF-8, as spreadsheets call it."
+        ) from None
+    except csv.Error as error:
+        raise DataError(f"{file} is not a CSV file (line {reader.line_num}: {error}).") from None
+
+
+def _columns_of(file: Path, names: list[str]) -> list[str]:
+    columns = [name.strip().lower() for name in names]
+    columns = [SYNONYMS.get(name, name) for name in columns]
+    if missing := [name for name in REQUIRED_COLUMNS if name not in columns]:
+        raise DataError(
+            f"{file} has no column {', '.join(missing)}, but: {', '.join(names) or 'none'}. "
+            "Columns are divided by commas, and named in the first line."
+        )
+    if twice := [name for name in columns if name and columns.count(name) > 1]:
+        raise DataError(f"{file} has the column {twice[0]} twice, or under both its names.")
+    return columns
+
+
+def _class_of(label: str, where: str, task: Task, label_map: Mapping[str, str] | None) -> str:
+    found = (label_map or {}).get(label, label)
     if found and found not in task.classes:
+        hint = (
+            "Rename it there, or leave it out."
+            if label_map is None
+            else f"Map it to a class (--label-map {label}=CLASS) or leave it out ({label}=)."
+        )
         raise DataError(
             f"{where} has the label {label!r}, which is not one of {', '.join(task.classes)}. "
-            f"Map it to a class (--label-map {label}=CLASS) or leave it out ({label}=)."
+            f"{hint}"
         )
     return found

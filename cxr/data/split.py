@@ -83,8 +83,8 @@ def list_pool(
     the name of its folder.
     """
     sets = paths_of(data)
-    tables = [path for path in sets if path.suffix == ".csv"]
-    divided = [path for path in sets if path.suffix != ".csv"]
+    tables = [path for path in sets if path.suffix.lower() == ".csv"]
+    divided = [path for path in sets if path.suffix.lower() != ".csv"]
     optional = [folder for folder in folders if folder != "train"]
     images = list_splits(divided, folders, task, optional) if divided or not tables else []
     for table in tables:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from datetime import date, datetime
 
 from pydicom.dataset import Dataset
 
+from cxr.dicom.age import age_of
 from cxr.dicom.values import text_of
 from cxr.pixels.image import DicomFacts, Projection
 
@@ -34,6 +34,7 @@ NO_CODE = "?"
 def facts_of(ds: Dataset) -> DicomFacts:
     """Return the technical codes."""
     projection, code = _projection_of(ds)
+    age = age_of(ds)
     return DicomFacts(
         modality=_code(ds, "Modality"),
         view_position=_code(ds, "ViewPosition") or code,
@@ -42,7 +43,8 @@ def facts_of(ds: Dataset) -> DicomFacts:
         is_chest=is_chest(text_of(ds, "BodyPartExamined")),
         photometric_interpretation=_code(ds, "PhotometricInterpretation"),
         transfer_syntax_uid=str(ds.file_meta.TransferSyntaxUID),
-        age_years=age_years_of(ds),
+        ages_years=age.years,
+        age_warnings=age.warnings,
         presentation_intent=_code(ds, "PresentationIntentType"),
         burned_in_annotation=_code(ds, "BurnedInAnnotation"),
     )
@@ -55,7 +57,7 @@ def header_warnings(facts: DicomFacts) -> tuple[str, ...]:
         (FOR_PROCESSING, facts.presentation_intent == "FOR PROCESSING"),
         (BURNED_IN, facts.burned_in_annotation == "YES"),
     )
-    return tuple(sentence for sentence, applies in found if applies)
+    return (*(sentence for sentence, applies in found if applies), *facts.age_warnings)
 
 
 def _code(ds: Dataset, keyword: str) -> str:
@@ -145,35 +147,3 @@ def is_chest(text: str) -> bool:
         return True
     known = all(CHEST_WORD.fullmatch(word) or OTHER_WORD.fullmatch(word) for word in words)
     return known and any(CHEST_WORD.fullmatch(word) for word in words)
-
-
-AGE = re.compile(r"(\d{3})([DWMY])")
-"""Value representation AS, PS3.5 table 6.2-1: three digits and a unit."""
-
-YEARS_PER_UNIT = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
-OLDEST_YEARS = 130
-
-
-def age_years_of(ds: Dataset) -> float | None:
-    """Return PatientAge, else PatientBirthDate against StudyDate, in years."""
-    stated = AGE.fullmatch(_text(ds, "PatientAge"))
-    if stated:
-        years = int(stated[1]) * YEARS_PER_UNIT[stated[2]]
-        return years if years <= OLDEST_YEARS else None
-    born, studied = _date(ds, "PatientBirthDate"), _date(ds, "StudyDate")
-    if born is None or studied is None:
-        return None
-    years = (studied - born).days / 365.25
-    return years if 0 <= years <= OLDEST_YEARS else None
-
-
-def _text(ds: Dataset, keyword: str) -> str:
-    value = ds.get(keyword)
-    return "" if value is None else str(value).strip().upper()
-
-
-def _date(ds: Dataset, keyword: str) -> date | None:
-    try:
-        return datetime.strptime(_text(ds, keyword), "%Y%m%d").date()
-    except ValueError:
-        return None

@@ -24,7 +24,8 @@ class DicomFacts:
     """Technical facts of a DICOM object, without anything that identifies the patient.
 
     Codes are upper case, empty if absent, and ``?`` if malformed (PS3.5, value representation CS).
-    ``age_years`` is compared with those of the populations, and never passed on.
+    ``ages_years``, two if the header contradicts itself, are compared with those of the populations
+    and never passed on.
     """
 
     modality: str
@@ -34,7 +35,8 @@ class DicomFacts:
     transfer_syntax_uid: str
     projection: Projection | None = None
     is_chest: bool = True
-    age_years: float | None = field(default=None, repr=False)
+    ages_years: tuple[float, ...] = field(default=(), repr=False)
+    age_warnings: tuple[str, ...] = ()
     presentation_intent: str = ""
     burned_in_annotation: str = ""
 

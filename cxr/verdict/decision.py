@@ -143,8 +143,8 @@ def reach_verdict(evidence: Evidence, rules: Rules, point: OperatingPoint) -> Ve
     warnings: tuple[str, ...] = ()
     population, facts = None, evidence.dicom
     if not reasons:
-        age_years = None if facts is None else facts.age_years
-        population, unfamiliar = familiarity(rules.populations, judged.population, age_years)
+        ages = () if facts is None else facts.ages_years
+        population, unfamiliar = familiarity(rules.populations, judged.population, ages)
         if unfamiliar is not None and rules.unfamiliar == "warn":
             warnings = (unfamiliar.text,)
         elif unfamiliar is not None:

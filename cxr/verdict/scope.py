@@ -195,24 +195,33 @@ class ScopeGate:
         path.chmod(0o644)  # safetensors makes it private
 
 
-def load_scope_gate(path: Path, embedding_size: int) -> ScopeGate:
-    """Read a saved gate; BundleError if damaged or made for another network."""
+def load_scope_gate(path: Path, embedding_size: int, count: int) -> ScopeGate:
+    """Read a saved gate of ``count`` populations.
+
+    Raises:
+        BundleError: It is damaged, or was made for another network or other populations.
+    """
     try:
         gate = ScopeGate(**load_file(path))
     except (SafetensorError, OSError, TypeError):
         raise BundleError(f"{path.name} does not hold a scope gate, or is damaged.") from None
-    count, components = gate.population_components.shape[:2]
+    components = gate.population_components.shape[1:2]
     expected = {
         "layout_weights": (LAYOUT_SIZE,),
         "layout_bias": (1,),
         "population_weights": (count, LAYOUT_SIZE),
         "population_bias": (count,),
         "population_mean": (count, LAYOUT_SIZE),
-        "population_components": (count, components, LAYOUT_SIZE),
+        "population_components": (count, *components, LAYOUT_SIZE),
         "embedding_mean": (embedding_size,),
         "embedding_whitening": (embedding_size, embedding_size),
     }
     for name, shape in expected.items():
         if getattr(gate, name).shape != shape:
-            raise BundleError(f"{path.name} was made for another network: {name} is not {shape}.")
+            raise BundleError(
+                f"{path.name} was made for another network or other populations: {name} is not "
+                f"{shape}."
+            )
+        if not np.isfinite(getattr(gate, name)).all():
+            raise BundleError(f"{path.name} is damaged: {name} holds what is no number.")
     return gate

@@ -186,9 +186,7 @@ def write_csv(scored: Iterable[ScoredFile], path: Path) -> None:
 def render_table(scored: Iterable[ScoredFile]) -> str:
     """Render one line per file in aligned columns."""
     rows = [dict(zip(COLUMNS, COLUMNS, strict=True)), *(one.as_row() for one in scored)]
-    shown = [
-        c for c in COLUMNS if c not in ("finding", "operating_point", "in_scope", "population")
-    ]
+    shown = [c for c in COLUMNS if c not in ("finding", "operating_point", "in_scope")]
     widths = {column: max(len(row[column]) for row in rows) for column in shown}
     return "\n".join(
         "  ".join(row[column].ljust(widths[column]) for column in shown).rstrip() for row in rows

@@ -165,11 +165,14 @@ def build_capture(
 
 def origin_of(source: SourceHeader, result: ImageResult, model: ModelRef) -> tuple[str, ...]:
     """Return what the UIDs of a result's objects follow from."""
-    population = result.population
-    is_known = population is not None and population.validated
-    # CXR_UNFAMILIAR=warn decides what is referred otherwise: another object.
-    decided_anyway = ("unfamiliar",) if result.scope.in_scope and not is_known else ()
-    return (*source.identity, model.sha256, result.operating_point.name, *decided_anyway)
+    population, scope = result.population, result.scope
+    # Not of the pixels alone: the age, which is corrected, and CXR_UNFAMILIAR decide on these.
+    judged = (
+        "in scope" if scope.in_scope else " ".join(scope.codes),
+        "" if population is None else population.name,
+        "validated" if population is not None and population.validated else "",
+    )
+    return (*source.identity, model.sha256, result.operating_point.name, *judged)
 
 
 def conclusion_text(result: ImageResult) -> str:
@@ -180,6 +183,10 @@ def conclusion_text(result: ImageResult) -> str:
         sentences.append(f"Operating point {result.operating_point.name}.")
         if result.population is not None:
             sentences.append(f"Population: {result.population.who}.")
+            if not result.population.validated:
+                sentences.append("The model was not validated on them.")
+        else:
+            sentences.append("The model was not validated on patients like this one.")
     return " ".join((*sentences, equipment.NOT_A_DEVICE))
 
 

@@ -17,7 +17,7 @@ from typing import TypeAlias
 import numpy as np
 
 from cxr.bundles.methods import Method
-from cxr.errors import CxrError, ImageOutOfScopeError
+from cxr.errors import CxrError, ImageOutOfScopeError, UnfamiliarPopulationError
 from cxr.verdict.conclusion import conclude
 from cxr.verdict.decision import Evidence, reach_verdict
 from cxr.verdict.operating_point import OperatingPoint
@@ -234,9 +234,11 @@ def build_result(
     evidence = Evidence(by_class, row.embedding, image.layout, image.scope, image.dicom)
     verdict = reach_verdict(evidence, rules, point)
     codes = tuple(reason.code for reason in verdict.reasons)
-    refuses = rules.unfamiliar == "refuse" if UNFAMILIAR in codes else model.refuses
+    is_unfamiliar = UNFAMILIAR in codes
+    refuses = rules.unfamiliar == "refuse" if is_unfamiliar else model.refuses
     if may_refuse and codes and refuses:
-        raise ImageOutOfScopeError(" ".join(reason.text for reason in verdict.reasons), codes[0])
+        kind = UnfamiliarPopulationError if is_unfamiliar else ImageOutOfScopeError
+        raise kind(" ".join(reason.text for reason in verdict.reasons), codes[0])
     belongs = verdict.population
     words = conclude(verdict, rules.task, by_class, point, rules.referral)
     return ImageResult(

@@ -63,6 +63,9 @@ PROBLEM_TYPES: Mapping[type[Exception], ProblemType] = {
     inputs.UnreadableImageError: ProblemType(422, "unreadable-image", "Unreadable image"),
     inputs.UnsupportedDicomError: ProblemType(422, "unsupported-dicom", "Unsupported DICOM"),
     inputs.ImageOutOfScopeError: ProblemType(422, "image-out-of-scope", "Image out of scope"),
+    inputs.UnfamiliarPopulationError: ProblemType(
+        422, "unfamiliar-population", "Unfamiliar population"
+    ),
     errors.QueueFullError: QUEUE_FULL,
     MemoryError: QUEUE_FULL,
     errors.RateLimitedError: ProblemType(429, "rate-limited", "Rate limited"),

@@ -6,6 +6,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
+from cxr.dicom.age import NOT_READ
 from cxr.dicom.header import BURNED_IN, FOR_PROCESSING, NO_VIEW
 from cxr.images.decoding import decode_image
 from cxr.verdict.scope import assess_scope
@@ -46,7 +47,7 @@ def with_view_code(value: str) -> Edit:
         (with_attribute(PresentationIntentType="FOR PRESENTATION"), ()),
         (with_attribute(BurnedInAnnotation="YES"), (BURNED_IN,)),
         (with_attribute(BurnedInAnnotation="NO"), ()),
-        (with_attribute(PatientAge="five"), ()),
+        (with_attribute(PatientAge="five"), (NOT_READ,)),
         (with_view_code("R-10214"), ()),
     ],
     ids=["plain", "view", "processing", "presentation", "burned", "unburned", "age", "view code"],

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from cxr.errors import BundleError
 from cxr.images.decoding import Preprocessing, to_model_input
@@ -111,11 +112,33 @@ def test_gate_survives_the_disk(tmp_path: Path) -> None:
     """What is read is what was saved; another network's or a damaged file is refused."""
     gate, path = gate_for(CHEST), tmp_path / "scope.safetensors"
     gate.save(path)
-    read = load_scope_gate(path, embedding_size=2)
+    read = load_scope_gate(path, embedding_size=2, count=1)
     np.testing.assert_array_equal(read.layout_weights, gate.layout_weights)
     np.testing.assert_array_equal(read.population_mean, gate.population_mean)
     with pytest.raises(BundleError, match="another network"):
-        load_scope_gate(path, embedding_size=3)
+        load_scope_gate(path, embedding_size=3, count=1)
+    with pytest.raises(BundleError, match="other populations: population_weights"):
+        load_scope_gate(path, embedding_size=2, count=2)
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(BundleError, match="damaged"):
-        load_scope_gate(path, embedding_size=2)
+        load_scope_gate(path, embedding_size=2, count=1)
+
+
+FLAT, EMPTY = np.zeros(1, dtype=np.float32), np.zeros(0, dtype=np.float32)
+NAN = np.full(1, np.nan, dtype=np.float32)
+
+
+@pytest.mark.parametrize("values", [FLAT, EMPTY, NAN], ids=["of one", "empty", "nan"])
+@pytest.mark.parametrize("name", [field.name for field in fields(ScopeGate)])
+def test_gates_of_other_shapes_are_refused(
+    name: str, values: NDArray[np.float32], tmp_path: Path
+) -> None:
+    """A digest only says that it is the file that was listed."""
+    gate = gate_for(CHEST)
+    if np.isnan(values).any():
+        values = np.full_like(getattr(gate, name), np.nan)
+    elif values.shape == getattr(gate, name).shape:
+        return
+    replace(gate, **{name: values}).save(tmp_path / "scope.safetensors")
+    with pytest.raises(BundleError, match=f"is not|{name} holds"):
+        load_scope_gate(tmp_path / "scope.safetensors", embedding_size=2, count=1)

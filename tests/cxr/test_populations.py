@@ -36,13 +36,12 @@ BOTH = "children aged 1 to 5 or adults"
         pytest.param(
             *(ADULTS, 0, 40.0, None),
             "The picture looks like one of children aged 1 to 5, but the patient's age is another. "
-            f"It was validated on {BOTH}.",
+            f"Validated are {BOTH}.",
             id="looks like a child, age of an adult",
         ),
         pytest.param(
             *(ADULTS, 0, 8.0, None),
-            "The patient's age is outside those the model was validated on. It was validated on "
-            f"{BOTH}.",
+            f"The patient's age is outside those the model was validated on. Validated are {BOTH}.",
             id="age of nobody",
         ),
         pytest.param(
@@ -52,7 +51,7 @@ BOTH = "children aged 1 to 5 or adults"
         ),
         pytest.param(
             *(UNPROVEN, 0, 40.0, None),
-            "The patient's age is outside those the model was validated on. It was validated on "
+            "The patient's age is outside those the model was validated on. Validated are "
             "children aged 1 to 5.",
             id="looks like a child, age of somebody not validated",
         ),
@@ -62,7 +61,7 @@ def test_look_and_age_have_to_agree(
     second: Population, place: int | None, age: float | None, belongs: str | None, said: str | None
 ) -> None:
     """The sentence names whom the model knows, and never the patient's age."""
-    found = familiarity((CHILDREN, second), place, age)
+    found = familiarity((CHILDREN, second), place, () if age is None else (age,))
     assert (found.population and found.population.name) == belongs
     assert (found.reason and found.reason.text) == said
     assert found.reason is None or found.reason.code == UNFAMILIAR
@@ -71,7 +70,13 @@ def test_look_and_age_have_to_agree(
 def test_a_population_without_ages_contradicts_none() -> None:
     """It is known by its pictures only."""
     ageless = CHILDREN.model_copy(update={"ages_years": None})
-    assert familiarity((ageless,), 0, 80.0).reason is None
+    assert familiarity((ageless,), 0, (80.0,)).reason is None
+
+
+@pytest.mark.parametrize("ages", [(3.0, 45.0), (45.0, 3.0), (3.0, 9.0)])
+def test_ages_that_contradict_belong_to_nobody(ages: tuple[float, float]) -> None:
+    """Which of them is right, nobody knows."""
+    assert familiarity((CHILDREN, ADULTS), 0, ages).population is None
 
 
 @pytest.mark.parametrize(
@@ -151,7 +156,7 @@ def evidence(age: float | None = None, plain: Scope = Scope(True, ())) -> Eviden
         body_part="CHEST",
         photometric_interpretation="MONOCHROME2",
         transfer_syntax_uid="1.2.840.10008.1.2.1",
-        age_years=age,
+        ages_years=() if age is None else (age,),
     )
     shares = {"NORMAL": 0.1, "PNEUMONIA": 0.9}
     return Evidence(shares, np.zeros(2, dtype=np.float32), LAYOUT, plain, facts)

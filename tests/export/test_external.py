@@ -79,13 +79,60 @@ def test_unknown_labels_and_missing_files_are_refused(clinic: Path, tmp_path: Pa
         list_class_folders(clinic, PNEUMONIA)
     with pytest.raises(DataError, match="--label-map blurred=CLASS"):
         list_csv(clinic / "list.csv", PNEUMONIA, {"healthy": "NORMAL"})
-    with pytest.raises(DataError, match="which does not exist"):
+    with pytest.raises(DataError, match="1 of 9 files that do not exist, the first being"):
         list_csv(clinic / "list.csv", PNEUMONIA, {"healthy": "NORMAL", "blurred": "NORMAL"})
-    (tmp_path / "bad.csv").write_text("name,label\na.png,NORMAL\n")
-    with pytest.raises(DataError, match="has no column path"):
-        list_csv(tmp_path / "bad.csv", PNEUMONIA)
     with pytest.raises(DataError, match="not a label map"):
         read_label_map("NORMAL")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("name,label\na.png,NORMAL\n", "has no column path, but: name, label"),
+        ("path;label\na.png;NORMAL\n", "divided by commas"),
+        ("path\tlabel\na.png\tNORMAL\n", "divided by commas"),
+        ("", "has no column path, label, but: none"),
+        ("path,file,label\na.png,b.png,NORMAL\n", "the column path twice"),
+        ("path,label,label\na.png,NORMAL,NORMAL\n", "the column label twice"),
+        ("path,label\na.png\n", "line 2, has 1 fields, the first line 2"),
+        ("path,label\na.png,NORMAL,x\n", "line 2, has 3 fields"),
+        ('path,label\n"a.png,NORMAL\nb.png,NORMAL\n', "is not a CSV file"),
+        ("path,label\na.png,\n", "line 2, has no label"),
+        ("path,label\n,NORMAL\n", "line 2, has no path"),
+        ("path,label\na.png,normal\n", "'normal', which is not one of .* Rename it there"),
+        ("path,label\na.png,NORMAL\n./a.png,PNEUMONIA\n", "one file in lines 2 and 3"),
+        ("path,label\nx.png,NORMAL\ny.png,NORMAL\n", "2 of 2 .* first being x.png in line 2"),
+        ("path,label\n..,NORMAL\n", "1 of 1 files that do not exist"),
+        ("path,label\na.png,NORMAL\n".encode("utf-16"), "is not UTF-8"),
+        ("path,label\nä.png,NORMAL\n".encode("latin-1"), "is not UTF-8"),
+        ("path,label\n" + "a" * 200_000 + ",NORMAL\n", "is not a CSV file"),
+    ],
+)
+def test_tables_that_cannot_be_read_are_refused(
+    content: str | bytes, said: str, tmp_path: Path
+) -> None:
+    """What is wrong, in which line, and what to do; nothing is passed over."""
+    (tmp_path / "a.png").touch()
+    table = tmp_path / "list.csv"
+    table.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(DataError, match=said):
+        list_csv(table, PNEUMONIA)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "path,label\na.png,NORMAL\n",
+        "\ufeffPath, Label\r\na.png , NORMAL \r\n\r\n",
+        'file,label,other\n"a.png",NORMAL,"x, y"',
+    ],
+)
+def test_tables_of_spreadsheets_are_read(content: str, tmp_path: Path) -> None:
+    """Byte order mark, blanks, empty lines; the source, if not stated, is the folder's name."""
+    (tmp_path / "a.png").touch()
+    (tmp_path / "LIST.CSV").write_text(content, newline="")
+    [one] = list_csv(tmp_path / "LIST.CSV", PNEUMONIA)
+    assert (one.name, one.label, one.source) == ("a.png", "NORMAL", tmp_path.name)
 
 
 def test_etiology_is_told_by_file_names_there_too(toy_data: Path) -> None:

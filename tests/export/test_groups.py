@@ -136,6 +136,6 @@ def test_what_is_not_stated_cannot_be_grouped_by(
     """One clear line."""
     other = table.with_name("bare.csv")
     other.write_text("path,label\na.png,NORMAL\n")
-    options = ["--csv", str(other), "--by", "source", "--quiet"]
+    options = ["--csv", str(other), "--by", "population", "--quiet"]
     assert main(["evaluate", "--bundle", str(bundle), *options]) == 1
-    assert "No image has a source" in capsys.readouterr().err
+    assert "No image has a population" in capsys.readouterr().err

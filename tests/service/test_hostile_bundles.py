@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import resource
@@ -10,7 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from cxr.bundles.bundle import MAX_MANIFEST_BYTES, list_bundles, open_bundle
 from cxr.errors import BundleError, CxrError
@@ -39,6 +42,16 @@ def edited(**changes: Any) -> Callable[[Path], None]:
     def edit(path: Path) -> None:
         manifest = json.loads((path / "manifest.json").read_text())
         (path / "manifest.json").write_text(json.dumps(manifest | changes))
+
+    return edit
+
+
+def populated(**changes: Any) -> Callable[[Path], None]:
+    """Change members of the manifest's first population."""
+
+    def edit(path: Path) -> None:
+        first, *others = json.loads((path / "manifest.json").read_text())["populations"]
+        edited(populations=[first | changes, *others])(path)
 
     return edit
 
@@ -113,6 +126,17 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
         edited(metrics={"t": {"p": {"auroc": {"value": float("nan"), "low": 0, "high": 1}}}}),
         "metrics",
     ),
+    "no schema": (edited(schema_version=None), "not valid at schema_version"),
+    "interval beyond 1": (populated(auroc={"value": 0.9, "low": 7.0, "high": 1.0}), "a share"),
+    "interval upside down": (
+        populated(auroc={"value": 0.95, "low": 0.99, "high": 0.9}),
+        "begins at its lower end",
+    ),
+    "interval of nothing": (populated(auroc={"value": None, "low": 0.95, "high": 1}), "needs a"),
+    "figures of nobody": (populated(images=0), "populations.0.images"),
+    "figures of the training": (populated(part="internal-train"), "populations.0.part"),
+    "ages upside down": (populated(ages_years=[120, 18]), "youngest <= oldest"),
+    "who of two lines": (populated(who="adults\nand others"), "populations.0.who"),
     "member of a megabyte": (edited(**{"m" * 1_000_000: 1}), "not valid at mmm"),
     "name with a null": (listing("a\0b"), "cannot be read"),
     "name without end": (listing("n" * 1000), "cannot be read"),
@@ -209,6 +233,26 @@ async def test_watcher_sees_beside_it(
         answer = await service.client.post(f"/v1/predict?model={GOOD}", content=make_png())
         assert answer.status_code == 200
         assert len(unusable(caplog)) == 1
+
+
+@pytest.mark.anyio
+async def test_gate_of_other_populations_is_refused(
+    evil: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its digest is right, and its start would be: it would fail at the first chest."""
+    gate = load_file(evil / "scope.safetensors")
+    for name in ("weights", "bias", "mean", "components"):
+        part = gate[f"population_{name}"]
+        gate[f"population_{name}"] = np.concatenate([part, part[:1]])
+    save_file(gate, evil / "scope.safetensors")
+    files = json.loads((evil / "manifest.json").read_text())["files"]
+    digest = hashlib.sha256((evil / "scope.safetensors").read_bytes()).hexdigest()
+    edited(files=files | {"scope.safetensors": digest})(evil)
+    async with running(make_settings(evil.parent, models=""), build_engine) as service:
+        answer = await service.client.post("/v1/predict", content=make_png())
+        assert answer.json()["model"]["name"] == GOOD
+        [told] = unusable(caplog)
+        assert "other populations" in told.fields["reason"]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from highdicom.sr import Comprehensive3DSR
 from PIL import Image
 
 from cxr.errors import UnreadableImageError
-from service.answers import ScopeAnswer
+from service.answers import PopulationAnswer, ScopeAnswer
 from service.dicom import results
 from service.dicom.results import build_capture, build_not_analysed, build_report
 from service.dicom.source import NO_DATE, read_source
@@ -123,6 +123,8 @@ def test_uids_follow_from_source_model_and_choices() -> None:
     source = make_source()
     point = make_result().operating_point.model_copy(update={"name": "rule-out"})
     other_model = MODEL.model_copy(update={"sha256": "cd" * 32})
+    unproven = PopulationAnswer(name="children", who="children", validated=False)
+    doubt = ScopeAnswer(in_scope=False, reasons=("Another age.",), codes=("unfamiliar-population",))
     objects = [
         report(source),
         report(make_source(SOPInstanceUID="1.2.3")),
@@ -134,6 +136,9 @@ def test_uids_follow_from_source_model_and_choices() -> None:
         capture(source, target="NORMAL"),
         capture(source, alpha=0.3),
         report(source, population=None),
+        report(source, population=unproven),
+        report(source, scope=doubt, decision="refer", label=None),
+        report(source, scope=doubt, decision="refer", label=None, population=None),
         build_capture(source, make_result(population=None), MODEL, OVERLAY, **CHOICES),
     ]
     uids = [read(one)[keyword].value for one in objects for keyword in ("SOPInstanceUID",)]

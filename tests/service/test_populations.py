@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from pathlib import Path
 from typing import Any
@@ -133,7 +134,8 @@ async def test_json(
         ("refer", None) if reason else ("positive", "PNEUMONIA")
     )
     assert (result["conclusion"]["headline"] == HEADLINE) == bool(reason)
-    assert result["warnings"] == []
+    unread = attributes.get("PatientAge") == "abc"
+    assert len(result["warnings"]) == unread
     assert "45" not in str(result["scope"] | result["conclusion"])
 
 
@@ -201,7 +203,7 @@ async def test_refuse_answers_422(folder: Path) -> None:
     async with running(chosen, build_engine, FakeExplainer().build) as service:
         for path in (PREDICT, "/v1/explain"):
             response = await service.client.post(path, content=make_png(170))
-            problem = verify_problem(response, 422, "image-out-of-scope")
+            problem = verify_problem(response, 422, "unfamiliar-population")
             assert "does not look like those" in problem["detail"]
         blank = await service.client.post(PREDICT, content=make_flat_png(200))
         [result] = blank.json()["results"]
@@ -231,14 +233,56 @@ async def test_warn_decides_with_a_warning(
     async with running(settings(folder, unfamiliar="warn"), build_engine) as service:
         [result] = (await ask(service, model, attributes)).json()["results"]
         report = (await ask(service, model, attributes, FHIR)).json()
+        tensors = await infer(service, model, make_dicom(170, **attributes))
     assert (result["decision"], result["scope"]["in_scope"]) == ("positive", True)
-    assert len(result["warnings"]) == bool(reason)
+    assert tensors["decision"] == ["positive"]
+    assert reason in tensors["warnings"][0]
+    assert ("not validated" in report["conclusion"]) == bool(reason)
+    unread = attributes.get("PatientAge") == "abc"
+    assert len(result["warnings"]) == bool(reason) + unread
     assert reason in " ".join(result["warnings"])
     found = result["population"]
     assert (found and found["name"]) == population
     finding = next(one for one in report["contained"] if one["id"] == "finding")
     assert finding["valueCodeableConcept"]["coding"][0]["code"] == PRESENT
     assert reason in str(finding.get("note", ""))
+
+
+async def infer(service: Running, model: str, data: bytes) -> dict[str, list[Any]]:
+    """Ask by the other protocol, and give the outputs by name."""
+    wanted = {"name": "image_bytes", "shape": [1], "datatype": "BYTES"}
+    wanted["data"] = [base64.b64encode(data).decode()]
+    answer = await service.client.post(f"/v2/models/{model}/infer", json={"inputs": [wanted]})
+    return {one["name"]: one["data"] for one in answer.json()["outputs"]}
+
+
+async def test_what_a_corrected_age_changes_is_another_object(folder: Path) -> None:
+    """An archive keeps the first of two objects with one UID: the decision would hide the doubt."""
+    async with running(settings(folder), build_engine) as service:
+        same = {"SOPInstanceUID": "1.2.3"}
+        told = [
+            pydicom.dcmread(io.BytesIO((await ask(service, "children", age, DICOM)).content))
+            for age in (same, same | {"PatientAge": "003Y"}, same | {"PatientAge": "045Y"})
+        ]
+    uids = [one.SOPInstanceUID for one in told]
+    assert uids[0] == uids[1] != uids[2]
+
+
+async def test_doubt_about_an_age_is_told(folder: Path) -> None:
+    """Without its value: what cannot be read is unknown, and two ages must both fit."""
+    dates = {"PatientBirthDate": "19700601", "StudyDate": "20150601"}
+    async with running(settings(folder), build_engine) as service:
+        [unread] = (await ask(service, "children", {"PatientAge": "45"})).json()["results"]
+        both = {"PatientAge": "003Y", **dates}
+        [contradicted] = (await ask(service, "children", both)).json()["results"]
+        [dated] = (await ask(service, "children", {"PatientAge": "999Y", **dates})).json()[
+            "results"
+        ]
+    assert (unread["decision"], len(unread["warnings"])) == ("positive", 1)
+    assert "cannot be read" in unread["warnings"][0]
+    assert (contradicted["decision"], contradicted["scope"]["codes"]) == ("refer", [UNFAMILIAR])
+    assert "contradict" in " ".join(contradicted["warnings"])
+    assert (dated["decision"], dated["warnings"]) == ("refer", [])
 
 
 async def test_warning_is_shown_in_the_picture(

@@ -360,6 +360,7 @@ async def test_scope_is_judged_for_model_inputs_too(service: Running) -> None:
     assert outputs["in_scope"] == [False]
     assert "contrast" in outputs["reasons"][0]
     assert outputs["population"] == [""]
+    assert outputs["warnings"] == [""]
 
 
 async def test_scope_can_refuse(bundles: Any, engine: FakeEngine) -> None:

@@ -82,7 +82,7 @@ def test_training_alone_fits_a_gate(smoke_run: Path) -> None:
     assert np.mean([found[family] for family in FAMILIES]) > 0.8
     for family in ("inverted", "upside down", "noise", "page of text"):
         assert found[family] > 0.9, family
-    assert load_scope_gate(smoke_run / "scope.safetensors", EMBEDDING)
+    assert load_scope_gate(smoke_run / "scope.safetensors", EMBEDDING, 1)
 
 
 def test_command_measures_every_folder(limited: Path) -> None:

@@ -20,7 +20,7 @@ from cxr.data.split import PARTS, list_divided, list_pool, read_split_file
 from cxr.images.decoding import Preprocessing
 from cxr.networks import build_network
 from training.data.samples import Samples, load_samples
-from training.data.sources import populations_of, without_sources
+from training.data.sources import populations_of, verify_sources, without_sources
 from training.data.split import samples_of, split_as_before
 from training.data.split_kinds import folders_of, make_split
 from training.data.synthetic import combine, load_synthetic, open_synthetic
@@ -56,10 +56,14 @@ def run_training(job: TrainingJob, restart: bool = False) -> Path:
     recipe, task = job.recipe, task_named(job.recipe.task)
     spec = Preprocessing(size_px=recipe.size_px, min_side_px=recipe.min_side_px)
     before = None if job.split_file is None else read_split_file(job.split_file)
-    samples = load_samples(
+    images = (
         list_pool(job.data, task, folders_of(recipe.split))
         if before is None
-        else list_divided(job.data, task, [row.name for row in before]),
+        else list_divided(job.data, task, [row.name for row in before])
+    )
+    verify_sources(images, recipe, job.left_out)
+    samples = load_samples(
+        images,
         spec,
         task,
         workers=os.cpu_count() or 1,

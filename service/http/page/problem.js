@@ -30,6 +30,7 @@ const HEADLINES = {
   "unreadable-image": "This image is damaged or incomplete.",
   "unsupported-dicom": "This DICOM object is not a single radiograph.",
   "image-out-of-scope": "This image is not one the model can be asked about.",
+  "unfamiliar-population": "The model was not validated on patients like this one.",
   "payload-too-large": "This file is too large for the service.",
   "invalid-request": "The service did not accept this request.",
   "unknown-model": "The chosen model is not loaded.",

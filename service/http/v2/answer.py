@@ -72,8 +72,9 @@ def _values_of(name: str, answered: Sequence[Prediction]) -> list[Any]:
             return [one.result.label or "" for one in answered]
         case "in_scope":
             return [one.result.scope.in_scope for one in answered]
-        case "reasons":
-            return [" ".join(one.result.scope.reasons) for one in answered]
+        case "reasons" | "warnings":
+            told = {"reasons": lambda one: one.scope.reasons, "warnings": lambda one: one.warnings}
+            return [" ".join(told[name](one.result)) for one in answered]
         case "population":
             found = [one.result.population for one in answered]
             return ["" if one is None else one.name for one in found]

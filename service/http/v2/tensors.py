@@ -40,6 +40,7 @@ def output_tensors(manifest: Manifest) -> tuple[TensorMetadata, ...]:
         "in_scope": ("BOOL", (ANY,)),
         "reasons": ("BYTES", (ANY,)),
         "population": ("BYTES", (ANY,)),
+        "warnings": ("BYTES", (ANY,)),
         "probabilities": ("FP32", (ANY, classes)),
         "logits": ("FP32", (ANY, classes)),
         "embedding": ("FP32", (ANY, features)),
