@@ -121,10 +121,13 @@ def familiarity(
     looks = None if place is None else populations[place]
     known = " or ".join(one.who for one in populations if one.validated) or "nobody"
     if looks is not None and not looks.has_ages(ages_years):
-        text = f"The picture looks like one of {looks.who}, but the patient's age is another."
+        text = (
+            f"The picture looks like one of {looks.who}, but the patient's age is another. The "
+            f"model was validated on {known}."
+        )
         if not any(one.has_ages(ages_years) for one in populations if one.validated):
-            text = "The patient's age is outside those the model was validated on."
-        return Membership(None, Reason(UNFAMILIAR, f"{text} Validated are {known}."))
+            text = f"The patient's age is outside those the model was validated on: {known}."
+        return Membership(None, Reason(UNFAMILIAR, text))
     if looks is None:
         text = f"The picture does not look like those the model was validated on, of {known}."
         return Membership(None, Reason(UNFAMILIAR, text))

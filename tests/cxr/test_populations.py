@@ -36,12 +36,12 @@ BOTH = "children aged 1 to 5 or adults"
         pytest.param(
             *(ADULTS, 0, 40.0, None),
             "The picture looks like one of children aged 1 to 5, but the patient's age is another. "
-            f"Validated are {BOTH}.",
+            f"The model was validated on {BOTH}.",
             id="looks like a child, age of an adult",
         ),
         pytest.param(
             *(ADULTS, 0, 8.0, None),
-            f"The patient's age is outside those the model was validated on. Validated are {BOTH}.",
+            f"The patient's age is outside those the model was validated on: {BOTH}.",
             id="age of nobody",
         ),
         pytest.param(
@@ -51,8 +51,7 @@ BOTH = "children aged 1 to 5 or adults"
         ),
         pytest.param(
             *(UNPROVEN, 0, 40.0, None),
-            "The patient's age is outside those the model was validated on. Validated are "
-            "children aged 1 to 5.",
+            "The patient's age is outside those the model was validated on: children aged 1 to 5.",
             id="looks like a child, age of somebody not validated",
         ),
     ],
