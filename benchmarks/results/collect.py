@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmarks.child import MeasureError
@@ -66,11 +66,17 @@ def collect(
         runs=tuple(
             _trained(path, run, cost) for (path, run), cost in zip(runs, costs, strict=True)
         ),
-        smoke_only=tuple(n for n in recipe_names() if n not in trained and n != SMOKE),
+        smoke_only=untrained(trained),
         generated=generated,
         experiments=tuple(Experiment(name=p.stem, markdown=p.read_text()) for p in experiments),
         heatmaps=heatmaps,
     )
+
+
+def untrained(trained: Iterable[str]) -> tuple[str, ...]:
+    """Return the recipes that no run was trained by; ``--architecture`` goes before their names."""
+    by = {name for name in recipe_names() for one in trained if f"-{one}".endswith(f"-{name}")}
+    return tuple(name for name in recipe_names() if name not in by | {SMOKE})
 
 
 def _heatmaps(path: Path, run: Run) -> HeatmapFigures | None:
@@ -119,7 +125,7 @@ def with_kept(results: Results, kept: Results) -> Results:
     return results.model_copy(
         update={
             "runs": tuple(sorted(runs, key=lambda run: run.name)),
-            "smoke_only": tuple(name for name in results.smoke_only if name not in recipes),
+            "smoke_only": untrained(recipes),
             "generated": results.generated or kept.generated,
             "experiments": results.experiments or kept.experiments,
             "heatmaps": results.heatmaps or kept.heatmaps,

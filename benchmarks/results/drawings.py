@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cxr.bundles.manifest import WEIGHTS_NAME
 from cxr.bundles.run import EpochRecord, Run
-from cxr.data.split import SPLIT_NAME, select_images
+from cxr.data.split import SPLIT_NAME, read_split_file, select_images
 from cxr.explain.grad_cam import GradCam
 from cxr.explain.overlay import INFERNO
 from cxr.networks.served import served_network
@@ -43,17 +43,25 @@ def write_curves(name: str, curves: Sequence[EpochRecord], folder: Path) -> None
     write_svg(draw_curves(curves), folder / f"{name}.svg", name)
 
 
-def mean_heatmaps(path: Path, run: Run, data: Path, images: int) -> Maps:
+def mean_heatmaps(path: Path, run: Run, data: Sequence[Path], images: int) -> Maps:
     """Average the heatmaps of each class's images, each explained for its own class.
 
     Args:
         path: The run directory.
         run: What it holds.
-        data: The data set's folder.
+        data: The data sets that were split.
         images: How many, evenly over the classes.
     """
     task = run.task.as_task()
-    listed = select_images(data, SPLIT, task, path / SPLIT_NAME)
+    names = [row.name for row in read_split_file(path / SPLIT_NAME)]
+    # A run of one population knows nothing of the other's list, whose classes may be no task of it.
+    split = [
+        one
+        for one in data
+        if one.suffix != ".csv"
+        or any(name.startswith(f"{one.resolve().parent.name}/") for name in names)
+    ]
+    listed = select_images(split, SPLIT, task, path / SPLIT_NAME)
     samples = load_samples(choose_evenly(listed, images, 0), run.preprocessing, task, quiet=True)
     explainer = GradCam(served_network(path / WEIGHTS_NAME, run))
     found = heatmaps_of(explainer, samples.pixels, list(samples.labels), "gradcam")

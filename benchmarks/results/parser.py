@@ -14,7 +14,12 @@ def add_results(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="keep what the page has of other runs, made images and experiments",
     )
-    parser.add_argument("--data", type=Path, help="data set, for the heatmaps; without it none")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        action="append",
+        help="data set, for the heatmaps; without it none; repeat it for several",
+    )
     parser.add_argument("--images", type=int, default=60, help="of the heatmaps of a network")
     parser.add_argument("--gan", type=Path, help="directory of python -m training gan, to show")
     parser.add_argument(

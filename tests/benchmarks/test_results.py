@@ -121,7 +121,7 @@ def test_drawings(results: Results, smoke_run: Path, toy_data: Path, tmp_path: P
         contents.append((tmp_path / "smoke.svg").read_bytes())
     assert contents[0] == contents[1]
     [(path, opened)] = find_runs([smoke_run])
-    maps = mean_heatmaps(path, opened, toy_data, 6)
+    maps = mean_heatmaps(path, opened, [toy_data], 6)
     assert set(maps) == {"NORMAL", "PNEUMONIA"}
     assert all(one.min() >= 0.0 and one.max() <= 1.0 for one in maps.values())
     assert render_png(draw_heatmaps({"smoke": maps})).startswith(b"\x89PNG")
