@@ -90,7 +90,8 @@ def test_adults_are_no_children(ask: Ask, shared_data: Path, model: str, adults:
     for result, name in zip(results, told, strict=True):
         assert name is not None or result.decision == "refer"
     if model == OF_CHILDREN:
-        assert np.mean([result.decision == "refer" for result in results]) >= 0.97
+        # Of the other hospital's adults 96 to 97 of 100, of RSNA's 99: docs/models.md.
+        assert np.mean([result.decision == "refer" for result in results]) >= 0.95
 
 
 @pytest.mark.parametrize("model", MODELS)

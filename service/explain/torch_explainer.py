@@ -22,13 +22,13 @@ from service.explain.explaining import Explanation, Tolerance
 from service.scheduling.priority import lower_priority
 from service.settings import Settings
 
-TOLERANCES = {"fp32": Tolerance(1e-3, 1e-3), "bf16": Tolerance(0.2, 0.05)}
+TOLERANCES = {"fp32": Tolerance(1e-3, 1e-3), "bf16": Tolerance(0.25, 0.06)}
 """Allowed differences by precision.
 
 Over radiographs and both shipped models the logits differed by 2e-6 at most in fp32, which leaves
-room for other kernels (CUDA's, another CPU's), and by 0.074 in bf16, whose eight bits of mantissa
+room for other kernels (CUDA's, another CPU's), and by 0.10 in bf16, whose eight bits of mantissa
 are rounded in each layer. Logits alone cannot tell two images of one class apart, for they are
-nearly the same; embeddings can: they differed by 0.023 of their length at most in bf16, and those
+nearly the same; embeddings can: they differed by 0.026 of their length at most in bf16, and those
 of two radiographs by 0.9 and more in half of all pairs, by more than 0.09 in 99 of 100.
 """
 

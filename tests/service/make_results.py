@@ -37,7 +37,7 @@ CANARY = {
     "PatientName": "Canary^Yellow",
     "PatientID": "CANARY-1",
     "IssuerOfPatientID": "CANARY-2",
-    "PatientBirthDate": "19010203",
+    "PatientBirthDate": "20140703",
     "PatientSex": "F",
     "PatientAge": "061M",  # a child, whom the model of tests is validated on
     "AccessionNumber": "CANARY-3",

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import csv
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from cxr.bundles.run import open_run
+from cxr.data.dataset import LabelledImage
 from cxr.data.labels import PNEUMONIA
 from cxr.data.split import list_pool, read_split_file
 from cxr.errors import DataError, RunError
 from export.phantom import draw_phantom, encode_png
 from training.__main__ import main
 from training.data.samples import Samples
-from training.data.sources import populations_of, without_sources
+from training.data.sources import populations_of, verify_sources, without_sources
 from training.data.split import split_by_patient
 from training.fit.statistics import population_chances
 from training.recipe import PopulationSpec, SplitSpec, load_recipe
@@ -107,16 +110,57 @@ def test_population_comes_from_the_list_or_the_source() -> None:
     samples = make_samples({("chest_xray", 0): 1, ("rsna_one", 0): 1, ("elsewhere", 1): 1})
     stated = replace(samples, populations=np.array(["", "", "adults"]))
     assert list(populations_of(stated, recipe)) == ["children", "adults", "adults"]
-    with pytest.raises(DataError, match=r"'elsewhere'.*Add the source under"):
+    with pytest.raises(DataError, match=r"'elsewhere' belong to none .* children, adults"):
         populations_of(samples, recipe)
+
+
+@pytest.mark.parametrize(
+    ("source", "stated", "left_out", "said"),
+    [
+        ("chest_xray", "", (), None),
+        ("elsewhere", "adults", (), None),
+        ("chest_xray", "", ("chest_xray",), None),
+        ("elsewhere", "", (), "'elsewhere' belong to none .* children, adults"),
+        ("rsna_chest", "", (), "'rsna_chest' belong both to children and adults"),
+        ("chest_xray", "Children", (), "'Children' is none of the recipe .* children, adults"),
+        ("chest_xray", "", ("z",), r"'z'\. There are chest_xray"),
+    ],
+)
+def test_lists_are_checked_before_their_images_are_read(
+    source: str, stated: str, left_out: tuple[str, ...], said: str | None
+) -> None:
+    """The message names the recipe's populations, or the sources there are."""
+    specs = (
+        PopulationSpec(name="children", who="children", source="x", sources=("*chest*",)),
+        PopulationSpec(name="adults", who="adults", source="y", sources=("rsna_*",)),
+    )
+    recipe = load_recipe("smoke").changed(populations=[one.model_dump() for one in specs])
+    image = LabelledImage(Path("a.png"), "a.png", "NORMAL", "p", source, stated)
+    with nullcontext() if said is None else pytest.raises(DataError, match=said):
+        verify_sources([image], recipe, left_out)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"name": "Adults (RSNA)"}, {"who": ""}, {"sources": ()}, {"ages_years": (120, 18)}],
+)
+def test_populations_of_recipes_are_those_of_bundles(changes: dict[str, Any]) -> None:
+    """What no bundle takes is refused before the training, not after it."""
+    given = {"name": "adults", "who": "adults", "source": "x"} | changes
+    with pytest.raises(RunError, match="populations"):
+        load_recipe("smoke").changed(populations=[given])
+
+
+def test_populations_of_a_recipe_have_names_of_their_own() -> None:
+    one = {"name": "adults", "who": "adults", "source": "x"}
+    with pytest.raises(RunError, match="same name"):
+        load_recipe("smoke").changed(populations=[one, one])
 
 
 def test_source_left_out_is_not_learnt_from() -> None:
     samples = make_samples({("a", 0): 3, ("b", 1): 4})
     assert set(without_sources(samples, ("a",)).sources) == {"b"}
     assert len(without_sources(samples, ())) == 7
-    with pytest.raises(DataError, match=r"'z'\. There are a, b"):
-        without_sources(samples, ("z",))
     split = replace(samples, populations=np.where(samples.sources == "a", "children", "adults"))
     for left_out, gone in ((("a", "b"), "adults"), (("a",), "children")):
         with pytest.raises(DataError, match=f"Every source of {gone}"):
