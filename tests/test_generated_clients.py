@@ -73,11 +73,11 @@ good, bad = mixed.results
 assert isinstance(good, ImageResult) and good.operating_point.name == "screening"
 assert isinstance(bad, ImageError) and bad.problem.type_ == "/docs/problems#unreadable-image"
 
-method = ExplainMethod.GRADCAM_PLUS_PLUS
+method = ExplainMethod.GRADCAM
 explained = explain.sync(client=client, body=File(io.BytesIO(jpeg)), method=method)
 assert isinstance(explained, ExplainAnswer)
 (result,) = explained.results
-assert result.explanation.method == "gradcam_plus_plus"
+assert result.explanation.method == "gradcam"
 assert len(result.explanation.heatmap.values) == result.explanation.heatmap.height
 picture = render.sync(client=client, body=File(io.BytesIO(jpeg)), max_side=64)
 assert isinstance(picture, RenderAnswer) and max(picture.width, picture.height) == 64
@@ -113,7 +113,7 @@ with httpx.Client(base_url=sys.argv[1], timeout=60) as client:
     (one,) = answer.results
     assert isinstance(one, AnyResult) and isinstance(one.root, ImageResult)
     assert isinstance(one.root.decision, Decision)
-    query = {"method": "gradcam_plus_plus"}
+    query = {"method": "gradcam"}
     explained = ExplainAnswer.model_validate(
         client.post("/v1/explain", params=query, content=jpeg).json()
     )
