@@ -168,12 +168,13 @@ class Recipe(Section):
         Raises:
             DataError: It is none of the recipe's.
         """
-        names = ", ".join(one.name for one in self.populations)
+        names = [one.name for one in self.populations]
         if stated:
-            if all(one.name != stated for one in self.populations):
+            if stated not in names:
                 raise DataError(
                     f"The population {stated!r} is none of the recipe {self.name}, which has "
-                    f"{names}. Correct the CSV file's column population, or leave it empty."
+                    f"{', '.join(names)}. Correct the CSV file's column population, or leave it "
+                    "empty."
                 )
             return stated
         found = [
@@ -186,8 +187,8 @@ class Recipe(Section):
         belong = f"both to {' and '.join(found)}" if found else "to none"
         raise DataError(
             f"Images of the source {source!r} belong {belong} of the populations of the recipe "
-            f"{self.name}, which are {names}. State it in the CSV file's column population, or "
-            "name the source under [[populations]] in a copy of the recipe, once."
+            f"{self.name}, which are {', '.join(names)}. State it in the CSV file's column "
+            "population, or name the source under [[populations]] in a copy of the recipe, once."
         )
 
     @model_validator(mode="after")

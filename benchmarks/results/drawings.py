@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cxr.bundles.manifest import WEIGHTS_NAME
 from cxr.bundles.run import EpochRecord, Run
+from cxr.data.external import is_table, name_of_table
 from cxr.data.split import SPLIT_NAME, read_split_file, select_images
 from cxr.explain.grad_cam import GradCam
 from cxr.explain.overlay import INFERNO
@@ -58,8 +59,7 @@ def mean_heatmaps(path: Path, run: Run, data: Sequence[Path], images: int) -> Ma
     split = [
         one
         for one in data
-        if one.suffix != ".csv"
-        or any(name.startswith(f"{one.resolve().parent.name}/") for name in names)
+        if not is_table(one) or any(name.startswith(f"{name_of_table(one)}/") for name in names)
     ]
     listed = select_images(split, SPLIT, task, path / SPLIT_NAME)
     samples = load_samples(choose_evenly(listed, images, 0), run.preprocessing, task, quiet=True)

@@ -29,6 +29,16 @@ REQUIRED_COLUMNS = ("path", "label")
 SYNONYMS = {"file": "path", "set": "source"}
 
 
+def is_table(data: Path) -> bool:
+    """Return whether a data set is a CSV file."""
+    return data.suffix.lower() == ".csv"
+
+
+def name_of_table(file: Path) -> str:
+    """Return the name that the images of a CSV file carry: its folder's."""
+    return file.resolve().parent.name
+
+
 def read_label_map(text: str) -> dict[str, str]:
     """Read ``HEALTHY=NORMAL,OTHER=``: classes by label, none for those left out."""
     pairs = [one.partition("=") for one in text.split(",") if one.strip()]
@@ -75,7 +85,7 @@ def list_csv(
         DataError: The file cannot be read, a column is missing, a row is incomplete, has an unknown
             label or lists a file that is listed twice or does not exist.
     """
-    rows = _read_rows(file)
+    rows, folder = _read_rows(file), name_of_table(file)
     images: list[LabelledImage] = []
     missing: list[str] = []
     lines: dict[Path, int] = {}
@@ -98,7 +108,7 @@ def list_csv(
                 row["path"],
                 label,
                 row.get("patient") or patient_of(path.name),
-                row.get("source") or file.resolve().parent.name,
+                row.get("source") or folder,
                 row.get("population", ""),
             )
         )

@@ -16,7 +16,7 @@ from cxr.data.dataset import (
     list_splits,
     paths_of,
 )
-from cxr.data.external import list_csv
+from cxr.data.external import is_table, list_csv, name_of_table
 from cxr.data.labels import Task
 from cxr.errors import DataError
 
@@ -83,12 +83,12 @@ def list_pool(
     the name of its folder.
     """
     sets = paths_of(data)
-    tables = [path for path in sets if path.suffix.lower() == ".csv"]
-    divided = [path for path in sets if path.suffix.lower() != ".csv"]
+    tables = [path for path in sets if is_table(path)]
+    divided = [path for path in sets if not is_table(path)]
     optional = [folder for folder in folders if folder != "train"]
     images = list_splits(divided, folders, task, optional) if divided or not tables else []
     for table in tables:
-        prefix = f"{table.resolve().parent.name}/"
+        prefix = f"{name_of_table(table)}/"
         images += [
             replace(one, name=prefix + one.name, patient=prefix + one.patient)
             for one in list_csv(table, task)

@@ -189,7 +189,8 @@ def _describe_layouts(data: GateData) -> _Found:
         Layouts(
             np.concatenate(
                 [
-                    *(plain, copies[: len(train)]),
+                    plain,
+                    copies[: len(train)],
                     np.concatenate([elsewhere, elsewhere_changed])[stated],
                 ]
             ),

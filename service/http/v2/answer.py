@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from starlette.responses import Response
 
+from service.answers import ImageResult
 from service.http.v2.call import Call
 from service.http.v2.tensors import join_elements
 from service.http.v2.wire import (
@@ -24,6 +25,17 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 
 NUMBERS = {"FP32": np.dtype("<f4"), "BOOL": np.dtype("?")}
 """Datatypes with a fixed size, as they are sent."""
+
+OF_RESULTS: Mapping[str, Callable[[ImageResult], Any]] = {
+    "decision": lambda result: result.decision,
+    "probability": lambda result: result.probability,
+    "label": lambda result: result.label or "",  # a tensor has no null
+    "in_scope": lambda result: result.scope.in_scope,
+    "reasons": lambda result: " ".join(result.scope.reasons),
+    "warnings": lambda result: " ".join(result.warnings),
+    "population": lambda result: "" if result.population is None else result.population.name,
+}
+"""Outputs that results hold; the engine answered the others."""
 
 
 def render_answer(
@@ -65,21 +77,10 @@ def render_answer(
 
 
 def _values_of(name: str, answered: Sequence[Prediction]) -> list[Any]:
-    match name:
-        case "decision" | "probability":
-            return [getattr(one.result, name) for one in answered]
-        case "label":  # a tensor has no null
-            return [one.result.label or "" for one in answered]
-        case "in_scope":
-            return [one.result.scope.in_scope for one in answered]
-        case "reasons" | "warnings":
-            told = {"reasons": lambda one: one.scope.reasons, "warnings": lambda one: one.warnings}
-            return [" ".join(told[name](one.result)) for one in answered]
-        case "population":
-            found = [one.result.population for one in answered]
-            return ["" if one is None else one.name for one in found]
-        case _:
-            return [getattr(one.row, name) for one in answered]
+    read = OF_RESULTS.get(name)
+    if read is None:
+        return [getattr(one.row, name) for one in answered]
+    return [read(one.result) for one in answered]
 
 
 def _to_bytes(values: list[Any], datatype: str) -> bytes:
