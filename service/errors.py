@@ -12,7 +12,7 @@
         │   └── BrokenBundleError, VersionInUseError, LastModelError, NoFormerVersionError
         ├── RetryLaterError
         │   └── QueueFullError, RateLimitedError, AccessUnavailableError, NotReadyError
-        ├── DeadlineExceededError, ClientDisconnectedError, InferenceFailedError
+        ├── DeadlineExceededError, TooCostlyError, ClientDisconnectedError, InferenceFailedError
         ├── ExplainDisabledError, ExplanationMismatchError, NotAcceptableError
         ├── DicomResultsDisabledError, DicomResultError, SomeImagesFailedError
         └── StartupError
@@ -112,6 +112,10 @@ class BodyTooSlowError(ServingError):
 
 class DeadlineExceededError(ServingError):
     """The deadline passed before the run."""
+
+
+class TooCostlyError(ServingError):
+    """An image ended the process that read it, or took more than is given to one."""
 
 
 class InferenceFailedError(ServingError):

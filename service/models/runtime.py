@@ -53,7 +53,7 @@ class Runtime:
         self.predictor = Predictor(
             self._models,
             self.lifecycle,
-            Admission(settings.max_wait_ms / MS_PER_S, self.pool.threads),
+            Admission(settings.max_wait_ms / MS_PER_S, self.pool.size),
             settings.max_image_pixels,
             self.shadows.offer if settings.shadow else None,
         )

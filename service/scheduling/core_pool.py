@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
 import threading
 import time
 from collections.abc import Callable
@@ -15,32 +13,23 @@ from typing import Any, TypeVar
 
 from service.deadline import Clock, Deadline
 from service.errors import DeadlineExceededError
+from service.scheduling.cores import NOT_BEGUN
+from service.scheduling.fair_queue import FairQueue
 
 T = TypeVar("T")
-
-NOT_BEGUN = (
-    "The deadline passed before the image was read; it was dropped. "
-    "Try again later or with fewer images."
-)
 
 
 class CorePool:
     """Runs jobs on a fixed number of threads, shared fairly among flows.
 
     Decoding and inference share it on a CPU, so that there are never more busy threads than cores.
-    Every flow that waits gets the same share of the time, however much the others have waiting:
-    start-time fair queueing (Goyal, Vin, Cheng, SIGCOMM 1996). Within a flow the older job begins
-    first.
     """
 
     def __init__(self, threads: int, clock: Clock = time.monotonic) -> None:
-        self.threads = threads
+        self.size = threads
         self._clock = clock
         self._begun_s: list[float | None] = [None] * threads
-        self._waiting: list[tuple[float, int, Future[Any], Callable[[], Any]]] = []
-        self._order = itertools.count()
-        self._now_s = 0.0  # of the virtual time in which every waiting flow has a pool of its own
-        self._free_at_s: dict[str, float] = {}
+        self._waiting: FairQueue[tuple[Future[Any], Callable[[], Any]]] = FairQueue()
         self._changed = threading.Condition()
         self._closing = False
         self._workers = [
@@ -59,7 +48,7 @@ class CorePool:
     def stalled_s(self) -> float:
         """Seconds for which every thread has been at one job; 0 while one of them is free."""
         begun_s = [moment for moment in self._begun_s if moment is not None]
-        if len(begun_s) < self.threads:
+        if len(begun_s) < self.size:
             return 0.0
         return max(0.0, self._clock() - max(begun_s))
 
@@ -77,9 +66,7 @@ class CorePool:
         with self._changed:
             if self._closing:
                 raise RuntimeError("the pool is closed")
-            start_s = max(self._now_s, self._free_at_s.get(flow, 0.0))
-            self._free_at_s[flow] = start_s + cost_s
-            heapq.heappush(self._waiting, (start_s, next(self._order), future, begin))
+            self._waiting.put((future, begin), flow, cost_s)
             self._changed.notify()
         return future
 
@@ -123,14 +110,13 @@ class CorePool:
                 self._changed.wait()
             if not self._waiting:
                 return None
-            self._now_s, _, future, job = heapq.heappop(self._waiting)
-            return future, job
+            return self._waiting.take()
 
     def close(self) -> None:
         """Drop what has not begun and end the threads, without waiting for what runs."""
         with self._changed:
             self._closing = True
-            for _, _, future, _ in self._waiting:
+            for future, _ in self._waiting:
                 future.cancel()
             self._waiting.clear()
             self._changed.notify_all()

@@ -169,14 +169,28 @@ CURRENT: ContextVar[Timeline | None] = ContextVar("timeline", default=None)
 """The timeline of the request that is being worked on; threads and tasks it begins see it too."""
 
 
+IDENTITY: ContextVar[dict[str, str] | None] = ContextVar("identity", default=None)
+"""The same of a request of another process, for which a worker works."""
+
+
 def identity() -> dict[str, str]:
     """Return the members that identify the current request in log lines, none outside one."""
     timeline = CURRENT.get()
     if timeline is None:
-        return {}
+        return IDENTITY.get() or {}
     if timeline.trace_id is None:
         return {"request_id": timeline.request_id}
     return {"request_id": timeline.request_id, "trace_id": timeline.trace_id}
+
+
+@contextmanager
+def identified(members: dict[str, str]) -> Iterator[None]:
+    """Identify log lines by a request of another process."""
+    token = IDENTITY.set(members)
+    try:
+        yield
+    finally:
+        IDENTITY.reset(token)
 
 
 def note(**fields: Any) -> None:

@@ -59,6 +59,7 @@ PROBLEM_TYPES: Mapping[type[Exception], ProblemType] = {
     errors.BodyTooSlowError: ProblemType(408, "body-too-slow", "Body too slow"),
     errors.PayloadTooLargeError: PAYLOAD_TOO_LARGE,
     inputs.ImageTooLargeError: PAYLOAD_TOO_LARGE,
+    errors.TooCostlyError: ProblemType(413, "too-costly", "Too costly"),
     inputs.UnsupportedMediaError: ProblemType(415, "unsupported-media", "Unsupported media"),
     inputs.UnreadableImageError: ProblemType(422, "unreadable-image", "Unreadable image"),
     inputs.UnsupportedDicomError: ProblemType(422, "unsupported-dicom", "Unsupported DICOM"),

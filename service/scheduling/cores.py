@@ -1,0 +1,52 @@
+"""What does the costly work: threads of this process, or processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from service.deadline import Deadline
+
+T = TypeVar("T")
+
+NOT_BEGUN = (
+    "The deadline passed before the image was read; it was dropped. "
+    "Try again later or with fewer images."
+)
+
+
+class Cores(Protocol):
+    """Runs jobs on a fixed number of cores, shared fairly among flows."""
+
+    @property
+    def size(self) -> int:
+        """Number of jobs done at a time."""
+
+    @property
+    def waiting(self) -> int:
+        """Number of jobs that have not begun."""
+
+    @property
+    def stalled_s(self) -> float:
+        """Seconds for which every core has been at one job; 0 while one of them is free."""
+
+    async def run(
+        self, job: Callable[[], T], deadline: Deadline, *, flow: str = "", cost_s: float = 0.0
+    ) -> T:
+        """Await a job; cancelled, it is dropped unless it has begun.
+
+        Jobs and what they give can be pickled: they may be done by another process.
+
+        Args:
+            job: What to do.
+            deadline: When nobody waits for it any more.
+            flow: A model's name. Every flow that waits gets the same share of the time.
+            cost_s: Expected duration: small jobs that cost nothing hardly wait.
+
+        Raises:
+            DeadlineExceededError: It was not done before the deadline.
+            Exception: What the job raises.
+        """
+
+    def close(self) -> None:
+        """Drop what has not begun."""

@@ -1,0 +1,234 @@
+"""What the service and its workers send each other: pickles with their large buffers beside them.
+
+The service is trusted, a worker is not: it decodes whatever arrives. So the service unpickles
+nothing but plain data of known classes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import pickle
+import socket
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, is_dataclass
+from enum import Enum
+from itertools import pairwise
+from typing import Any, Literal, TypeAlias
+
+from pydantic import BaseModel
+
+from cxr.errors import CxrError
+
+COUNT = struct.Struct("<I")
+LENGTH = struct.Struct("<Q")
+MAX_PARTS = 1024
+PACKAGES = ("cxr.", "service.")
+ARRAYS = {
+    ("numpy", "dtype"),
+    ("numpy._core.numeric", "_frombuffer"),
+    ("numpy.core.numeric", "_frombuffer"),
+}
+BUILTINS = {("builtins", name) for name in ("frozenset", "set", "bytearray", "complex")}
+
+
+class MessageError(Exception):
+    """The other side sent what it must not, or went away in the middle of a message."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """A job for a worker.
+
+    Attributes:
+        number: What its outcome is told by.
+        job: What to call.
+        identity: Of its request, for log lines.
+        aside: Whether it goes on beside other jobs, on a thread of low priority.
+    """
+
+    number: int
+    job: Callable[[], Any]
+    identity: dict[str, str] = field(default_factory=dict)
+    aside: bool = False
+
+
+class JobFailedError(Exception):
+    """A job raised what it should not have; the worker's log says what."""
+
+
+Fault: TypeAlias = Literal["memory", "other"]
+"""Of a job that failed otherwise than deliberately."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A deliberate error, on its way: some cannot be made of their message alone."""
+
+    kind: type[CxrError]
+    arguments: tuple[Any, ...]
+    state: dict[str, Any]
+
+    @classmethod
+    def of(cls, error: CxrError) -> Failure:
+        """Take an error apart."""
+        return cls(type(error), error.args, dict(vars(error)))
+
+    def restore(self) -> CxrError:
+        """Put it together again."""
+        error = self.kind.__new__(self.kind, *self.arguments)
+        vars(error).update(self.state)
+        return error
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job: its value, why it failed, or that it should not have."""
+
+    number: int
+    value: Any = None
+    failure: Failure | None = None
+    fault: Fault | None = None
+
+    def settle(self, answer: asyncio.Future[Any]) -> None:
+        """Tell whoever waits for it."""
+        if answer.done():
+            return
+        if self.failure is not None:
+            answer.set_exception(self.failure.restore())
+        elif self.fault is not None:
+            answer.set_exception(MemoryError() if self.fault == "memory" else JobFailedError())
+        else:
+            answer.set_result(self.value)
+
+
+def pack(message: object) -> list[memoryview]:
+    """Return a message as buffers, of which large ones are not copied."""
+    beside: list[pickle.PickleBuffer] = []
+    body = pickle.dumps(message, protocol=5, buffer_callback=beside.append)
+    parts = [memoryview(body), *(one.raw() for one in beside)]
+    head = COUNT.pack(len(parts)) + b"".join(LENGTH.pack(len(part)) for part in parts)
+    return [memoryview(head), *parts]
+
+
+def unpack(parts: list[bytearray]) -> object:
+    """Return a message from someone trusted."""
+    return pickle.loads(parts[0], buffers=parts[1:])  # noqa: S301 - from the service's process
+
+
+def unpack_untrusted(parts: list[bytearray]) -> object:
+    """Return a message from a worker.
+
+    Raises:
+        MessageError: It is malformed, or holds anything but plain data of known classes.
+    """
+    try:
+        return _PlainUnpickler(io.BytesIO(parts[0]), buffers=parts[1:]).load()
+    except MessageError:
+        raise
+    except Exception as error:  # whatever a crafted pickle makes of itself
+        raise MessageError(f"a worker's message cannot be read ({type(error).__name__})") from None
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in ARRAYS or (module, name) in BUILTINS:
+            return super().find_class(module, name)
+        # Nothing is imported for a worker, and dots in a name would lead anywhere.
+        if module.startswith(PACKAGES) and module in sys.modules and name.isidentifier():
+            found = getattr(sys.modules[module], name, None)
+            if isinstance(found, type) and found.__module__ == module and _is_plain(found):
+                return found
+        raise MessageError(f"a worker sent {module}.{name}")
+
+
+def _is_plain(kind: type) -> bool:
+    return is_dataclass(kind) or issubclass(kind, (BaseModel, CxrError, Enum, tuple))
+
+
+class Assembler:
+    """Puts messages together from the pieces in which they arrive."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._arrived = bytearray()
+
+    def feed(self, piece: bytes) -> Iterator[list[bytearray]]:
+        """Take a piece, and give the parts of every message that is whole.
+
+        Raises:
+            MessageError: A message is larger than ``most_bytes``.
+        """
+        arrived = self._arrived
+        arrived += piece
+        while (end := self._end()) is not None and len(arrived) >= end[-1]:
+            yield [arrived[start:stop] for start, stop in pairwise(end)]
+            del arrived[: end[-1]]
+
+    def _end(self) -> list[int] | None:
+        """Return where the parts of the first message begin, and its end, if that is known."""
+        arrived = self._arrived
+        if len(arrived) < COUNT.size:
+            return None
+        (count,) = COUNT.unpack_from(arrived)
+        if not 0 < count <= MAX_PARTS:
+            raise MessageError("a message has no parts, or too many")
+        head = COUNT.size + count * LENGTH.size
+        if len(arrived) < head:
+            return None
+        ends = [head]
+        for index in range(count):
+            ends.append(ends[-1] + LENGTH.unpack_from(arrived, COUNT.size + 8 * index)[0])
+        if ends[-1] > self._most_bytes:
+            raise MessageError("a message is too large")
+        return ends
+
+
+def receive(connection: socket.socket) -> list[bytearray] | None:
+    """Wait for a message; None at the end.
+
+    Raises:
+        MessageError: The other side went away in the middle of one.
+    """
+    head = _receive_exactly(connection, COUNT.size)
+    if head is None:
+        return None
+    (count,) = COUNT.unpack(head)
+    lengths = _receive_exactly(connection, count * LENGTH.size)
+    if lengths is None:
+        raise MessageError("the service went away")
+    parts = []
+    for (length,) in LENGTH.iter_unpack(lengths):
+        part = _receive_exactly(connection, length)
+        if part is None:
+            raise MessageError("the service went away")
+        parts.append(part)
+    return parts
+
+
+def _receive_exactly(connection: socket.socket, length: int) -> bytearray | None:
+    arrived = bytearray(length)
+    left = memoryview(arrived)
+    while left:
+        count = connection.recv_into(left)
+        if not count:
+            return None
+        left = left[count:]
+    return arrived
+
+
+def send(connection: socket.socket, parts: list[memoryview]) -> None:
+    """Send a message, waiting until all of it is on its way."""
+    while parts := rest_of(parts, connection.sendmsg(parts)):
+        pass
+
+
+def rest_of(parts: list[memoryview], sent: int) -> list[memoryview]:
+    """Return what is left of buffers after so many bytes."""
+    for index, part in enumerate(parts):
+        if sent < len(part):
+            return [part[sent:], *parts[index + 1 :]]
+        sent -= len(part)
+    return []

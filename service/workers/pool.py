@@ -1,0 +1,317 @@
+"""Processes that share the work, each at one job at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+from service.deadline import Clock, Deadline
+from service.errors import DeadlineExceededError, StartupError, TooCostlyError
+from service.scheduling.cores import NOT_BEGUN
+from service.scheduling.fair_queue import FairQueue
+from service.telemetry.logs import log_event
+from service.telemetry.timeline import identity
+from service.workers.process import is_there
+from service.workers.worker import Worker, WorkerEndedError
+
+T = TypeVar("T")
+
+LOOK_EVERY_S = 0.05
+MOST_LOST = 2
+"""Workers that may end at one job: the second one says that it was no chance."""
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 5.0
+"""Before a worker is replaced that ended before it was ready."""
+
+ENDED_TWICE = (
+    "Reading the image ended the process that read it, twice. It is damaged, or made to do harm."
+)
+ENDED_LOADING = "The worker processes ended while they loaded it. There may be too little memory."
+TOO_MUCH_MEMORY = "Reading the image takes more memory than is given to one image."
+TOO_LONG = "Reading the image takes longer than one image may."
+
+
+@dataclass(eq=False)
+class _Job:
+    call: Callable[[], Any]
+    answer: asyncio.Future[Any]
+    deadline: Deadline
+    identity: dict[str, str] = field(default_factory=identity)
+    lost: int = 0
+
+    def fail(self, error: Exception) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+
+@dataclass(eq=False)
+class _Place:
+    """A worker's place in the pool.
+
+    Attributes:
+        job: What it is at.
+        begun_s: Since when.
+        verdict: Why it was ended, for whoever waits for its job.
+        has: Keys of what it keeps.
+        is_ready: Whether it keeps everything it should.
+    """
+
+    worker: Worker
+    job: _Job | None = None
+    begun_s: float = 0.0
+    verdict: Exception | None = None
+    has: set[str] = field(default_factory=set)
+    is_ready: bool = False
+
+
+class WorkerPool:
+    """Runs jobs in processes, shared fairly among flows. Belongs to the event loop.
+
+    A job is a callable that can be pickled; so must be what it gives, of classes this process
+    knows. A worker that ends is replaced. Its job is done by another one, once; a job that takes
+    too long or too much memory is ended with its worker.
+
+    Args:
+        size: Number of processes.
+        longest_s: Longest time of a job.
+        most_bytes: Most memory of a worker; 0 for any.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        longest_s: float,
+        most_bytes: int = 0,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self.size = size
+        self._longest_s = longest_s
+        self._most_bytes = most_bytes
+        self._clock = clock
+        self._queue: FairQueue[_Job] = FairQueue()
+        self._places: list[_Place] = []
+        self._idle: list[_Place] = []
+        self._kept: dict[str, Callable[[], Any]] = {}
+        self._changed = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._watch: asyncio.TimerHandle | None = None
+        self._pause_s = FIRST_PAUSE_S
+        self._is_closed = False
+        self._alone_since_s: float | None = None
+        self.ended = 0
+
+    @property
+    def waiting(self) -> int:
+        """Number of jobs that have not begun."""
+        return len(self._queue)
+
+    @property
+    def pids(self) -> list[int]:
+        """Numbers of the processes."""
+        return [place.worker.pid for place in self._places]
+
+    @property
+    def stalled_s(self) -> float:
+        """Seconds for which every worker has been at one job, or none has been there."""
+        ready = [place for place in self._places if place.is_ready]
+        if any(place.job is None for place in ready):
+            return 0.0
+        if not ready:
+            return self._clock() - self._alone_since_s if self._alone_since_s is not None else 0.0
+        return max(0.0, self._clock() - max(place.begun_s for place in ready))
+
+    def start(self) -> None:
+        """Start the processes; they are ready when they keep what they should."""
+        self._alone_since_s = self._clock()
+        for _ in range(self.size):
+            self._begin_worker()
+
+    async def run(
+        self, job: Callable[[], T], deadline: Deadline, *, flow: str = "", cost_s: float = 0.0
+    ) -> T:
+        """Await a job; cancelled, it is dropped unless it has begun.
+
+        Raises:
+            DeadlineExceededError: It was not done before the deadline.
+            TooCostlyError: It took too long, too much memory, or ended two workers.
+            JobFailedError: It raised what is no deliberate error.
+            CxrError: What the job raises.
+        """
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        waiting = _Job(job, answer, deadline)
+        timer = answer.get_loop().call_later(
+            deadline.remaining_s, waiting.fail, DeadlineExceededError(NOT_BEGUN)
+        )
+        self._queue.put(waiting, flow, cost_s)
+        self._dispatch()
+        try:
+            return await answer
+        finally:
+            timer.cancel()
+
+    async def keep(self, key: str, job: Callable[[], T]) -> T:
+        """Have every worker do a job, also those that come later, and return one's answer.
+
+        It goes on beside other jobs. What it leaves in the process is there for them.
+
+        Raises:
+            StartupError: A worker ended at it.
+            CxrError: What the job raises; nothing is kept.
+        """
+        self._kept[key] = job
+        try:
+            for _ in range(MOST_LOST):
+                while not self._places:
+                    self._changed.clear()
+                    await self._changed.wait()
+                asked = [self._keep_in(place, key) for place in self._places]
+                told = await asyncio.gather(*asked, return_exceptions=True)
+                errors = [one for one in told if isinstance(one, BaseException)]
+                for error in errors:
+                    if not isinstance(error, WorkerEndedError):
+                        raise error
+                if len(errors) < len(told):
+                    return next(one for one in told if not isinstance(one, BaseException))
+            raise StartupError(ENDED_LOADING)
+        except BaseException:
+            self._kept.pop(key, None)
+            raise
+
+    async def drop(self, key: str, job: Callable[[], Any]) -> None:
+        """Have every worker undo what it keeps."""
+        self._kept.pop(key, None)
+        asked = [place.worker.ask(job, aside=True) for place in self._places if key in place.has]
+        for place in self._places:
+            place.has.discard(key)
+        await asyncio.gather(*asked, return_exceptions=True)
+
+    def close(self) -> None:
+        """Drop what has not begun and end the workers."""
+        self._is_closed = True
+        for job in self._queue:
+            job.answer.cancel()
+        self._queue.clear()
+        for task in self._tasks:
+            task.cancel()
+        for place in list(self._places):
+            place.worker.close()
+        if self._watch is not None:
+            self._watch.cancel()
+
+    async def _keep_in(self, place: _Place, key: str) -> Any:
+        value = await place.worker.ask(self._kept[key], aside=True)
+        place.has.add(key)
+        return value
+
+    def _begin_worker(self) -> None:
+        place = _Place(Worker(lambda _: self._on_end(place)))
+        self._places.append(place)
+        self._spawn(self._make_ready(place))
+        self._changed.set()
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _make_ready(self, place: _Place) -> None:
+        try:
+            await place.worker.ask(is_there)
+            while missing := [key for key in self._kept if key not in place.has]:
+                await self._keep_in(place, missing[0])
+        except WorkerEndedError:
+            return
+        except Exception as error:  # a bundle that is no longer there
+            log_event(logging.ERROR, "worker not ready", error)
+            place.worker.kill()
+            return
+        place.is_ready, self._pause_s = True, FIRST_PAUSE_S
+        self._alone_since_s = None
+        self._idle.append(place)
+        self._dispatch()
+
+    def _dispatch(self) -> None:
+        while self._idle and self._queue:
+            job = self._queue.take()
+            if job.answer.done():
+                continue
+            if job.deadline.is_over:
+                job.fail(DeadlineExceededError(NOT_BEGUN))
+                continue
+            place = self._idle.pop()
+            place.job, place.begun_s = job, self._clock()
+            done = place.worker.ask(job.call, job.identity)
+            done.add_done_callback(partial(self._on_done, place))
+            if self._watch is None:
+                self._watch = done.get_loop().call_later(LOOK_EVERY_S, self._look)
+
+    def _on_done(self, place: _Place, done: asyncio.Future[Any]) -> None:
+        job, place.job = place.job, None
+        assert job is not None, "it was at one"
+        error = done.exception()
+        if isinstance(error, WorkerEndedError):
+            self._on_lost(job, place)
+            return
+        if not job.answer.done():
+            if error is not None:
+                job.answer.set_exception(error)
+            else:
+                job.answer.set_result(done.result())
+        self._idle.append(place)
+        self._dispatch()
+
+    def _on_lost(self, job: _Job, place: _Place) -> None:
+        job.lost += 1
+        if self._is_closed:
+            job.answer.cancel()
+        elif place.verdict is not None:
+            job.fail(place.verdict)
+        elif job.lost < MOST_LOST:
+            self._queue.put_back(job)
+            self._dispatch()
+        else:
+            job.fail(TooCostlyError(ENDED_TWICE))
+
+    def _on_end(self, place: _Place) -> None:
+        self._places.remove(place)
+        if place in self._idle:
+            self._idle.remove(place)
+        if not any(one.is_ready for one in self._places):
+            self._alone_since_s = self._clock()
+        if self._is_closed:
+            return
+        self.ended += 1
+        log_event(logging.WARNING, "worker ended", pid=place.worker.pid)
+        if place.is_ready:
+            self._begin_worker()
+            return
+        loop = asyncio.get_running_loop()
+        loop.call_later(self._pause_s, self._replace)
+        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+
+    def _replace(self) -> None:
+        if not self._is_closed:
+            self._begin_worker()
+
+    def _look(self) -> None:
+        """End workers whose job takes too much."""
+        self._watch, now_s = None, self._clock()
+        busy = [place for place in self._places if place.job is not None]
+        for place in busy:
+            if place.verdict is not None:
+                continue
+            if now_s - place.begun_s > self._longest_s:
+                place.verdict = DeadlineExceededError(TOO_LONG)
+            elif self._most_bytes and place.worker.resident_bytes > self._most_bytes:
+                place.verdict = TooCostlyError(TOO_MUCH_MEMORY)
+            if place.verdict is not None:
+                place.worker.kill()
+        if busy and not self._is_closed:
+            loop = asyncio.get_running_loop()
+            self._watch = loop.call_later(LOOK_EVERY_S, self._look)

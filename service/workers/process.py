@@ -1,0 +1,88 @@
+"""A worker: does one job at a time for the service, until that goes away.
+
+``python -m service.workers FD`` is given one end of a socket pair.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+from cxr.errors import CxrError
+from service.scheduling.priority import lower_priority
+from service.telemetry.logs import configure_logging, log_event
+from service.telemetry.timeline import identified
+from service.workers.messages import (
+    Failure,
+    MessageError,
+    Order,
+    Outcome,
+    pack,
+    receive,
+    send,
+    unpack,
+)
+
+PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def is_there() -> bool:
+    """Return True, by which a worker says that it has started."""
+    return True
+
+
+class Process:
+    """What a worker does with the orders it gets."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._sending = threading.Lock()
+        self._aside = ThreadPoolExecutor(1, thread_name_prefix="aside", initializer=lower_priority)
+
+    def work(self) -> None:
+        """Do what is asked until nobody asks any more."""
+        while (parts := receive(self._connection)) is not None:
+            order = unpack(parts)
+            del parts
+            assert isinstance(order, Order), "the service sends orders"
+            if order.aside:
+                self._aside.submit(self._do, order)
+            else:
+                self._do(order)
+            del order  # while it waits it must not hold what it worked on
+
+    def _do(self, order: Order) -> None:
+        with identified(order.identity):
+            try:
+                parts = pack(Outcome(order.number, order.job()))
+            except CxrError as error:  # whoever waits for it is told
+                parts = pack(Outcome(order.number, failure=Failure.of(error)))
+            except MemoryError:
+                parts = pack(Outcome(order.number, fault="memory"))
+            except Exception as error:
+                log_event(logging.ERROR, "unexpected error", error)
+                parts = pack(Outcome(order.number, fault="other"))
+        with self._sending:
+            send(self._connection, parts)
+
+
+def main(arguments: list[str]) -> int:
+    """Work for whoever holds the other end of the socket."""
+    number, level = arguments
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    # Ctrl-C and SIGTERM go to the whole group: the service finishes what it accepted, with us.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    configure_logging(level)
+    connection = socket.socket(fileno=int(number))
+    with suppress(OSError, MessageError):  # the service went away
+        Process(connection).work()
+    os._exit(0)  # whatever goes on beside

@@ -1,0 +1,159 @@
+"""One worker process, as the service sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from service.telemetry.logs import LOG, log_event
+from service.workers.messages import (
+    Assembler,
+    MessageError,
+    Order,
+    Outcome,
+    pack,
+    rest_of,
+    unpack_untrusted,
+)
+
+T = TypeVar("T")
+
+MOST_BYTES = 1 << 30
+"""Of one message: a model input, an answer, and at most a picture or a report."""
+
+PIECE_BYTES = 1 << 18
+MOST_BUFFERS = 64  # of one call; the system takes 1024
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+MESSAGE_FAULT = "worker sent nonsense"
+
+
+class WorkerEndedError(Exception):
+    """The process ended before the job was done."""
+
+
+class Worker:
+    """Starts a process and gives it jobs. Belongs to the event loop.
+
+    Args:
+        on_end: Called once when the process has ended.
+    """
+
+    def __init__(self, on_end: Callable[[Worker], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._on_end = on_end
+        self._numbers = itertools.count()
+        self._answers: dict[int, asyncio.Future[Any]] = {}
+        self._arrived = Assembler(MOST_BYTES)
+        self._unsent: list[memoryview] = []
+        self._has_ended = False
+        ours, theirs = socket.socketpair()
+        with theirs:
+            level = logging.getLevelName(LOG.getEffectiveLevel())
+            self._process = subprocess.Popen(  # noqa: S603 - ourselves
+                [sys.executable, "-m", "service.workers", str(theirs.fileno()), level],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+            )
+        ours.setblocking(False)
+        self._socket = ours
+        self._loop.add_reader(ours, self._read)
+
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
+
+    @property
+    def resident_bytes(self) -> int:
+        """Memory it has in use; 0 where the system does not tell."""
+        try:
+            pages = Path(f"/proc/{self.pid}/statm").read_bytes().split()[1]
+        except (OSError, IndexError):
+            return 0
+        return int(pages) * PAGE_BYTES
+
+    def ask(
+        self, job: Callable[[], T], identity: dict[str, str] | None = None, *, aside: bool = False
+    ) -> asyncio.Future[T]:
+        """Give it a job, which it does after those it has, or ``aside`` beside them.
+
+        The future raises what the job does, JobFailedError for what is not deliberate, and
+        WorkerEndedError if the process ends before.
+        """
+        answer: asyncio.Future[T] = self._loop.create_future()
+        if self._has_ended:
+            answer.set_exception(WorkerEndedError())
+            return answer
+        number = next(self._numbers)
+        self._answers[number] = answer
+        is_idle = not self._unsent
+        self._unsent += pack(Order(number, job, identity or {}, aside))
+        if is_idle:
+            self._write()
+        return answer
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """Let it end when it has done what it has; it is not replaced."""
+        self._end()
+
+    def _write(self) -> None:
+        try:
+            while self._unsent:
+                self._unsent = rest_of(
+                    self._unsent, self._socket.sendmsg(self._unsent[:MOST_BUFFERS])
+                )
+        except BlockingIOError:
+            self._loop.add_writer(self._socket, self._write)
+            return
+        except OSError:  # it went away: reading tells
+            self._unsent = []
+        self._loop.remove_writer(self._socket)
+
+    def _read(self) -> None:
+        try:
+            piece = self._socket.recv(PIECE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            piece = b""
+        if not piece:
+            self._end()
+            return
+        try:
+            for parts in self._arrived.feed(piece):
+                self._tell(unpack_untrusted(parts))
+        except MessageError as error:
+            log_event(logging.ERROR, MESSAGE_FAULT, error)
+            self._end()
+
+    def _tell(self, outcome: object) -> None:
+        if not isinstance(outcome, Outcome) or outcome.number not in self._answers:
+            raise MessageError("a worker sent what nobody asked for")
+        outcome.settle(self._answers.pop(outcome.number))
+
+    def _end(self) -> None:
+        if self._has_ended:
+            return
+        self._has_ended = True
+        self._loop.remove_reader(self._socket)
+        self._loop.remove_writer(self._socket)
+        self._socket.close()
+        self._process.kill()
+        self._loop.run_in_executor(None, self._process.wait)
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(WorkerEndedError())
+        self._answers.clear()
+        self._on_end(self)

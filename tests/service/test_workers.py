@@ -1,0 +1,170 @@
+"""Worker processes: whatever ends one, nobody else notices."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cxr.errors import CxrError, ImageOutOfScopeError
+from service.deadline import Deadline
+from service.errors import DeadlineExceededError, QueueFullError, TooCostlyError
+from service.workers.messages import JobFailedError
+from service.workers.pool import WorkerPool
+from tests.service import worker_jobs as jobs
+from tests.service.harness import until
+
+pytestmark = pytest.mark.anyio
+
+
+@asynccontextmanager
+async def pool_of(size: int, **limits: Any) -> AsyncIterator[WorkerPool]:
+    """Start a pool, ready."""
+    pool = WorkerPool(size, **{"longest_s": 30.0} | limits)
+    pool.start()
+    try:
+        yield pool
+    finally:
+        pool.close()
+
+
+@pytest.fixture
+async def pool() -> AsyncIterator[WorkerPool]:
+    """Two workers."""
+    async with pool_of(2) as one:
+        yield one
+
+
+def soon() -> Deadline:
+    """Give a deadline that no test reaches."""
+    return Deadline.after_ms(60_000)
+
+
+async def test_jobs_are_done_elsewhere(pool: WorkerPool) -> None:
+    """By as many processes as there should be, and arrays go both ways."""
+    seen = await asyncio.gather(*(pool.run(partial(jobs.nap, 0.2), soon()) for _ in range(4)))
+    assert len(set(seen)) == 2
+    assert os.getpid() not in seen
+    doubled = await pool.run(partial(jobs.double, np.arange(100, dtype=np.uint8)), soon())
+    np.testing.assert_array_equal(doubled, 2 * np.arange(100, dtype=np.uint8))
+
+
+async def test_errors_come_back_as_they_were(pool: WorkerPool) -> None:
+    """With all they carry; what is no deliberate error comes without its text."""
+    with pytest.raises(ImageOutOfScopeError, match="It is a hand") as out:
+        await pool.run(jobs.refuse, soon())
+    assert out.value.code == "not-a-chest"
+    with pytest.raises(QueueFullError) as full:
+        await pool.run(jobs.be_full, soon())
+    assert full.value.retry_after_s == 7
+    with pytest.raises(JobFailedError) as fault:
+        await pool.run(jobs.stumble, soon())
+    assert "Doe" not in str(fault.value)
+    with pytest.raises(MemoryError):
+        await pool.run(jobs.run_out, soon())
+    assert pool.ended == 0
+
+
+async def test_a_crash_is_nobody_elses(pool: WorkerPool, tmp_path: Path) -> None:
+    """The job is done by another worker, once; others go on, and the worker is replaced."""
+    tries = tmp_path / "tries"
+    others = [asyncio.create_task(pool.run(partial(jobs.nap, 0.05), soon())) for _ in range(20)]
+    assert await pool.run(partial(jobs.crash, tries, at_most=1), soon()) == "survived"
+    with pytest.raises(TooCostlyError, match="twice"):
+        await pool.run(partial(jobs.crash, tries, at_most=100), soon())
+    assert len(tries.read_text()) == 4
+    await asyncio.gather(*others)
+    await until(lambda: len(pool.pids) == 2)
+    assert pool.ended == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+async def test_killed_workers_lose_nothing(pool: WorkerPool, number: signal.Signals) -> None:
+    """Every job is answered while workers are killed one after the other."""
+    begun = [asyncio.create_task(pool.run(partial(jobs.nap, 0.02), soon())) for _ in range(100)]
+    for _ in range(5):
+        await asyncio.sleep(0.1)
+        if pool.pids:
+            os.kill(pool.pids[0], number)
+    assert len(await asyncio.gather(*begun)) == 100
+
+
+async def test_a_job_that_takes_too_long_is_ended() -> None:
+    """With its worker, which is replaced."""
+    async with pool_of(1, longest_s=0.3) as pool:
+        before = await pool.run(jobs.pid, soon())
+        with pytest.raises(DeadlineExceededError, match="longer"):
+            await pool.run(partial(jobs.nap, 30), soon())
+        assert await pool.run(jobs.pid, soon()) != before
+
+
+async def test_a_job_that_takes_too_much_memory_is_ended() -> None:
+    """Before the machine has none."""
+    async with pool_of(1, most_bytes=400 * 2**20) as pool:
+        with pytest.raises(TooCostlyError, match="memory"):
+            await pool.run(partial(jobs.take_memory, 2**30), soon())
+        assert await pool.run(jobs.pid, soon())
+
+
+async def test_nothing_of_a_worker_is_run_here(pool: WorkerPool) -> None:
+    """A worker that sends more than data is ended."""
+    with pytest.raises(TooCostlyError):
+        await pool.run(jobs.betray, soon())
+    assert pool.ended == 2
+    assert await pool.run(jobs.pid, soon())
+
+
+async def test_waiting_ends_at_the_deadline() -> None:
+    """And what nobody waits for any more is not begun."""
+    async with pool_of(1) as pool:
+        await pool.run(jobs.pid, soon())
+        busy = asyncio.create_task(pool.run(partial(jobs.nap, 0.5), soon()))
+        await asyncio.sleep(0.05)
+        late = pool.run(partial(jobs.keep, "late", 1), Deadline.after_ms(20))
+        with pytest.raises(DeadlineExceededError):
+            await late
+        left = asyncio.create_task(pool.run(partial(jobs.keep, "left", 1), soon()))
+        await until(lambda: pool.waiting > 0)
+        left.cancel()
+        await busy
+        assert (await pool.run(partial(jobs.kept, "late"), soon()))[1] is None
+        assert (await pool.run(partial(jobs.kept, "left"), soon()))[1] is None
+
+
+async def test_what_is_kept_is_kept_by_replacements(pool: WorkerPool) -> None:
+    """A worker is ready when it keeps all it should, and forgets what is dropped."""
+    assert await pool.keep("model", partial(jobs.keep, "model", 5)) == 5
+    await pool.run(jobs.pid, soon())
+    for pid in pool.pids:
+        os.kill(pid, signal.SIGKILL)
+    seen = await asyncio.gather(*(pool.run(partial(jobs.kept, "model"), soon()) for _ in range(6)))
+    assert {value for _, value in seen} == {5}
+    await pool.drop("model", partial(jobs.forget, "model"))
+    seen = await asyncio.gather(*(pool.run(partial(jobs.kept, "model"), soon()) for _ in range(6)))
+    assert {value for _, value in seen} == {None}
+
+
+async def test_what_cannot_be_kept_is_not(pool: WorkerPool) -> None:
+    """The error is told, or that the worker ended; replacements do not try it again."""
+    with pytest.raises(ImageOutOfScopeError):
+        await pool.keep("bad", jobs.refuse)
+    with pytest.raises(CxrError, match="ended"):
+        await pool.keep("worse", jobs.crash)
+    assert await pool.run(jobs.pid, soon())
+
+
+async def test_workers_end_with_the_pool() -> None:
+    """Nothing is left running."""
+    async with pool_of(2) as pool:
+        await pool.run(jobs.pid, soon())
+        pids = pool.pids
+    for pid in pids:
+        await until(lambda pid=pid: not Path(f"/proc/{pid}").exists())
