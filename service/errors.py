@@ -23,6 +23,9 @@ data or exception text.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 from cxr.errors import CxrError
 
 
@@ -152,3 +155,23 @@ class ClientDisconnectedError(ServingError):
 
 class StartupError(ServingError):
     """The service cannot start. The message is one line for its operator."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A deliberate error, on its way: some cannot be made of their message alone."""
+
+    kind: type[CxrError]
+    arguments: tuple[Any, ...]
+    state: dict[str, Any]
+
+    @classmethod
+    def of(cls, error: CxrError) -> Failure:
+        """Take an error apart."""
+        return cls(type(error), error.args, dict(vars(error)))
+
+    def restore(self) -> CxrError:
+        """Put it together again."""
+        error = self.kind.__new__(self.kind, *self.arguments)
+        vars(error).update(self.state)
+        return error

@@ -17,8 +17,8 @@ import httpx
 
 from export.phantom import draw_phantom, encode_jpeg
 from service.app.application import build_app
-from service.app.server import build_explainer
 from service.engines.registry import build_engine
+from service.explain.building import build_explainer
 from service.models.runtime import Runtime
 from service.settings import Settings
 from service.telemetry.logs import configure_logging

@@ -70,7 +70,12 @@ def build_app(
     """
     settings = runtime.settings
     access = access or build_access(settings)
-    renderer = Renderer(settings.explain_threads, settings.explain_queue_capacity)
+    elsewhere = runtime.explain_process
+    renderer = Renderer(
+        settings.explain_threads,
+        settings.explain_queue_capacity,
+        None if elsewhere is None else elsewhere.pool,
+    )
     recorded = Metrics(metrics.StateReader(runtime).read)
     runtime.record_to(recorded)
 

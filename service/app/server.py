@@ -11,12 +11,11 @@ from types import FrameType
 
 import uvicorn
 
-from cxr.bundles.bundle import Bundle
 from cxr.errors import CxrError
 from service.app.application import build_app
 from service.engines.registry import build_engine
 from service.errors import StartupError
-from service.explain.explaining import Explainer
+from service.explain.building import build_explainer
 from service.models.runtime import Runtime
 from service.settings import Settings
 from service.telemetry.logs import configure_logging, log_event
@@ -108,13 +107,6 @@ class Server(uvicorn.Server):
         self.cut_off = not await lifecycle.finish_accepted(settings.drain_s)
         self.force_exit = self.cut_off  # a run that never ends must not hold up the end
         self.should_exit = True
-
-
-def build_explainer(bundle: Bundle, provider: str, settings: Settings) -> Explainer:
-    """Build a model's explainer. The first one loads PyTorch."""
-    from service.explain.torch_explainer import build_torch_explainer
-
-    return build_torch_explainer(bundle, provider, settings)
 
 
 def serve(settings: Settings) -> None:

@@ -69,7 +69,7 @@ def warm_up() -> None:
     for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
         setattr(ds, keyword, derive_uid("finding", keyword))
     model = ModelRef(name="", version="", sha256="", engine="", provider="", precision="")
-    header = SourceHeader(ds, (), NO_DATE, NO_TIME)
+    header = SourceHeader.of(ds, (), (NO_DATE, NO_TIME))
     build_not_analysed(header, "Warm-up.", model, next(iter(FINDINGS)))
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
+from pydicom import dcmread, dcmwrite
 from pydicom.datadict import dictionary_description
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import SecondaryCaptureImageStorage
@@ -72,20 +75,40 @@ NOT_TAKEN_OVER = (
 class SourceHeader:
     """What results copy from their image. Must not be logged, shown or kept.
 
+    It holds bytes, so that a process that only passes it on does not read them.
+
     Attributes:
-        ds: Sanitised; has all type 1 and 2 attributes that results need.
+        encoded: Sanitised; has all type 1 and 2 attributes that results need.
         orientation: Row and column; empty if unknown.
         date: YYYYMMDD, see ``MOMENTS``.
         time: HHMMSS.FFFFFF or shorter.
         left_out: Keywords of ambiguous identifiers.
     """
 
-    ds: Dataset = field(repr=False)
+    encoded: bytes = field(repr=False)
     orientation: tuple[str, ...] = field(repr=False)
     date: str = field(repr=False)
     time: str = field(repr=False)
     left_out: tuple[str, ...] = ()
     pixels: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        ds: Dataset,
+        orientation: tuple[str, ...],
+        moment: tuple[str, str],
+        left_out: tuple[str, ...] = (),
+    ) -> SourceHeader:
+        """Encode a header. ``moment`` is date and time."""
+        buffer = io.BytesIO()
+        dcmwrite(buffer, ds, implicit_vr=False, little_endian=True)
+        return cls(buffer.getvalue(), orientation, *moment, left_out)
+
+    @cached_property
+    def ds(self) -> Dataset:
+        """The attributes."""
+        return dcmread(io.BytesIO(self.encoded), force=True)
 
     @property
     def sop_instance_uid(self) -> str:
@@ -185,8 +208,8 @@ def _sanitise(received: FileDataset) -> SourceHeader:
     )
     ds.StudyInstanceUID = ds.StudyInstanceUID or derive_uid("study", ds.SOPInstanceUID)
     ds.SeriesInstanceUID = ds.SeriesInstanceUID or derive_uid("series", ds.SOPInstanceUID)
-    date, time = _moment_of(received)
-    return SourceHeader(ds, tuple(values.orientation_of(received)), date, time, left_out)
+    orientation = tuple(values.orientation_of(received))
+    return SourceHeader.of(ds, orientation, _moment_of(received), left_out)
 
 
 def _left_out(received: Dataset, taken: Dataset) -> tuple[str, ...]:

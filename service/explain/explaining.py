@@ -77,6 +77,9 @@ class Explainer(Protocol):
     def prepare_thread(self) -> None:
         """Limit the calling thread before its first batch."""
 
+    async def release(self) -> None:
+        """Let go of what is held elsewhere."""
+
     def explain(
         self, images: NDArray[np.uint8], targets: Sequence[int], methods: Sequence[Method]
     ) -> list[Explanation]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +39,13 @@ class LoadedModel:
     rules: Rules
     refuses: bool = False
 
+    async def release(self) -> None:
+        """Let go of what is held elsewhere: nothing."""
+
+
+LoadModel: TypeAlias = Callable[[Bundle, Settings], LoadedModel]
+"""Loads an opened bundle. Blocks for seconds; raises as :func:`load_model`."""
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -62,11 +71,11 @@ class Loader:
     def __init__(
         self,
         settings: Settings,
-        build_engine: EngineBuilder,
+        load_model: LoadModel,
         build_explainer: ExplainerBuilder | None = None,
     ) -> None:
         self._settings = settings
-        self._build_engine = build_engine
+        self._load_model = load_model
         self._build_explainer = build_explainer
 
     def look(self) -> list[Found]:
@@ -86,7 +95,7 @@ class Loader:
         bundle = open_bundle(found.path)
         if (bundle.manifest.name, bundle.manifest.version) != (found.name, found.version):
             raise BundleError(f"The bundle {found.path} was changed while it was read.")
-        model = load_model(bundle, self._settings, self._build_engine)
+        model = self._load_model(bundle, self._settings)
         if self._build_explainer is None:
             return Candidate(found, model)
         provider, build = model.engine.provider, self._build_explainer
@@ -155,7 +164,8 @@ def load_models(
     Raises:
         CxrError: As :meth:`Loader.load_newest`.
     """
-    tried = Loader(settings, build_engine).load_newest(names)
+    load = partial(load_model, build_engine=build_engine)
+    tried = Loader(settings, load).load_newest(names)
     return {one.found.name: one.model for one in tried if isinstance(one, Candidate)}
 
 
@@ -202,8 +212,12 @@ def load_model(bundle: Bundle, settings: Settings, build_engine: EngineBuilder) 
         precision=engine.precision,
         duration_ms=round((time.perf_counter() - started_s) * 1000, 1),
     )
-    rules = replace(bundle.rules(), unfamiliar=settings.unfamiliar)
-    return LoadedModel(bundle, engine, rules, settings.scope == "refuse")
+    return LoadedModel(bundle, engine, rules_of(bundle, settings), settings.scope == "refuse")
+
+
+def rules_of(bundle: Bundle, settings: Settings) -> Rules:
+    """Return the rules that images are judged by, with the operator's choice."""
+    return replace(bundle.rules(), unfamiliar=settings.unfamiliar)
 
 
 def verify_golden_tensors(bundle: Bundle, engine: Engine, buckets: tuple[int, ...]) -> None:

@@ -15,10 +15,12 @@ from service.answers import ExplainOffer, ModelAnswer, ModelRef, PopulationFigur
 from service.errors import (
     ExplainDisabledError,
     InvalidRequestError,
+    NotReadyError,
     StartupError,
     UnknownModelError,
 )
 from service.explain.explaining import Explaining
+from service.lifecycle import RETRY_STARTING_S
 from service.models.loading import LoadedModel
 from service.models.versions import LOADED, Version, Versions
 from service.scheduling.lane import Lane
@@ -28,13 +30,17 @@ PREFERRED_MODEL = "resnet18"
 """Default when the operator names none: the more accurate of the two that ship."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class ServedModel:
-    """A loaded model, the lane to its engine, and what explains its answers, if anything does."""
+    """A loaded model, the lane to its engine, and what explains its answers, if anything does.
+
+    ``is_explainer_coming`` while that is being loaded.
+    """
 
     loaded: LoadedModel
     lane: Lane
     explaining: Explaining | None = None
+    is_explainer_coming: bool = False
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -82,7 +88,10 @@ class ServedModel:
 
         Raises:
             ExplainDisabledError: Nothing does.
+            NotReadyError: It is being loaded.
         """
+        if self.is_explainer_coming:
+            raise NotReadyError("Explanations are not ready yet. Try again.", RETRY_STARTING_S)
         if self.explaining is None:
             raise ExplainDisabledError("Explanations are not served here. Use /v1/predict.")
         return self.explaining

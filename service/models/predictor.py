@@ -40,7 +40,7 @@ from service.models.models import Models, ServedModel
 from service.scheduling.admission import Admission
 from service.scheduling.lane import Prepare, read_all
 from service.telemetry.logs import log_event
-from service.telemetry.timeline import Timeline
+from service.telemetry.timeline import ImageTimeline, Timeline
 
 SHORTEST = 1e-6  # an embedding this short is as good as zero: no direction to compare
 
@@ -64,11 +64,11 @@ class ImageFailure:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One image with its answer."""
+    """One image with its answer; ``image`` is None unless it is needed afterwards."""
 
     result: ImageResult
-    image: PreparedImage
     row: OutputRow
+    image: PreparedImage | None = None
 
 
 Outcome: TypeAlias = Prediction | ImageFailure
@@ -161,36 +161,52 @@ class PredictionRequest:
             [
                 (
                     image.id,
-                    partial(prepare_image, image.data, spec, max_pixels, keep_picture=keep_picture)
-                    if image.error is None
-                    else partial(_fail, image.error),
+                    image.error
+                    or partial(
+                        prepare_image, image.data, spec, max_pixels, keep_picture=keep_picture
+                    ),
                 )
                 for image in images
-            ]
+            ],
+            keep_image=keep_picture,
         )
 
-    async def read_prepared(self, images: Sequence[tuple[str, Prepare]]) -> list[Outcome]:
-        """Do the same with what prepares each image, under its id."""
+    async def read_prepared(
+        self, images: Sequence[tuple[str, Prepare | Exception]], *, keep_image: bool = False
+    ) -> list[Outcome]:
+        """Do the same with what prepares each image, or why there is none, under its id."""
+        keep_image = keep_image or self.predictor.offer is not None
         timelines = self.timeline.add_images(len(images))
-        prepare = [one for _, one in images]
-        read = await read_all(self.served.lane, prepare, self.deadline, timelines)
+        judge = partial(_judge, self.served.loaded, self.point, keep_image=keep_image)
+        work = [
+            (prepare, partial(judge, image_id))
+            for image_id, prepare in images
+            if not isinstance(prepare, Exception)
+        ]
+        running = [
+            timeline
+            for timeline, (_, prepare) in zip(timelines, images, strict=True)
+            if not isinstance(prepare, Exception)
+        ]
+        read = iter(await read_all(self.served.lane, work, self.deadline, running))
         outcomes: list[Outcome] = []
-        for (image_id, _), timeline, one in zip(images, timelines, read, strict=True):
-            try:
-                if isinstance(one, Exception):
-                    raise one
-                result = build_result(image_id, one.image, one.row, self.served.loaded, self.point)
-            except Exception as error:
-                if not isinstance(error, CxrError):
-                    log_event(logging.ERROR, "unexpected error", error)
-                timeline.error = error
-                outcomes.append(ImageFailure(image_id, error))
-                continue
-            timeline.result = result
-            outcomes.append(Prediction(result, one.image, one.row))
-            if self.predictor.offer is not None:
-                self.predictor.offer(self.served, one.image, result)
+        for (image_id, prepare), timeline in zip(images, timelines, strict=True):
+            found = prepare if isinstance(prepare, Exception) else next(read)
+            outcomes.append(self._tell(image_id, found, timeline))
         return outcomes
+
+    def _tell(
+        self, image_id: str, found: Prediction | Exception, timeline: ImageTimeline
+    ) -> Outcome:
+        if isinstance(found, Exception):
+            if not isinstance(found, CxrError):
+                log_event(logging.ERROR, "unexpected error", found)
+            timeline.error = found
+            return ImageFailure(image_id, found)
+        timeline.result = found.result
+        if self.predictor.offer is not None and found.image is not None:
+            self.predictor.offer(self.served, found.image, found.result)
+        return found
 
     async def explain(self, prediction: Prediction, target: int, method: Method) -> Explanation:
         """Explain the answer for an image, for the class in column ``target``.
@@ -204,6 +220,7 @@ class PredictionRequest:
             ExplanationMismatchError: What was explained is not what was answered.
         """
         explaining = self.served.verify_explains()
+        assert prediction.image is not None, "it was read to be explained"
         task = ExplainTask(prediction.image.model_input, target, method)
         [future] = explaining.batcher.submit([task], self.deadline)
         explanation = (await future).row
@@ -211,8 +228,18 @@ class PredictionRequest:
         return explanation
 
 
-def _fail(error: Exception) -> PreparedImage:
-    raise error
+def _judge(
+    model: LoadedModel,
+    point: OperatingPoint,
+    image_id: str,
+    image: PreparedImage,
+    row: OutputRow,
+    *,
+    keep_image: bool,
+) -> Prediction:
+    """Finish one image. Any core."""
+    result = build_result(image_id, image, row, model, point)
+    return Prediction(result, row, image if keep_image else None)
 
 
 def build_result(

@@ -6,27 +6,35 @@ import asyncio
 import gc
 import logging
 from collections.abc import Coroutine, Iterator
+from functools import partial
 from typing import Any
 
 from service.engines.machine import usable_cores
 from service.engines.protocol import EngineBuilder
 from service.errors import BrokenBundleError, NotReadyError, UnknownModelError
+from service.explain.elsewhere import ExplainProcess
 from service.explain.explaining import ExplainerBuilder
 from service.lifecycle import RETRY_DRAINING_S, RETRY_STARTING_S, Lifecycle
 from service.models.deployment import Deployment
 from service.models.lanes import LaneBuilder
-from service.models.loading import Candidate, Loader
+from service.models.loading import Candidate, Loader, LoadModel, load_model
 from service.models.models import Models, ServedModel, default_name
 from service.models.predictor import Predictor
+from service.models.residents import Residents
 from service.models.shadow import ShadowComparison
 from service.models.versions import Versions
 from service.models.watcher import Watcher
 from service.scheduling.admission import Admission
 from service.scheduling.core_pool import CorePool
+from service.scheduling.cores import Cores
 from service.settings import Settings
 from service.telemetry.logs import log_event
 from service.telemetry.recorder import Recorder
 from service.telemetry.timeline import MS_PER_S
+from service.workers.pool import WorkerPool
+
+IMAGE_BYTES, BYTES_PER_PIXEL = 256 * 1024 * 1024, 6
+"""Memory that one image may take in a process, at least and for each pixel that is accepted."""
 
 HUNG = "Nothing has come back from the cores or an engine for long. Restart the process."
 
@@ -43,9 +51,26 @@ class Runtime:
         self.settings = settings
         self._models = Models(settings.stall_s)
         self.lifecycle = Lifecycle(is_stalled=self._models.is_stalled)
-        self.pool = CorePool(settings.workers or usable_cores())
-        self._lanes = LaneBuilder(settings, self.pool)
-        self._loader = Loader(settings, build_engine, build_explainer)
+        load: LoadModel = partial(load_model, build_engine=build_engine)
+        cores = settings.workers or usable_cores()
+        self.pool: Cores
+        self._residents: Residents | None = None
+        if settings.isolation == "processes":
+            workers = WorkerPool(
+                cores,
+                longest_s=settings.stall_s,
+                most_bytes=IMAGE_BYTES + BYTES_PER_PIXEL * settings.max_image_pixels,
+            )
+            self._residents = Residents(workers, build_engine, settings.deadline_ms)
+            self.pool, load = workers, self._residents.load
+        else:
+            self.pool = CorePool(cores)
+        self.explain_process: ExplainProcess | None = None
+        if self._residents is not None and build_explainer is not None:
+            self.explain_process = ExplainProcess(settings, build_explainer)
+            build_explainer = None
+        self._lanes = LaneBuilder(settings, self.pool, self.explain_process)
+        self._loader = Loader(settings, load, build_explainer)
         self._is_loaded = False
         self._background: list[asyncio.Task[None]] = []
         self.deployment = Deployment(settings, self._models, self._loader, self._lanes)
@@ -85,12 +110,20 @@ class Runtime:
         self._lanes.recorder = recorder
         self.shadows.recorder = recorder
 
+    async def explainers_came(self) -> None:
+        """Wait until no explainer is being loaded."""
+        await self._lanes.explainers_came()
+
     async def start(self) -> None:
         """Load the models and become ready, without blocking the loop.
 
         Raises:
             CxrError: The service cannot start; the message is for its operator.
         """
+        if self._residents is not None:
+            self._residents.start()
+        if self.explain_process is not None:
+            self.explain_process.start()
         try:
             tried = await asyncio.to_thread(self._loader.load_newest)
             names = [one.found.name for one in tried if isinstance(one, Candidate)]
@@ -154,3 +187,5 @@ class Runtime:
         for model in self.loaded_models:
             await self._lanes.end(model)
         self.pool.close()
+        if self.explain_process is not None:
+            self.explain_process.pool.close()

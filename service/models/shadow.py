@@ -21,7 +21,7 @@ from service.errors import InferenceFailedError, QueueFullError
 from service.images.preparation import PreparedImage
 from service.models.models import Models, ServedModel
 from service.models.predictor import build_result
-from service.scheduling.core_pool import CorePool
+from service.scheduling.cores import Cores
 from service.scheduling.lane import DeviceLane, EngineRunner
 from service.scheduling.priority import lower_priority
 from service.settings import Settings
@@ -61,7 +61,7 @@ class ShadowComparison:
     """
 
     def __init__(
-        self, settings: Settings, models: Models, pool: CorePool, clock: Clock = time.monotonic
+        self, settings: Settings, models: Models, pool: Cores, clock: Clock = time.monotonic
     ) -> None:
         self._shadows = settings.shadow
         self._models = models

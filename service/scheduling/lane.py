@@ -7,32 +7,38 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeAlias
+from typing import Generic, Protocol, TypeAlias, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr.errors import CxrError
 from cxr.pixels.image import ModelInput
-from service.deadline import Deadline
+from service.deadline import Clock, Deadline
 from service.engines.buckets import stack_padded
 from service.engines.protocol import Engine, EngineOutput, OutputRow, StagingEngine
-from service.errors import DeadlineExceededError, InferenceFailedError
+from service.errors import DeadlineExceededError, Failure, InferenceFailedError
 from service.images.preparation import PreparedImage
 from service.scheduling.admission import InFlight
 from service.scheduling.batch_queue import NOT_RUN
 from service.scheduling.batcher import ENGINE_FAILED, NOT_FINITE, Batcher, Run
-from service.scheduling.core_pool import CorePool
+from service.scheduling.cores import Cores
 from service.telemetry.logs import log_event
 from service.telemetry.recorder import NULL_RECORDER, PREDICT, Recorder
-from service.telemetry.timeline import DECODE, INFER, MS_PER_S, QUEUE, ImageTimeline, Stage
+from service.telemetry.timeline import DECODE, INFER, MS_PER_S, QUEUE, ImageTimeline, Stage, Stages
+
+T = TypeVar("T")
 
 Prepare: TypeAlias = Callable[[], PreparedImage]
-"""Decodes one image, on any thread."""
+"""Decodes one image, on any core."""
+
+Finish: TypeAlias = Callable[[PreparedImage, OutputRow], T]
+"""Makes what is wanted of an image and of what the engine answered for it, on any core."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadImage:
-    """One image with what the engine answered for it."""
+    """One image with what the engine answered for it: a way to finish."""
 
     image: PreparedImage
     row: OutputRow
@@ -50,9 +56,9 @@ class Lane(Protocol):
         """Seconds for which nothing could get through: all that runs began before."""
 
     async def read(
-        self, prepare: Prepare, deadline: Deadline, timeline: ImageTimeline
-    ) -> ReadImage:
-        """Decode and run one image; cancelled, it is dropped unless its work has begun.
+        self, prepare: Prepare, finish: Finish[T], deadline: Deadline, timeline: ImageTimeline
+    ) -> T:
+        """Decode, run and finish one image; cancelled, it is dropped unless its work has begun.
 
         Raises:
             InputError: It cannot be used.
@@ -66,10 +72,10 @@ class Lane(Protocol):
 
 async def read_all(
     lane: Lane,
-    prepare: Sequence[Prepare],
+    images: Sequence[tuple[Prepare, Finish[T]]],
     deadline: Deadline,
     timelines: Sequence[ImageTimeline],
-) -> list[ReadImage | Exception]:
+) -> list[T | Exception]:
     """Read the images of a request side by side; each fails on its own.
 
     If the caller is cancelled, work that has not begun is dropped.
@@ -78,19 +84,19 @@ async def read_all(
         QueueFullError: There is no room for all of them; nothing was queued.
         CancelledError: One of them was cancelled.
     """
-    lane.in_flight.verify_room(len(prepare))
-    lane.in_flight.images += len(prepare)
+    lane.in_flight.verify_room(len(images))
+    lane.in_flight.images += len(images)
     try:
         read = await asyncio.gather(
             *(
-                lane.read(one, deadline, timeline)
-                for one, timeline in zip(prepare, timelines, strict=True)
+                lane.read(prepare, finish, deadline, timeline)
+                for (prepare, finish), timeline in zip(images, timelines, strict=True)
             ),
             return_exceptions=True,
         )
     finally:
-        lane.in_flight.images -= len(prepare)
-    outcomes: list[ReadImage | Exception] = []
+        lane.in_flight.images -= len(images)
+    outcomes: list[T | Exception] = []
     for outcome in read:
         if isinstance(outcome, BaseException) and not isinstance(outcome, Exception):
             raise outcome
@@ -110,7 +116,7 @@ class CoreLane:
         self,
         engine: Engine,
         name: str,
-        pool: CorePool,
+        pool: Cores,
         in_flight: InFlight,
         recorder: Recorder = NULL_RECORDER,
     ) -> None:
@@ -126,47 +132,98 @@ class CoreLane:
         return self._pool.stalled_s
 
     async def read(
-        self, prepare: Prepare, deadline: Deadline, timeline: ImageTimeline
-    ) -> ReadImage:
-        """Decode and run one image, see :class:`Lane`."""
-        clock, is_waited_for = timeline.clock, True
+        self, prepare: Prepare, finish: Finish[T], deadline: Deadline, timeline: ImageTimeline
+    ) -> T:
+        """Decode, run and finish one image, see :class:`Lane`."""
+        clock = timeline.clock
         accepted_s = clock()
-
-        def work() -> ReadImage:
-            timeline.stages.append(Stage(QUEUE, accepted_s, clock()))
-            with timeline.stage(DECODE):
-                image = prepare()
-            if deadline.is_over or not is_waited_for:
-                raise DeadlineExceededError(NOT_RUN)
-            timeline.batch_size = 1
-            with timeline.stage(INFER):
-                return ReadImage(image, self._run(image.model_input))
-
+        waiter = Waiter(deadline)
+        job = partial(
+            read_on_core, self._engine, prepare, finish, waiter, clock=clock, model=self._name
+        )
         try:
             read = await self._pool.run(
-                work, deadline, flow=self._name, cost_s=self.in_flight.charged_s
+                job, deadline, flow=self._name, cost_s=self.in_flight.charged_s
             )
         finally:
-            is_waited_for = False
-        queued, _, ran = timeline.stages
-        self.in_flight.core_item.add(ran.ended_s - queued.ended_s)
-        waited_s, run_s = queued.ended_s - queued.started_s, ran.ended_s - ran.started_s
-        self._recorder.batch_ran(self._name, PREDICT, (waited_s,), run_s)
-        return read
-
-    def _run(self, model_input: ModelInput) -> OutputRow:
-        try:
-            output = self._engine.run(model_input[np.newaxis])
-        except Exception as error:  # an engine's own
-            log_event(logging.ERROR, "run failed", error, model=self._name)
-            raise InferenceFailedError(ENGINE_FAILED) from None
-        row = row_of(output, 0)
-        if isinstance(row, InferenceFailedError):
-            raise row
-        return row
+            waiter.is_gone = True
+        begun_s, ended_s = read.stages[0].started_s, read.stages[-1].ended_s
+        timeline.stages += (Stage(QUEUE, accepted_s, begun_s), *read.stages)
+        if read.failure is not None:
+            raise read.failure.restore()
+        timeline.batch_size = 1
+        self.in_flight.core_item.add(ended_s - begun_s)
+        ran = read.stages[-1]
+        self._recorder.batch_ran(
+            self._name, PREDICT, (begun_s - accepted_s,), ran.ended_s - ran.started_s
+        )
+        return cast("T", read.value)
 
     async def stop(self) -> None:
         """Do nothing: requests that are being answered are waited for elsewhere."""
+
+
+@dataclass
+class Waiter:
+    """Whoever waits for an image. Another process is not told when he goes away."""
+
+    deadline: Deadline
+    is_gone: bool = False
+
+
+@dataclass(frozen=True)
+class CoreRead(Generic[T]):
+    """What a core made of one image, and how long its stages took."""
+
+    stages: tuple[Stage, ...]
+    value: T | None = None
+    failure: Failure | None = None
+
+
+def read_on_core(
+    engine: Engine,
+    prepare: Prepare,
+    finish: Finish[T],
+    waiter: Waiter,
+    *,
+    clock: Clock,
+    model: str,
+) -> CoreRead[T]:
+    """Decode, run and finish one image. Any thread, and any process that has the engine."""
+    stages = Stages(clock)
+    try:
+        with stages.stage(DECODE):
+            image = prepare()
+        if waiter.is_gone or waiter.deadline.is_over:
+            raise DeadlineExceededError(NOT_RUN)
+        with stages.stage(INFER):
+            row = _run(engine, image.model_input, model)
+        return CoreRead(tuple(stages.stages), finish(image, row))
+    except CxrError as error:
+        return CoreRead(tuple(stages.stages), failure=Failure.of(error))
+
+
+def decode_on_core(prepare: Prepare, clock: Clock) -> CoreRead[PreparedImage]:
+    """Decode one image. Any thread, and any process."""
+    stages = Stages(clock)
+    try:
+        with stages.stage(DECODE):
+            image = prepare()
+        return CoreRead(tuple(stages.stages), image)
+    except CxrError as error:
+        return CoreRead(tuple(stages.stages), failure=Failure.of(error))
+
+
+def _run(engine: Engine, model_input: ModelInput, model: str) -> OutputRow:
+    try:
+        output = engine.run(model_input[np.newaxis])
+    except Exception as error:  # an engine's own
+        log_event(logging.ERROR, "run failed", error, model=model)
+        raise InferenceFailedError(ENGINE_FAILED) from None
+    row = row_of(output, 0)
+    if isinstance(row, InferenceFailedError):
+        raise row
+    return row
 
 
 @dataclass(frozen=True)
@@ -205,7 +262,7 @@ class DeviceLane:
     def __init__(
         self,
         name: str,
-        pool: CorePool,
+        pool: Cores,
         batcher: Batcher[ModelInput, OutputRow],
         in_flight: InFlight,
     ) -> None:
@@ -220,20 +277,22 @@ class DeviceLane:
         return max(self._pool.stalled_s, self.batcher.running_s)
 
     async def read(
-        self, prepare: Prepare, deadline: Deadline, timeline: ImageTimeline
-    ) -> ReadImage:
-        """Decode and run one image, see :class:`Lane`."""
-        accepted_s = timeline.clock()
-
-        def decode() -> PreparedImage:
-            timeline.stages.append(Stage(QUEUE, accepted_s, timeline.clock()))
-            with timeline.stage(DECODE):
-                return prepare()
-
-        image = await self._pool.run(
-            decode, deadline, flow=self._name, cost_s=self.in_flight.charged_s
+        self, prepare: Prepare, finish: Finish[T], deadline: Deadline, timeline: ImageTimeline
+    ) -> T:
+        """Decode, run and finish one image, see :class:`Lane`."""
+        clock = timeline.clock
+        accepted_s = clock()
+        read = await self._pool.run(
+            partial(decode_on_core, prepare, clock),
+            deadline,
+            flow=self._name,
+            cost_s=self.in_flight.charged_s,
         )
-        decoded = timeline.stages[-1]
+        [decoded] = read.stages
+        timeline.stages += (Stage(QUEUE, accepted_s, decoded.started_s), decoded)
+        if read.failure is not None:
+            raise read.failure.restore()
+        image = cast("PreparedImage", read.value)
         self.in_flight.core_item.add(decoded.ended_s - decoded.started_s)
         [answer] = self.batcher.submit([image.model_input], deadline)
         output = await answer
@@ -245,7 +304,7 @@ class DeviceLane:
         ]
         timeline.batch_size = output.batch_size
         self.in_flight.device_item.add(self.batcher.mean_item_s)
-        return ReadImage(image, output.row)
+        return finish(image, output.row)
 
     async def stop(self) -> None:
         """Run what waits, and end the engine's thread."""

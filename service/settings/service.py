@@ -95,6 +95,11 @@ class Settings(AccessSettings):
         le=256,
         description="Images decoded and, on a CPU, run at a time, one core each; 0: all cores.",
     )
+    isolation: Literal["processes", "threads"] = Field(
+        "processes",
+        description="What the workers are: processes, of which a costly or hostile file ends one "
+        "at most, and its image alone fails; or threads of one process, which take less memory.",
+    )
     max_batch: int = Field(
         32, ge=1, le=1024, description="Most images of one run on CUDA; a CPU runs one at a time."
     )

@@ -38,7 +38,9 @@ class Stage:
     error: str | None = None
 
 
-class _Stages:
+class Stages:
+    """Stages of some work, in the order of their ends."""
+
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.stages: list[Stage] = []
@@ -57,7 +59,7 @@ class _Stages:
             self.stages.append(Stage(name, started_s, self.clock(), failure))
 
 
-class ImageTimeline(_Stages):
+class ImageTimeline(Stages):
     """Stages and outcome of one image: its result, or why it failed. One thread at a time."""
 
     def __init__(self, clock: Clock = time.perf_counter) -> None:
@@ -66,7 +68,7 @@ class ImageTimeline(_Stages):
         self.result: ImageResult | None = None
 
 
-class Timeline(_Stages):
+class Timeline(Stages):
     """One request, with the stages of its own.
 
     Attributes:

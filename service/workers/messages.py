@@ -21,6 +21,7 @@ from typing import Any, Literal, TypeAlias
 from pydantic import BaseModel
 
 from cxr.errors import CxrError
+from service.errors import Failure
 
 COUNT = struct.Struct("<I")
 LENGTH = struct.Struct("<Q")
@@ -61,26 +62,6 @@ class JobFailedError(Exception):
 
 Fault: TypeAlias = Literal["memory", "other"]
 """Of a job that failed otherwise than deliberately."""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A deliberate error, on its way: some cannot be made of their message alone."""
-
-    kind: type[CxrError]
-    arguments: tuple[Any, ...]
-    state: dict[str, Any]
-
-    @classmethod
-    def of(cls, error: CxrError) -> Failure:
-        """Take an error apart."""
-        return cls(type(error), error.args, dict(vars(error)))
-
-    def restore(self) -> CxrError:
-        """Put it together again."""
-        error = self.kind.__new__(self.kind, *self.arguments)
-        vars(error).update(self.state)
-        return error
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,14 @@ class _Job:
             self.answer.set_exception(error)
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """What every worker does once, and how it is undone."""
+
+    job: Callable[[], Any]
+    undo: Callable[[], Any]
+
+
 @dataclass(eq=False)
 class _Place:
     """A worker's place in the pool.
@@ -57,7 +65,8 @@ class _Place:
         job: What it is at.
         begun_s: Since when.
         verdict: Why it was ended, for whoever waits for its job.
-        has: Keys of what it keeps.
+        kept: What it keeps or is about to, by key.
+        base_bytes: Memory it had when it was last seen without a job.
         is_ready: Whether it keeps everything it should.
     """
 
@@ -65,8 +74,15 @@ class _Place:
     job: _Job | None = None
     begun_s: float = 0.0
     verdict: Exception | None = None
-    has: set[str] = field(default_factory=set)
+    kept: dict[str, asyncio.Future[Any]] = field(default_factory=dict)
+    base_bytes: int = 0
     is_ready: bool = False
+
+    def keep(self, key: str, kept: _Kept) -> asyncio.Future[Any]:
+        """Have the worker do what it should keep, once."""
+        if key not in self.kept:
+            self.kept[key] = self.worker.ask(kept.job, aside=True)
+        return asyncio.shield(self.kept[key])
 
 
 class WorkerPool:
@@ -79,7 +95,8 @@ class WorkerPool:
     Args:
         size: Number of processes.
         longest_s: Longest time of a job.
-        most_bytes: Most memory of a worker; 0 for any.
+        most_bytes: Most memory of a job, beside what its worker had before; 0 for any.
+        stands_back: Whether others have precedence on the cores.
     """
 
     def __init__(
@@ -88,16 +105,18 @@ class WorkerPool:
         *,
         longest_s: float,
         most_bytes: int = 0,
+        stands_back: bool = False,
         clock: Clock = time.monotonic,
     ) -> None:
         self.size = size
         self._longest_s = longest_s
         self._most_bytes = most_bytes
+        self._stands_back = stands_back
         self._clock = clock
         self._queue: FairQueue[_Job] = FairQueue()
         self._places: list[_Place] = []
         self._idle: list[_Place] = []
-        self._kept: dict[str, Callable[[], Any]] = {}
+        self._kept: dict[str, _Kept] = {}
         self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._watch: asyncio.TimerHandle | None = None
@@ -155,41 +174,37 @@ class WorkerPool:
         finally:
             timer.cancel()
 
-    async def keep(self, key: str, job: Callable[[], T]) -> T:
+    async def keep(self, key: str, job: Callable[[], T], undo: Callable[[], Any]) -> T:
         """Have every worker do a job, also those that come later, and return one's answer.
 
-        It goes on beside other jobs. What it leaves in the process is there for them.
+        It goes on beside other jobs. What it leaves in the process is there for them, until
+        ``undo`` is done.
 
         Raises:
-            StartupError: A worker ended at it.
+            StartupError: Workers ended at it.
             CxrError: What the job raises; nothing is kept.
         """
-        self._kept[key] = job
-        try:
-            for _ in range(MOST_LOST):
-                while not self._places:
-                    self._changed.clear()
-                    await self._changed.wait()
-                asked = [self._keep_in(place, key) for place in self._places]
-                told = await asyncio.gather(*asked, return_exceptions=True)
-                errors = [one for one in told if isinstance(one, BaseException)]
-                for error in errors:
-                    if not isinstance(error, WorkerEndedError):
-                        raise error
-                if len(errors) < len(told):
-                    return next(one for one in told if not isinstance(one, BaseException))
-            raise StartupError(ENDED_LOADING)
-        except BaseException:
-            self._kept.pop(key, None)
-            raise
+        kept = _Kept(job, undo)
+        for _ in range(MOST_LOST):
+            while not self._places:
+                self._changed.clear()
+                await self._changed.wait()
+            told = await self._keep_everywhere(key, kept)
+            failures = [one for one in told if isinstance(one, BaseException)]
+            for failure in failures:
+                if not isinstance(failure, WorkerEndedError):
+                    await self._undo(key, kept)
+                    raise failure
+            if len(failures) < len(told):
+                self._kept[key] = kept
+                await self._keep_everywhere(key, kept)  # those that came meanwhile
+                return next(one for one in told if not isinstance(one, BaseException))
+        raise StartupError(ENDED_LOADING)
 
-    async def drop(self, key: str, job: Callable[[], Any]) -> None:
-        """Have every worker undo what it keeps."""
-        self._kept.pop(key, None)
-        asked = [place.worker.ask(job, aside=True) for place in self._places if key in place.has]
-        for place in self._places:
-            place.has.discard(key)
-        await asyncio.gather(*asked, return_exceptions=True)
+    async def drop(self, key: str) -> None:
+        """Have every worker undo what it keeps under a key."""
+        if (kept := self._kept.pop(key, None)) is not None:
+            await self._undo(key, kept)
 
     def close(self) -> None:
         """Drop what has not begun and end the workers."""
@@ -204,13 +219,17 @@ class WorkerPool:
         if self._watch is not None:
             self._watch.cancel()
 
-    async def _keep_in(self, place: _Place, key: str) -> Any:
-        value = await place.worker.ask(self._kept[key], aside=True)
-        place.has.add(key)
-        return value
+    async def _keep_everywhere(self, key: str, kept: _Kept) -> list[Any]:
+        asked = [place.keep(key, kept) for place in self._places]
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    async def _undo(self, key: str, kept: _Kept) -> None:
+        having = [place for place in self._places if place.kept.pop(key, None) is not None]
+        asked = [place.worker.ask(kept.undo, aside=True) for place in having]
+        await asyncio.gather(*asked, return_exceptions=True)
 
     def _begin_worker(self) -> None:
-        place = _Place(Worker(lambda _: self._on_end(place)))
+        place = _Place(Worker(lambda _: self._on_end(place), stands_back=self._stands_back))
         self._places.append(place)
         self._spawn(self._make_ready(place))
         self._changed.set()
@@ -223,8 +242,9 @@ class WorkerPool:
     async def _make_ready(self, place: _Place) -> None:
         try:
             await place.worker.ask(is_there)
-            while missing := [key for key in self._kept if key not in place.has]:
-                await self._keep_in(place, missing[0])
+            while missing := [key for key in self._kept if key not in place.kept]:
+                for key in missing:
+                    await place.keep(key, self._kept[key])
         except WorkerEndedError:
             return
         except Exception as error:  # a bundle that is no longer there
@@ -232,6 +252,7 @@ class WorkerPool:
             place.worker.kill()
             return
         place.is_ready, self._pause_s = True, FIRST_PAUSE_S
+        place.base_bytes = place.worker.resident_bytes
         self._alone_since_s = None
         self._idle.append(place)
         self._dispatch()
@@ -308,7 +329,9 @@ class WorkerPool:
                 continue
             if now_s - place.begun_s > self._longest_s:
                 place.verdict = DeadlineExceededError(TOO_LONG)
-            elif self._most_bytes and place.worker.resident_bytes > self._most_bytes:
+            elif self._most_bytes and (
+                place.worker.resident_bytes > place.base_bytes + self._most_bytes
+            ):
                 place.verdict = TooCostlyError(TOO_MUCH_MEMORY)
             if place.verdict is not None:
                 place.worker.kill()

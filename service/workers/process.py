@@ -16,11 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from cxr.errors import CxrError
+from service.errors import Failure
 from service.scheduling.priority import lower_priority
 from service.telemetry.logs import configure_logging, log_event
 from service.telemetry.timeline import identified
 from service.workers.messages import (
-    Failure,
     MessageError,
     Order,
     Outcome,
@@ -75,7 +75,9 @@ class Process:
 
 def main(arguments: list[str]) -> int:
     """Work for whoever holds the other end of the socket."""
-    number, level = arguments
+    number, level, priority = arguments
+    if priority == "low":
+        lower_priority()  # threads begun later inherit it
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     # Ctrl-C and SIGTERM go to the whole group: the service finishes what it accepted, with us.

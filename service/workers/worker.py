@@ -44,9 +44,10 @@ class Worker:
 
     Args:
         on_end: Called once when the process has ended.
+        stands_back: Whether others have precedence on the cores.
     """
 
-    def __init__(self, on_end: Callable[[Worker], None]) -> None:
+    def __init__(self, on_end: Callable[[Worker], None], *, stands_back: bool = False) -> None:
         self._loop = asyncio.get_running_loop()
         self._on_end = on_end
         self._numbers = itertools.count()
@@ -58,7 +59,10 @@ class Worker:
         with theirs:
             level = logging.getLevelName(LOG.getEffectiveLevel())
             self._process = subprocess.Popen(  # noqa: S603 - ourselves
-                [sys.executable, "-m", "service.workers", str(theirs.fileno()), level],
+                [
+                    *(sys.executable, "-m", "service.workers"),
+                    *(str(theirs.fileno()), level, "low" if stands_back else "normal"),
+                ],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
             )

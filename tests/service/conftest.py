@@ -51,6 +51,7 @@ def make_settings(bundles: Path, **changes: Any) -> Settings:
         "provider": "cpu",
         "engine": "onnxruntime",
         "workers": 1,
+        "isolation": "threads",  # fake engines are of this process
         "max_batch": 4,
         "queue_capacity": 8,
         "max_images_per_request": 6,

@@ -71,7 +71,7 @@ async def test_image_is_decoded_and_run(engine: FakeEngine, pool: CorePool) -> N
     """In one job, and its durations are told and remembered."""
     lane = make_core_lane(engine, pool)
     timeline = ImageTimeline()
-    verify_own_answer(await lane.read(lambda: make_prepared(300), soon(), timeline), 300)
+    verify_own_answer(await lane.read(lambda: make_prepared(300), ReadImage, soon(), timeline), 300)
     assert [stage.name for stage in timeline.stages] == ["queue", "decode", "infer"]
     assert timeline.batch_size == 1
     queued, _, ran = timeline.stages
@@ -96,7 +96,7 @@ async def test_image_is_answered_before_the_next_is_begun(
         return make_prepared(1)
 
     engine.run = noted  # type: ignore[method-assign]
-    await asyncio.gather(*(lane.read(decode, soon(), ImageTimeline()) for _ in range(3)))
+    await asyncio.gather(*(lane.read(decode, ReadImage, soon(), ImageTimeline()) for _ in range(3)))
     assert events == ["decode", "run"] * 3
 
 
@@ -110,12 +110,14 @@ async def test_failing_engine_says_nothing_of_itself(
         caplog.at_level(logging.ERROR),
         pytest.raises(InferenceFailedError) as caught,
     ):
-        await lane.read(lambda: make_prepared(1), soon(), ImageTimeline())
+        await lane.read(lambda: make_prepared(1), ReadImage, soon(), ImageTimeline())
     assert "secret" not in str(caught.value)
     assert caught.value.__cause__ is None
     assert [record.getMessage() for record in caplog.records] == ["run failed"]
     engine.fails = False
-    verify_own_answer(await lane.read(lambda: make_prepared(2), soon(), ImageTimeline()), 2)
+    verify_own_answer(
+        await lane.read(lambda: make_prepared(2), ReadImage, soon(), ImageTimeline()), 2
+    )
 
 
 async def test_bad_and_not_finite_images_fail_alone(engine: FakeEngine, pool: CorePool) -> None:
@@ -128,7 +130,10 @@ async def test_bad_and_not_finite_images_fail_alone(engine: FakeEngine, pool: Co
 
     decoding = [lambda: make_prepared(1), lambda: make_prepared(POISONED), cut]
     outcomes = await asyncio.gather(
-        *(lane.read(one, soon(), ImageTimeline()) for one in [*decoding, lambda: make_prepared(2)]),
+        *(
+            lane.read(one, ReadImage, soon(), ImageTimeline())
+            for one in [*decoding, lambda: make_prepared(2)]
+        ),
         return_exceptions=True,
     )
     kinds = [ReadImage, InferenceFailedError, UnreadableImageError, ReadImage]
@@ -139,13 +144,13 @@ async def test_bad_and_not_finite_images_fail_alone(engine: FakeEngine, pool: Co
 async def test_client_gone_during_decoding_is_not_run(engine: FakeEngine, pool: CorePool) -> None:
     """Decoding cannot be stopped, but no run follows it."""
     lane, decoding = make_core_lane(engine, pool), Decoding(1)
-    reading = asyncio.create_task(lane.read(decoding, soon(), ImageTimeline()))
+    reading = asyncio.create_task(lane.read(decoding, ReadImage, soon(), ImageTimeline()))
     await until(decoding.began.is_set)
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
     decoding.gate.set()
-    await lane.read(lambda: make_prepared(2), soon(), ImageTimeline())
+    await lane.read(lambda: make_prepared(2), ReadImage, soon(), ImageTimeline())
     assert engine.batches == [1]
 
 
@@ -154,10 +159,10 @@ async def test_deadline_during_decoding_is_not_run(engine: FakeEngine, pool: Cor
     lane, decoding = make_core_lane(engine, pool), Decoding(1)
     async with asyncio.timeout(10):
         with pytest.raises(DeadlineExceededError):
-            await lane.read(decoding, Deadline.after_ms(30), ImageTimeline())
+            await lane.read(decoding, ReadImage, Deadline.after_ms(30), ImageTimeline())
     assert decoding.began.is_set()
     decoding.gate.set()
-    await lane.read(lambda: make_prepared(2), soon(), ImageTimeline())
+    await lane.read(lambda: make_prepared(2), ReadImage, soon(), ImageTimeline())
     assert engine.batches == [1]
 
 
@@ -166,7 +171,7 @@ async def test_request_holds_its_places_until_it_is_done(
 ) -> None:
     """All its images count from the beginning; cancelled, none does."""
     lane, decoding = make_core_lane(engine, pool), Decoding(1)
-    images = [decoding, lambda: make_prepared(2)]
+    images = [(decoding, ReadImage), (lambda: make_prepared(2), ReadImage)]
     reading = asyncio.create_task(read_all(lane, images, soon(), Timeline().add_images(2)))
     await until(decoding.began.is_set)
     assert lane.in_flight.images == 2
@@ -175,7 +180,7 @@ async def test_request_holds_its_places_until_it_is_done(
         await reading
     assert lane.in_flight.images == 0
     decoding.gate.set()
-    await lane.read(lambda: make_prepared(3), soon(), ImageTimeline())
+    await lane.read(lambda: make_prepared(3), ReadImage, soon(), ImageTimeline())
     assert engine.batches == [1]
 
 
@@ -186,7 +191,7 @@ async def test_stages_told_are_those_of_the_longest_image(
     lane, slow = make_core_lane(engine, pool), Decoding(1)
     now_s = [0.0]
     timeline = Timeline(clock=lambda: now_s[0])
-    images = [slow, lambda: make_prepared(2)]
+    images = [(slow, ReadImage), (lambda: make_prepared(2), ReadImage)]
     reading = asyncio.create_task(read_all(lane, images, soon(), timeline.add_images(2)))
     await until(slow.began.is_set)
     now_s[0] = 0.25
@@ -208,7 +213,7 @@ async def test_device_gets_batches_of_what_was_decoded_meanwhile(
 
     def reading(number: int) -> asyncio.Task[ReadImage]:
         return asyncio.create_task(
-            lane.read(lambda: make_prepared(number), soon(), ImageTimeline())
+            lane.read(lambda: make_prepared(number), ReadImage, soon(), ImageTimeline())
         )
 
     readings = [reading(1)]

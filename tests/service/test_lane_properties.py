@@ -79,7 +79,7 @@ class Theatre:
         under_way = self.lanes[model].in_flight.images
         first = len(self.flow_of) + 1
         numbers = list(range(first, first + count))
-        images = [partial(self.prepare, number) for number in numbers]
+        images = [(partial(self.prepare, number), ReadImage) for number in numbers]
         deadline = Deadline(self.now_s + life_s, lambda: self.now_s)
         timelines = Timeline().add_images(count)
         task = asyncio.create_task(read_all(self.lanes[model], images, deadline, timelines))

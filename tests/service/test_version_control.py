@@ -7,6 +7,7 @@ import gc
 import shutil
 import weakref
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from cxr.errors import BundleError
 from service.engines.protocol import Engine
 from service.engines.registry import build_engine
 from service.errors import StartupError
-from service.models.loading import Loader
+from service.models.loading import Loader, load_model
 from service.models.memory import free_memory_bytes
 from service.settings import Settings
 from tests.service.fake_engine import FakeEngine
@@ -383,7 +384,7 @@ async def test_metrics_tell_versions_and_stay_well_formed(tmp_path: Path) -> Non
 def test_bundle_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
     """What is loaded is what was looked at: a number must not become another model."""
     path = make_version(tmp_path, "1.0.0")
-    loader = Loader(control_settings(tmp_path), build_engine)
+    loader = Loader(control_settings(tmp_path), partial(load_model, build_engine=build_engine))
     [found] = loader.look()
     shutil.rmtree(path)
     make_bundle(tmp_path, "resnet18/1.0.0", name="resnet18", version="2.0.0")

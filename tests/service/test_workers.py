@@ -99,7 +99,7 @@ async def test_killed_workers_lose_nothing(pool: WorkerPool, number: signal.Sign
 
 async def test_a_job_that_takes_too_long_is_ended() -> None:
     """With its worker, which is replaced."""
-    async with pool_of(1, longest_s=0.3) as pool:
+    async with pool_of(1, longest_s=5.0) as pool:
         before = await pool.run(jobs.pid, soon())
         with pytest.raises(DeadlineExceededError, match="longer"):
             await pool.run(partial(jobs.nap, 30), soon())
@@ -141,13 +141,14 @@ async def test_waiting_ends_at_the_deadline() -> None:
 
 async def test_what_is_kept_is_kept_by_replacements(pool: WorkerPool) -> None:
     """A worker is ready when it keeps all it should, and forgets what is dropped."""
-    assert await pool.keep("model", partial(jobs.keep, "model", 5)) == 5
+    forget = partial(jobs.forget, "model")
+    assert await pool.keep("model", partial(jobs.keep, "model", 5), forget) == 5
     await pool.run(jobs.pid, soon())
     for pid in pool.pids:
         os.kill(pid, signal.SIGKILL)
     seen = await asyncio.gather(*(pool.run(partial(jobs.kept, "model"), soon()) for _ in range(6)))
     assert {value for _, value in seen} == {5}
-    await pool.drop("model", partial(jobs.forget, "model"))
+    await pool.drop("model")
     seen = await asyncio.gather(*(pool.run(partial(jobs.kept, "model"), soon()) for _ in range(6)))
     assert {value for _, value in seen} == {None}
 
@@ -155,9 +156,9 @@ async def test_what_is_kept_is_kept_by_replacements(pool: WorkerPool) -> None:
 async def test_what_cannot_be_kept_is_not(pool: WorkerPool) -> None:
     """The error is told, or that the worker ended; replacements do not try it again."""
     with pytest.raises(ImageOutOfScopeError):
-        await pool.keep("bad", jobs.refuse)
+        await pool.keep("bad", jobs.refuse, int)
     with pytest.raises(CxrError, match="ended"):
-        await pool.keep("worse", jobs.crash)
+        await pool.keep("worse", jobs.crash, int)
     assert await pool.run(jobs.pid, soon())
 
 

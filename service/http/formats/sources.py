@@ -15,7 +15,7 @@ from service.errors import DicomResultsDisabledError, NotAcceptableError
 from service.models.models import ServedModel
 from service.models.predictor import EncodedImage
 from service.multipart import DICOM, MULTIPART_DICOM
-from service.scheduling.core_pool import CorePool
+from service.scheduling.cores import Cores
 
 
 class Sources:
@@ -37,9 +37,7 @@ class Sources:
         self._most = most
         self._headers: dict[str, SourceHeader] = {}
 
-    async def read(
-        self, images: Sequence[EncodedImage], pool: CorePool, deadline: Deadline
-    ) -> None:
+    async def read(self, images: Sequence[EncodedImage], pool: Cores, deadline: Deadline) -> None:
         """Read the headers on the pool, skipping unreadable images.
 
         Raises:

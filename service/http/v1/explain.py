@@ -170,9 +170,9 @@ async def _answer(
 def _order(
     prediction: Prediction, heatmap: NDArray[np.float32], options: ExplainRequest, target: str
 ) -> PictureOrder:
-    manifest, picture = options.request.served.manifest, prediction.image.picture
+    manifest, image = options.request.served.manifest, prediction.image
     result = prediction.result
-    if picture is None:
+    if image is None or image.picture is None:
         raise ValueError("the image was prepared without its picture")
     in_scope = result.scope.in_scope
     caption = Caption(
@@ -186,5 +186,6 @@ def _order(
         if in_scope
         else (*result.scope.reasons, WITHHELD),
     )
-    facts = prediction.image.facts
-    return PictureOrder(picture, facts, heatmap, caption, options.alpha, shows_heatmap=in_scope)
+    return PictureOrder(
+        image.picture, image.facts, heatmap, caption, options.alpha, shows_heatmap=in_scope
+    )

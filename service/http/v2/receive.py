@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
@@ -90,7 +91,8 @@ def _read_body(request: Request, lease: Lease) -> AsyncIterator[bytes]:
         return chunks
 
     async def run(work: Callable[[], bytes]) -> bytes:
-        return await runtime.pool.run(work, deadline)
+        # A thread of this process, which has the decompressor.
+        return await asyncio.to_thread(work)
 
     return _decompress_chunks(chunks, encoding, limit_bytes, lease, run)
 
