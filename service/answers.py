@@ -6,7 +6,7 @@ Nothing heavy is imported here: whoever reads answers needs pydantic only.
 from __future__ import annotations
 
 import base64
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypeAliasType
@@ -183,6 +183,20 @@ class TimingsMs(Answer):
     queue: float = Field(description="Longest wait of an image, for a core and for its batch.")
     inference: float = Field(description="Longest run of a batch with an image of this request.")
     total: float = Field(description="From the request's head to its answer.")
+
+
+class ResultDigest(NamedTuple):
+    """What is counted of a result."""
+
+    decision: Decision
+    probability: float
+    code: str | None  # of the first reason why it is out of scope
+
+    @classmethod
+    def of(cls, result: ImageResult) -> ResultDigest:
+        """Take it from a result."""
+        codes = result.scope.codes
+        return cls(result.decision, result.probability, codes[0] if codes else None)
 
 
 class PredictAnswer(Answer):

@@ -66,6 +66,11 @@ class ServedModel:
         )
 
     @cached_property
+    def encoded_reference(self) -> bytes:
+        """The reference as JSON."""
+        return self.reference.model_dump_json().encode()
+
+    @cached_property
     def _points(self) -> dict[str, OperatingPoint]:
         return {point.name: point for point in self.manifest.operating_points}
 

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TypeAlias
 
 import numpy as np
@@ -26,6 +26,7 @@ from service.answers import (
     ConclusionAnswer,
     ImageResult,
     PopulationAnswer,
+    ResultDigest,
     ScopeAnswer,
     Uncertainty,
 )
@@ -64,11 +65,23 @@ class ImageFailure:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One image with its answer; ``image`` is None unless it is needed afterwards."""
+    """One image with its answer, as the core that read it gives it.
 
-    result: ImageResult
-    row: OutputRow
+    Attributes:
+        digest: What is counted of it.
+        encoded: The result as JSON.
+        row: None unless it is needed afterwards, and so is ``image``.
+    """
+
+    digest: ResultDigest
+    encoded: bytes
+    row: OutputRow | None = None
     image: PreparedImage | None = None
+
+    @cached_property
+    def result(self) -> ImageResult:
+        """The result."""
+        return ImageResult.model_validate_json(self.encoded)
 
 
 Outcome: TypeAlias = Prediction | ImageFailure
@@ -145,12 +158,12 @@ class PredictionRequest:
         return in_flight.receiving(admission.max_wait_s)
 
     async def read(
-        self, images: Sequence[EncodedImage], *, keep_picture: bool = False
+        self, images: Sequence[EncodedImage], *, keep_row: bool = False, keep_picture: bool = False
     ) -> list[Outcome]:
         """Decode, run and judge images; return one outcome for each, in their order.
 
-        If the caller is cancelled, work that has not begun is dropped. ``keep_picture`` keeps what
-        an explanation is drawn on.
+        If the caller is cancelled, work that has not begun is dropped. ``keep_row`` keeps what
+        the engine answered, ``keep_picture`` also what an explanation is drawn on.
 
         Raises:
             QueueFullError: There is no room for all of them; nothing was queued.
@@ -168,16 +181,23 @@ class PredictionRequest:
                 )
                 for image in images
             ],
+            keep_row=keep_row or keep_picture,
             keep_image=keep_picture,
         )
 
     async def read_prepared(
-        self, images: Sequence[tuple[str, Prepare | Exception]], *, keep_image: bool = False
+        self,
+        images: Sequence[tuple[str, Prepare | Exception]],
+        *,
+        keep_row: bool = False,
+        keep_image: bool = False,
     ) -> list[Outcome]:
         """Do the same with what prepares each image, or why there is none, under its id."""
         keep_image = keep_image or self.predictor.offer is not None
         timelines = self.timeline.add_images(len(images))
-        judge = partial(_judge, self.served.loaded, self.point, keep_image=keep_image)
+        judge = partial(
+            _judge, self.served.loaded, self.point, keep_row=keep_row, keep_image=keep_image
+        )
         work = [
             (prepare, partial(judge, image_id))
             for image_id, prepare in images
@@ -203,7 +223,7 @@ class PredictionRequest:
                 log_event(logging.ERROR, "unexpected error", found)
             timeline.error = found
             return ImageFailure(image_id, found)
-        timeline.result = found.result
+        timeline.result = found.digest
         if self.predictor.offer is not None and found.image is not None:
             self.predictor.offer(self.served, found.image, found.result)
         return found
@@ -220,7 +240,8 @@ class PredictionRequest:
             ExplanationMismatchError: What was explained is not what was answered.
         """
         explaining = self.served.verify_explains()
-        assert prediction.image is not None, "it was read to be explained"
+        assert prediction.image is not None, "it is kept"
+        assert prediction.row is not None, "it is kept"
         task = ExplainTask(prediction.image.model_input, target, method)
         [future] = explaining.batcher.submit([task], self.deadline)
         explanation = (await future).row
@@ -235,11 +256,14 @@ def _judge(
     image: PreparedImage,
     row: OutputRow,
     *,
+    keep_row: bool,
     keep_image: bool,
 ) -> Prediction:
     """Finish one image. Any core."""
     result = build_result(image_id, image, row, model, point)
-    return Prediction(result, row, image if keep_image else None)
+    encoded = result.model_dump_json().encode()
+    kept = (row if keep_row else None, image if keep_image else None)
+    return Prediction(ResultDigest.of(result), encoded, *kept)
 
 
 def build_result(

@@ -87,21 +87,29 @@ async def read_all(
     lane.in_flight.verify_room(len(images))
     lane.in_flight.images += len(images)
     try:
-        read = await asyncio.gather(
-            *(
-                lane.read(prepare, finish, deadline, timeline)
-                for (prepare, finish), timeline in zip(images, timelines, strict=True)
-            ),
-            return_exceptions=True,
-        )
+        if len(images) == 1:
+            [(prepare, finish)], [timeline] = images, timelines
+            return [await _read_alone(lane, prepare, finish, deadline, timeline)]
+        read = [
+            _read_alone(lane, prepare, finish, deadline, timeline)
+            for (prepare, finish), timeline in zip(images, timelines, strict=True)
+        ]
+        return await asyncio.gather(*read)
     finally:
         lane.in_flight.images -= len(images)
-    outcomes: list[T | Exception] = []
-    for outcome in read:
-        if isinstance(outcome, BaseException) and not isinstance(outcome, Exception):
-            raise outcome
-        outcomes.append(outcome)
-    return outcomes
+
+
+async def _read_alone(
+    lane: Lane,
+    prepare: Prepare,
+    finish: Finish[T],
+    deadline: Deadline,
+    timeline: ImageTimeline,
+) -> T | Exception:
+    try:
+        return await lane.read(prepare, finish, deadline, timeline)
+    except Exception as error:
+        return error
 
 
 class CoreLane:

@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from cxr.errors import ImageOutOfScopeError, InputError
-from service.answers import ImageResult, ModelRef
+from service.answers import ModelRef, ResultDigest
 from service.telemetry import metrics as declared
 from service.telemetry.drift import Drift, DriftWatch
 from service.telemetry.metrics import Metric
@@ -133,12 +133,12 @@ class Metrics(MetricsPage):
             elif image.result is not None and status < 400:
                 self._image_answered(timeline, image.result)
 
-    def _image_answered(self, timeline: Timeline, result: ImageResult) -> None:
-        (model, digest), in_scope = timeline.model, result.scope.in_scope
+    def _image_answered(self, timeline: Timeline, result: ResultDigest) -> None:
+        (model, digest), in_scope = timeline.model, result.code is None
         self._counters[declared.IMAGES].labels(model, result.decision).inc()
         self._histograms[declared.PROBABILITY].labels(model).observe(result.probability)
-        if not in_scope:
-            self._counters[declared.OUT_OF_SCOPE].labels(model, result.scope.codes[0]).inc()
+        if result.code is not None:
+            self._counters[declared.OUT_OF_SCOPE].labels(model, result.code).inc()
         window = self.drift.windows.get(model)
         if window is None or window.digest != digest:
             window = self.drift.begin(model, digest, timeline.reference)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cxr.bundles.reference import Reference, bin_of
-from service.answers import ImageResult
+from service.answers import ResultDigest
 from service.deadline import Clock
 from service.telemetry import tracing
 
@@ -65,7 +65,7 @@ class ImageTimeline(Stages):
     def __init__(self, clock: Clock = time.perf_counter) -> None:
         super().__init__(clock)
         self.batch_size = 0
-        self.result: ImageResult | None = None
+        self.result: ResultDigest | None = None
 
 
 class Timeline(Stages):
@@ -150,7 +150,7 @@ class Timeline(Stages):
         fields: dict[str, Any] = {"batch_size": max(image.batch_size for image in self.images)}
         if results := [image.result for image in self.images if image.result is not None]:
             fields["decisions"] = dict(Counter(result.decision for result in results))
-            fields["out_of_scope"] = sum(not result.scope.in_scope for result in results)
+            fields["out_of_scope"] = sum(result.code is not None for result in results)
             fields["probability_bins"] = sorted(bin_of(result.probability) for result in results)
         if problems := {slug_of(image.error) for image in self.images if image.error is not None}:
             fields["problems"] = sorted(problems)

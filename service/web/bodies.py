@@ -167,19 +167,23 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
     Raises:
         ClientDisconnectedError: The client disconnected.
     """
-    task = asyncio.create_task(work)
-    gone = asyncio.create_task(_disconnected(request))
+    here, is_gone = asyncio.current_task(), False
+    assert here is not None, "it is awaited in a task"
+
+    async def watch() -> None:
+        nonlocal is_gone
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        is_gone = True
+        here.cancel()
+
+    watching = asyncio.create_task(watch())
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientDisconnectedError("The client disconnected before the answer.")
-        return task.result()
+        return await work
+    except asyncio.CancelledError:
+        if not is_gone:
+            raise
+        here.uncancel()
+        raise ClientDisconnectedError("The client disconnected before the answer.") from None
     finally:
-        for one in (task, gone):
-            one.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+        watching.cancel()

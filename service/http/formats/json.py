@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import math
 
 from starlette.responses import JSONResponse, Response
@@ -15,10 +16,8 @@ from service.answers import (
     ExplainTimingsMs,
     ExplanationAnswer,
     ImageError,
-    PredictAnswer,
     RangeAnswer,
     RenderAnswer,
-    TimingsMs,
     WindowAnswer,
 )
 from service.dicom.source import SourceHeader
@@ -56,18 +55,28 @@ class JsonPrediction(PredictFormat):
             statuses = {problem_type_of(failure.error).status for failure in failures}
             if len(failures) == 1 or (len(statuses) == 1 and min(statuses) >= SERVER_FAULT):
                 return respond_failure(failures[0].error, context)
-        answer = PredictAnswer(
-            request_id=request_id,
-            model=predicted.served.reference,
-            results=tuple(
-                ImageError(id=one.id, problem=problem_of(one.error, request_id))
-                if isinstance(one, ImageFailure)
-                else one.result
-                for one in outcomes
-            ),
-            timings_ms=TimingsMs(**context.timeline.answer_timings_ms()),
+        results = [
+            _encode_failure(one, request_id) if isinstance(one, ImageFailure) else one.encoded
+            for one in outcomes
+        ]
+        # A PredictAnswer, whose results were encoded where they were made.
+        parts = (
+            b'{"request_id":',
+            json.dumps(request_id).encode(),
+            b',"model":',
+            predicted.served.encoded_reference,
+            b',"results":[',
+            b",".join(results),
+            b'],"timings_ms":',
+            json.dumps(context.timeline.answer_timings_ms(), separators=(",", ":")).encode(),
+            b"}",
         )
-        return Response(answer.model_dump_json(), media_type=JSON, headers=VARY)
+        return Response(b"".join(parts), media_type=JSON, headers=VARY)
+
+
+def _encode_failure(failure: ImageFailure, request_id: str) -> bytes:
+    told = ImageError(id=failure.id, problem=problem_of(failure.error, request_id))
+    return told.model_dump_json().encode()
 
 
 class JsonExplanation(ExplainFormat[ExplanationAnswer]):

@@ -64,10 +64,10 @@ async def read_call(request: Request, prediction: PredictionRequest) -> tuple[Ca
         prediction.point = served.operating_point(call.operating_point)
         if isinstance(call.images, np.ndarray):
             tensors = [(str(i), partial(prepare_tensor, one)) for i, one in enumerate(call.images)]
-            reading = prediction.read_prepared(tensors)
+            reading = prediction.read_prepared(tensors, keep_row=True)
         else:
             files = [EncodedImage(str(i), data) for i, data in enumerate(call.images)]
-            reading = prediction.read(files)
+            reading = prediction.read(files, keep_row=True)
         return call, await while_connected(request, reading)
 
 
