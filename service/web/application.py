@@ -7,10 +7,13 @@ from typing import Any, Protocol, cast
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cxr import __version__
 from cxr.errors import CxrError
@@ -19,6 +22,7 @@ from service.access.scopes import Routes
 from service.errors import ClientDisconnectedError
 from service.web.access import AccessMiddleware
 from service.web.documented import add_access, add_schemas, drop_validation_errors, name_operation
+from service.web.plain_route import PlainRoute
 from service.web.problems import (
     CLIENT_CLOSED_REQUEST,
     INVALID_REQUEST,
@@ -81,6 +85,28 @@ class WebApplication(FastAPI):
         # The one added last is outermost.
         self.add_middleware(AccessMiddleware, access=access, routes=routes, rules=rules)
         self.add_middleware(RequestMiddleware, rules=rules)
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Build the layers of every request: FastAPI's own do what RequestMiddleware does.
+
+        Of these only what closes files of forms is kept, for routes that FastAPI runs.
+        """
+        handlers = dict(self.exception_handlers)
+        routed = AsyncExitStackMiddleware(self.router)
+        plain = [route for route in self.router.routes if isinstance(route, PlainRoute)]
+
+        async def route(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "http":
+                for one in plain:
+                    if one.takes(scope):
+                        await one.answer_plain(scope, receive, send)
+                        return
+            await routed(scope, receive, send)
+
+        app: ASGIApp = ExceptionMiddleware(route, handlers=handlers)
+        for layer in reversed(self.user_middleware):
+            app = layer.cls(app, *layer.args, **layer.kwargs)
+        return app
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document."""

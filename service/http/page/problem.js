@@ -32,6 +32,7 @@ const HEADLINES = {
   "image-out-of-scope": "This image is not one the model can be asked about.",
   "unfamiliar-population": "The model was not validated on patients like this one.",
   "payload-too-large": "This file is too large for the service.",
+  "too-costly": "Reading this file takes more than the service gives one image.",
   "invalid-request": "The service did not accept this request.",
   "unknown-model": "The chosen model is not loaded.",
   unauthorized: "The service does not know who asks.",

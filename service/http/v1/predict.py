@@ -16,8 +16,9 @@ from service.http.openapi import PREDICT_BODY, PREDICT_CONTENT
 from service.http.receive import accepted, read_request, runtime_of
 from service.web.bodies import verify_query
 from service.web.documented import problem_responses
+from service.web.plain_route import PlainRoute
 
-router = APIRouter(prefix="/v1", tags=["inference"])
+router = APIRouter(prefix="/v1", tags=["inference"], route_class=PlainRoute)
 
 ModelQuery = Annotated[
     str | None,
