@@ -46,7 +46,8 @@ QUIET_PATHS = frozenset(
 async def _start(runtime: Runtime) -> None:
     settings = runtime.settings
     if offers_dicom(settings, reports=True):
-        await asyncio.to_thread(warm_up)
+        if settings.isolation == "threads":  # a process loads what makes reports at the first one
+            await asyncio.to_thread(warm_up)
     elif settings.dicom_results == "on":
         runtime.lifecycle.fail()
         raise StartupError(

@@ -29,7 +29,7 @@ from service.scheduling.core_pool import CorePool
 from service.scheduling.cores import Cores
 from service.settings import Settings
 from service.telemetry.logs import log_event
-from service.telemetry.recorder import Recorder
+from service.telemetry.recorder import EXPLAIN, PREDICT, Recorder
 from service.telemetry.timeline import MS_PER_S
 from service.workers.pool import WorkerPool
 
@@ -109,6 +109,10 @@ class Runtime:
         """Record events from now on. To be called before the start."""
         self._lanes.recorder = recorder
         self.shadows.recorder = recorder
+        if self._residents is not None:
+            self._residents.pool.on_ended = partial(recorder.worker_ended, PREDICT)
+        if self.explain_process is not None:
+            self.explain_process.pool.on_ended = partial(recorder.worker_ended, EXPLAIN)
 
     async def explainers_came(self) -> None:
         """Wait until no explainer is being loaded."""

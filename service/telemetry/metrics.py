@@ -151,6 +151,13 @@ WAITING_FOR_CORE = Metric(
     "gauge",
     "Jobs that wait for a core now: images to decode and, on a CPU, to run.",
 )
+WORKERS_ENDED = Metric(
+    "cxr_workers_ended_total",
+    "counter",
+    "Worker processes that ended and were replaced, by what they are for: a file ended them, or "
+    "the system did.",
+    ("work",),
+)
 READY = Metric("cxr_ready", "gauge", "1 if predictions are accepted, else 0.")
 BUNDLE = Metric(
     "cxr_bundle_info",

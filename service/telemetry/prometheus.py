@@ -163,6 +163,10 @@ class Metrics(MetricsPage):
         for one_s in waits_s:
             wait_s.observe(one_s)
 
+    def worker_ended(self, work: str) -> None:
+        """Record that a worker process ended."""
+        self._counters[declared.WORKERS_ENDED].labels(work).inc()
+
     def shadow_compared(
         self, model: str, versions: tuple[str, str], decisions: tuple[str, str], difference: float
     ) -> None:

@@ -22,6 +22,9 @@ class Recorder(Protocol):
             run_s: Duration of the run.
         """
 
+    def worker_ended(self, work: str) -> None:
+        """Record that a worker process ended, and for what it was."""
+
     def shadow_compared(
         self, model: str, versions: tuple[str, str], decisions: tuple[str, str], difference: float
     ) -> None:
@@ -40,6 +43,9 @@ class Recorder(Protocol):
 
 class _NullRecorder:
     def batch_ran(self, model: str, work: str, waits_s: Sequence[float], run_s: float) -> None:
+        pass
+
+    def worker_ended(self, work: str) -> None:
         pass
 
     def shadow_compared(

@@ -36,6 +36,10 @@ TOO_MUCH_MEMORY = "Reading the image takes more memory than is given to one imag
 TOO_LONG = "Reading the image takes longer than one image may."
 
 
+def _ignore() -> None:
+    """Do nothing."""
+
+
 @dataclass(eq=False)
 class _Job:
     call: Callable[[], Any]
@@ -123,7 +127,9 @@ class WorkerPool:
         self._pause_s = FIRST_PAUSE_S
         self._is_closed = False
         self._alone_since_s: float | None = None
+        self._begun = 0
         self.ended = 0
+        self.on_ended: Callable[[], None] = _ignore
 
     @property
     def waiting(self) -> int:
@@ -229,7 +235,11 @@ class WorkerPool:
         await asyncio.gather(*asked, return_exceptions=True)
 
     def _begin_worker(self) -> None:
-        place = _Place(Worker(lambda _: self._on_end(place), stands_back=self._stands_back))
+        worker = Worker(
+            lambda _: self._on_end(place), stands_back=self._stands_back, is_quiet=self._begun > 0
+        )
+        self._begun += 1
+        place = _Place(worker)
         self._places.append(place)
         self._spawn(self._make_ready(place))
         self._changed.set()
@@ -308,6 +318,7 @@ class WorkerPool:
         if self._is_closed:
             return
         self.ended += 1
+        self.on_ended()
         log_event(logging.WARNING, "worker ended", pid=place.worker.pid)
         if place.is_ready:
             self._begin_worker()

@@ -45,9 +45,16 @@ class Worker:
     Args:
         on_end: Called once when the process has ended.
         stands_back: Whether others have precedence on the cores.
+        is_quiet: Whether it logs nothing but warnings, since another one says the same.
     """
 
-    def __init__(self, on_end: Callable[[Worker], None], *, stands_back: bool = False) -> None:
+    def __init__(
+        self,
+        on_end: Callable[[Worker], None],
+        *,
+        stands_back: bool = False,
+        is_quiet: bool = False,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._on_end = on_end
         self._numbers = itertools.count()
@@ -57,7 +64,8 @@ class Worker:
         self._has_ended = False
         ours, theirs = socket.socketpair()
         with theirs:
-            level = logging.getLevelName(LOG.getEffectiveLevel())
+            least = logging.WARNING if is_quiet else logging.DEBUG
+            level = logging.getLevelName(max(LOG.getEffectiveLevel(), least))
             self._process = subprocess.Popen(  # noqa: S603 - ourselves
                 [
                     *(sys.executable, "-m", "service.workers"),
