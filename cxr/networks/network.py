@@ -37,6 +37,22 @@ class Network(nn.Module):
     def classify(self, embedding: torch.Tensor) -> torch.Tensor:
         """Return logits (N, K) of embeddings (N, D)."""
 
+    def class_gradients(self, features: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
+        """Return the gradients (N, K, C, h, w) of the logits at the feature maps, in closed form.
+
+        This one is of networks whose embedding is the mean over positions, followed by one linear
+        layer.
+
+        Args:
+            features: Shape (N, C, h, w).
+            embedding: Of these, shape (N, D).
+        """
+        classifier = self.get_submodule(self.classifier)
+        assert isinstance(classifier, nn.Linear)
+        count, channels, height, width = features.shape
+        shares = classifier.weight / (height * width)
+        return shares[None, :, :, None, None].expand(count, -1, channels, height, width)
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return logits (N, K) of normalised images (N, 1, S, S)."""
         return self.classify(self.embed(self.features(images)))
