@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from cxr.dicom import decode as dicom
 from cxr.errors import ImageOutOfScopeError, ImageTooLargeError, UnsupportedMediaError
 from cxr.images import raster
-from cxr.pixels.image import DecodedImage, GrayImage, ModelInput, Window
+from cxr.pixels.image import DEFAULT_MAX_PIXELS, DecodedImage, GrayImage, ModelInput, Window
 
 JPEG_MAGIC = b"\xff\xd8\xff"
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -25,8 +25,6 @@ DICOM_MAGIC = b"DICM"
 DICOM_PREAMBLE_BYTES = 128
 SNIFF_BYTES = DICOM_PREAMBLE_BYTES + len(DICOM_MAGIC)
 """Number of leading bytes that :func:`sniff_format` looks at."""
-
-DEFAULT_MAX_PIXELS = 64_000_000  # four times the largest detectors made (about 16 Mpx)
 
 PIXEL_BYTES = 4
 """Memory that decoding may take for each pixel of the largest image, beside the file: an operator
@@ -48,9 +46,9 @@ class DecodeOptions:
     """Limits and scale of decoding.
 
     Attributes:
-        max_pixels: Width x height x frames a header may declare. reduce_to_px: Side in pixels that
-        a JPEG decoded at a reduced, cheaper scale keeps; 0 decodes
-            at full size.
+        max_pixels: Width x height x frames a header may declare.
+        reduce_to_px: Side in pixels that a JPEG decoded at a reduced, cheaper scale keeps; 0
+            decodes at full size.
         window: Window for monochrome DICOM instead of its own.
     """
 

@@ -15,6 +15,9 @@ ModelInput: TypeAlias = NDArray[np.uint8]
 """Shape (1, S, S), uint8. A batch of them is (N, 1, S, S)."""
 
 
+DEFAULT_MAX_PIXELS = 64_000_000
+"""Most pixels that a header may declare: four times the largest detectors made (16 Mpx)."""
+
 Projection: TypeAlias = Literal["frontal", "lateral"]
 """Of a chest radiograph; ``lateral`` stands for all that is not frontal."""
 

@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import sys
+from collections.abc import Sequence
 from types import FrameType
 
 import uvicorn
@@ -22,6 +23,7 @@ from service.telemetry.logs import configure_logging, log_event
 from service.telemetry.tracing import start_tracing, stop_tracing
 from service.web.process import listen, raise_limit, tls_options
 from service.web.protocol import GuardedProtocol
+from service.workers.spawning import Spawned
 
 BACKLOG = 2048
 CLOSE_CONNECTIONS_S = 5  # for responses on their way when everything accepted is answered
@@ -33,10 +35,10 @@ class Server(uvicorn.Server):
     uvicorn stops listening at once: load balancers would not learn to use another replica.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, spawned: Sequence[Spawned] = ()) -> None:
         self._settings = settings
         self._runtime = Runtime(
-            settings, build_engine, build_explainer if settings.explain == "on" else None
+            settings, build_engine, build_explainer if settings.explain == "on" else None, spawned
         )
         self._draining: asyncio.Task[None] | None = None
         self._address = ""
@@ -109,8 +111,12 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, spawned: Sequence[Spawned] = ()) -> None:
     """Serve until told to stop; exit with 1 if accepted requests were cut off.
+
+    Args:
+        settings: What the operator set.
+        spawned: Worker processes that were started before.
 
     Raises:
         CxrError: The service cannot start.
@@ -118,7 +124,7 @@ def serve(settings: Settings) -> None:
     raise_limit()
     configure_logging(settings.log_level)
     start_tracing(settings.tracing, "cxr-service")
-    server = Server(settings)
+    server = Server(settings, spawned)
     with server.listen() as listener:
         server.run(sockets=[listener])
     stop_tracing()

@@ -18,15 +18,20 @@ def add_parser(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Serve until a signal ends it."""
-    from service.app.server import serve
+    from service.engines.machine import usable_cores
     from service.settings import load_settings
+    from service.workers.spawning import spawn_workers
 
-    serve(
-        load_settings(
-            host=args.host,
-            port=args.port,
-            bundles_dir=args.bundles,
-            tls_certificate=args.tls_certificate,
-            tls_key=args.tls_key,
-        )
+    settings = load_settings(
+        host=args.host,
+        port=args.port,
+        bundles_dir=args.bundles,
+        tls_certificate=args.tls_certificate,
+        tls_key=args.tls_key,
     )
+    count = (settings.workers or usable_cores()) if settings.isolation == "processes" else 0
+    workers = spawn_workers(count, settings.log_level)
+
+    from service.app.server import serve  # a second's work, beside theirs
+
+    serve(settings, workers)

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from service.models.loading import LoadedModel, load_model, rules_of
 from service.settings import Settings
 from service.telemetry.logs import log_event
 from service.workers.pool import WorkerPool
+from service.workers.spawning import Spawned
 
 RESIDENTS: dict[str, LoadedModel] = {}
 """In a worker: what was loaded there, by key."""
@@ -126,10 +127,10 @@ class Residents:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._numbers = itertools.count()
 
-    def start(self) -> None:
-        """Start the workers. On the event loop."""
+    def start(self, spawned: Sequence[Spawned]) -> None:
+        """Start the workers but for those that were. On the event loop."""
         self._loop = asyncio.get_running_loop()
-        self.pool.start()
+        self.pool.start(spawned)
 
     def load(self, bundle: Bundle, settings: Settings) -> LoadedModel:
         """Load a bundle. Any thread but the event loop's; blocks for seconds.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -32,6 +32,7 @@ from service.telemetry.logs import log_event
 from service.telemetry.recorder import EXPLAIN, PREDICT, Recorder
 from service.telemetry.timeline import MS_PER_S
 from service.workers.pool import WorkerPool
+from service.workers.spawning import Spawned
 
 IMAGE_BYTES, BYTES_PER_PIXEL = 256 * 1024 * 1024, 6
 """Memory that one image may take in a process, at least and for each pixel that is accepted."""
@@ -40,15 +41,24 @@ HUNG = "Nothing has come back from the cores or an engine for long. Restart the 
 
 
 class Runtime:
-    """The cores, the models and their state. Belongs to the event loop."""
+    """The cores, the models and their state. Belongs to the event loop.
+
+    Args:
+        settings: What the operator set.
+        build_engine: Builds a bundle's engine.
+        build_explainer: Builds a bundle's explainer; None: nothing is explained.
+        spawned: Worker processes that were started before.
+    """
 
     def __init__(
         self,
         settings: Settings,
         build_engine: EngineBuilder,
         build_explainer: ExplainerBuilder | None = None,
+        spawned: Sequence[Spawned] = (),
     ) -> None:
         self.settings = settings
+        self._spawned = spawned
         self._models = Models(settings.stall_s)
         self.lifecycle = Lifecycle(is_stalled=self._models.is_stalled)
         load: LoadModel = partial(load_model, build_engine=build_engine)
@@ -125,9 +135,7 @@ class Runtime:
             CxrError: The service cannot start; the message is for its operator.
         """
         if self._residents is not None:
-            self._residents.start()
-        if self.explain_process is not None:
-            self.explain_process.start()
+            self._residents.start(self._spawned)
         try:
             tried = await asyncio.to_thread(self._loader.load_newest)
             names = [one.found.name for one in tried if isinstance(one, Candidate)]
@@ -143,6 +151,8 @@ class Runtime:
         gc.collect()
         gc.freeze()
         self.lifecycle.become_ready()
+        if self.explain_process is not None:  # predictions are there first
+            self.explain_process.start()
         self._background = [asyncio.create_task(work) for work in self._background_work()]
 
     def _background_work(self) -> Iterator[Coroutine[Any, Any, None]]:

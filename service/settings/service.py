@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticKnownError
 from pydantic_settings import SettingsConfigDict
 
-from cxr.images.decoding import DEFAULT_MAX_PIXELS
+from cxr.pixels.image import DEFAULT_MAX_PIXELS
 from cxr.verdict.populations import Unfamiliar
 from service.settings.access import AccessSettings
 from service.settings.environment import GATEWAY_PREFIX, PREFIX, read_settings

@@ -5,12 +5,13 @@ No line carries patient data: no file name, no query value, no text of a library
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 import traceback
 from datetime import UTC, datetime
 from typing import Any, TextIO
+
+from pydantic_core import to_json
 
 from service.telemetry.timeline import identity
 
@@ -31,7 +32,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info and record.exc_info[1] is not None:
             line["error"] = describe_exception(record.exc_info[1])
-        return json.dumps(line, default=str)
+        return to_json(line, fallback=str).decode()
 
 
 def describe_exception(error: BaseException) -> dict[str, Any]:
@@ -57,6 +58,8 @@ def log_event(level: int, event: str, error: BaseException | None = None, **fiel
 
 def configure_logging(level: str, stream: TextIO | None = None) -> None:
     """Write our lines from a level on, and warnings of libraries, as JSON."""
+    # Whose line of code wrote a line of the log is in none of them, and takes long to find out.
+    logging._srcfile = None
     logging.raiseExceptions = False  # a full disk under the log is no news for each request
     handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(JsonFormatter())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TypeAlias
 
 from prometheus_client import (
@@ -86,6 +87,19 @@ class MetricsPage:
             for one in metrics
             if one.kind == "histogram"
         }
+        # The library looks labels up under a lock, which would take longer than to count.
+        self.counter = cache(self._counter)
+        self.histogram = cache(self._histogram)
+
+    def _counter(self, metric: Metric, *labels: str) -> Counter:
+        """Return what counts under these labels."""
+        counter = self._counters[metric]
+        return counter.labels(*labels) if labels else counter
+
+    def _histogram(self, metric: Metric, *labels: str) -> Histogram:
+        """Return what measures under these labels."""
+        histogram = self._histograms[metric]
+        return histogram.labels(*labels) if labels else histogram
 
     def render(self) -> bytes:
         """Return the page, of type ``CONTENT_TYPE``."""
@@ -113,21 +127,19 @@ class Metrics(MetricsPage):
             timeline: What happened.
             slug_of: Returns the problem of an error.
         """
-        self._counters[declared.REQUESTS].labels(route, str(status)).inc()
-        self._histograms[declared.REQUEST_SECONDS].labels(route).observe(timeline.total_s)
+        self.counter(declared.REQUESTS, route, str(status)).inc()
+        self.histogram(declared.REQUEST_SECONDS, route).observe(timeline.total_s)
         if timeline.problem is not None and not timeline.is_image_problem:
-            self._counters[declared.REQUEST_PROBLEMS].labels(timeline.problem).inc()
+            self.counter(declared.REQUEST_PROBLEMS, timeline.problem).inc()
             if timeline.error is not None:
                 self._decode_failed(timeline.error, timeline.problem)
         for name, spent_s in timeline.spent_s().items():
             if name in MEASURED_STAGES:
-                self._histograms[declared.STAGE_SECONDS].labels(name).observe(spent_s)
+                self.histogram(declared.STAGE_SECONDS, name).observe(spent_s)
         for image in timeline.images:
             for stage in image.stages:
                 if stage.name == DECODE and stage.error is None:
-                    self._histograms[declared.DECODE_SECONDS].observe(
-                        stage.ended_s - stage.started_s
-                    )
+                    self.histogram(declared.DECODE_SECONDS).observe(stage.ended_s - stage.started_s)
             if image.error is not None:
                 self._image_failed(timeline.model[0], image.error, slug_of(image.error))
             elif image.result is not None and status < 400:
@@ -135,48 +147,48 @@ class Metrics(MetricsPage):
 
     def _image_answered(self, timeline: Timeline, result: ResultDigest) -> None:
         (model, digest), in_scope = timeline.model, result.code is None
-        self._counters[declared.IMAGES].labels(model, result.decision).inc()
-        self._histograms[declared.PROBABILITY].labels(model).observe(result.probability)
+        self.counter(declared.IMAGES, model, result.decision).inc()
+        self.histogram(declared.PROBABILITY, model).observe(result.probability)
         if result.code is not None:
-            self._counters[declared.OUT_OF_SCOPE].labels(model, result.code).inc()
+            self.counter(declared.OUT_OF_SCOPE, model, result.code).inc()
         window = self.drift.windows.get(model)
         if window is None or window.digest != digest:
             window = self.drift.begin(model, digest, timeline.reference)
         window.latest.append((result.probability, result.decision, in_scope))
 
     def _image_failed(self, model: str, error: Exception, slug: str) -> None:
-        self._counters[declared.IMAGE_FAILURES].labels(model, slug).inc()
+        self.counter(declared.IMAGE_FAILURES, model, slug).inc()
         if isinstance(error, ImageOutOfScopeError):
-            self._counters[declared.OUT_OF_SCOPE].labels(model, error.code).inc()
+            self.counter(declared.OUT_OF_SCOPE, model, error.code).inc()
         else:
             self._decode_failed(error, slug)
 
     def _decode_failed(self, error: Exception, slug: str) -> None:
         if isinstance(error, InputError) and not isinstance(error, ImageOutOfScopeError):
-            self._counters[declared.DECODE_FAILURES].labels(slug).inc()
+            self.counter(declared.DECODE_FAILURES, slug).inc()
 
     def batch_ran(self, model: str, work: str, waits_s: Sequence[float], run_s: float) -> None:
         """Record a run and the waits of its images."""
-        self._histograms[declared.BATCH_SIZE].labels(model, work).observe(len(waits_s))
-        self._histograms[declared.RUN_SECONDS].labels(model, work).observe(run_s)
-        wait_s = self._histograms[declared.QUEUE_WAIT_SECONDS].labels(model, work)
+        self.histogram(declared.BATCH_SIZE, model, work).observe(len(waits_s))
+        self.histogram(declared.RUN_SECONDS, model, work).observe(run_s)
+        wait_s = self.histogram(declared.QUEUE_WAIT_SECONDS, model, work)
         for one_s in waits_s:
             wait_s.observe(one_s)
 
     def worker_ended(self, work: str) -> None:
         """Record that a worker process ended."""
-        self._counters[declared.WORKERS_ENDED].labels(work).inc()
+        self.counter(declared.WORKERS_ENDED, work).inc()
 
     def shadow_compared(
         self, model: str, versions: tuple[str, str], decisions: tuple[str, str], difference: float
     ) -> None:
         """Record a shadow's answer; the active version and decision go first."""
-        self._counters[declared.SHADOW_IMAGES].labels(model, *versions, *decisions).inc()
-        self._histograms[declared.SHADOW_DIFFERENCE].labels(model, *versions).observe(difference)
+        self.counter(declared.SHADOW_IMAGES, model, *versions, *decisions).inc()
+        self.histogram(declared.SHADOW_DIFFERENCE, model, *versions).observe(difference)
 
     def shadow_dropped(self, model: str, shadow: str, reason: str) -> None:
         """Record that a shadow did not answer."""
-        self._counters[declared.SHADOW_DROPPED].labels(model, shadow, reason).inc()
+        self.counter(declared.SHADOW_DROPPED, model, shadow, reason).inc()
 
 
 class _GaugeCollector(Collector):

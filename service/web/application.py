@@ -76,8 +76,10 @@ class WebApplication(FastAPI):
         self._access, self._routes, self._rules, self._index = access, routes, rules, index
         self._bodies = bodies
         self._other_errors = other_errors or {}
+        self._plain: list[PlainRoute] = []
         for module in modules:
             self.include_router(module.router)
+            self._plain += [one for one in module.router.routes if isinstance(one, PlainRoute)]
         self.add_exception_handler(CxrError, self._on_domain_error)
         self.add_exception_handler(ClientDisconnectedError, self._on_disconnect)
         self.add_exception_handler(RequestValidationError, self._on_validation_error)
@@ -93,15 +95,14 @@ class WebApplication(FastAPI):
         """
         handlers = dict(self.exception_handlers)
         routed = AsyncExitStackMiddleware(self.router)
-        plain = [route for route in self.router.routes if isinstance(route, PlainRoute)]
+        plain = {one.path: one for one in self._plain}
 
         async def route(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] == "http":
-                for one in plain:
-                    if one.takes(scope):
-                        await one.answer_plain(scope, receive, send)
-                        return
-            await routed(scope, receive, send)
+            one = plain.get(scope.get("path", ""))
+            if one is not None and one.takes(scope):
+                await one.answer_plain(scope, receive, send)
+            else:
+                await routed(scope, receive, send)
 
         app: ASGIApp = ExceptionMiddleware(route, handlers=handlers)
         for layer in reversed(self.user_middleware):

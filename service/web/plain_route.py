@@ -28,12 +28,8 @@ class PlainRoute(APIRoute):
         self._plain = request_response(answer)
 
     def takes(self, scope: Scope) -> bool:
-        """Return whether a request needs nothing validated."""
-        return (
-            scope["path"] == self.path
-            and not scope["query_string"]
-            and scope["method"] in (self.methods or ())
-        )
+        """Return whether a request for its path needs nothing validated."""
+        return not scope["query_string"] and scope["method"] in (self.methods or ())
 
     async def answer_plain(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer such a request."""

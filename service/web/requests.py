@@ -8,12 +8,12 @@ import math
 import re
 import secrets
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeAlias, cast
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -61,9 +61,15 @@ SECURITY_HEADERS = {
 }
 """Defaults: an answer that is no page runs nothing in a browser and is framed nowhere."""
 
+DEFAULT_HEADERS = [
+    (name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()
+]
+
 NO_STORE = "no-store"
 """Default Cache-Control of answers without an ETag: they are about patients, or cannot be
 revalidated."""
+
+RawHeader: TypeAlias = tuple[bytes, bytes]
 
 NOT_TRACED = nullcontext()
 CUT_OFF = "The service stopped before the request was answered. Try another replica."
@@ -164,22 +170,29 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers, lifecycle = MutableHeaders(scope=message), self._rules.lifecycle
-            if lifecycle is not None and lifecycle.state == "draining":
-                # The client turns to another replica (RFC 9112, 9.6), and sends no further request
-                # at the moment in which idle connections are closed.
-                headers["Connection"] = "close"
-            headers["X-Request-ID"] = self.timeline.request_id
-            headers["Server-Timing"] = ", ".join(
-                f"{name};dur={spent_ms}" for name, spent_ms in self.timeline.timings_ms().items()
-            )
-            for name, value in SECURITY_HEADERS.items():
-                headers.setdefault(name, value)
-            if "etag" not in headers:
-                headers.setdefault("Cache-Control", NO_STORE)
+            message["headers"] = [*message["headers"], *self._headers_beside(message["headers"])]
         elif self.without_body and message["type"] == "http.response.body":
             message = {**message, "body": b""}
         await self._send(message)
+
+    def _headers_beside(
+        self, given: Iterable[tuple[bytes, bytes]]
+    ) -> Iterator[tuple[bytes, bytes]]:
+        names = {name for name, _ in given}
+        lifecycle = self._rules.lifecycle
+        if lifecycle is not None and lifecycle.state == "draining":
+            # The client turns to another replica (RFC 9112, 9.6), and sends no further request
+            # at the moment in which idle connections are closed.
+            yield b"connection", b"close"
+        yield b"x-request-id", self.timeline.request_id.encode()
+        timings_ms = self.timeline.timings_ms()
+        timing = ", ".join(f"{name};dur={spent_ms}" for name, spent_ms in timings_ms.items())
+        yield b"server-timing", timing.encode()
+        for name, value in DEFAULT_HEADERS:
+            if name not in names:
+                yield name, value
+        if b"etag" not in names and b"cache-control" not in names:
+            yield b"cache-control", NO_STORE.encode()
 
 
 class RequestMiddleware:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -14,9 +14,10 @@ from service.deadline import Clock, Deadline
 from service.errors import DeadlineExceededError, StartupError, TooCostlyError
 from service.scheduling.cores import NOT_BEGUN
 from service.scheduling.fair_queue import FairQueue
-from service.telemetry.logs import log_event
+from service.telemetry.logs import LOG, log_event
 from service.telemetry.timeline import identity
 from service.workers.process import is_there
+from service.workers.spawning import Spawned, spawn
 from service.workers.worker import Worker, WorkerEndedError
 
 T = TypeVar("T")
@@ -128,6 +129,7 @@ class WorkerPool:
         self._is_closed = False
         self._alone_since_s: float | None = None
         self._begun = 0
+        self._spawned: list[Spawned] = []
         self.ended = 0
         self.on_ended: Callable[[], None] = _ignore
 
@@ -151,8 +153,12 @@ class WorkerPool:
             return self._clock() - self._alone_since_s if self._alone_since_s is not None else 0.0
         return max(0.0, self._clock() - max(place.begun_s for place in ready))
 
-    def start(self) -> None:
-        """Start the processes; they are ready when they keep what they should."""
+    def start(self, spawned: Sequence[Spawned] = ()) -> None:
+        """Start the processes but for those that were.
+
+        They are ready when they keep what they should.
+        """
+        self._spawned = list(spawned)
         self._alone_since_s = self._clock()
         for _ in range(self.size):
             self._begin_worker()
@@ -235,16 +241,19 @@ class WorkerPool:
         await asyncio.gather(*asked, return_exceptions=True)
 
     def _begin_worker(self) -> None:
-        worker = Worker(
-            lambda _: self._on_end(place), stands_back=self._stands_back, is_quiet=self._begun > 0
-        )
+        spawned = self._spawned.pop(0) if self._spawned else self._spawn_one()
         self._begun += 1
+        worker = Worker(spawned, lambda _: self._on_end(place))
         place = _Place(worker)
         self._places.append(place)
-        self._spawn(self._make_ready(place))
+        self._go_on(self._make_ready(place))
         self._changed.set()
 
-    def _spawn(self, work: Any) -> None:
+    def _spawn_one(self) -> Spawned:
+        level, is_quiet = LOG.getEffectiveLevel(), self._begun > 0
+        return spawn(level, stands_back=self._stands_back, is_quiet=is_quiet)
+
+    def _go_on(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -6,14 +6,11 @@ import asyncio
 import itertools
 import logging
 import os
-import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from service.telemetry.logs import LOG, log_event
+from service.telemetry.logs import log_event
 from service.workers.messages import (
     Assembler,
     MessageError,
@@ -23,6 +20,7 @@ from service.workers.messages import (
     rest_of,
     unpack_untrusted,
 )
+from service.workers.spawning import Spawned
 
 T = TypeVar("T")
 
@@ -40,21 +38,14 @@ class WorkerEndedError(Exception):
 
 
 class Worker:
-    """Starts a process and gives it jobs. Belongs to the event loop.
+    """Gives jobs to a process. Belongs to the event loop.
 
     Args:
-        on_end: Called once when the process has ended.
-        stands_back: Whether others have precedence on the cores.
-        is_quiet: Whether it logs nothing but warnings, since another one says the same.
+        spawned: The process.
+        on_end: Called once when it has ended.
     """
 
-    def __init__(
-        self,
-        on_end: Callable[[Worker], None],
-        *,
-        stands_back: bool = False,
-        is_quiet: bool = False,
-    ) -> None:
+    def __init__(self, spawned: Spawned, on_end: Callable[[Worker], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._on_end = on_end
         self._numbers = itertools.count()
@@ -62,21 +53,8 @@ class Worker:
         self._arrived = Assembler(MOST_BYTES)
         self._unsent: list[memoryview] = []
         self._has_ended = False
-        ours, theirs = socket.socketpair()
-        with theirs:
-            least = logging.WARNING if is_quiet else logging.DEBUG
-            level = logging.getLevelName(max(LOG.getEffectiveLevel(), least))
-            self._process = subprocess.Popen(  # noqa: S603 - ourselves
-                [
-                    *(sys.executable, "-m", "service.workers"),
-                    *(str(theirs.fileno()), level, "low" if stands_back else "normal"),
-                ],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-            )
-        ours.setblocking(False)
-        self._socket = ours
-        self._loop.add_reader(ours, self._read)
+        self._process, self._socket = spawned
+        self._loop.add_reader(self._socket, self._read)
 
     @property
     def pid(self) -> int:
