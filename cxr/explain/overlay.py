@@ -8,7 +8,9 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
+import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -141,17 +143,19 @@ def blend(image: GrayImage, heatmap: Heatmap, alpha: float = DEFAULT_ALPHA) -> N
     """
     height, width = image.shape
     values = enlarge(heatmap, width, height)
-    opacity = (np.float32(alpha) * values)[..., np.newaxis]
-    gray = image[..., np.newaxis].astype(np.float32)
-    return np.rint(gray + opacity * (colourise(values) - gray)).astype(np.uint8)
+    opacity = Image.fromarray(np.rint(values * np.float32(255 * alpha)).astype(np.uint8))
+    below = Image.fromarray(np.ascontiguousarray(image)).convert("RGB")
+    return np.asarray(Image.composite(_coloured(values).convert("RGB"), below, opacity))
 
 
 def render_heatmap_png(heatmap: Heatmap, width: int, height: int) -> bytes:
-    """Render a heatmap alone to a PNG whose opacity is the value."""
+    """Render a heatmap alone to a PNG with a palette, whose opacity is the value."""
     size = _picture_size(max(width, height), width, height)
-    values = enlarge(heatmap, *size)
-    opacity = np.rint(values * 255).astype(np.uint8)
-    return encode_png(np.dstack([colourise(values), opacity]))
+    buffer = io.BytesIO()
+    _coloured(enlarge(heatmap, *size)).save(
+        buffer, "PNG", compress_level=1, transparency=bytes(range(256))
+    )
+    return buffer.getvalue()
 
 
 def render_overlay(
@@ -174,19 +178,17 @@ def render_overlay(
     else:
         picture = blend(shown, heatmap, alpha)
         below = render_caption(caption.lines, picture.shape[1])
-    canvas = np.empty((len(picture) + len(below), below.shape[1], 3), dtype=np.uint8)
-    canvas[: len(picture)] = below[0, 0]
+    canvas = np.full((len(picture) + len(below), below.shape[1], 3), BACKGROUND, dtype=np.uint8)
     canvas[: len(picture), : picture.shape[1]] = picture
     canvas[len(picture) :] = below
     return canvas
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    """Encode a picture (H, W, 3), or (H, W, 4) with opacity."""
-    buffer = io.BytesIO()
-    # Level 1: the files are a tenth larger and take a quarter of the time.
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
+    """Encode a picture (H, W, 3)."""
+    # One filter for all rows: files are as small as with the best of each, in half of the time.
+    png = imagecodecs.PNG
+    return bytes(imagecodecs.png_encode(pixels, level=png.COMPRESSION.SPEED, filter=png.FILTER.UP))
 
 
 def render_caption(
@@ -195,7 +197,7 @@ def render_caption(
     """Draw a colour bar and wrapped text, (H, W, 3), at least as wide as the picture."""
     width = max(picture_width, MIN_WIDTH_PX)
     size = min(MAX_TEXT_PX, max(MIN_TEXT_PX, width // TEXTS_PER_WIDTH))
-    font = ImageFont.load_default(size)
+    font = _font(size)
     margin, step = size, size * 3 // 2
     broken = [part for line in lines for part in break_line(line, font, width - 2 * margin)]
     text_top = margin + (3 * size if has_legend else 0)
@@ -251,7 +253,21 @@ def break_line(
     return [*lines, current]
 
 
+def _steps(values: NDArray[np.floating]) -> NDArray[np.uint8]:
+    return np.rint(np.clip(values, 0.0, 1.0) * (len(INFERNO) - 1)).astype(np.uint8)
+
+
+def _coloured(values: Heatmap) -> Image.Image:
+    picture = Image.fromarray(_steps(values))
+    picture.putpalette(INFERNO.tobytes())
+    return picture
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
 def colourise(values: NDArray[np.floating]) -> NDArray[np.uint8]:
     """Return the colours (..., 3), uint8, of values clipped to [0, 1]."""
-    steps = np.rint(np.clip(values, 0.0, 1.0) * (len(INFERNO) - 1)).astype(np.uint8)
-    return INFERNO[steps]
+    return INFERNO[_steps(values)]

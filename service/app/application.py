@@ -13,7 +13,6 @@ from service.access.build import build_access
 from service.access.scopes import SERVICE_ROUTES
 from service.dicom.results import warm_up
 from service.errors import StartupError
-from service.explain.pictures import Renderer
 from service.http import health, metrics, pages
 from service.http.formats.dicom import offers_dicom
 from service.http.openapi import BODIES, DESCRIPTION, TAGS, TITLE
@@ -71,12 +70,6 @@ def build_app(
     """
     settings = runtime.settings
     access = access or build_access(settings)
-    elsewhere = runtime.explain_process
-    renderer = Renderer(
-        settings.explain_threads,
-        settings.explain_queue_capacity,
-        None if elsewhere is None else elsewhere.pool,
-    )
     recorded = Metrics(metrics.StateReader(runtime).read)
     runtime.record_to(recorded)
 
@@ -95,7 +88,6 @@ def build_app(
         loading.cancel()
         await asyncio.gather(loading, return_exceptions=True)
         await runtime.stop()
-        renderer.close()
 
     app = WebApplication(
         (
@@ -130,7 +122,6 @@ def build_app(
     )
     app.state.runtime = runtime
     app.state.body_budget = BodyBudget(settings.max_buffered_bytes)
-    app.state.renderer = renderer
     app.state.metrics = recorded
     app.mount(pages.PAGE_PATH, pages.page_files)
     app.mount(pages.ASSETS_PATH, pages.documentation_assets())

@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
+import logging
+import math
 import os
-from collections.abc import Sequence
+import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Generic
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cxr.bundles.bundle import Bundle, open_bundle
-from cxr.bundles.methods import Method
+from cxr.bundles.manifest import Rounding
 from cxr.errors import BundleError
-from service.deadline import Deadline
+from service.deadline import Clock, Deadline
+from service.engines.protocol import OutputRow
+from service.errors import InferenceFailedError, NotReadyError, QueueFullError
 from service.explain.explaining import (
+    COMING,
+    Draw,
     Explainer,
     ExplainerBuilder,
-    Explanation,
+    ExplainTask,
+    T,
     Tolerance,
     load_explainer,
+    verify_finite,
+    verify_same_answer,
 )
+from service.lifecycle import RETRY_STARTING_S
+from service.scheduling.admission import MovingMean
+from service.scheduling.batch_queue import FULL
+from service.scheduling.batcher import ENGINE_FAILED, MAX_RETRY_AFTER_S, SMOOTHING
 from service.settings import Settings
+from service.telemetry.logs import log_event
+from service.telemetry.recorder import EXPLAIN, Recorder
 from service.workers.pool import WorkerPool
 
 EXPLAINERS: dict[str, Explainer] = {}
@@ -66,37 +80,105 @@ def unload_here(key: str) -> None:
     EXPLAINERS.pop(key, None)
 
 
-def explain_here(
-    key: str, images: NDArray[np.uint8], targets: Sequence[int], methods: Sequence[Method]
-) -> list[Explanation]:
-    """Explain model inputs (N, 1, S, S), uint8."""
-    explainer = EXPLAINERS[key]
+@dataclass(frozen=True)
+class Drawn(Generic[T]):
+    """What was drawn, when its job began, and when there was a heatmap."""
+
+    value: T
+    begun_s: float
+    explained_s: float
+
+
+def draw_here(
+    key: str,
+    task: ExplainTask,
+    row: OutputRow,
+    tolerance: Tolerance,
+    draw: Draw[T],
+    clock: Clock = time.perf_counter,
+) -> Drawn[T]:
+    """Explain one answer and draw it, in this process.
+
+    Raises:
+        InferenceFailedError: There is no finite heatmap of it.
+        ExplanationMismatchError: What was explained is not what was answered.
+    """
+    begun_s, explainer = clock(), EXPLAINERS[key]
     explainer.prepare_thread()
-    return explainer.explain(images, targets, methods)
+    try:
+        [found] = explainer.explain(task.model_input[np.newaxis], [task.target], [task.method])
+    except Exception as error:  # a library's own
+        log_event(logging.ERROR, "run failed", error)
+        raise InferenceFailedError(ENGINE_FAILED) from None
+    explanation = verify_finite(found)
+    if isinstance(explanation, InferenceFailedError):
+        raise explanation
+    verify_same_answer(row, explanation, tolerance)
+    explained_s = clock()
+    return Drawn(draw(explanation.heatmap), begun_s, explained_s)
 
 
-class DistantExplainer:
-    """An explainer in the other process."""
+class ExplainElsewhere:
+    """An explainer in the other process, see :class:`~service.explain.explaining.Explaining`.
 
-    def __init__(self, key: str, facts: ExplainerFacts, process: ExplainProcess) -> None:
-        self.key = key
-        self._process = process
+    One job explains and draws: neither pixels nor pictures come back in between.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        key: str,
+        facts: ExplainerFacts,
+        tolerance: Tolerance,
+        pool: WorkerPool,
+        capacity: int,
+        recorder: Recorder,
+    ) -> None:
         self.layer = facts.layer
         self.precision = facts.precision
-        self.tolerance = facts.tolerance
+        self._name = name
+        self._key = key
+        self._tolerance = tolerance
+        self._pool = pool
+        self._capacity = capacity
+        self._recorder = recorder
+        self._job_s = MovingMean(SMOOTHING)
 
-    def prepare_thread(self) -> None:
-        """Do nothing: the thread only waits."""
+    @property
+    def depth(self) -> int:
+        """Number of explanations that have not begun."""
+        return self._pool.waiting_of(self._name)
 
-    async def release(self) -> None:
-        """Have the other process let go of it."""
-        await self._process.drop(self)
+    @property
+    def running_s(self) -> float:
+        """0: a job that does not end is ended with its process."""
+        return 0.0
 
-    def explain(
-        self, images: NDArray[np.uint8], targets: Sequence[int], methods: Sequence[Method]
-    ) -> list[Explanation]:
-        """Explain model inputs (N, 1, S, S), uint8. Any thread but the event loop's."""
-        return self._process.explain(self.key, images, targets, methods)
+    def verify_room(self) -> None:
+        """Raise QueueFullError or NotReadyError if one more would be refused."""
+        if not self._pool.is_ready:
+            raise NotReadyError(COMING, RETRY_STARTING_S)
+        if self.depth >= self._capacity:
+            retry_after_s = math.ceil(self._pool.waiting * self._job_s.value)
+            raise QueueFullError(FULL, min(MAX_RETRY_AFTER_S, max(1, retry_after_s)))
+
+    async def explain(
+        self, task: ExplainTask, row: OutputRow, draw: Draw[T], deadline: Deadline
+    ) -> T:
+        """Explain one answer and draw it."""
+        self.verify_room()
+        accepted_s = time.perf_counter()
+        job = partial(draw_here, self._key, task, row, self._tolerance, draw)
+        drawn = await self._pool.run(job, deadline, flow=self._name, cost_s=self._job_s.value)
+        self._job_s.add(time.perf_counter() - drawn.begun_s)
+        waited_s = max(0.0, drawn.begun_s - accepted_s)
+        run_s = drawn.explained_s - drawn.begun_s
+        self._recorder.batch_ran(self._name, EXPLAIN, (waited_s,), run_s)
+        return drawn.value
+
+    async def stop(self) -> None:
+        """Have the other process let go of the explainer; requests were answered before."""
+        await self._pool.drop(self._key)
 
 
 class ExplainProcess:
@@ -106,41 +188,27 @@ class ExplainProcess:
         self._settings = settings
         self._build_explainer = build_explainer
         self._numbers = itertools.count()
-        self._loop: asyncio.AbstractEventLoop | None = None
         self.pool = WorkerPool(1, longest_s=settings.stall_restart_s, stands_back=True)
 
     def start(self) -> None:
         """Start the process."""
-        self._loop = asyncio.get_running_loop()
         self.pool.start()
 
-    async def load(self, bundle: Bundle, provider: str) -> DistantExplainer:
-        """Load a bundle's explainer.
+    async def load(
+        self, bundle: Bundle, provider: str, rounding: Rounding, recorder: Recorder
+    ) -> ExplainElsewhere:
+        """Load the explainer of a bundle whose engine rounds so.
 
         Raises:
             CxrError: It cannot be loaded, or does not match the goldens.
         """
-        key = f"{bundle.manifest.name} {next(self._numbers)}"
+        name = bundle.manifest.name
+        key = f"{name} {next(self._numbers)}"
         path = Path(os.path.abspath(bundle.path))
         chosen = (path, bundle.sha256, provider, self._settings, self._build_explainer)
         facts = await self.pool.keep(
             key, partial(load_here, key, *chosen), partial(unload_here, key)
         )
-        return DistantExplainer(key, facts, self)
-
-    async def drop(self, explainer: DistantExplainer) -> None:
-        """Let go of an explainer."""
-        await self.pool.drop(explainer.key)
-
-    def explain(
-        self,
-        key: str,
-        images: NDArray[np.uint8],
-        targets: Sequence[int],
-        methods: Sequence[Method],
-    ) -> list[Explanation]:
-        """Explain model inputs (N, 1, S, S), uint8. Any thread but the event loop's."""
-        assert self._loop is not None, "the process was started"
-        job = partial(explain_here, key, images, tuple(targets), tuple(methods))
-        deadline = Deadline.after_ms(self._settings.deadline_ms)
-        return asyncio.run_coroutine_threadsafe(self.pool.run(job, deadline), self._loop).result()
+        tolerance = facts.tolerance.widened(rounding)
+        capacity = self._settings.explain_queue_capacity
+        return ExplainElsewhere(name, key, facts, tolerance, self.pool, capacity, recorder)

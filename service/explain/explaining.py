@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,18 @@ from cxr.bundles.bundle import Bundle
 from cxr.bundles.manifest import Rounding
 from cxr.bundles.methods import Method
 from cxr.pixels.image import ModelInput
-from service.errors import InferenceFailedError, StartupError
-from service.scheduling.batcher import NOT_FINITE, Batcher, Run
+from service.deadline import Deadline
+from service.engines.protocol import OutputRow
+from service.errors import ExplanationMismatchError, InferenceFailedError, StartupError
+from service.scheduling.batcher import NOT_FINITE
 from service.settings import Settings
+from service.telemetry.logs import log_event
+
+T = TypeVar("T")
+
+COMING = "Explanations are not ready yet. Try again."
+
+SHORTEST = 1e-6  # an embedding this short is as good as zero: no direction to compare
 
 
 @dataclass(frozen=True)
@@ -77,55 +87,86 @@ class Explainer(Protocol):
     def prepare_thread(self) -> None:
         """Limit the calling thread before its first batch."""
 
-    async def release(self) -> None:
-        """Let go of what is held elsewhere."""
-
     def explain(
         self, images: NDArray[np.uint8], targets: Sequence[int], methods: Sequence[Method]
     ) -> list[Explanation]:
         """Explain model inputs (N, 1, S, S), uint8."""
 
 
+Draw: TypeAlias = Callable[[NDArray[np.float32]], T]
+"""Draws what is wanted of a heatmap (h, w). Any thread, and any process."""
+
 ExplainerBuilder: TypeAlias = Callable[[Bundle, str, Settings], Explainer]
 """Makes the explainer of a bundle beside an engine on that provider. Raises StartupError."""
 
 
-@dataclass(frozen=True)
-class ExplainRunner:
-    """Runs an explainer behind a batcher; non-finite explanations fail alone."""
-
-    explainer: Explainer
-
-    def form(self, payloads: Sequence[ExplainTask]) -> Run[Explanation]:
-        """Stack the model inputs."""
-        images = np.stack([task.model_input for task in payloads])
-        targets = [task.target for task in payloads]
-        methods = [task.method for task in payloads]
-
-        def run() -> list[Explanation | InferenceFailedError]:
-            return list(map(_finite, self.explainer.explain(images, targets, methods)))
-
-        return run
-
-    def prepare_thread(self) -> None:
-        """Prepare the batcher's thread."""
-        self.explainer.prepare_thread()
-
-
-def _finite(found: Explanation) -> Explanation | InferenceFailedError:
+def verify_finite(found: Explanation) -> Explanation | InferenceFailedError:
+    """Return an explanation, or why there is none: a number is not finite."""
     parts = (found.heatmap, found.logits, found.embedding)
     if all(np.isfinite(part).all() for part in parts):
         return found
     return InferenceFailedError(NOT_FINITE)
 
 
-@dataclass(frozen=True)
-class Explaining:
-    """An explainer behind a batcher."""
+def verify_same_answer(row: OutputRow, explanation: Explanation, tolerance: Tolerance) -> None:
+    """Check that the answer explained is the one given: a picture of another one misleads.
 
-    explainer: Explainer
-    batcher: Batcher[ExplainTask, Explanation]
-    tolerance: Tolerance
+    Raises:
+        ExplanationMismatchError: Logits or embedding are farther apart than the tolerance.
+    """
+    logits = float(np.abs(explanation.logits - row.logits).max())
+    length = max(float(np.linalg.norm(row.embedding)), SHORTEST)
+    embedding = float(np.linalg.norm(explanation.embedding - row.embedding)) / length
+    # Negated, so that NaN is a mismatch.
+    if not (logits <= tolerance.logits and embedding <= tolerance.embedding):
+        log_event(logging.ERROR, "explanation mismatch", logits=logits, embedding=embedding)
+        raise ExplanationMismatchError(
+            "The explanation was computed for another answer than the model's and is withheld. "
+            "The prediction itself can be had from /v1/predict. Report the request id."
+        )
+
+
+class Explaining(Protocol):
+    """Explains answers of one model and draws what is wanted of them. Belongs to the event loop."""
+
+    @property
+    def layer(self) -> str:
+        """Explained layer's name."""
+
+    @property
+    def precision(self) -> str:
+        """Number format: ``fp32`` or ``bf16``."""
+
+    @property
+    def depth(self) -> int:
+        """Number of explanations that have not begun."""
+
+    @property
+    def running_s(self) -> float:
+        """Seconds for which something runs that only the end of this process would end."""
+
+    def verify_room(self) -> None:
+        """Check that one more explanation would be accepted.
+
+        Raises:
+            QueueFullError: Too many wait.
+            NotReadyError: What explains is being started again.
+        """
+
+    async def explain(
+        self, task: ExplainTask, row: OutputRow, draw: Draw[T], deadline: Deadline
+    ) -> T:
+        """Explain the answer in ``row`` and draw it; cancelled, it is dropped unless it has begun.
+
+        Raises:
+            QueueFullError: There is no room; nothing was queued.
+            DeadlineExceededError: It had not begun before the deadline.
+            InferenceFailedError: There is no finite heatmap of it.
+            ExplanationMismatchError: What was explained is not what was answered.
+        """
+
+    async def stop(self) -> None:
+        """Finish what was accepted, and let go of the explainer."""
 
 
 def load_explainer(

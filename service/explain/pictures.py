@@ -17,7 +17,6 @@ from cxr.pixels.image import GrayImage
 from service.answers import ExplanationAnswer, HeatmapAnswer, ImageFacts
 from service.deadline import Deadline
 from service.errors import DeadlineExceededError, QueueFullError
-from service.scheduling.cores import Cores
 from service.scheduling.priority import lower_priority
 
 DIGITS = 4  # of the heatmap's values: finer than a colour or a rounding error of bfloat16
@@ -70,14 +69,10 @@ class PictureOrder:
 
 
 class Renderer:
-    """Renders pictures off the event loop, which calls its methods.
+    """Renders pictures on threads. Belongs to the event loop."""
 
-    ``cores``, of another process, replace the threads.
-    """
-
-    def __init__(self, threads: int, capacity: int, cores: Cores | None = None) -> None:
+    def __init__(self, threads: int, capacity: int) -> None:
         self._capacity = capacity
-        self._cores = cores
         self._waiting = 0
         self._executor = ThreadPoolExecutor(
             threads, thread_name_prefix="render", initializer=lower_priority
@@ -89,7 +84,7 @@ class Renderer:
             raise QueueFullError("Too many pictures are being drawn. Try later.", RETRY_AFTER_S)
 
     async def render(self, work: Callable[[], T], deadline: Deadline) -> T:
-        """Render on a thread, or elsewhere; DeadlineExceededError if none is free in time."""
+        """Render; DeadlineExceededError if no thread is free in time."""
 
         def begin() -> T:
             if deadline.is_over:
@@ -100,8 +95,6 @@ class Renderer:
 
         self._waiting += 1
         try:
-            if self._cores is not None:
-                return await self._cores.run(work, deadline)
             return await asyncio.get_running_loop().run_in_executor(self._executor, begin)
         finally:
             self._waiting -= 1

@@ -50,9 +50,6 @@ class TorchExplainer:
         torch.set_num_threads(self._threads)
         lower_priority()  # PyTorch's own threads are begun by this one and inherit it
 
-    async def release(self) -> None:
-        """Do nothing: it is held here only."""
-
     def explain(
         self, images: NDArray[np.uint8], targets: Sequence[int], methods: Sequence[Method]
     ) -> list[Explanation]:

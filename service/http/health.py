@@ -29,7 +29,7 @@ async def health(request: Request) -> HealthAnswer:
                 provider=model.loaded.engine.provider,
                 queue_depth=model.lane.in_flight.images,
                 queue_capacity=model.lane.in_flight.capacity,
-                explain_queue_depth=model.explaining and model.explaining.batcher.depth,
+                explain_queue_depth=model.explaining and model.explaining.depth,
             )
             for model in runtime.loaded_models
         ),

@@ -48,7 +48,7 @@ def read_state(runtime: Runtime, gpu: GpuMemoryReader | None = None) -> ServiceS
         name = model.name
         depths[name, PREDICT] += model.lane.in_flight.images
         if model.explaining is not None:
-            depths[name, EXPLAIN] += model.explaining.batcher.depth
+            depths[name, EXPLAIN] += model.explaining.depth
     return ServiceState(
         is_ready=runtime.lifecycle.is_ready,
         waiting_for_core=runtime.pool.waiting,

@@ -6,10 +6,13 @@ import asyncio
 import logging
 from functools import partial
 
+from cxr.bundles.manifest import Rounding
 from cxr.errors import CxrError
 from service.engines.buckets import bucket_sizes
 from service.explain.elsewhere import ExplainProcess
-from service.explain.explaining import Explainer, Explaining, ExplainRunner
+from service.explain.explaining import Explainer, Explaining
+from service.explain.here import ExplainHere, ExplainRunner
+from service.explain.pictures import Renderer
 from service.models.loading import Candidate, LoadedModel
 from service.models.models import ServedModel
 from service.scheduling.admission import InFlight
@@ -31,6 +34,7 @@ class LaneBuilder:
         self._settings = settings
         self._pool = pool
         self._explain_process = explain_process
+        self._renderer = Renderer(settings.explain_threads, settings.explain_queue_capacity)
         self._coming: dict[ServedModel, asyncio.Task[None]] = {}
         self.recorder: Recorder = NULL_RECORDER
 
@@ -53,8 +57,9 @@ class LaneBuilder:
     async def _load_explainer(self, served: ServedModel, process: ExplainProcess) -> None:
         model = served.loaded
         try:
-            explainer = await process.load(model.bundle, model.engine.provider)
-            served.explaining = self._build_explaining(model, explainer)
+            served.explaining = await process.load(
+                model.bundle, model.engine.provider, _rounding_of(model), self.recorder
+            )
             log_event(logging.INFO, "explainer loaded", model=served.name)
         except CxrError as error:  # predictions go on without
             log_event(logging.ERROR, "explainer not usable", model=served.name, reason=str(error))
@@ -74,8 +79,8 @@ class LaneBuilder:
             on_run=partial(self.recorder.batch_ran, model.bundle.manifest.name, EXPLAIN),
         )
         batcher.start()
-        rounding = model.bundle.manifest.rounding_of(model.engine.precision)
-        return Explaining(explainer, batcher, explainer.tolerance.widened(rounding))
+        tolerance = explainer.tolerance.widened(_rounding_of(model))
+        return ExplainHere(explainer, batcher, self._renderer, tolerance)
 
     def _build_lane(self, model: LoadedModel) -> Lane:
         settings, engine, name = self._settings, model.engine, model.bundle.manifest.name
@@ -101,5 +106,12 @@ class LaneBuilder:
             coming.cancel()
             await asyncio.gather(coming, return_exceptions=True)
         if served.explaining is not None:
-            await served.explaining.batcher.stop()
-            await served.explaining.explainer.release()
+            await served.explaining.stop()
+
+    def close(self) -> None:
+        """Stop drawing, once every lane has ended."""
+        self._renderer.close()
+
+
+def _rounding_of(model: LoadedModel) -> Rounding:
+    return model.bundle.manifest.rounding_of(model.engine.precision)

@@ -95,7 +95,19 @@ class Loader:
         bundle = open_bundle(found.path)
         if (bundle.manifest.name, bundle.manifest.version) != (found.name, found.version):
             raise BundleError(f"The bundle {found.path} was changed while it was read.")
+        started_s = time.perf_counter()
         model = self._load_model(bundle, self._settings)
+        log_event(
+            logging.INFO,
+            "model loaded",
+            model=found.name,
+            version=found.version,
+            sha256=bundle.sha256,
+            engine=model.engine.name,
+            provider=model.engine.provider,
+            precision=model.engine.precision,
+            duration_ms=round((time.perf_counter() - started_s) * 1000, 1),
+        )
         if self._build_explainer is None:
             return Candidate(found, model)
         provider, build = model.engine.provider, self._build_explainer
@@ -201,17 +213,6 @@ def load_model(bundle: Bundle, settings: Settings, build_engine: EngineBuilder) 
             f"Model {bundle.manifest.name} failed while it was warmed up or its goldens were "
             f"replayed ({type(error).__name__}). Export the bundle again."
         ) from error
-    log_event(
-        logging.INFO,
-        "model loaded",
-        model=bundle.manifest.name,
-        version=bundle.manifest.version,
-        sha256=bundle.sha256,
-        engine=engine.name,
-        provider=engine.provider,
-        precision=engine.precision,
-        duration_ms=round((time.perf_counter() - started_s) * 1000, 1),
-    )
     return LoadedModel(bundle, engine, rules_of(bundle, settings), settings.scope == "refuse")
 
 

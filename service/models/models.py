@@ -19,7 +19,7 @@ from service.errors import (
     StartupError,
     UnknownModelError,
 )
-from service.explain.explaining import Explaining
+from service.explain.explaining import COMING, Explaining
 from service.lifecycle import RETRY_STARTING_S
 from service.models.loading import LoadedModel
 from service.models.versions import LOADED, Version, Versions
@@ -96,7 +96,7 @@ class ServedModel:
             NotReadyError: It is being loaded.
         """
         if self.is_explainer_coming:
-            raise NotReadyError("Explanations are not ready yet. Try again.", RETRY_STARTING_S)
+            raise NotReadyError(COMING, RETRY_STARTING_S)
         if self.explaining is None:
             raise ExplainDisabledError("Explanations are not served here. Use /v1/predict.")
         return self.explaining
@@ -124,11 +124,10 @@ class ServedModel:
         """Return all that may be known about the model."""
         manifest, offer = self.manifest, None
         if self.explaining is not None and manifest.explain_methods:
-            explainer = self.explaining.explainer
             offer = ExplainOffer(
-                layer=explainer.layer,
+                layer=self.explaining.layer,
                 methods=manifest.explain_methods,
-                precision=explainer.precision,
+                precision=self.explaining.precision,
             )
         return ModelAnswer(
             **self.reference.model_dump(),

@@ -12,9 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
-from typing import TypeAlias
-
-import numpy as np
+from typing import TypeAlias, TypeVar
 
 from cxr.bundles.methods import Method
 from cxr.errors import CxrError, ImageOutOfScopeError, UnfamiliarPopulationError
@@ -32,8 +30,7 @@ from service.answers import (
 )
 from service.deadline import Deadline
 from service.engines.protocol import OutputRow
-from service.errors import ExplanationMismatchError
-from service.explain.explaining import ExplainTask, Explanation, Tolerance
+from service.explain.explaining import Draw, ExplainTask
 from service.images.preparation import PreparedImage, prepare_image
 from service.lifecycle import Lifecycle
 from service.models.loading import LoadedModel
@@ -43,7 +40,7 @@ from service.scheduling.lane import Prepare, read_all
 from service.telemetry.logs import log_event
 from service.telemetry.timeline import ImageTimeline, Timeline
 
-SHORTEST = 1e-6  # an embedding this short is as good as zero: no direction to compare
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -228,25 +225,21 @@ class PredictionRequest:
             self.predictor.offer(self.served, found.image, found.result)
         return found
 
-    async def explain(self, prediction: Prediction, target: int, method: Method) -> Explanation:
-        """Explain the answer for an image, for the class in column ``target``.
+    async def explain(
+        self, prediction: Prediction, target: int, method: Method, draw: Draw[T]
+    ) -> T:
+        """Explain the answer for an image, for the class in column ``target``, and draw it.
 
         If the caller is cancelled, its image is taken out of the queue.
 
         Raises:
-            QueueFullError: There is no room; nothing was queued.
-            DeadlineExceededError: Its run had not begun before the deadline.
-            InferenceFailedError: There is no finite heatmap of it.
-            ExplanationMismatchError: What was explained is not what was answered.
+            CxrError: As :meth:`Explaining.explain`.
         """
-        explaining = self.served.verify_explains()
         assert prediction.image is not None, "it is kept"
         assert prediction.row is not None, "it is kept"
         task = ExplainTask(prediction.image.model_input, target, method)
-        [future] = explaining.batcher.submit([task], self.deadline)
-        explanation = (await future).row
-        verify_same_answer(prediction.row, explanation, explaining.tolerance)
-        return explanation
+        explaining = self.served.verify_explains()
+        return await explaining.explain(task, prediction.row, draw, self.deadline)
 
 
 def _judge(
@@ -317,21 +310,3 @@ def build_result(
         warnings=(*image.warnings, *verdict.warnings),
         image=image.facts,
     )
-
-
-def verify_same_answer(row: OutputRow, explanation: Explanation, tolerance: Tolerance) -> None:
-    """Check that the answer explained is the one given: a picture of another one misleads.
-
-    Raises:
-        ExplanationMismatchError: Logits or embedding are farther apart than the tolerance.
-    """
-    logits = float(np.abs(explanation.logits - row.logits).max())
-    length = max(float(np.linalg.norm(row.embedding)), SHORTEST)
-    embedding = float(np.linalg.norm(explanation.embedding - row.embedding)) / length
-    # Negated, so that NaN is a mismatch.
-    if not (logits <= tolerance.logits and embedding <= tolerance.embedding):
-        log_event(logging.ERROR, "explanation mismatch", logits=logits, embedding=embedding)
-        raise ExplanationMismatchError(
-            "The explanation was computed for another answer than the model's and is withheld. "
-            "The prediction itself can be had from /v1/predict. Report the request id."
-        )

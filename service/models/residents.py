@@ -146,17 +146,6 @@ class Residents:
             self.pool.keep(key, job, partial(unload_here, key)), self._loop
         ).result()
         engine = WorkerEngine(key, facts, self)
-        log_event(
-            logging.INFO,
-            "model loaded",
-            model=bundle.manifest.name,
-            version=bundle.manifest.version,
-            sha256=bundle.sha256,
-            engine=engine.name,
-            provider=engine.provider,
-            precision=engine.precision,
-            workers=engine.concurrency,
-        )
         rules = rules_of(bundle, settings)
         return ResidentModel(
             bundle, engine, rules, settings.scope == "refuse", key=key, residents=self

@@ -186,7 +186,7 @@ class Runtime:
             NotReadyError: The process has to be replaced.
         """
         explaining = (model.explaining for model in self._models.held if model.explaining)
-        explaining_s = max((one.batcher.running_s for one in explaining), default=0.0)
+        explaining_s = max((one.running_s for one in explaining), default=0.0)
         if max(self._models.stalled_s, explaining_s) > self.settings.stall_restart_s:
             raise NotReadyError(HUNG, RETRY_DRAINING_S)
 
@@ -200,6 +200,7 @@ class Runtime:
         await self.deployment.stop()
         for model in self.loaded_models:
             await self._lanes.end(model)
+        self._lanes.close()
         self.pool.close()
         if self.explain_process is not None:
             self.explain_process.pool.close()

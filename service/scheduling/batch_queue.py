@@ -23,6 +23,8 @@ NOT_RUN = (
     "Try again later or with fewer images."
 )
 
+FULL = "The queue is full and nothing of the request was queued. Try again later."
+
 
 @dataclass(frozen=True)
 class ItemOutput(Generic[R]):
@@ -74,10 +76,7 @@ class BatchQueue(Generic[P, R]):
         if len(self._items) + count > self.capacity:
             self.drop_done()
         if len(self._items) + count > self.capacity:
-            raise QueueFullError(
-                "The queue is full and nothing of the request was queued. Try again later.",
-                retry_after_s,
-            )
+            raise QueueFullError(FULL, retry_after_s)
 
     def put(self, items: Sequence[Item[P, R]]) -> None:
         """Append items for which there is room."""

@@ -25,7 +25,8 @@ from service.answers import ModelRef, ResultDigest
 from service.telemetry import metrics as declared
 from service.telemetry.drift import Drift, DriftWatch
 from service.telemetry.metrics import Metric
-from service.telemetry.timeline import DECODE, EXPLAIN, STAGES, Timeline
+from service.telemetry.recorder import EXPLAIN, PREDICT
+from service.telemetry.timeline import DECODE, STAGES, Timeline
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 """Text format every scraper reads."""
@@ -115,6 +116,8 @@ class Metrics(MetricsPage):
             (*declared.METRICS, *declared.VERSION_METRICS),
             lambda: _gauges_of(read_state(), self.drift.read()),
         )
+        for work in (PREDICT, EXPLAIN):  # a rate begins at 0, not at the first that ended
+            self.counter(declared.WORKERS_ENDED, work)
 
     def request_ended(
         self, route: str, status: int, timeline: Timeline, slug_of: Callable[[Exception], str]

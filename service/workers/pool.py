@@ -46,6 +46,7 @@ class _Job:
     call: Callable[[], Any]
     answer: asyncio.Future[Any]
     deadline: Deadline
+    flow: str
     identity: dict[str, str] = field(default_factory=identity)
     lost: int = 0
 
@@ -138,6 +139,15 @@ class WorkerPool:
         """Number of jobs that have not begun."""
         return len(self._queue)
 
+    def waiting_of(self, flow: str) -> int:
+        """Return the number of a flow's jobs that have not begun."""
+        return sum(job.flow == flow and not job.answer.done() for job in self._queue)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is a worker that keeps all it should."""
+        return any(place.is_ready for place in self._places)
+
     @property
     def pids(self) -> list[int]:
         """Numbers of the processes."""
@@ -175,7 +185,7 @@ class WorkerPool:
             CxrError: What the job raises.
         """
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        waiting = _Job(job, answer, deadline)
+        waiting = _Job(job, answer, deadline, flow)
         timer = answer.get_loop().call_later(
             deadline.remaining_s, waiting.fail, DeadlineExceededError(NOT_BEGUN)
         )
@@ -198,9 +208,11 @@ class WorkerPool:
         """
         kept = _Kept(job, undo)
         for _ in range(MOST_LOST):
-            while not self._places:
+            while not self._places and not self._is_closed:
                 self._changed.clear()
                 await self._changed.wait()
+            if self._is_closed:
+                break
             told = await self._keep_everywhere(key, kept)
             failures = [one for one in told if isinstance(one, BaseException)]
             for failure in failures:
@@ -221,6 +233,7 @@ class WorkerPool:
     def close(self) -> None:
         """Drop what has not begun and end the workers."""
         self._is_closed = True
+        self._changed.set()
         for job in self._queue:
             job.answer.cancel()
         self._queue.clear()

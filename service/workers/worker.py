@@ -145,5 +145,6 @@ class Worker:
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(WorkerEndedError())
+                answer.exception()  # nobody may wait for it, which is no news
         self._answers.clear()
         self._on_end(self)

@@ -56,9 +56,6 @@ class FakeExplainer:
         """Note the thread."""
         self.prepared.append(threading.get_ident())
 
-    async def release(self) -> None:
-        """It is held here only."""
-
     def explain(
         self, images: NDArray[np.uint8], targets: Sequence[int], methods: Sequence[Method]
     ) -> list[Explanation]:

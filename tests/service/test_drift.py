@@ -112,10 +112,7 @@ def record_answer(metrics: Metrics, probability: float) -> None:
     timeline = Timeline()
     timeline.model = ("resnet18", "0" * 64)
     [image] = timeline.add_images(1)
-    scope = SimpleNamespace(in_scope=True, codes=())
-    image.result = cast(
-        "ImageResult", SimpleNamespace(decision="refer", probability=probability, scope=scope)
-    )
+    image.result = ResultDigest("refer", probability, None)
     metrics.request_ended("/v1/predict", 200, timeline, str)
 
 

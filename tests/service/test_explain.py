@@ -21,6 +21,7 @@ from service.answers import ExplainAnswer
 from service.client import AsyncClient
 from service.engines.registry import build_engine
 from service.explain import pictures
+from service.explain.here import ExplainHere
 from service.models import predictor as prediction
 from service.multipart import MULTIPART_DICOM
 from tests.service.conftest import make_settings
@@ -61,7 +62,7 @@ def depth(service: Running) -> int:
     """Give how many explanations wait."""
     explaining = service.runtime.models.get(None).explaining
     assert explaining is not None
-    return explaining.batcher.depth
+    return explaining.depth
 
 
 async def occupy(service: Running, explainer: FakeExplainer) -> asyncio.Task[Any]:
@@ -89,7 +90,7 @@ async def test_result_is_the_predictions_and_an_explanation(explaining: Running)
     assert (heatmap["height"], heatmap["width"]) == (CELLS, CELLS)
     assert heatmap["values"][0] == [0.0, 1.0, 0.0, 0.0]
     assert all(value == round(value, 4) for row in heatmap["values"] for value in row)
-    for name, mode in (("heatmap_png", "RGBA"), ("overlay_png", "RGB")):
+    for name, mode in (("heatmap_png", "P"), ("overlay_png", "RGB")):
         with Image.open(io.BytesIO(base64.b64decode(explanation.pop(name)))) as picture:
             assert (picture.format, picture.mode) == ("PNG", mode)
     assert explanation == {"method": "gradcam", "layer": "fake_layer", "target": "PNEUMONIA"}
@@ -315,7 +316,9 @@ async def test_pictures_under_way_are_bounded(
     explaining: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where drawing is slower than explaining, no pictures pile up."""
-    monkeypatch.setattr(explaining.app.state.renderer, "_waiting", 4)
+    one = explaining.runtime.models.get(None).explaining
+    assert isinstance(one, ExplainHere)
+    monkeypatch.setattr(one._renderer, "_waiting", 4)
     response = await explaining.client.post(EXPLAIN, content=make_png())
     verify_problem(response, 429, "queue-full")
 

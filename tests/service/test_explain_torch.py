@@ -25,10 +25,14 @@ from service.engines.machine import look_at_machine
 from service.engines.protocol import OutputRow
 from service.engines.registry import build_engine
 from service.errors import ExplanationMismatchError, StartupError
-from service.explain.explaining import Explanation, Tolerance, load_explainer
+from service.explain.explaining import (
+    Explanation,
+    Tolerance,
+    load_explainer,
+    verify_same_answer,
+)
 from service.explain.torch_explainer import TOLERANCES, TorchExplainer, build_torch_explainer
 from service.images.preparation import PreparedImage, prepare_image
-from service.models.predictor import verify_same_answer
 from service.scheduling.lane import row_of
 from service.scheduling.priority import NICENESS
 from service.settings import Settings

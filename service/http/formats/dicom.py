@@ -102,7 +102,7 @@ class DicomCapture(DicomFormat, ExplainFormat[list[DicomObject]]):
         return [(capture, CAPTURE_SYNTAX)]
 
     def respond(
-        self, explained: Explained, drawn: list[DicomObject], context: RequestContext
+        self, drawn: list[DicomObject], served: ServedModel, context: RequestContext
     ) -> Response:
         """Return the objects."""
         return self.pack(drawn)

@@ -100,10 +100,10 @@ class ExplainFormat(ResponseFormat, ABC, Generic[Drawn]):
 
     @abstractmethod
     def draw(self, explained: Explained, header: SourceHeader | None) -> Drawn:
-        """Render the pictures on a renderer thread."""
+        """Render the pictures, on any thread and in any process."""
 
     @abstractmethod
-    def respond(self, explained: Explained, drawn: Drawn, context: RequestContext) -> Response:
+    def respond(self, drawn: Drawn, served: ServedModel, context: RequestContext) -> Response:
         """Return the response."""
 
 

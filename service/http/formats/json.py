@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import base64
-import json
 import math
+from collections.abc import Iterable
 
+from pydantic_core import to_json
 from starlette.responses import JSONResponse, Response
 
 from cxr.explain.overlay import heatmap_warnings
 from cxr.pixels.image import Display
 from service.answers import (
-    ExplainAnswer,
     ExplainedResult,
-    ExplainTimingsMs,
-    ExplanationAnswer,
     ImageError,
     RangeAnswer,
     RenderAnswer,
@@ -31,6 +29,7 @@ from service.http.formats.format import (
     respond_failure,
 )
 from service.images.rendering import Picture
+from service.models.models import ServedModel
 from service.models.predictor import ImageFailure
 from service.web.problems import SERVER_FAULT, problem_of, problem_type_of
 from service.web.requests import RequestContext, context_of
@@ -59,19 +58,23 @@ class JsonPrediction(PredictFormat):
             _encode_failure(one, request_id) if isinstance(one, ImageFailure) else one.encoded
             for one in outcomes
         ]
-        # A PredictAnswer, whose results were encoded where they were made.
-        parts = (
-            b'{"request_id":',
-            json.dumps(request_id).encode(),
-            b',"model":',
-            predicted.served.encoded_reference,
-            b',"results":[',
-            b",".join(results),
-            b'],"timings_ms":',
-            json.dumps(context.timeline.answer_timings_ms(), separators=(",", ":")).encode(),
-            b"}",
-        )
-        return Response(b"".join(parts), media_type=JSON, headers=VARY)
+        return _respond(results, predicted.served, context)
+
+
+def _respond(results: Iterable[bytes], served: ServedModel, context: RequestContext) -> Response:
+    """Return a PredictAnswer or ExplainAnswer of results that were encoded where they were made."""
+    parts = (
+        b'{"request_id":',
+        to_json(context.request_id),
+        b',"model":',
+        served.encoded_reference,
+        b',"results":[',
+        b",".join(results),
+        b'],"timings_ms":',
+        to_json(context.timeline.answer_timings_ms()),
+        b"}",
+    )
+    return Response(b"".join(parts), media_type=JSON, headers=VARY)
 
 
 def _encode_failure(failure: ImageFailure, request_id: str) -> bytes:
@@ -79,35 +82,25 @@ def _encode_failure(failure: ImageFailure, request_id: str) -> bytes:
     return told.model_dump_json().encode()
 
 
-class JsonExplanation(ExplainFormat[ExplanationAnswer]):
+class JsonExplanation(ExplainFormat[bytes]):
     """The prediction, heatmap values and pictures."""
 
     media_type = JSON
 
-    def draw(self, explained: Explained, header: SourceHeader | None) -> ExplanationAnswer:
-        """Render heatmap and overlay."""
-        return explained.order.render_answer(explained.layer)
-
-    def respond(
-        self, explained: Explained, drawn: ExplanationAnswer, context: RequestContext
-    ) -> Response:
-        """Return the explained prediction."""
+    def draw(self, explained: Explained, header: SourceHeader | None) -> bytes:
+        """Render heatmap and overlay, and return the ExplainedResult encoded."""
         result, order = explained.result, explained.order
         warnings = result.warnings
         if order.shows_heatmap:
             warnings = (*warnings, *heatmap_warnings(order.heatmap))
+        drawn = order.render_answer(explained.layer)
         told = drawn.model_copy(update={"method": explained.method_asked})
-        answer = ExplainAnswer(
-            request_id=context.request_id,
-            model=explained.model,
-            results=(
-                ExplainedResult.model_validate(
-                    result.model_dump() | {"warnings": warnings, "explanation": told}
-                ),
-            ),
-            timings_ms=ExplainTimingsMs(**context.timeline.answer_timings_ms()),
-        )
-        return Response(answer.model_dump_json(), media_type=JSON, headers=VARY)
+        whole = result.model_dump() | {"warnings": warnings, "explanation": told}
+        return ExplainedResult.model_validate(whole).model_dump_json().encode()
+
+    def respond(self, drawn: bytes, served: ServedModel, context: RequestContext) -> Response:
+        """Return the explained prediction."""
+        return _respond([drawn], served, context)
 
 
 class JsonPicture(RenderFormat):

@@ -7,6 +7,7 @@ from starlette.responses import Response
 from service.dicom.source import SourceHeader
 from service.http.formats.format import BINARY, VARY, Explained, ExplainFormat, RenderFormat
 from service.images.rendering import Picture
+from service.models.models import ServedModel
 from service.web.requests import RequestContext
 
 PNG = "image/png"
@@ -22,7 +23,7 @@ class PngOverlay(ExplainFormat[bytes]):
         """Render the overlay."""
         return explained.order.render_overlay_png()
 
-    def respond(self, explained: Explained, drawn: bytes, context: RequestContext) -> Response:
+    def respond(self, drawn: bytes, served: ServedModel, context: RequestContext) -> Response:
         """Return the picture."""
         return Response(drawn, media_type=PNG, headers=VARY)
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Generic
 
 import numpy as np
 from fastapi import APIRouter, Query
@@ -15,11 +14,13 @@ from starlette.responses import Response
 
 from cxr.bundles.methods import Method, current_name
 from cxr.explain.overlay import DEFAULT_ALPHA, WITHHELD, Caption, heatmap_warnings
-from service.answers import ExplainAnswer
+from cxr.pixels.image import GrayImage
+from service.answers import ExplainAnswer, ImageResult, ModelRef
+from service.dicom.source import SourceHeader
 from service.errors import InvalidRequestError
 from service.explain.explaining import Explaining
-from service.explain.pictures import PictureOrder, Renderer
-from service.http.formats.format import Explained, ExplainFormat, respond_failure
+from service.explain.pictures import PictureOrder
+from service.http.formats.format import Drawn, Explained, ExplainFormat, respond_failure
 from service.http.formats.negotiation import choose_format
 from service.http.formats.registry import EXPLAIN_FORMATS
 from service.http.formats.sources import Sources
@@ -118,16 +119,14 @@ async def explain(
             response_format.open_sources(runtime_of(request).settings, served),
         )
         prediction.timeline.fields["explained_by"] = method
-        renderer = cast("Renderer", request.app.state.renderer)
-        options.explaining.batcher.verify_room(1)  # refused at the door, before the body is read
-        renderer.verify_room()
+        explaining.verify_room()  # refused at the door, before the body is read
         [outcome] = await read_request(
             request, prediction, to_explain=True, sources=options.sources
         )
         context = context_of(request)
         if isinstance(outcome, ImageFailure):
             return respond_failure(outcome.error, context)
-        return await while_connected(request, _answer(outcome, options, renderer, context))
+        return await while_connected(request, _answer(outcome, options, context))
 
 
 def _known_class(served: ServedModel, target: str | None) -> str | None:
@@ -143,49 +142,65 @@ def _known_class(served: ServedModel, target: str | None) -> str | None:
 
 
 async def _answer(
-    prediction: Prediction, options: ExplainRequest, renderer: Renderer, context: RequestContext
+    prediction: Prediction, options: ExplainRequest, context: RequestContext
 ) -> Response:
-    served, result = options.request.served, prediction.result
+    served, result, image = options.request.served, prediction.result, prediction.image
+    assert image is not None, "it is kept"
+    assert image.picture is not None, "it is kept"
+    task = served.loaded.rules.task
+    likely = max(task.positive_classes, key=result.probabilities.__getitem__)
+    target = options.target or likely
+    drawing = Drawing(
+        options.response_format,
+        result,
+        image.picture,
+        None if options.sources is None else options.sources.header_of(result),
+        served.reference,
+        options.explaining.layer,
+        target,
+        options.method,
+        options.method_asked,
+        options.alpha,
+    )
     with context.timeline.stage("explain"):
-        task = served.loaded.rules.task
-        likely = max(task.positive_classes, key=result.probabilities.__getitem__)
-        target = options.target or likely
-        explanation = await options.request.explain(
-            prediction, task.classes.index(target), options.method
+        drawn = await options.request.explain(
+            prediction, task.classes.index(target), options.method, drawing
         )
-        order = _order(prediction, explanation.heatmap, options, target)
-        explained = Explained(
-            result,
-            order,
-            served.reference,
-            options.explaining.explainer.layer,
-            options.method_asked,
-        )
-        header = None if options.sources is None else options.sources.header_of(result)
-        work = partial(options.response_format.draw, explained, header)
-        drawn = await renderer.render(work, context.deadline)
-    return options.response_format.respond(explained, drawn, context)
+    return options.response_format.respond(drawn, served, context)
 
 
-def _order(
-    prediction: Prediction, heatmap: NDArray[np.float32], options: ExplainRequest, target: str
-) -> PictureOrder:
-    manifest, image = options.request.served.manifest, prediction.image
-    result = prediction.result
-    if image is None or image.picture is None:
-        raise ValueError("the image was prepared without its picture")
-    in_scope = result.scope.in_scope
-    caption = Caption(
-        model=manifest.name,
-        version=manifest.version,
-        target=target,
-        probability=result.probabilities[target],
-        method=options.method,
-        headline=result.conclusion.headline,
-        remarks=(*result.warnings, *heatmap_warnings(heatmap))
-        if in_scope
-        else (*result.scope.reasons, WITHHELD),
-    )
-    return PictureOrder(
-        image.picture, image.facts, heatmap, caption, options.alpha, shows_heatmap=in_scope
-    )
+@dataclass(frozen=True)
+class Drawing(Generic[Drawn]):
+    """Draws an explanation as it was asked for, once there is a heatmap."""
+
+    response_format: ExplainFormat[Drawn]
+    result: ImageResult
+    picture: GrayImage
+    header: SourceHeader | None
+    model: ModelRef
+    layer: str
+    target: str
+    method: Method
+    method_asked: str
+    alpha: float
+
+    def __call__(self, heatmap: NDArray[np.float32]) -> Drawn:
+        """Draw it. Any thread, and any process."""
+        result = self.result
+        in_scope = result.scope.in_scope
+        caption = Caption(
+            model=self.model.name,
+            version=self.model.version,
+            target=self.target,
+            probability=result.probabilities[self.target],
+            method=self.method,
+            headline=result.conclusion.headline,
+            remarks=(*result.warnings, *heatmap_warnings(heatmap))
+            if in_scope
+            else (*result.scope.reasons, WITHHELD),
+        )
+        order = PictureOrder(
+            self.picture, result.image, heatmap, caption, self.alpha, shows_heatmap=in_scope
+        )
+        explained = Explained(result, order, self.model, self.layer, self.method_asked)
+        return self.response_format.draw(explained, self.header)
