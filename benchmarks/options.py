@@ -10,7 +10,12 @@ from pathlib import Path
 
 from benchmarks.child import ROOT
 
-PARTS = ("generator", "rounds", "peers", "overload", "processes", "start", "explain", "gpu")
+PARTS = (
+    *("generator", "rounds", "peers", "overload", "processes", "start", "explain", "workers"),
+    "gpu",
+)
+OF_THE_RUN = frozenset({"generator", "workers", "gpu"})
+"""Measured once, whatever the models."""
 MODELS = ("resnet18", "small_cnn")
 SERVING = {"CXR_EXPLAIN": "off", "CXR_PROVIDER": "cpu"}
 """What predictions are measured with, besides the defaults."""

@@ -24,7 +24,7 @@ from benchmarks.gpu import measure_gpu
 from benchmarks.limit import LimitPlan
 from benchmarks.machine import describe_machine
 from benchmarks.neighbours import Neighbours
-from benchmarks.options import Options
+from benchmarks.options import OF_THE_RUN, Options
 from benchmarks.overload import overload
 from benchmarks.peers.environment import PEERS
 from benchmarks.peers.start import start_peer
@@ -32,6 +32,7 @@ from benchmarks.processes import measure_processes
 from benchmarks.rounds import FULL, SERVICE, Rounds
 from benchmarks.server import Server, start_service
 from benchmarks.start import measure_starts
+from benchmarks.workers import measure_messages
 from cxr.bundles.manifest import MANIFEST_NAME
 from service.engines.machine import usable_cores
 
@@ -239,7 +240,7 @@ def run(options: Options) -> dict[str, Any]:
     if "generator" in options.parts:
         results["generator"] = measure_ceiling(files.paths, options.seconds)
         say(f"load generator alone: {results['generator']['per_s']:.0f} requests/s")
-    if options.parts - {"generator", "gpu"}:
+    if options.parts - OF_THE_RUN:
         for model in options.models:
             one = Run(model, options, files)
             results["models"][model] = one.results
@@ -248,6 +249,8 @@ def run(options: Options) -> dict[str, Any]:
             except MeasureError as error:  # what was measured until then is kept
                 one.note(f"Stopped: {error}")
                 results["is_whole"] = False
+    if "workers" in options.parts:
+        results["workers"] = measure_messages(options.seconds)
     if "gpu" in options.parts:
         results["gpu"] = measure_gpu(options, files)
     results["neighbour_cores"] = neighbours.cores()

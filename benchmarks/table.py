@@ -129,6 +129,22 @@ def processes_table(processes: Iterable[dict[str, Any]]) -> str:
     return markdown(PROCESS_COLUMNS, rows)
 
 
+MESSAGE_COLUMNS = (
+    "bytes handed over",
+    "socket pair, µs",
+    "CPU µs",
+    "shared memory, µs",
+    "CPU µs",
+)
+
+
+def messages_table(messages: Iterable[dict[str, Any]]) -> str:
+    """Give what it costs to hand bytes to a worker and get 2 kB back, both ways."""
+    keys = ("socket_us", "socket_cpu_us", "shared_us", "shared_cpu_us")
+    rows = [[f"{one['size_bytes']:,}", *(number(one[key]) for key in keys)] for one in messages]
+    return markdown(MESSAGE_COLUMNS, rows)
+
+
 def machine_line(machine: dict[str, Any]) -> str:
     """Say where and when a run was made."""
     versions = ", ".join(f"{name} {found}" for name, found in machine["versions"].items())
@@ -192,6 +208,8 @@ def render(results: dict[str, Any]) -> str:
             parts.append(processes_table(processes))
         if notes := model.get("notes"):
             parts.append("\n".join(f"- {note}" for note in notes))
+    if "workers" in results:
+        parts += ["### Messages to workers", messages_table(results["workers"])]
     if "gpu" in results:
         parts += ["### GPU", gpu_part(results["gpu"])]
     return "\n\n".join(parts) + "\n"

@@ -59,6 +59,15 @@ def test_table_shows_met_missed_and_not_measured() -> None:
     assert set(MARKS) == {True, False, None}
 
 
+def test_both_ways_to_a_worker_stand_side_by_side() -> None:
+    """Time and CPU time of each."""
+    keys = ("size_bytes", "socket_us", "socket_cpu_us", "shared_us", "shared_cpu_us")
+    page = render(
+        results() | {"workers": [dict(zip(keys, (100_000, 50, 60, 40, 45), strict=True))]}
+    )
+    assert "| 100,000 | 50.0 | 60.0 | 40.0 | 45.0 |" in page
+
+
 @pytest.mark.parametrize(
     ("value", "text"), [(0.034, "0.03"), (1.084, "1.08"), (12.34, "12.3"), (345.6, "346")]
 )
