@@ -11,10 +11,10 @@ from pathlib import Path
 from benchmarks.child import ROOT
 
 PARTS = (
-    *("generator", "rounds", "peers", "overload", "processes", "start", "explain", "workers"),
-    "gpu",
+    *("generator", "rounds", "peers", "overload", "memory", "processes", "explain", "start"),
+    *("workers", "gpu"),
 )
-OF_THE_RUN = frozenset({"generator", "workers", "gpu"})
+OF_THE_RUN = frozenset({"generator", "start", "workers", "gpu"})
 """Measured once, whatever the models."""
 MODELS = ("resnet18", "small_cnn")
 SERVING = {"CXR_EXPLAIN": "off", "CXR_PROVIDER": "cpu"}

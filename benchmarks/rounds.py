@@ -38,13 +38,11 @@ class Rounds:
         limits: The limit.
         lone: Decode and inference alone, one image after another.
         servers: By name, the service's and the peers' figures; a peer that failed has fewer.
-        peak_mib: The service's highest resident memory.
     """
 
     limits: list[LimitFigures] = field(default_factory=list)
     lone: list[LimitFigures] = field(default_factory=list)
     servers: dict[str, list[Figures]] = field(default_factory=dict)
-    peak_mib: list[float] = field(default_factory=list)
 
     def capacity(self, name: str) -> float | None:
         """Give what a server answers per second when it is full; None: it was not measured."""
@@ -99,7 +97,6 @@ class Rounds:
                 "lone_ms": median(one["taken_p50_ms"] for one in self.lone),
             },
             "servers": {name: self._medians(name) for name in self.servers},
-            "memory": {"peak_mib": max(self.peak_mib)},
         }
 
     def _medians(self, name: str) -> ServerFigures:

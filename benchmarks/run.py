@@ -17,12 +17,13 @@ from benchmarks.contest import (
     measure_server,
     ways,
 )
-from benchmarks.engine import graphs_of
+from benchmarks.engine import bundle_of, graphs_of
 from benchmarks.explain import measure_explain
 from benchmarks.files import Files, find_files
 from benchmarks.gpu import measure_gpu
 from benchmarks.limit import LimitPlan
 from benchmarks.machine import describe_machine
+from benchmarks.memory import measure_memory
 from benchmarks.neighbours import Neighbours
 from benchmarks.options import OF_THE_RUN, Options
 from benchmarks.overload import overload
@@ -78,23 +79,19 @@ class Run:
             results["overloads"] = self._overloads()
             results["overload"] = ours = results["overloads"][SERVICE]
             results["ratios"]["overload_good"] = ours["good_per_s"] / beside
-        settings = self._options.settings
+        which = self._options.bundles, self._model
+        settings, seconds = self._options.settings, self._options.seconds
+        if "memory" in parts:
+            results["memory"] = measure_memory(*which, self._files, settings, seconds)
         if "processes" in parts:
-            results["processes"] = measure_processes(
-                self._options.bundles,
-                self._model,
-                self._files.paths,
-                settings,
-                self._options.seconds,
-            )
-        if "start" in parts:
-            results["start"] = measure_starts(
-                self._options.bundles, self._model, self._sample, settings, self._options.rounds
-            )
+            results["processes"] = measure_processes(*which, self._files.paths, settings, seconds)
         if "explain" in parts:
-            results["explain"] = measure_explain(
-                self._options.bundles, self._model, self._files, settings, self._options.seconds
-            )
+            if bundle_of(*which).manifest.explain_methods:
+                results["explain"] = measure_explain(
+                    *which, self._files, settings, seconds, self._options.rounds
+                )
+            else:
+                self.note("None of its heatmaps is offered, so explanations were not measured.")
 
     def _limit(self, way: Way, seconds: float) -> LimitFigures:
         paths = tuple(map(str, self._files.paths))
@@ -130,7 +127,6 @@ class Run:
         with self._service() as server:
             for concurrency in CONCURRENCIES:
                 self._record(f"{SERVICE}, {concurrency}", server, concurrency)
-            self._rounds.peak_mib.append(server.usage.peak_rss_bytes / 2**20)
         if "peers" in self._options.parts:
             for precision, peer in self._peers():
                 name = f"{peer}, {precision}, {FULL}"
@@ -216,7 +212,7 @@ def say(what: str) -> None:
 
 
 def run(options: Options) -> dict[str, Any]:
-    """Measure and give the results as JSON; ``is_whole`` says whether a model had to be left."""
+    """Measure and give the results as JSON; ``is_whole`` says whether nothing had to be left."""
     machine = describe_machine()
     neighbours = Neighbours()
     files = find_files(options.data, options.cache / "phantoms")
@@ -235,23 +231,36 @@ def run(options: Options) -> dict[str, Any]:
             "mean_kib": files.mean_bytes / 1024,
         },
         "models": {},
+        "notes": [],
         "is_whole": True,
     }
     if "generator" in options.parts:
         results["generator"] = measure_ceiling(files.paths, options.seconds)
         say(f"load generator alone: {results['generator']['per_s']:.0f} requests/s")
-    if options.parts - OF_THE_RUN:
-        for model in options.models:
-            one = Run(model, options, files)
-            results["models"][model] = one.results
-            try:
-                one.measure()
-            except MeasureError as error:  # what was measured until then is kept
-                one.note(f"Stopped: {error}")
-                results["is_whole"] = False
+    for model in options.models if options.parts - OF_THE_RUN else ():
+        one = Run(model, options, files)
+        results["models"][model] = one.results
+        with _keeping(results, one.notes):
+            one.measure()
+    if "start" in options.parts:
+        with _keeping(results, results["notes"]):
+            results["start"] = measure_starts(
+                options.bundles, files.typical.read_bytes(), options.settings, options.rounds
+            )
     if "workers" in options.parts:
         results["workers"] = measure_messages(options.seconds)
     if "gpu" in options.parts:
         results["gpu"] = measure_gpu(options, files)
     results["neighbour_cores"] = neighbours.cores()
     return results
+
+
+@contextmanager
+def _keeping(results: dict[str, Any], notes: list[str]) -> Iterator[None]:
+    """Keep what was measured until something could not be, and say so."""
+    try:
+        yield
+    except MeasureError as error:
+        notes.append(f"Stopped: {error}")
+        say(notes[-1])
+        results["is_whole"] = False

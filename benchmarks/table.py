@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from benchmarks.bars import Verdict, judge
+from benchmarks.bars import Verdict, judge, judge_starts
 from benchmarks.neighbours import QUIET_CORES
 
 MARKS = {True: "met", False: "**missed**", None: ""}
@@ -206,13 +206,20 @@ def render(results: dict[str, Any]) -> str:
             parts.append(overload_table(overloads))
         if processes := model.get("processes"):
             parts.append(processes_table(processes))
-        if notes := model.get("notes"):
-            parts.append("\n".join(f"- {note}" for note in notes))
+        parts += notes_part(model)
+    if "start" in results:
+        parts += ["### Start", bars_table(judge_starts(results))]
     if "workers" in results:
         parts += ["### Messages to workers", messages_table(results["workers"])]
     if "gpu" in results:
         parts += ["### GPU", gpu_part(results["gpu"])]
+    parts += notes_part(results)
     return "\n\n".join(parts) + "\n"
+
+
+def notes_part(results: dict[str, Any]) -> list[str]:
+    """List what went otherwise than asked."""
+    return ["\n".join(f"- {note}" for note in notes)] if (notes := results.get("notes")) else []
 
 
 def gpu_part(gpu: dict[str, Any]) -> str:

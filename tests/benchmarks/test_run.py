@@ -88,13 +88,14 @@ def test_the_limit_tries_threads_and_processes() -> None:
 
 
 def test_what_was_measured_before_a_failure_is_kept(tmp_path: Path) -> None:
-    """A model that cannot be measured is named in the notes, and the run goes on and says so."""
-    arguments = ["run", "--bundles", str(tmp_path), "--only", "start", "--data", str(tmp_path)]
+    """What cannot be measured is named in the notes, and the run goes on and says so."""
+    arguments = ["run", "--bundles", str(tmp_path), "--data", str(tmp_path)]
+    arguments += ["--only", "memory", "start"]
     (tmp_path / "a.jpeg").write_bytes(make_jpeg(90))
     results = run_module.run(options_of(build_parser().parse_args(arguments)))
     assert results["is_whole"] is False
-    notes = [model["notes"] for model in results["models"].values()]
-    assert len(notes) == 2
+    notes = [model["notes"] for model in results["models"].values()] + [results["notes"]]
+    assert len(notes) == 3
     assert all("Stopped: the service ended with" in note for (note,) in notes)
 
 

@@ -59,6 +59,14 @@ def test_table_shows_met_missed_and_not_measured() -> None:
     assert set(MARKS) == {True, False, None}
 
 
+def test_starts_are_held_against_bars_of_the_run() -> None:
+    """They are of three models together; explanations have no bar."""
+    page = render(results() | {"start": {"off_s": 2.5, "on_s": 3.5, "explains_s": 9.0}})
+    assert "| 2.50 s | at most 3.00 s | met |" in page
+    assert "| 3.50 s | at most 3.00 s | **missed** |" in page
+    assert "| 9.00 s |  |  |" in page
+
+
 def test_both_ways_to_a_worker_stand_side_by_side() -> None:
     """Time and CPU time of each."""
     keys = ("size_bytes", "socket_us", "socket_cpu_us", "shared_us", "shared_cpu_us")
