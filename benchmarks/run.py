@@ -17,7 +17,8 @@ from benchmarks.contest import (
     measure_server,
     ways,
 )
-from benchmarks.engine import bundle_of, graphs_of
+from benchmarks.contestants import Contestants
+from benchmarks.engine import bundle_of
 from benchmarks.explain import measure_explain
 from benchmarks.files import Files, find_files
 from benchmarks.gpu import measure_gpu
@@ -25,19 +26,15 @@ from benchmarks.limit import LimitPlan
 from benchmarks.machine import describe_machine
 from benchmarks.memory import measure_memory
 from benchmarks.neighbours import Neighbours
-from benchmarks.options import OF_THE_RUN, Options
+from benchmarks.options import IN_ROUNDS, OF_THE_RUN, Options
 from benchmarks.overload import overload
-from benchmarks.peers.environment import PEERS
-from benchmarks.peers.start import start_peer
 from benchmarks.processes import measure_processes
-from benchmarks.rounds import FULL, SERVICE, Rounds
-from benchmarks.server import Server, start_service
+from benchmarks.rounds import BUSY, CONCURRENCIES, FULL, SERVICE, Rounds
+from benchmarks.server import Server
 from benchmarks.start import measure_starts
 from benchmarks.workers import measure_messages
-from cxr.bundles.manifest import MANIFEST_NAME
 from service.engines.machine import usable_cores
 
-CONCURRENCIES = (1, 8, 32)
 SAME_ANSWER = 0.02  # probabilities of the same file; int8 and bf16 differ by less
 
 
@@ -54,9 +51,8 @@ class Run:
         self._model = model
         self._options = options
         self._files = files
-        self._bundle = options.bundles / model
-        self._sample = files.typical.read_bytes()
         self._rounds = Rounds()
+        self._contestants = Contestants(model, options, files.typical.read_bytes())
         self.notes: list[str] = []
         self.results: dict[str, Any] = {"notes": self.notes}
 
@@ -67,18 +63,8 @@ class Run:
             MeasureError: The limit or the service cannot be measured.
         """
         parts, results = self._options.parts, self.results
-        if parts & {"rounds", "peers", "overload"}:
-            way = self._best_way()
-            for number in range(self._options.rounds):
-                say(f"{self._model}: round {number + 1} of {self._options.rounds}")
-                self._round(way)
-            results |= self._rounds.as_json(way, CONCURRENCIES)
-        if "overload" in parts:
-            # Measured anew, so that both sides of the ratio are neighbours in time.
-            beside = self._limit(way, self._options.seconds)["per_s"]
-            results["overloads"] = self._overloads()
-            results["overload"] = ours = results["overloads"][SERVICE]
-            results["ratios"]["overload_good"] = ours["good_per_s"] / beside
+        if parts & IN_ROUNDS:
+            self._measure_rounds()
         which = self._options.bundles, self._model
         settings, seconds = self._options.settings, self._options.seconds
         if "memory" in parts:
@@ -92,6 +78,19 @@ class Run:
                 )
             else:
                 self.note("None of its heatmaps is offered, so explanations were not measured.")
+
+    def _measure_rounds(self) -> None:
+        """Measure everybody in turns, so that what slows the machine slows all."""
+        parts = self._options.parts
+        if parts & {"mosec", "peers"} and not self._contestants.has_int8:
+            self.note("No int8 ONNX in the bundle, so no peer was given one.")
+        way = self._best_way()
+        measures = (self._round, self._overload) if "overload" in parts else (self._round,)
+        for measure in measures:
+            for number in range(self._options.rounds):
+                say(f"{self._model}: round {number + 1} of {self._options.rounds}")
+                measure(way)
+            self.results |= self._rounds.as_json(way)
 
     def _limit(self, way: Way, seconds: float) -> LimitFigures:
         paths = tuple(map(str, self._files.paths))
@@ -111,7 +110,6 @@ class Run:
         return max(rates, key=lambda way: rates[way])
 
     def _round(self, way: Way) -> None:
-        """Measure everybody once, so that what slows the machine slows all."""
         seconds = self._options.seconds
         self._rounds.limits.append(self._limit(way, seconds))
         lone = LimitPlan(
@@ -124,14 +122,21 @@ class Run:
             one_core=False,
         )
         self._rounds.lone.append(measure_limit(lone, 1, self._options.settings))
-        with self._service() as server:
-            for concurrency in CONCURRENCIES:
-                self._record(f"{SERVICE}, {concurrency}", server, concurrency)
-        if "peers" in self._options.parts:
-            for precision, peer in self._peers():
-                name = f"{peer}, {precision}, {FULL}"
-                with self._noting(name), self._peer(peer, precision) as server:
-                    self._record(name, server, FULL)
+        for name in self._contestants.names:
+            with self._noting(name), self._contestants.start(name) as server:
+                for concurrency in CONCURRENCIES if name == SERVICE else (BUSY, FULL):
+                    self._record(f"{name}, {concurrency}", server, concurrency)
+
+    def _overload(self, way: Way) -> None:
+        files, seconds = self._files, self._options.seconds
+        self._rounds.limits_beside.append(self._limit(way, seconds))
+        for name in self._contestants.names:
+            if (capacity := self._rounds.capacity(name)) is None:
+                continue
+            with self._noting(name), self._contestants.start(name) as server:
+                figures = overload(server, files.paths, files.typical, capacity, seconds)
+                say(f"{self._model}: overload, {name}: {figures['good_per_s']:.1f} good/s")
+                self._rounds.overloads.setdefault(name, []).append(figures)
 
     def _record(self, name: str, server: Server, concurrency: int) -> None:
         paths, seconds = self._files.paths, self._options.seconds
@@ -146,10 +151,12 @@ class Run:
 
     @contextmanager
     def _noting(self, name: str) -> Iterator[None]:
-        """Go on without a peer that cannot be measured, and say so."""
+        """Go on without what cannot be measured, and say so; the service must be."""
         try:
             yield
         except MeasureError as error:
+            if name == SERVICE:
+                raise
             self.note(f"{name} was not measured: {error}")
 
     def note(self, note: str) -> None:
@@ -157,53 +164,6 @@ class Run:
         if note not in self.notes:
             say(note)
             self.notes.append(note)
-
-    def _service(self) -> Server:
-        options = self._options
-        return start_service(options.bundles, self._model, self._sample, options.settings)
-
-    def _graphs(self) -> dict[str, Any]:
-        graphs = graphs_of(self._bundle)
-        return graphs | ({"int8": self._options.int8} if self._options.int8 else {})
-
-    def _peers(self) -> list[tuple[str, str]]:
-        graphs = self._graphs()
-        if "int8" not in graphs:
-            self.note("No int8 ONNX in the bundle, so no peer was given one.")
-        return [(precision, peer) for precision in graphs for peer in PEERS]
-
-    def _peer(self, peer: str, precision: str) -> Server:
-        options = self._options
-        return start_peer(
-            peer,
-            options.cache,
-            self._graphs()[precision],
-            self._bundle / MANIFEST_NAME,
-            self._sample,
-            usable_cores(),
-            options.peer_capacity,
-        )
-
-    def _overloads(self) -> dict[str, Any]:
-        results: dict[str, Any] = {}
-
-        def measure(name: str, server: Server) -> None:
-            capacity = self._rounds.capacity(name)
-            assert capacity is not None  # whoever has none is not overloaded
-            results[name] = overload(
-                server, self._files.paths, self._files.typical, capacity, self._options.seconds
-            )
-            say(f"{self._model}: overload, {name}: {results[name]['good_per_s']:.1f} good/s")
-
-        with self._service() as server:
-            measure(SERVICE, server)
-        if "peers" in self._options.parts:
-            for precision, peer in self._peers():
-                name = f"{peer}, {precision}"
-                if self._rounds.capacity(name) is not None:
-                    with self._noting(f"overload, {name}"), self._peer(peer, precision) as server:
-                        measure(name, server)
-        return results
 
 
 def say(what: str) -> None:

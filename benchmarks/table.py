@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks.bars import Verdict, judge, judge_starts
 from benchmarks.neighbours import QUIET_CORES
+from benchmarks.overload import AFTER_S
 
 MARKS = {True: "met", False: "**missed**", None: ""}
 NOT_MEASURED = "not measured"
@@ -101,11 +102,18 @@ def overload_table(overloads: dict[str, dict[str, Any]]) -> str:
                 number(summary["refused_p99_ms"]) if summary["refused"] else "",
                 str(summary["timed_out"]),
                 str(summary["dropped"]),
-                "not in 6 s" if one["recovery_s"] is None else number(one["recovery_s"]),
+                recovery_words(one["recovery_s"]),
                 number(one["generator_cores"]),
             ]
         )
     return markdown(OVERLOAD_COLUMNS, rows)
+
+
+def recovery_words(recovery_s: float | None) -> str:
+    """Say how long a server took to recover; earlier results have None where it did not."""
+    if recovery_s is None or recovery_s >= AFTER_S:
+        return f"not in {AFTER_S:.0f} s"
+    return number(recovery_s)
 
 
 PROCESS_COLUMNS = (
