@@ -10,7 +10,13 @@ from pathlib import Path
 
 from benchmarks.child import ROOT
 
-PARTS = ("generator", "rounds", "peers", "overload", "processes", "start", "explain", "gpu")
+PARTS = (
+    *("generator", "rounds", "mosec", "peers", "overload", "memory", "processes", "explain"),
+    *("start", "workers", "gpu"),
+)
+IN_ROUNDS = frozenset({"rounds", "mosec", "peers", "overload"})
+OF_THE_RUN = frozenset({"generator", "start", "workers", "gpu"})
+"""Measured once, whatever the models."""
 MODELS = ("resnet18", "small_cnn")
 SERVING = {"CXR_EXPLAIN": "off", "CXR_PROVIDER": "cpu"}
 """What predictions are measured with, besides the defaults."""
@@ -22,7 +28,7 @@ class Options:
 
     Attributes:
         models: Names of the bundles.
-        parts: What to measure.
+        parts: What to measure; ``mosec`` is that peer on the int8 graph, ``peers`` all on all.
         bundles: Folder of bundles.
         data: Folder of images; None for the shared originals, or phantoms.
         cache: Environments of the peers, drawn phantoms.

@@ -67,7 +67,7 @@ class Server:
         self._patience_s = patience_s
         # What it says is kept in a file: a full pipe would stop it.
         self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by stop
-        started_s = time.perf_counter()
+        self._started_s = time.perf_counter()
         with (log or Path(os.devnull)).open("a") as written:
             self.process = subprocess.Popen(
                 [part.replace("{port}", str(self.target.port)) for part in command],
@@ -80,7 +80,7 @@ class Server:
                 start_new_session=True,  # so that it can be ended with all its workers
             )
         try:
-            self._wait_ready(started_s)
+            self._wait_ready()
         except BaseException:
             self.stop()
             raise
@@ -96,18 +96,23 @@ class Server:
     ) -> None:
         self.stop()
 
-    def _wait_ready(self, started_s: float) -> None:
+    def _wait_ready(self) -> None:
         path = self._ready_path
         target = Target(HOST, self.target.port, path or self.target.path)
         request = build_request(target, None if path else self._sample)
-        while time.perf_counter() - started_s < self._patience_s:
+        while self.age_s < self._patience_s:
             if self.process.poll() is not None:
                 raise MeasureError(f"{self.name} ended with {self.process.returncode}: {self.said}")
-            if is_answered(target, request):
-                self.start_s = time.perf_counter() - started_s
+            if status_of(target, request) == OK:
+                self.start_s = self.age_s
                 return
             time.sleep(POLL_S)
         raise MeasureError(f"{self.name} was not ready after {self._patience_s:.0f} s: {self.said}")
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since its process was started."""
+        return time.perf_counter() - self._started_s
 
     @property
     def said(self) -> str:
@@ -144,14 +149,14 @@ class Server:
         self._said.close()
 
 
-def is_answered(target: Target, request: bytes, timeout_s: float = 10.0) -> bool:
-    """Tell whether a request is answered with 200 now."""
+def status_of(target: Target, request: bytes, timeout_s: float = 10.0) -> int | None:
+    """Give the status a request is answered with now; None if it is not answered."""
     try:
         with socket.create_connection((target.host, target.port), timeout_s) as connection:
             connection.sendall(request)
-            return connection.recv(12)[9:12] == str(OK).encode()
-    except OSError:
-        return False
+            return int(connection.recv(12)[9:12])
+    except (OSError, ValueError):  # ended before the status
+        return None
 
 
 def start_service(
@@ -161,7 +166,7 @@ def start_service(
 
     Args:
         bundles: Folder of bundles.
-        model: The one to load.
+        model: The one to load, or several with commas.
         sample: A file to try.
         settings: CXR_* variables.
         port: To listen on; any free one if 0.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from benchmarks.bars import Verdict, judge
+from benchmarks.bars import Verdict, judge, judge_starts
 from benchmarks.neighbours import QUIET_CORES
+from benchmarks.overload import AFTER_S
 
 MARKS = {True: "met", False: "**missed**", None: ""}
 NOT_MEASURED = "not measured"
@@ -101,11 +102,18 @@ def overload_table(overloads: dict[str, dict[str, Any]]) -> str:
                 number(summary["refused_p99_ms"]) if summary["refused"] else "",
                 str(summary["timed_out"]),
                 str(summary["dropped"]),
-                "not in 6 s" if one["recovery_s"] is None else number(one["recovery_s"]),
+                recovery_words(one["recovery_s"]),
                 number(one["generator_cores"]),
             ]
         )
     return markdown(OVERLOAD_COLUMNS, rows)
+
+
+def recovery_words(recovery_s: float | None) -> str:
+    """Say how long a server took to recover; earlier results have None where it did not."""
+    if recovery_s is None or recovery_s >= AFTER_S:
+        return f"not in {AFTER_S:.0f} s"
+    return number(recovery_s)
 
 
 PROCESS_COLUMNS = (
@@ -127,6 +135,22 @@ def processes_table(processes: Iterable[dict[str, Any]]) -> str:
         for one in processes
     ]
     return markdown(PROCESS_COLUMNS, rows)
+
+
+MESSAGE_COLUMNS = (
+    "bytes handed over",
+    "socket pair, µs",
+    "CPU µs",
+    "shared memory, µs",
+    "CPU µs",
+)
+
+
+def messages_table(messages: Iterable[dict[str, Any]]) -> str:
+    """Give what it costs to hand bytes to a worker and get 2 kB back, both ways."""
+    keys = ("socket_us", "socket_cpu_us", "shared_us", "shared_cpu_us")
+    rows = [[f"{one['size_bytes']:,}", *(number(one[key]) for key in keys)] for one in messages]
+    return markdown(MESSAGE_COLUMNS, rows)
 
 
 def machine_line(machine: dict[str, Any]) -> str:
@@ -190,11 +214,20 @@ def render(results: dict[str, Any]) -> str:
             parts.append(overload_table(overloads))
         if processes := model.get("processes"):
             parts.append(processes_table(processes))
-        if notes := model.get("notes"):
-            parts.append("\n".join(f"- {note}" for note in notes))
+        parts += notes_part(model)
+    if "start" in results:
+        parts += ["### Start", bars_table(judge_starts(results))]
+    if "workers" in results:
+        parts += ["### Messages to workers", messages_table(results["workers"])]
     if "gpu" in results:
         parts += ["### GPU", gpu_part(results["gpu"])]
+    parts += notes_part(results)
     return "\n\n".join(parts) + "\n"
+
+
+def notes_part(results: dict[str, Any]) -> list[str]:
+    """List what went otherwise than asked."""
+    return ["\n".join(f"- {note}" for note in notes)] if (notes := results.get("notes")) else []
 
 
 def gpu_part(gpu: dict[str, Any]) -> str:

@@ -12,14 +12,18 @@ import pytest
 from benchmarks import gpu
 from benchmarks import run as run_module
 from benchmarks.__main__ import build_parser
-from benchmarks.contest import Figures, LimitFigures, Way, measure_limit, ways
+from benchmarks.contest import Figures, LimitFigures, Loaded, Way, measure_limit, ways
+from benchmarks.contestants import Contestants
+from benchmarks.engine import INT8_NAME
 from benchmarks.files import PHANTOM_COUNT, PHANTOMS, Files, default_originals, find_files
 from benchmarks.limit import LimitPlan
 from benchmarks.options import options_of
-from benchmarks.rounds import Rounds
+from benchmarks.overload import OverloadFigures, account, middle
+from benchmarks.rounds import MOSEC, SERVICE, Rounds
 from benchmarks.table import gpu_part
 from benchmarks.tally import OK, Record, summarise
 from cxr.images.decoding import decode_image
+from service.engines.machine import usable_cores
 from tests.service.fake_engine import FakeEngine
 from tests.service.make_bundle import make_bundle, probabilities_of
 from tests.service.make_images import make_jpeg
@@ -50,6 +54,15 @@ def server(per_s: float, cpu: float, taken_s: float = 0.012) -> Figures:
     }
 
 
+def overloaded(good_per_s: float, p99_ms: float | None, recovery_s: float) -> OverloadFigures:
+    lone = Record(0, 0.1, OK, 0)
+    phases = {"before": [lone], "during": [lone], "after": [lone]}
+    figures = account(Loaded(phases, 1.0, 0.1, 1.0, {}), 1.0)
+    figures["good_per_s"], figures["recovery_s"] = good_per_s, recovery_s
+    figures["summary"]["p99_ms"] = p99_ms
+    return figures
+
+
 def test_ratios_are_of_the_same_round() -> None:
     """A machine half as quick in one round changes no ratio."""
     rounds = Rounds(limits=[limit(100, 20), limit(50, 40)], lone=[limit(1, 1), limit(1, 1, 20.0)])
@@ -59,8 +72,103 @@ def test_ratios_are_of_the_same_round() -> None:
         "mosec, fp32, 32": [server(30, 1), server(15, 1)],
         "litserve, fp32, 32": [server(60, 1)],  # quicker, but it failed in a round
     }
-    ratios = rounds.ratios([32])
-    assert ratios == pytest.approx({"cpu": 1.1, "lone": 1.2, "rate_32": 0.9, "peer_fp32": 3.0})
+    rounds.limits_beside = [limit(100, 1), limit(50, 1)]
+    rounds.overloads = {"service": [overloaded(95, 1, 1), overloaded(47.5, 1, 1)]}
+    ratios = {name: one for name, one in rounds.ratios().items() if one is not None}
+    expected = {"cpu": 1.1, "lone": 1.2, "rate_1": 0.015, "rate_32": 0.9, "peer_fp32": 3.0}
+    assert ratios == pytest.approx(expected | {"overload_good": 0.95})
+
+
+def test_mosec_is_compared_in_the_same_round() -> None:
+    """In every respect, under loads and overloads."""
+    rounds = Rounds()
+    rounds.servers = {
+        "service, 8": [server(80, 1), server(40, 1)],
+        "mosec, int8, 8": [server(100, 1), server(50, 1)],
+        "service, 32": [server(90, 22, 0.1), server(45, 44, 0.2)],
+        "mosec, int8, 32": [server(60, 20, 0.2), server(30, 40, 0.4)],
+    }
+    rounds.overloads = {
+        "service": [overloaded(90, 100, 0.1), overloaded(45, 200, 0.2)],
+        "mosec, int8": [overloaded(60, 400, 0.4), overloaded(30, 800, 0.8)],
+    }
+    loads = {"rate_8": 0.8, "rate_32": 1.5, "cpu": 1.1, "p99_32": 0.5}
+    overloads = {"overload_good": 1.5, "overload_p99": 0.25, "overload_recovery": 0.25}
+    assert rounds.beside_mosec() == pytest.approx(loads | overloads)
+
+
+def test_a_peer_that_failed_in_a_round_is_not_compared() -> None:
+    """Which of its rounds was the service's is not known."""
+    rounds = Rounds(servers={"service, 32": [server(90, 1)] * 2, MOSEC + ", 32": [server(60, 1)]})
+    assert set(rounds.beside_mosec().values()) == {None}
+
+
+def test_an_overload_is_told_by_its_middle_round() -> None:
+    """Figure by figure; that nobody was answered is the worst that can be."""
+    rounds = [overloaded(9, None, 6.0), overloaded(7, 200, 0.3), overloaded(8, 100, 0.1)]
+    told = middle(rounds)
+    assert (told["good_per_s"], told["summary"]["p99_ms"], told["recovery_s"]) == (8, 200, 0.3)
+    assert middle(rounds[:2])["summary"]["p99_ms"] is None
+
+
+@pytest.mark.parametrize(
+    ("parts", "names"),
+    [
+        ("rounds", []),
+        ("mosec", [MOSEC]),
+        ("peers", [MOSEC, "litserve, int8", "mosec, fp32", "litserve, fp32"]),
+    ],
+)
+def test_parts_choose_who_is_measured(parts: str, names: list[str], tmp_path: Path) -> None:
+    """The service always is, and mosec next to it."""
+    bundle = make_bundle(tmp_path, "resnet18")
+    (bundle / INT8_NAME).touch()
+    options = options_of(
+        build_parser().parse_args(["run", "--bundles", str(tmp_path), "--only", parts])
+    )
+    assert Contestants("resnet18", options, b"").names == ("service", *names)
+
+
+def test_everybody_is_measured_in_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit, the service and mosec, round by round, then overloaded likewise."""
+    seen: list[str] = []
+
+    class Both:
+        names = (SERVICE, MOSEC)
+        has_int8 = True
+
+        def start(self, name: str) -> Any:
+            return nullcontext(name)
+
+    def measure(name: Any, files: Any, concurrency: int, seconds: float) -> Figures:
+        seen.append(f"{name} at {concurrency}")
+        return server(90, 1)
+
+    def overload(name: Any, *_: Any) -> OverloadFigures:
+        seen.append(f"{name} overloaded")
+        return overloaded(80, 100, 0.1)
+
+    def measure_one_limit(*_: Any) -> LimitFigures:
+        seen.append("limit")
+        return limit(100, 1)
+
+    monkeypatch.setattr(run_module, "Contestants", lambda *_: Both())
+    monkeypatch.setattr(run_module, "measure_limit", measure_one_limit)
+    monkeypatch.setattr(run_module, "measure_server", measure)
+    monkeypatch.setattr(run_module, "overload", overload)
+    arguments = ["run", "--rounds", "2", "--only", "mosec", "overload"]
+    path = tmp_path / "a.jpeg"
+    path.touch()
+    options = options_of(build_parser().parse_args(arguments))
+    run = run_module.Run("resnet18", options, Files((path,), "phantoms"))
+    run.measure()
+
+    loads = [f"{SERVICE} at {n}" for n in (1, 8, 32)] + [f"{MOSEC} at {n}" for n in (8, 32)]
+    overloads = [f"{name} overloaded" for name in (SERVICE, MOSEC)]
+    tries = ["limit"] * len(ways(usable_cores()))
+    assert seen == tries + 2 * ["limit", "limit", *loads] + 2 * ["limit", *overloads]
+    assert run.results["mosec"]["overload_good"] == 1.0
+    assert run.results["overload"]["good_per_s"] == 80
 
 
 def test_the_limit_runs_in_processes_of_its_own(tmp_path: Path) -> None:
@@ -88,13 +196,14 @@ def test_the_limit_tries_threads_and_processes() -> None:
 
 
 def test_what_was_measured_before_a_failure_is_kept(tmp_path: Path) -> None:
-    """A model that cannot be measured is named in the notes, and the run goes on and says so."""
-    arguments = ["run", "--bundles", str(tmp_path), "--only", "start", "--data", str(tmp_path)]
+    """What cannot be measured is named in the notes, and the run goes on and says so."""
+    arguments = ["run", "--bundles", str(tmp_path), "--data", str(tmp_path)]
+    arguments += ["--only", "memory", "start"]
     (tmp_path / "a.jpeg").write_bytes(make_jpeg(90))
     results = run_module.run(options_of(build_parser().parse_args(arguments)))
     assert results["is_whole"] is False
-    notes = [model["notes"] for model in results["models"].values()]
-    assert len(notes) == 2
+    notes = [model["notes"] for model in results["models"].values()] + [results["notes"]]
+    assert len(notes) == 3
     assert all("Stopped: the service ended with" in note for (note,) in notes)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.contest import Loaded, largest_difference, probability_in
-from benchmarks.overload import account
+from benchmarks.overload import AFTER_S, account
 from benchmarks.tally import (
     DROPPED,
     OK,
@@ -99,6 +99,12 @@ def test_overload_accounts_for_offered_good_and_refused() -> None:
     assert figures["lone_before_ms"] == pytest.approx(100.0)
     assert figures["recovery_s"] == pytest.approx(0.1)
     assert figures["generator_cores"] == pytest.approx(0.05)
+
+
+def test_overload_nobody_recovered_from_is_held_against_its_bar() -> None:
+    """As long as was watched, not as if it had not been measured."""
+    phases = {"before": probes(0.1), "during": probes(0.1), "after": probes(*[0.9] * 5)}
+    assert account(Loaded(phases, 1.0, 0.2, 4.0, {}), 2.0)["recovery_s"] == AFTER_S
 
 
 def test_answers_of_the_service_and_of_peers_are_compared() -> None:
