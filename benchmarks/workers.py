@@ -19,6 +19,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from benchmarks.load import run_loop
+from service.workers.spawning import spawn_workers
 from service.workers.worker import Worker
 
 SIZES = (100_000, 1_000_000, 10_000_000)
@@ -72,7 +73,8 @@ def measure_messages(seconds: float) -> list[MessageFigures]:
 
 
 async def _measure(seconds: float) -> list[MessageFigures]:
-    worker = Worker(lambda _: None, is_quiet=True)
+    [spawned] = spawn_workers(1, "warning")
+    worker = Worker(spawned, lambda _: None)
     block = SharedMemory(create=True, size=max(SIZES))
     try:
         return [await _measure_size(worker, block, size, seconds) for size in SIZES]

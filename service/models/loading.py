@@ -196,7 +196,6 @@ def load_model(bundle: Bundle, settings: Settings, build_engine: EngineBuilder) 
     Raises:
         StartupError: The engine cannot be built or does not match the goldens.
     """
-    started_s = time.perf_counter()
     engine = build_engine(bundle, settings)
     size = bundle.manifest.preprocessing.size_px
     buckets = bucket_sizes(engine.max_batch)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ from service.deadline import Deadline
 from service.engines.protocol import EngineBuilder, EngineOutput
 from service.models.loading import LoadedModel, load_model, rules_of
 from service.settings import Settings
-from service.telemetry.logs import log_event
 from service.workers.pool import WorkerPool
 from service.workers.spawning import Spawned
 

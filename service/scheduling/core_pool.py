@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from service.deadline import Clock, Deadline
 from service.errors import DeadlineExceededError
-from service.scheduling.cores import NOT_BEGUN
+from service.scheduling.cores import NOT_BEGUN, Together
 from service.scheduling.fair_queue import FairQueue
 
 T = TypeVar("T")
@@ -71,9 +71,18 @@ class CorePool:
         return future
 
     async def run(
-        self, job: Callable[[], T], deadline: Deadline, *, flow: str = "", cost_s: float = 0.0
+        self,
+        job: Callable[[], T],
+        deadline: Deadline,
+        *,
+        flow: str = "",
+        cost_s: float = 0.0,
+        together: Together | None = None,
+        most: int = 1,
     ) -> T:
         """Await a job; cancelled, it is dropped unless it has begun. Belongs to the event loop.
+
+        Every job is done alone.
 
         Raises:
             DeadlineExceededError: It was not done before the deadline.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from service.deadline import Deadline
 
 T = TypeVar("T")
+
+Together: TypeAlias = Callable[[Sequence[Any]], Sequence[Any]]
+"""Does jobs, and gives what each would have given."""
 
 NOT_BEGUN = (
     "The deadline passed before the image was read; it was dropped. "
@@ -31,7 +34,14 @@ class Cores(Protocol):
         """Seconds for which every core has been at one job; 0 while one of them is free."""
 
     async def run(
-        self, job: Callable[[], T], deadline: Deadline, *, flow: str = "", cost_s: float = 0.0
+        self,
+        job: Callable[[], T],
+        deadline: Deadline,
+        *,
+        flow: str = "",
+        cost_s: float = 0.0,
+        together: Together | None = None,
+        most: int = 1,
     ) -> T:
         """Await a job; cancelled, it is dropped unless it has begun.
 
@@ -42,6 +52,8 @@ class Cores(Protocol):
             deadline: When nobody waits for it any more.
             flow: A model's name. Every flow that waits gets the same share of the time.
             cost_s: Expected duration: small jobs that cost nothing hardly wait.
+            together: Does several jobs of the flow at once, where that is quicker.
+            most: How many at most.
 
         Raises:
             DeadlineExceededError: It was not done before the deadline.

@@ -44,6 +44,11 @@ class FairQueue(Generic[J]):
         """Queue a job that had its turn already: it comes next."""
         heapq.heappush(self._waiting, (self._now_s, -next(self._order), job))
 
+    @property
+    def next(self) -> J:
+        """The next job; IndexError if none waits."""
+        return self._waiting[0][2]
+
     def take(self) -> J:
         """Take the next job; IndexError if none waits."""
         self._now_s, _, job = heapq.heappop(self._waiting)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Generic, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cxr.errors import CxrError
 from cxr.pixels.image import ModelInput
 from service.deadline import Clock, Deadline
-from service.engines.buckets import stack_padded
+from service.engines.buckets import bucket_sizes, stack_padded
 from service.engines.protocol import Engine, EngineOutput, OutputRow, StagingEngine
 from service.errors import DeadlineExceededError, Failure, InferenceFailedError
 from service.images.preparation import PreparedImage
@@ -115,9 +115,9 @@ async def _read_alone(
 class CoreLane:
     """For engines that run on the cores: one job decodes an image and runs it.
 
-    Nothing is handed from thread to thread in between, and an image that is decoded is answered
-    before another one is begun. Runs side by side on all cores beat batches there. ``name``, of the
-    model, is its share of the pool.
+    Nothing is handed from thread to thread in between. A pool may have one core do several that
+    wait: while it decodes, the weights are cold, so a batch is quicker though its run alone is
+    not. ``name``, of the model, is its share of the pool.
     """
 
     def __init__(
@@ -143,28 +143,28 @@ class CoreLane:
         self, prepare: Prepare, finish: Finish[T], deadline: Deadline, timeline: ImageTimeline
     ) -> T:
         """Decode, run and finish one image, see :class:`Lane`."""
-        clock = timeline.clock
-        accepted_s = clock()
+        clock, engine = timeline.clock, self._engine
         waiter = Waiter(deadline)
-        job = partial(
-            read_on_core, self._engine, prepare, finish, waiter, clock=clock, model=self._name
-        )
+        job = CoreJob(engine, prepare, finish, waiter, self._name, clock(), clock)
         try:
             read = await self._pool.run(
-                job, deadline, flow=self._name, cost_s=self.in_flight.charged_s
+                job,
+                deadline,
+                flow=self._name,
+                cost_s=self.in_flight.charged_s,
+                together=read_together,
+                most=engine.max_batch,
             )
         finally:
             waiter.is_gone = True
-        begun_s, ended_s = read.stages[0].started_s, read.stages[-1].ended_s
-        timeline.stages += (Stage(QUEUE, accepted_s, begun_s), *read.stages)
+        timeline.stages += _with_waits(job.accepted_s, read.stages)
+        if read.batch_waits_s:
+            ran_s = sum(stage.ended_s - stage.started_s for stage in read.stages[1:])
+            self._recorder.batch_ran(self._name, PREDICT, read.batch_waits_s, ran_s)
         if read.failure is not None:
             raise read.failure.restore()
-        timeline.batch_size = 1
-        self.in_flight.core_item.add(ended_s - begun_s)
-        ran = read.stages[-1]
-        self._recorder.batch_ran(
-            self._name, PREDICT, (begun_s - accepted_s,), ran.ended_s - ran.started_s
-        )
+        timeline.batch_size = read.batch_size
+        self.in_flight.core_item.add(read.share_s)
         return cast("T", read.value)
 
     async def stop(self) -> None:
@@ -181,34 +181,126 @@ class Waiter:
 
 @dataclass(frozen=True)
 class CoreRead(Generic[T]):
-    """What a core made of one image, and how long its stages took."""
+    """What a core made of one image.
+
+    Attributes:
+        stages: Of its decoding and its run, as far as it came.
+        value: What its job was to make.
+        failure: Why there is none.
+        batch_size: Images of its run.
+        share_s: Its share of the core's time, in seconds.
+        batch_waits_s: Of the first image of each run, how long each of that run had waited until
+            it began.
+    """
 
     stages: tuple[Stage, ...]
     value: T | None = None
     failure: Failure | None = None
+    batch_size: int = 1
+    share_s: float = 0.0
+    batch_waits_s: tuple[float, ...] = ()
 
 
-def read_on_core(
-    engine: Engine,
-    prepare: Prepare,
-    finish: Finish[T],
-    waiter: Waiter,
-    *,
-    clock: Clock,
-    model: str,
-) -> CoreRead[T]:
-    """Decode, run and finish one image. Any thread, and any process that has the engine."""
-    stages = Stages(clock)
+@dataclass(frozen=True)
+class CoreJob(Generic[T]):
+    """One image to be decoded, run and finished: any thread, and any process with the engine.
+
+    ``accepted_s`` is when it came, by ``clock``.
+    """
+
+    engine: Engine
+    prepare: Prepare
+    finish: Finish[T]
+    waiter: Waiter
+    model: str
+    accepted_s: float
+    clock: Clock
+
+    def __call__(self) -> CoreRead[T]:
+        """Do it."""
+        [read] = read_together([self])
+        return read
+
+
+def read_together(jobs: Sequence[CoreJob[T]]) -> list[CoreRead[T]]:
+    """Do the jobs of one engine: decode all, run them in batches, finish all."""
+    clock, engine = jobs[0].clock, jobs[0].engine
+    begun_s = clock()
+    decoded = [(job, *_decode(job)) for job in jobs]
+    reads: dict[int, CoreRead[T]] = {}
+    ready: list[tuple[int, PreparedImage]] = []
+    for index, (_, stages, found) in enumerate(decoded):
+        if isinstance(found, PreparedImage):
+            ready.append((index, found))
+        else:
+            reads[index] = CoreRead(stages, failure=found)
+    for part in _split(ready, bucket_sizes(engine.max_batch)):
+        started_s = clock()
+        rows = _run(engine, [image.model_input for _, image in part], jobs[0].model)
+        ran = Stage(INFER, started_s, clock())
+        waits_s = tuple(started_s - jobs[index].accepted_s for index, _ in part)
+        for (index, image), row in zip(part, rows, strict=True):
+            job, stages, _ = decoded[index]
+            read = _finish(job, (*stages, ran), image, row)
+            reads[index] = replace(read, batch_size=len(part), batch_waits_s=waits_s)
+            waits_s = ()
+    share_s = (clock() - begun_s) / len(jobs)
+    return [replace(reads[index], share_s=share_s) for index in range(len(jobs))]
+
+
+def _decode(job: CoreJob[Any]) -> tuple[tuple[Stage, ...], PreparedImage | Failure]:
+    stages = Stages(job.clock)
     try:
         with stages.stage(DECODE):
-            image = prepare()
-        if waiter.is_gone or waiter.deadline.is_over:
+            image = job.prepare()
+        if job.waiter.is_gone or job.waiter.deadline.is_over:
             raise DeadlineExceededError(NOT_RUN)
-        with stages.stage(INFER):
-            row = _run(engine, image.model_input, model)
-        return CoreRead(tuple(stages.stages), finish(image, row))
+        return tuple(stages.stages), image
     except CxrError as error:
-        return CoreRead(tuple(stages.stages), failure=Failure.of(error))
+        return tuple(stages.stages), Failure.of(error)
+
+
+def _split(items: Sequence[T], buckets: Sequence[int]) -> Iterator[Sequence[T]]:
+    """Split items into runs of the largest sizes that were warmed up."""
+    start = 0
+    while left := len(items) - start:
+        size = max(bucket for bucket in buckets if bucket <= left)
+        yield items[start : start + size]
+        start += size
+
+
+def _run(
+    engine: Engine, inputs: Sequence[ModelInput], model: str
+) -> list[OutputRow | InferenceFailedError]:
+    try:
+        output = engine.run(np.stack(inputs))
+    except Exception as error:  # an engine's own
+        log_event(logging.ERROR, "run failed", error, model=model)
+        return [InferenceFailedError(ENGINE_FAILED)] * len(inputs)
+    return [row_of(output, index) for index in range(len(inputs))]
+
+
+def _finish(
+    job: CoreJob[T],
+    stages: tuple[Stage, ...],
+    image: PreparedImage,
+    row: OutputRow | InferenceFailedError,
+) -> CoreRead[T]:
+    try:
+        if isinstance(row, InferenceFailedError):
+            raise row
+        return CoreRead(stages, job.finish(image, row))
+    except CxrError as error:
+        return CoreRead(stages, failure=Failure.of(error))
+
+
+def _with_waits(accepted_s: float, stages: Sequence[Stage]) -> Iterator[Stage]:
+    """Put the waits between an image's stages, which others of its batch took."""
+    for stage in stages:
+        if stage.started_s > accepted_s:
+            yield Stage(QUEUE, accepted_s, stage.started_s)
+        yield stage
+        accepted_s = stage.ended_s
 
 
 def decode_on_core(prepare: Prepare, clock: Clock) -> CoreRead[PreparedImage]:
@@ -220,18 +312,6 @@ def decode_on_core(prepare: Prepare, clock: Clock) -> CoreRead[PreparedImage]:
         return CoreRead(tuple(stages.stages), image)
     except CxrError as error:
         return CoreRead(tuple(stages.stages), failure=Failure.of(error))
-
-
-def _run(engine: Engine, model_input: ModelInput, model: str) -> OutputRow:
-    try:
-        output = engine.run(model_input[np.newaxis])
-    except Exception as error:  # an engine's own
-        log_event(logging.ERROR, "run failed", error, model=model)
-        raise InferenceFailedError(ENGINE_FAILED) from None
-    row = row_of(output, 0)
-    if isinstance(row, InferenceFailedError):
-        raise row
-    return row
 
 
 @dataclass(frozen=True)

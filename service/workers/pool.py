@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 
 from service.deadline import Clock, Deadline
 from service.errors import DeadlineExceededError, StartupError, TooCostlyError
-from service.scheduling.cores import NOT_BEGUN
+from service.scheduling.cores import NOT_BEGUN, Together
 from service.scheduling.fair_queue import FairQueue
 from service.telemetry.logs import LOG, log_event
 from service.telemetry.timeline import identity
+from service.workers.messages import JobFailedError
 from service.workers.process import is_there
 from service.workers.spawning import Spawned, spawn
 from service.workers.worker import Worker, WorkerEndedError
@@ -47,12 +48,31 @@ class _Job:
     answer: asyncio.Future[Any]
     deadline: Deadline
     flow: str
+    together: Together | None = None
+    most: int = 1
     identity: dict[str, str] = field(default_factory=identity)
     lost: int = 0
 
     def fail(self, error: Exception) -> None:
         if not self.answer.done():
             self.answer.set_exception(error)
+
+    def succeed(self, value: Any) -> None:
+        if not self.answer.done():
+            self.answer.set_result(value)
+
+    def goes_with(self, other: _Job) -> bool:
+        """Return whether both can be done at once; what ended a worker is done alone."""
+        is_alike = self.together == other.together and self.flow == other.flow
+        return is_alike and not self.lost and not other.lost
+
+
+def _call_of(jobs: Sequence[_Job]) -> Callable[[], Any]:
+    if len(jobs) == 1:
+        return jobs[0].call
+    together = jobs[0].together
+    assert together is not None, "it was asked for"
+    return partial(together, [job.call for job in jobs])
 
 
 @dataclass(frozen=True)
@@ -68,16 +88,16 @@ class _Place:
     """A worker's place in the pool.
 
     Attributes:
-        job: What it is at.
+        jobs: What it is at.
         begun_s: Since when.
-        verdict: Why it was ended, for whoever waits for its job.
+        verdict: Why it was ended, for whoever waits for its only job.
         kept: What it keeps or is about to, by key.
         base_bytes: Memory it had when it was last seen without a job.
         is_ready: Whether it keeps everything it should.
     """
 
     worker: Worker
-    job: _Job | None = None
+    jobs: list[_Job] = field(default_factory=list)
     begun_s: float = 0.0
     verdict: Exception | None = None
     kept: dict[str, asyncio.Future[Any]] = field(default_factory=dict)
@@ -157,7 +177,7 @@ class WorkerPool:
     def stalled_s(self) -> float:
         """Seconds for which every worker has been at one job, or none has been there."""
         ready = [place for place in self._places if place.is_ready]
-        if any(place.job is None for place in ready):
+        if not all(place.jobs for place in ready):
             return 0.0
         if not ready:
             return self._clock() - self._alone_since_s if self._alone_since_s is not None else 0.0
@@ -174,7 +194,14 @@ class WorkerPool:
             self._begin_worker()
 
     async def run(
-        self, job: Callable[[], T], deadline: Deadline, *, flow: str = "", cost_s: float = 0.0
+        self,
+        job: Callable[[], T],
+        deadline: Deadline,
+        *,
+        flow: str = "",
+        cost_s: float = 0.0,
+        together: Together | None = None,
+        most: int = 1,
     ) -> T:
         """Await a job; cancelled, it is dropped unless it has begun.
 
@@ -185,7 +212,7 @@ class WorkerPool:
             CxrError: What the job raises.
         """
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        waiting = _Job(job, answer, deadline, flow)
+        waiting = _Job(job, answer, deadline, flow, together, most)
         timer = answer.get_loop().call_later(
             deadline.remaining_s, waiting.fail, DeadlineExceededError(NOT_BEGUN)
         )
@@ -290,44 +317,60 @@ class WorkerPool:
         self._dispatch()
 
     def _dispatch(self) -> None:
-        while self._idle and self._queue:
+        while self._idle and (jobs := self._take()):
+            place = self._idle.pop()
+            place.jobs, place.begun_s = jobs, self._clock()
+            done = place.worker.ask(_call_of(jobs), jobs[0].identity)
+            done.add_done_callback(partial(self._on_done, place))
+            if self._watch is None:
+                self._watch = done.get_loop().call_later(LOOK_EVERY_S, self._look)
+
+    def _take(self) -> list[_Job]:
+        """Take the next job, with those that go with it: one worker's share of what waits."""
+        jobs: list[_Job] = []
+        share = 1
+        while self._queue and len(jobs) < share:
+            if jobs and not self._queue.next.goes_with(jobs[0]):
+                break
             job = self._queue.take()
             if job.answer.done():
                 continue
             if job.deadline.is_over:
                 job.fail(DeadlineExceededError(NOT_BEGUN))
                 continue
-            place = self._idle.pop()
-            place.job, place.begun_s = job, self._clock()
-            done = place.worker.ask(job.call, job.identity)
-            done.add_done_callback(partial(self._on_done, place))
-            if self._watch is None:
-                self._watch = done.get_loop().call_later(LOOK_EVERY_S, self._look)
+            if not jobs and job.together is not None:
+                share = min(job.most, -(-(len(self._queue) + 1) // self.size))
+            jobs.append(job)
+        return jobs
 
     def _on_done(self, place: _Place, done: asyncio.Future[Any]) -> None:
-        job, place.job = place.job, None
-        assert job is not None, "it was at one"
+        jobs, place.jobs = place.jobs, []
         error = done.exception()
         if isinstance(error, WorkerEndedError):
-            self._on_lost(job, place)
+            for job in jobs:
+                self._on_lost(job, place.verdict if len(jobs) == 1 else None)
+            self._dispatch()
             return
-        if not job.answer.done():
-            if error is not None:
-                job.answer.set_exception(error)
-            else:
-                job.answer.set_result(done.result())
+        values = None
+        if error is None:
+            values = [done.result()] if len(jobs) == 1 else done.result()
+        if isinstance(values, list) and len(values) == len(jobs):
+            for job, value in zip(jobs, values, strict=True):
+                job.succeed(value)
+        else:
+            for job in jobs:
+                job.fail(error if isinstance(error, Exception) else JobFailedError())
         self._idle.append(place)
         self._dispatch()
 
-    def _on_lost(self, job: _Job, place: _Place) -> None:
+    def _on_lost(self, job: _Job, verdict: Exception | None) -> None:
         job.lost += 1
         if self._is_closed:
             job.answer.cancel()
-        elif place.verdict is not None:
-            job.fail(place.verdict)
+        elif verdict is not None:
+            job.fail(verdict)
         elif job.lost < MOST_LOST:
             self._queue.put_back(job)
-            self._dispatch()
         else:
             job.fail(TooCostlyError(ENDED_TWICE))
 
@@ -356,7 +399,7 @@ class WorkerPool:
     def _look(self) -> None:
         """End workers whose job takes too much."""
         self._watch, now_s = None, self._clock()
-        busy = [place for place in self._places if place.job is not None]
+        busy = [place for place in self._places if place.jobs]
         for place in busy:
             if place.verdict is not None:
                 continue
