@@ -7,6 +7,7 @@ bytes in a shared block, of which the message only tells where they are.
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from benchmarks.load import run_loop
-from service.workers.spawning import spawn_workers
+from service.workers.spawning import spawn
 from service.workers.worker import Worker
 
 SIZES = (100_000, 1_000_000, 10_000_000)
@@ -73,8 +74,7 @@ def measure_messages(seconds: float) -> list[MessageFigures]:
 
 
 async def _measure(seconds: float) -> list[MessageFigures]:
-    [spawned] = spawn_workers(1, "warning")
-    worker = Worker(spawned, lambda _: None)
+    worker = Worker(spawn(logging.WARNING), lambda _: None)
     block = SharedMemory(create=True, size=max(SIZES))
     try:
         return [await _measure_size(worker, block, size, seconds) for size in SIZES]

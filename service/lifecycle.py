@@ -53,6 +53,11 @@ class Lifecycle:
         return self._clock() - self._started_s
 
     @property
+    def is_draining(self) -> bool:
+        """Whether nothing more is accepted, since the service is being stopped."""
+        return self._state == "draining"
+
+    @property
     def is_ready(self) -> bool:
         """Whether predictions are accepted."""
         return self.state == "ready"

@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> None:
     """Serve until a signal ends it."""
     from service.engines.machine import usable_cores
     from service.settings import load_settings
-    from service.workers.spawning import spawn_workers
+    from service.workers.spawning import spawned_workers
 
     settings = load_settings(
         host=args.host,
@@ -30,8 +30,7 @@ def run(args: argparse.Namespace) -> None:
         tls_key=args.tls_key,
     )
     count = (settings.workers or usable_cores()) if settings.isolation == "processes" else 0
-    workers = spawn_workers(count, settings.log_level)
+    with spawned_workers(count, settings.log_level) as workers:
+        from service.app.server import serve  # a second's work, beside theirs
 
-    from service.app.server import serve  # a second's work, beside theirs
-
-    serve(settings, workers)
+        serve(settings, workers)

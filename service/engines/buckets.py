@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from cxr.pixels.image import ModelInput
 
-CPU_BATCH = 8
-"""Largest batch worth running on a core: it takes as long as eight runs of one image, but with
+CPU_BATCH = 4
+"""Largest batch worth running on a core: it takes as long as four runs of one image, but with
 decoding in between the weights come back from memory for each."""
 
 

@@ -11,8 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from cxr.bundles.reference import Reference, bin_of
 from service.answers import ResultDigest
@@ -28,8 +27,7 @@ FAILED = "image-failed"
 """Error type of an image's span; the request's span has the problem."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
+class Stage(NamedTuple):
     """A span of time, by the timeline's clock, and the type of its error, if any."""
 
     name: str

@@ -26,6 +26,7 @@ class RouteTable:
     """Finds the scopes of a request, matching paths as the router does."""
 
     def __init__(self, routes: Routes) -> None:
+        self._plain = {route: (route[1], needed) for route, needed in routes.items()}
         self._compiled = [
             (method, template, compile_path(template)[0], needed)
             for (method, template), needed in routes.items()
@@ -40,6 +41,8 @@ class RouteTable:
         root: str = scope.get("root_path", "")
         if root and path.startswith(root) and path[len(root) :][:1] in ("", "/"):
             path = path[len(root) :]  # the prefix that a proxy leaves in it
+        if (found := self._plain.get((scope["method"], path))) is not None:
+            return found
         for method, template, pattern, needed in self._compiled:
             if method == scope["method"] and pattern.match(path):
                 return template, needed

@@ -180,7 +180,7 @@ class _Exchange:
     ) -> Iterator[tuple[bytes, bytes]]:
         names = {name for name, _ in given}
         lifecycle = self._rules.lifecycle
-        if lifecycle is not None and lifecycle.state == "draining":
+        if lifecycle is not None and lifecycle.is_draining:
             # The client turns to another replica (RFC 9112, 9.6), and sends no further request
             # at the moment in which idle connections are closed.
             yield b"connection", b"close"

@@ -9,6 +9,8 @@ import logging
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 
@@ -42,7 +44,15 @@ def spawn(level: int, *, stands_back: bool = False, is_quiet: bool = False) -> S
     return Spawned(process, ours)
 
 
-def spawn_workers(count: int, level: str) -> list[Spawned]:
-    """Start the processes of a pool, of which one logs for all."""
+@contextmanager
+def spawned_workers(count: int, level: str) -> Iterator[list[Spawned]]:
+    """Start the processes of a pool, of which one logs for all; at the end none is left."""
     least = logging.getLevelNamesMapping()[level.upper()]
-    return [spawn(least, is_quiet=number > 0) for number in range(count)]
+    spawned = [spawn(least, is_quiet=number > 0) for number in range(count)]
+    try:
+        yield list(spawned)
+    finally:
+        for process, connection in spawned:
+            connection.close()
+            process.kill()
+            process.wait()

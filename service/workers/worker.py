@@ -7,7 +7,6 @@ import itertools
 import logging
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 from service.telemetry.logs import log_event
@@ -54,6 +53,7 @@ class Worker:
         self._unsent: list[memoryview] = []
         self._has_ended = False
         self._process, self._socket = spawned
+        self._statm = _open_statm(self.pid)
         self._loop.add_reader(self._socket, self._read)
 
     @property
@@ -64,11 +64,12 @@ class Worker:
     @property
     def resident_bytes(self) -> int:
         """Memory it has in use; 0 where the system does not tell."""
-        try:
-            pages = Path(f"/proc/{self.pid}/statm").read_bytes().split()[1]
-        except (OSError, IndexError):
+        if self._statm is None:
             return 0
-        return int(pages) * PAGE_BYTES
+        try:
+            return int(os.pread(self._statm, 256, 0).split()[1]) * PAGE_BYTES
+        except (OSError, IndexError):  # it is ending
+            return 0
 
     def ask(
         self, job: Callable[[], T], identity: dict[str, str] | None = None, *, aside: bool = False
@@ -140,6 +141,9 @@ class Worker:
         self._loop.remove_reader(self._socket)
         self._loop.remove_writer(self._socket)
         self._socket.close()
+        if self._statm is not None:
+            os.close(self._statm)
+            self._statm = None
         self._process.kill()
         self._loop.run_in_executor(None, self._process.wait)
         for answer in self._answers.values():
@@ -148,3 +152,11 @@ class Worker:
                 answer.exception()  # nobody may wait for it, which is no news
         self._answers.clear()
         self._on_end(self)
+
+
+def _open_statm(pid: int) -> int | None:
+    """Open what the system tells of a process's memory, if it does: it is read often."""
+    try:
+        return os.open(f"/proc/{pid}/statm", os.O_RDONLY)
+    except OSError:
+        return None

@@ -8,8 +8,6 @@ import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import numpy as np
 import pytest
@@ -18,7 +16,7 @@ from pydantic import ValidationError
 from cxr.bundles.reference import BIN_EDGES, BINS, Reference, bin_of, count_bins
 from cxr.verdict.operating_point import Decision
 from service.__main__ import main
-from service.answers import ImageResult
+from service.answers import ResultDigest
 from service.commands import drift as command
 from service.telemetry.drift import (
     DriftWatch,
