@@ -8,24 +8,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from cxr.bundles.methods import Method
-from cxr.explain.weighing import compute_heatmaps
+from cxr.explain.weighing import Heatmaps, compute_heatmaps
 from cxr.networks.served import ServedNetwork
-
-
-@dataclass(frozen=True)
-class Heatmaps:
-    """Heatmaps (N, h, w) in [0, 1], uncalibrated logits (N, K), embedding (N, D), float32."""
-
-    values: NDArray[np.float32]
-    logits: NDArray[np.float32]
-    embedding: NDArray[np.float32]
 
 
 class GradCam:
@@ -56,7 +46,8 @@ class GradCam:
             passes = served.passes(torch.from_numpy(images).to(self._device))
             features = [self._features(one) for one in passes]
         chosen = torch.as_tensor(list(targets), device=self._device)
-        logits, embedding, gradients = [], [], []
+        gradients: list[torch.Tensor] = []
+        logits, embedding = [], []
         for one in features:
             leaf = one.requires_grad_(True)
             embedded = served.network.embed(leaf)

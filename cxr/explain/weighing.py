@@ -6,6 +6,7 @@ NumPy only: a service without PyTorch weighs as the one with it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,30 @@ EPSILON = 1e-12
 """Below it a map is zero: sums of float32 feature maps cannot be told from zero."""
 
 FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Heatmaps:
+    """Heatmaps (N, h, w) in [0, 1], uncalibrated logits (N, K), embedding (N, D), float32."""
+
+    values: FloatArray
+    logits: FloatArray
+    embedding: FloatArray
+
+
+def read_heatmaps(
+    outputs: Sequence[FloatArray], targets: Sequence[int], methods: Sequence[Method]
+) -> Heatmaps:
+    """Compute heatmaps from a graph's :data:`~cxr.bundles.manifest.EXPLAIN_OUTPUTS`.
+
+    Args:
+        outputs: In that order.
+        targets: Column of each image's explained class.
+        methods: One for each image.
+    """
+    logits, embedding, maps, gradients = outputs
+    chosen = gradients[np.arange(len(targets)), :, list(targets)]  # (N, V, C, h, w)
+    return Heatmaps(compute_heatmaps(maps, chosen, methods), logits, embedding)
 
 
 def compute_heatmaps(
@@ -35,8 +60,8 @@ def compute_heatmaps(
     with np.errstate(over="ignore", invalid="ignore"):
         weighed = np.stack(
             [
-                [weigh(*one, method) for one in zip(*passes, strict=True)]
-                for *passes, method in zip(maps, gradients, methods, strict=True)
+                [weigh(*one, method) for one in zip(own, gradient, strict=True)]
+                for own, gradient, method in zip(maps, gradients, methods, strict=True)
             ]
         )
         # Gradient times activation: what each position adds to the logit, to first order.
