@@ -36,7 +36,7 @@ class Server(uvicorn.Server):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._runtime = Runtime(
-            settings, build_engine, build_explainer if settings.explain == "on" else None
+            settings, build_engine, build_explainer if settings.explain != "off" else None
         )
         self._draining: asyncio.Task[None] | None = None
         self._address = ""

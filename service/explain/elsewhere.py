@@ -22,7 +22,7 @@ from service.explain.explaining import (
     ExplainerBuilder,
     Explanation,
     Tolerance,
-    load_explainer,
+    build_verified,
 )
 from service.settings import Settings
 from service.workers.pool import WorkerPool
@@ -52,12 +52,12 @@ def load_here(
 
     Raises:
         BundleError: The bundle was changed meanwhile.
-        StartupError: As :func:`service.explain.explaining.load_explainer`.
+        StartupError: As :func:`service.explain.explaining.build_verified`.
     """
     bundle = open_bundle(path)
     if bundle.sha256 != sha256:
         raise BundleError(f"The bundle {path} was changed while it was read.")
-    EXPLAINERS[key] = explainer = load_explainer(bundle, provider, settings, build_explainer)
+    EXPLAINERS[key] = explainer = build_verified(bundle, provider, settings, build_explainer)
     return ExplainerFacts(explainer.layer, explainer.precision, explainer.tolerance)
 
 
