@@ -76,9 +76,17 @@ def open_session(bundle: Bundle, precision: str, placement: Placement) -> Any:
 
 
 def open_graph(
-    path: Path, manifest: Manifest, outputs: Collection[str], placement: Placement, threads: int = 1
+    path: Path,
+    manifest: Manifest,
+    outputs: Collection[str],
+    placement: Placement,
+    threads: int = 1,
+    weights: Path | None = None,
 ) -> Any:
     """Open one of a bundle's graphs, which must have these outputs.
+
+    ``weights`` is the file beside it that its external data are in. ONNX Runtime would map it, and
+    whoever overwrote it would end the process: it is read instead.
 
     Raises:
         StartupError: The provider or graph is unusable.
@@ -94,6 +102,11 @@ def open_graph(
     if not on_cpu:
         options.add_session_config_entry(RECORD_NODES, "1")
     try:
+        if weights is not None:
+            content = weights.read_bytes()  # copied while the session is opened
+            options.add_external_initializers_from_files_in_memory(
+                [weights.name], [content], [len(content)]
+            )
         session = ort.InferenceSession(
             path,
             options,

@@ -71,11 +71,11 @@ def build_graph_explainer(bundle: Bundle, provider: str, settings: Settings) -> 
     placement = ON_CPU
     if provider in ON_CUDA_DEVICE:
         placement = place_on_cuda(settings.device_id, graphs=False)
+    placed = placement, settings.explain_threads, bundle.weights_path
     # Threads that the session begins inherit the priority of the one that opens it.
     with ThreadPoolExecutor(1, initializer=lower_priority) as thread:
-        session = thread.submit(
-            open_graph, path, manifest, EXPLAIN_OUTPUTS, placement, settings.explain_threads
-        ).result()
+        opening = thread.submit(open_graph, path, manifest, EXPLAIN_OUTPUTS, *placed)
+        session = opening.result()
     _return_freed_memory()
     return GraphExplainer(session, manifest)
 

@@ -197,6 +197,30 @@ def test_graph_finds_its_weights_in_a_kubernetes_volume(smoke_bundle: Path, tmp_
     assert build_verified(open_bundle(tmp_path), CPU, settings, build_explainer)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="maps are read from /proc")
+def test_files_may_be_overwritten_under_a_loaded_graph(smoke_bundle: Path, tmp_path: Path) -> None:
+    """No file of the bundle is mapped: cutting it in place would end the process."""
+    path = Path(shutil.copytree(smoke_bundle, tmp_path / "smoke"))
+    bundle = open_bundle(path)
+    explainer = build_graph_explainer(bundle, CPU, settings_for(path))
+    wish = bundle.golden_tensors().images[-1:], [1], ["layercam"]
+    [before] = explainer.explain(*wish)
+    assert str(path) not in Path("/proc/self/maps").read_text()
+    for name in bundle.manifest.files:
+        os.truncate(path / name, 0)
+    [after] = explainer.explain(*wish)
+    np.testing.assert_array_equal(after.heatmap, before.heatmap)
+
+
+def test_weights_that_vanish_are_a_startup_error(smoke_bundle: Path, tmp_path: Path) -> None:
+    """Between the check of their digest and the opening of the graph."""
+    path = Path(shutil.copytree(smoke_bundle, tmp_path / "smoke"))
+    bundle = open_bundle(path)
+    bundle.weights_path.unlink()
+    with pytest.raises(StartupError, match="cannot load model smoke"):
+        build_graph_explainer(bundle, CPU, settings_for(path))
+
+
 def test_graph_of_other_weights_is_refused_at_start(smoke_bundle: Path, tmp_path: Path) -> None:
     """The file is read where the graph points: whatever lies there has to match the goldens."""
     path = Path(shutil.copytree(smoke_bundle, tmp_path / "smoke"))
