@@ -86,5 +86,4 @@ ENV CXR_PROVIDER=cpu
 
 FROM service AS cpu
 COPY --from=packages-cpu /opt/venv /opt/venv
-ENV CXR_PROVIDER=cpu \
-    CXR_EXPLAIN=off
+ENV CXR_PROVIDER=cpu

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cxr.bundles.manifest import FP32
+from cxr.bundles.manifest import EXPLAIN_NAME, FP32
 from cxr.command_line import add_data, add_quiet, run_command
 
 ENGINES = ("onnxruntime", "openvino", "pytorch")
@@ -102,7 +102,10 @@ def _keys(text: str) -> tuple[str, ...]:
 def _build(arguments: argparse.Namespace) -> None:
     from export.build import build_bundle
 
-    print(f"bundle written to {build_bundle(arguments.run, arguments.out)}")
+    path = build_bundle(arguments.run, arguments.out)
+    print(f"bundle written to {path}")
+    if not (path / EXPLAIN_NAME).is_file():
+        print(f"without {EXPLAIN_NAME}: explaining this network takes PyTorch", file=sys.stderr)
 
 
 def _quantize(arguments: argparse.Namespace) -> None:

@@ -26,7 +26,8 @@ from cxr.networks.served import served_network
 from cxr.verdict.scope import load_scope_gate
 from export.card import intended_use, limitations, render_card
 from export.comparison import LOGIT_TOLERANCE, measure_parity, verify_goldens_rounded
-from export.engines import OrtRunner, TorchRunner
+from export.engines import OrtExplainer, OrtRunner, TorchRunner
+from export.explanation import verify_explain_graph, write_explain_graph
 from export.goldens import TOLERANCE, golden_inputs, write_goldens
 from export.graph import OPSET, embedding_size, export_graph
 from export.int8 import Int8File, read_int8
@@ -102,6 +103,8 @@ def build_bundle(run_path: Path, out: Path, *, with_int8: bool = True) -> Path:
         }
         if int8 is not None:
             precisions["int8"] = _write_int8(int8, directory, reference, draft, inputs)
+        if graph := write_explain_graph(directory, served, size, tensors, inputs):
+            verify_explain_graph(served, OrtExplainer(graph, tensors), inputs)
         write_goldens(directory, reference, run.preprocessing, run.task.as_task())
         load_scope_gate(directory / names.SCOPE_NAME, tensors.embedding_size, len(run.populations))
         measured = {

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import onnxruntime
@@ -14,10 +15,12 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from cxr.bundles.bundle import Bundle
-from cxr.bundles.manifest import FP32, Manifest
+from cxr.bundles.manifest import EXPLAIN_OUTPUTS, FP32, Manifest, Tensors
+from cxr.bundles.methods import Method
 from cxr.engines.openvino_options import DEVICE, HINT, HINTS, hint_of, openvino_options
 from cxr.engines.ort_options import CPU, CUDA, configure_session, cuda_options
 from cxr.errors import BundleError
+from cxr.explain.weighing import Heatmaps, read_heatmaps
 from cxr.networks.served import ServedNetwork, served_network
 
 
@@ -41,24 +44,45 @@ class OrtRunner(Runner):
 
     def __init__(self, model: Path, manifest: Manifest, provider: str = "cpu", threads: int = 0):
         self._tensors = manifest.tensors
-        options = configure_session(onnxruntime.SessionOptions(), threads or os.cpu_count() or 1)
-        wanted = CUDA if provider == "cuda" else CPU
-        provider_options = cuda_options() if provider == "cuda" else {}
-        if provider == "cuda":
-            onnxruntime.preload_dlls(directory="")  # CUDA's libraries lie in Python packages
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(model), options, providers=[(wanted, provider_options)]
-            )
-        except Exception:  # ONNX Runtime's exceptions have no public base but this
-            raise BundleError(f"{model.name} cannot be loaded by ONNX Runtime.") from None
-        if self._session.get_providers()[0] != wanted:
-            raise BundleError(f"ONNX Runtime offers no {wanted} on this machine.")
+        self._session = open_session(model, provider, threads)
 
     @override
     def run(self, images: NDArray[np.uint8]) -> Outputs:
         names = [self._tensors.logits, self._tensors.probabilities, self._tensors.embedding]
         return Outputs(*self._session.run(names, {self._tensors.image: images}))
+
+
+class OrtExplainer:
+    """ONNX Runtime on a bundle's ``explain.onnx``, which lies beside the weights it reads."""
+
+    def __init__(self, graph: Path, tensors: Tensors, provider: str = "cpu") -> None:
+        self._image = tensors.image
+        self._session = open_session(graph, provider)
+
+    def explain(
+        self, images: NDArray[np.uint8], targets: Sequence[int], methods: Sequence[Method]
+    ) -> Heatmaps:
+        """Explain model inputs (N, 1, S, S), uint8, by target class and method of each."""
+        outputs = self._session.run(list(EXPLAIN_OUTPUTS), {self._image: images})
+        return read_heatmaps(outputs, targets, methods)
+
+
+def open_session(model: Path, provider: str = "cpu", threads: int = 0) -> Any:
+    """Open a graph on ``cpu`` or ``cuda``, with all cores for 0; BundleError if impossible."""
+    options = configure_session(onnxruntime.SessionOptions(), threads or os.cpu_count() or 1)
+    wanted = CUDA if provider == "cuda" else CPU
+    provider_options = cuda_options() if provider == "cuda" else {}
+    if provider == "cuda":
+        onnxruntime.preload_dlls(directory="")  # CUDA's libraries lie in Python packages
+    try:
+        session = onnxruntime.InferenceSession(
+            str(model), options, providers=[(wanted, provider_options)]
+        )
+    except Exception:  # ONNX Runtime's exceptions have no public base but this
+        raise BundleError(f"{model.name} cannot be loaded by ONNX Runtime.") from None
+    if session.get_providers()[0] != wanted:
+        raise BundleError(f"ONNX Runtime offers no {wanted} on this machine.")
+    return session
 
 
 class TorchRunner(Runner):

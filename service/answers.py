@@ -294,7 +294,9 @@ class ExplainOffer(Answer):
 
     layer: str = Field(description="Whose feature maps are weighed.")
     methods: tuple[str, ...]
-    precision: str = Field(description="Number format it is computed in.")
+    precision: str | None = Field(
+        description="Number format it is computed in; null while the explainer is being loaded."
+    )
 
 
 class ModelAnswer(ModelRef):

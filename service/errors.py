@@ -16,6 +16,7 @@
         ├── ExplainDisabledError, ExplanationMismatchError, NotAcceptableError
         ├── DicomResultsDisabledError, DicomResultError, SomeImagesFailedError
         └── StartupError
+            └── NothingExplainsError
 
 A message may be shown to the client: what was wrong and what to do, without file contents, patient
 data or exception text.
@@ -155,6 +156,10 @@ class ClientDisconnectedError(ServingError):
 
 class StartupError(ServingError):
     """The service cannot start. The message is one line for its operator."""
+
+
+class NothingExplainsError(StartupError):
+    """Neither PyTorch nor a graph explains a model, and nobody insisted on one of them."""
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,12 @@ class Bundle:
         """The same weights for PyTorch."""
         return self.path / names.WEIGHTS_NAME
 
+    @property
+    def explain_path(self) -> Path | None:
+        """The ONNX file with gradients, which reads the weights' file; None if there is none."""
+        has_it = names.EXPLAIN_NAME in self.manifest.files
+        return self.path / names.EXPLAIN_NAME if has_it else None
+
     def rules(self) -> Rules:
         """Read the rules for images; BundleError if the gate is another network's."""
         manifest = self.manifest

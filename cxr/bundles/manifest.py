@@ -21,12 +21,17 @@ MANIFEST_NAME = "manifest.json"
 MODEL_NAME = "model.onnx"
 INT8_MODEL_NAME = "model.int8.onnx"
 HALF_MODEL_NAME = "model.fp16.onnx"
+EXPLAIN_NAME = "explain.onnx"
 WEIGHTS_NAME = "weights.safetensors"
 SCOPE_NAME = "scope.safetensors"
 GOLDEN_TENSORS_NAME = "golden.npz"
 GOLDEN_FILES_DIR = "golden"
 GOLDEN_EXPECTED_NAME = "golden/expected.json"
 MODEL_CARD_NAME = "MODEL_CARD.md"
+
+EXPLAIN_OUTPUTS = ("logits", "embedding", "maps", "gradients")
+"""Of ``explain.onnx``: logits (N, K), embedding (N, D), feature maps (N, V, C, h, w) of V passes
+and each pass's gradients (N, V, K, C, h, w) of the logits at them."""
 
 FP32 = "fp32"
 Precision: TypeAlias = Literal["int8", "bf16", "fp16"]

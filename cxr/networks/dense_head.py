@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 from typing_extensions import override
 
@@ -30,15 +31,18 @@ class DenseHead(Network):
 
     @override
     def class_gradients(self, features: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
-        count, channels, side, _ = features.shape
+        count, channels, height, width = features.shape
         pooled = self.pooled_px
-        assert side % pooled == 0, "the maps are averaged over equal squares"
-        times = side // pooled
         passed = self.fc2.weight * (embedding > 0)[:, None]  # (N, K, D) through the ReLU
         at_pool = (passed @ self.fc1.weight).reshape(count, -1, channels, pooled, pooled)
-        spread = at_pool.repeat_interleave(times, dim=3).repeat_interleave(times, dim=4)
-        return spread / times**2
+        # Rows: each position's share of the cells it is averaged into.
+        rows, columns = _pool_shares(height, pooled), _pool_shares(width, pooled)
+        return rows.to(at_pool) @ at_pool @ columns.to(at_pool).T
 
     @override
     def classify(self, embedding: torch.Tensor) -> torch.Tensor:
         return self.fc2(self.dropout(embedding))
+
+
+def _pool_shares(side: int, pooled: int) -> torch.Tensor:
+    return F.adaptive_avg_pool1d(torch.eye(side)[None], pooled)[0]  # (side, pooled)

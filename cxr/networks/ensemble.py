@@ -79,14 +79,25 @@ class Ensemble(Network):
 
     @override
     def embed(self, features: torch.Tensor) -> torch.Tensor:
-        stacked = torch.split(features, [shape.channels for shape in self._shapes], dim=1)
-        embedded = []
-        for member, maps, times, scale in zip(
-            self._networks, stacked, self._times, self.scale, strict=True
+        own = zip(self._networks, self._own_maps(features), self.scale, strict=True)
+        return torch.cat([member.embed(maps) / scale for member, maps, scale in own], dim=1)
+
+    @override
+    def class_gradients(self, features: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
+        gradients = []
+        for member, maps, part, times, scale, temperature in zip(
+            self._networks,
+            self._own_maps(features),
+            self._parts(embedding),
+            self._times,
+            self.scale,
+            self.temperature,
+            strict=True,
         ):
-            own = F.avg_pool2d(maps, times) if times > 1 else maps
-            embedded.append(member.embed(own) / scale)
-        return torch.cat(embedded, dim=1)
+            own = member.class_gradients(maps, part * scale) / (temperature * len(self._shapes))
+            fine = _repeat(own.flatten(1, 2), times) / times**2
+            gradients.append(fine.unflatten(1, own.shape[1:3]))
+        return torch.cat(gradients, dim=2)
 
     @override
     def classify(self, embedding: torch.Tensor) -> torch.Tensor:
@@ -107,6 +118,13 @@ class Ensemble(Network):
     @property
     def _networks(self) -> list[Network]:
         return list(self.members)  # type: ignore[arg-type]  # nn.ModuleList forgets the class
+
+    def _own_maps(self, features: torch.Tensor) -> list[torch.Tensor]:
+        stacked = torch.split(features, [shape.channels for shape in self._shapes], dim=1)
+        return [
+            F.avg_pool2d(maps, times) if times > 1 else maps
+            for maps, times in zip(stacked, self._times, strict=True)
+        ]
 
     def _parts(self, embedding: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return torch.split(embedding, [shape.embedding for shape in self._shapes], dim=1)
@@ -157,6 +175,12 @@ class Mirrored(Network):
     def classify(self, embedding: torch.Tensor) -> torch.Tensor:
         plain, mirrored = embedding.chunk(2, dim=1)
         return (self.body.classify(plain) + self.body.classify(mirrored)) / 2.0
+
+    @override
+    def class_gradients(self, features: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
+        (plain, mirrored), (one, other) = features.chunk(2, dim=1), embedding.chunk(2, dim=1)
+        flipped = self.body.class_gradients(mirrored.flip(3), other).flip(4)
+        return torch.cat([self.body.class_gradients(plain, one), flipped], dim=2) / 2.0
 
     @override
     def add_to_logits(self, offset: torch.Tensor) -> None:

@@ -41,11 +41,14 @@ class Network(nn.Module):
         """Return the gradients (N, K, C, h, w) of the logits at the feature maps, in closed form.
 
         This one is of networks whose embedding is the mean over positions, followed by one linear
-        layer.
+        layer; others override it.
 
         Args:
             features: Shape (N, C, h, w).
             embedding: Of these, shape (N, D).
+
+        Raises:
+            NotImplementedError: The network has no closed form.
         """
         classifier = self.get_submodule(self.classifier)
         assert isinstance(classifier, nn.Linear)

@@ -43,6 +43,11 @@ class ServedNetwork(nn.Module):
         """Normalise model inputs (N, 1, S, S), uint8, to float32."""
         return (images.to(torch.float32) / 255.0 - self.mean) / self.std
 
+    def passes(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Return the normalised images, and the mirrored ones if they are answered, too."""
+        normalised = self.normalise(images)
+        return [normalised, normalised.flip(3)] if self.mirror else [normalised]
+
     def forward(self, images: torch.Tensor) -> ServedOutputs:
         """Compute the outputs for model inputs (N, 1, S, S), uint8."""
         normalised = self.normalise(images)
@@ -54,6 +59,45 @@ class ServedNetwork(nn.Module):
             embedding = (embedding + mirrored) / 2.0
         probabilities = torch.softmax(logits / self.temperature, dim=1)
         return ServedOutputs(logits, probabilities, embedding)
+
+
+class ExplainedOutputs(NamedTuple):
+    """What heatmaps follow from, V passes of each image.
+
+    Logits (N, K) and embedding (N, D) as served, feature maps (N, V, C, h, w), and the gradients
+    (N, V, K, C, h, w) of each pass's logits at them. Mirrored passes are not flipped back.
+    """
+
+    logits: torch.Tensor
+    embedding: torch.Tensor
+    maps: torch.Tensor
+    gradients: torch.Tensor
+
+
+class ExplainedNetwork(nn.Module):
+    """The served network with gradients in closed form, so that they can be exported."""
+
+    def __init__(self, served: ServedNetwork) -> None:
+        super().__init__()
+        self.network = served.network
+        self._passes = served.passes
+
+    def forward(self, images: torch.Tensor) -> ExplainedOutputs:
+        """Compute the outputs for model inputs (N, 1, S, S), uint8.
+
+        Raises:
+            NotImplementedError: The network has no gradients in closed form.
+        """
+        maps = [self.network.features(one) for one in self._passes(images)]
+        embedding = [self.network.embed(one) for one in maps]
+        logits = [self.network.classify(one) for one in embedding]
+        gradients = map(self.network.class_gradients, maps, embedding)
+        return ExplainedOutputs(
+            torch.stack(logits).mean(dim=0),
+            torch.stack(embedding).mean(dim=0),
+            torch.stack(maps, dim=1),
+            torch.stack(list(gradients), dim=1),
+        )
 
 
 def surround(

@@ -85,6 +85,10 @@ class Svm(Network):
         return torch.cat([-decisions, decisions], dim=1) / 2.0
 
     @override
+    def class_gradients(self, features: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError("support vector machines are explained by autograd only")
+
+    @override
     @torch.no_grad()
     def add_to_logits(self, offset: torch.Tensor) -> None:
         intercept = self.machines.intercept

@@ -14,7 +14,7 @@ import uvicorn
 
 from cxr.errors import CxrError
 from service.app.application import build_app
-from service.engines.registry import build_engine
+from service.engines.registry import build_engine, runs_on_cores
 from service.errors import StartupError
 from service.explain.building import build_explainer
 from service.models.runtime import Runtime
@@ -38,7 +38,11 @@ class Server(uvicorn.Server):
     def __init__(self, settings: Settings, spawned: Sequence[Spawned] = ()) -> None:
         self._settings = settings
         self._runtime = Runtime(
-            settings, build_engine, build_explainer if settings.explain == "on" else None, spawned
+            settings,
+            build_engine,
+            build_explainer if settings.explain != "off" else None,
+            spawned,
+            runs_on_cores,
         )
         self._draining: asyncio.Task[None] | None = None
         self._address = ""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -69,19 +70,45 @@ def open_session(bundle: Bundle, precision: str, placement: Placement) -> Any:
     Raises:
         StartupError: The provider or graph is unusable.
     """
-    manifest, on_cpu = bundle.manifest, placement.provider == CPU
+    names = bundle.manifest.tensors
+    outputs = (names.logits, names.probabilities, names.embedding)
+    return open_graph(bundle.model_path_of(precision), bundle.manifest, outputs, placement)
+
+
+def open_graph(
+    path: Path,
+    manifest: Manifest,
+    outputs: Collection[str],
+    placement: Placement,
+    threads: int = 1,
+    weights: Path | None = None,
+) -> Any:
+    """Open one of a bundle's graphs, which must have these outputs.
+
+    ``weights`` is the file beside it that its external data are in. ONNX Runtime would map it, and
+    whoever overwrote it would end the process: it is read instead.
+
+    Raises:
+        StartupError: The provider or graph is unusable.
+    """
+    on_cpu = placement.provider == CPU
     if placement.provider in ON_CUDA_DEVICE:
         os.environ.update(placement.environment)
         # CUDA and cuDNN lie in Python packages, where the loader does not look by itself.
         ort.preload_dlls(directory="")
     if placement.provider == TENSORRT:
         preload_tensorrt()
-    options = configure_session(ort.SessionOptions())
+    options = configure_session(ort.SessionOptions(), threads)
     if not on_cpu:
         options.add_session_config_entry(RECORD_NODES, "1")
     try:
+        if weights is not None:
+            content = weights.read_bytes()  # copied while the session is opened
+            options.add_external_initializers_from_files_in_memory(
+                [weights.name], [content], [len(content)]
+            )
         session = ort.InferenceSession(
-            bundle.model_path_of(precision),
+            path,
             options,
             providers=list(placement.providers),
             enable_fallback=0,
@@ -92,7 +119,7 @@ def open_session(bundle: Bundle, precision: str, placement: Placement) -> Any:
     verify_provider(placement.provider, session.get_providers())
     if not on_cpu:
         verify_nodes(manifest.name, placement.provider, nodes_by_provider(session))
-    _verify_graph(session, manifest)
+    _verify_graph(session, manifest, outputs)
     return session
 
 
@@ -113,11 +140,10 @@ def verify_nodes(model: str, provider: str, nodes: Mapping[str, Sequence[str]]) 
         log_event(logging.WARNING, "operators left to the CPU", model=model, operators=left)
 
 
-def _verify_graph(session: Any, manifest: Manifest) -> None:
+def _verify_graph(session: Any, manifest: Manifest, outputs: Collection[str]) -> None:
     inputs = {tensor.name: tensor for tensor in session.get_inputs()}
-    outputs = {tensor.name for tensor in session.get_outputs()}
+    missing = set(outputs) - {tensor.name for tensor in session.get_outputs()}
     names = manifest.tensors
-    missing = {names.logits, names.probabilities, names.embedding} - outputs
     if set(inputs) != {names.image} or missing:
         raise StartupError(
             f"The graph of model {manifest.name} does not have the manifest's tensors."

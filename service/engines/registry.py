@@ -10,7 +10,13 @@ from cxr.bundles.bundle import Bundle
 from cxr.bundles.manifest import FP32
 from service.engines.machine import look_at_machine
 from service.engines.protocol import Engine
-from service.engines.selection import Choice, EngineEntry, choose
+from service.engines.selection import (
+    Choice,
+    EngineEntry,
+    choose,
+    choose_device,
+    engines_named,
+)
 from service.settings import Settings
 from service.telemetry.logs import log_event
 
@@ -36,6 +42,16 @@ ENGINES = (
     ),
 )
 """In the order in which ``auto`` prefers them."""
+
+
+def runs_on_cores(settings: Settings) -> bool:
+    """Return whether models run on CPU cores, not on a device of their own.
+
+    Raises:
+        StartupError: The operator's request cannot be met.
+    """
+    machine = look_at_machine({entry.package for entry in ENGINES})
+    return choose_device(settings, machine, engines_named(settings, ENGINES)) == "cpu"
 
 
 class Builder(Protocol):

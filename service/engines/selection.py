@@ -52,8 +52,8 @@ def choose(
     Raises:
         StartupError: The operator's request cannot be met.
     """
-    named = [one for one in engines if settings.engine in ("auto", one.name)]
-    device = _choose_device(settings, machine, named)
+    named = engines_named(settings, engines)
+    device = choose_device(settings, machine, named)
     engine, why = _choose_engine(settings, machine, device, named)
     if settings.precision == "auto":
         precision, why_precision = _best_precision(engine, device, machine, offered)
@@ -63,7 +63,17 @@ def choose(
     return Choice(engine, device, precision, f"{why}; {why_precision}")
 
 
-def _choose_device(settings: Settings, machine: Machine, named: Sequence[EngineEntry]) -> Device:
+def engines_named(settings: Settings, engines: Sequence[EngineEntry]) -> list[EngineEntry]:
+    """Return the engines among which the operator leaves the choice."""
+    return [one for one in engines if settings.engine in ("auto", one.name)]
+
+
+def choose_device(settings: Settings, machine: Machine, named: Sequence[EngineEntry]) -> Device:
+    """Choose where models run, with one of these engines.
+
+    Raises:
+        StartupError: The operator's request cannot be met.
+    """
     device: Device = "cpu"
     if settings.provider in ("cuda", "tensorrt"):  # without one, the engine's builder says so
         device = settings.provider

@@ -28,7 +28,7 @@ from service.explain.explaining import (
     ExplainTask,
     T,
     Tolerance,
-    load_explainer,
+    build_verified,
     verify_finite,
     verify_same_answer,
 )
@@ -66,12 +66,12 @@ def load_here(
 
     Raises:
         BundleError: The bundle was changed meanwhile.
-        StartupError: As :func:`service.explain.explaining.load_explainer`.
+        StartupError: As :func:`service.explain.explaining.build_verified`.
     """
     bundle = open_bundle(path)
     if bundle.sha256 != sha256:
         raise BundleError(f"The bundle {path} was changed while it was read.")
-    EXPLAINERS[key] = explainer = load_explainer(bundle, provider, settings, build_explainer)
+    EXPLAINERS[key] = explainer = build_verified(bundle, provider, settings, build_explainer)
     return ExplainerFacts(explainer.layer, explainer.precision, explainer.tolerance)
 
 

@@ -12,27 +12,28 @@ import torch
 from numpy.typing import NDArray
 
 from cxr.bundles.bundle import Bundle
+from cxr.bundles.manifest import FP32
 from cxr.bundles.methods import Method
 from cxr.errors import RunError
 from cxr.explain.grad_cam import GradCam
 from cxr.networks.served import has_fast_bf16, served_network
 from service.engines.placement import ON_CUDA_DEVICE
 from service.errors import StartupError
-from service.explain.explaining import Explanation, Tolerance
+from service.explain.explaining import FP32_TOLERANCE, Explanation, Tolerance
 from service.scheduling.priority import lower_priority
 from service.settings import Settings
 
-TOLERANCES = {"fp32": Tolerance(1e-3, 1e-3), "bf16": Tolerance(0.25, 0.06)}
+TOLERANCES = {FP32: FP32_TOLERANCE, "bf16": Tolerance(0.25, 0.06)}
 """Allowed differences by precision.
 
-Over radiographs and both shipped models the logits differed by 2e-6 at most in fp32, which leaves
-room for other kernels (CUDA's, another CPU's), and by 0.10 in bf16, whose eight bits of mantissa
-are rounded in each layer. Logits alone cannot tell two images of one class apart, for they are
-nearly the same; embeddings can: they differed by 0.026 of their length at most in bf16, and those
-of two radiographs by 0.9 and more in half of all pairs, by more than 0.09 in 99 of 100.
+Over radiographs and both shipped models the logits differed by 0.10 at most in bf16, whose eight
+bits of mantissa are rounded in each layer. Logits alone cannot tell two images of one class apart,
+for they are nearly the same; embeddings can: they differed by 0.026 of their length at most in
+bf16, and those of two radiographs by 0.9 and more in half of all pairs, by more than 0.09 in 99 of
+100.
 """
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES = {FP32: torch.float32, "bf16": torch.bfloat16}
 
 
 class TorchExplainer:
@@ -80,9 +81,9 @@ def build_torch_explainer(bundle: Bundle, provider: str, settings: Settings) -> 
             raise _cannot(manifest.name, "PyTorch finds no CUDA device.")
         # TF32 would round what is compared with float32.
         torch.backends.cudnn.allow_tf32 = False
-    precision = settings.explain_precision
+    precision: str = settings.explain_precision
     if precision == "auto":
-        precision = "bf16" if device == "cpu" and has_fast_bf16() else "fp32"
+        precision = "bf16" if device == "cpu" and has_fast_bf16() else FP32
     grad_cam = GradCam(served, DTYPES[precision], device)
     return TorchExplainer(grad_cam, layer, precision, settings.explain_threads)
 

@@ -123,11 +123,12 @@ class ServedModel:
     def describe(self, *, default: bool) -> ModelAnswer:
         """Return all that may be known about the model."""
         manifest, offer = self.manifest, None
-        if self.explaining is not None and manifest.explain_methods:
+        is_explained = self.explaining is not None or self.is_explainer_coming
+        if is_explained and manifest.explain_methods:
             offer = ExplainOffer(
-                layer=self.explaining.layer,
+                layer=manifest.explain_layer if self.explaining is None else self.explaining.layer,
                 methods=manifest.explain_methods,
-                precision=self.explaining.precision,
+                precision=None if self.explaining is None else self.explaining.precision,
             )
         return ModelAnswer(
             **self.reference.model_dump(),

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from cxr.bundles.bundle import Bundle, open_bundle
 from cxr.errors import BundleError
 from service.deadline import Deadline
+from service.engines.memory import return_freed_memory
 from service.engines.protocol import EngineBuilder, EngineOutput
 from service.models.loading import LoadedModel, load_model, rules_of
 from service.settings import Settings
@@ -51,6 +52,7 @@ def load_here(
         raise BundleError(f"The bundle {path} was changed while it was read.")
     alone = settings.model_copy(update={"workers": 1})
     RESIDENTS[key] = model = load_model(bundle, alone, build_engine)
+    return_freed_memory()
     engine = model.engine
     return EngineFacts(engine.name, engine.provider, engine.precision, engine.max_batch)
 
@@ -115,13 +117,29 @@ class ResidentModel(LoadedModel):
         return resident, (self.key,)
 
 
-class Residents:
-    """Loads models into the workers of a pool, and a device's into this process."""
+def always(settings: Settings) -> bool:
+    """Return True."""
+    return True
 
-    def __init__(self, pool: WorkerPool, build_engine: EngineBuilder, deadline_ms: float) -> None:
+
+class Residents:
+    """Loads models into the workers of a pool, and those of a device into this process.
+
+    A device is fed by one process, which batches what the workers decoded: bytes of files stay with
+    these.
+    """
+
+    def __init__(
+        self,
+        pool: WorkerPool,
+        build_engine: EngineBuilder,
+        deadline_ms: float,
+        runs_on_cores: Callable[[Settings], bool] = always,
+    ) -> None:
         self.pool = pool
         self._build_engine = build_engine
         self._deadline_ms = deadline_ms
+        self._runs_on_cores = runs_on_cores
         self._loop: asyncio.AbstractEventLoop | None = None
         self._numbers = itertools.count()
 
@@ -136,6 +154,8 @@ class Residents:
         Raises:
             CxrError: As :func:`service.models.loading.load_model`.
         """
+        if not self._runs_on_cores(settings):
+            return load_model(bundle, settings, self._build_engine)
         assert self._loop is not None, "the workers were started"
         key = f"{bundle.manifest.name} {next(self._numbers)}"
         path = Path(os.path.abspath(bundle.path))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,7 @@ from service.models.lanes import LaneBuilder
 from service.models.loading import Candidate, Loader, LoadModel, load_model
 from service.models.models import Models, ServedModel, default_name
 from service.models.predictor import Predictor
-from service.models.residents import Residents
+from service.models.residents import Residents, always
 from service.models.shadow import ShadowComparison
 from service.models.versions import Versions
 from service.models.watcher import Watcher
@@ -48,6 +48,7 @@ class Runtime:
         build_engine: Builds a bundle's engine.
         build_explainer: Builds a bundle's explainer; None: nothing is explained.
         spawned: Worker processes that were started before.
+        runs_on_cores: Whether engines run on CPU cores; those of a device run in this process.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Runtime:
         build_engine: EngineBuilder,
         build_explainer: ExplainerBuilder | None = None,
         spawned: Sequence[Spawned] = (),
+        runs_on_cores: Callable[[Settings], bool] = always,
     ) -> None:
         self.settings = settings
         self._spawned = spawned
@@ -71,7 +73,7 @@ class Runtime:
                 longest_s=settings.stall_s,
                 most_bytes=IMAGE_BYTES + BYTES_PER_PIXEL * settings.max_image_pixels,
             )
-            self._residents = Residents(workers, build_engine, settings.deadline_ms)
+            self._residents = Residents(workers, build_engine, settings.deadline_ms, runs_on_cores)
             self.pool, load = workers, self._residents.load
         else:
             self.pool = CorePool(cores)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticKnownError
 from pydantic_settings import SettingsConfigDict
 
@@ -40,6 +40,10 @@ def _parse_shadows(text: str) -> tuple[ModelVersion, ...]:
     if not SHADOWS.search(text):
         raise PydanticKnownError("string_pattern_mismatch", {"pattern": SHADOWS.pattern})
     return parse_models(text)
+
+
+def _current(explain: object) -> object:
+    return "auto" if explain == "on" else explain
 
 
 class Settings(AccessSettings):
@@ -120,11 +124,15 @@ class Settings(AccessSettings):
         "look or DICOM age: refer decides none of them, warn decides with a warning, refuse "
         "answers 422.",
     )
-    explain: Literal["on", "off"] = Field(
-        "on", description="Whether /v1/explain is served; off loads no PyTorch."
+    explain: Annotated[Literal["auto", "torch", "graph", "off"], BeforeValidator(_current)] = Field(
+        "auto",
+        description="What makes the heatmaps of /v1/explain: torch, PyTorch; graph, the bundle's "
+        "explain.onnx, without PyTorch; auto (formerly on), PyTorch where it is installed, else "
+        "the graph, and nothing for a bundle without; off, nothing.",
     )
     explain_precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="Of the explained network; auto: bf16 on a CPU that is fast in it."
+        "auto",
+        description="Of the explained network; auto: bf16 in PyTorch on a CPU that is fast in it.",
     )
     explain_threads: int = Field(
         1, ge=1, le=256, description="Cores explanations may use; predictions keep the others."

@@ -20,7 +20,8 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from cxr.bundles.bundle import open_bundle
 from cxr.bundles.methods import METHODS, Method
-from cxr.explain.grad_cam import GradCam, scale
+from cxr.explain.grad_cam import GradCam
+from cxr.explain.weighing import scale
 from cxr.networks import build_network
 from cxr.networks.served import ServedNetwork, served_network
 
@@ -200,7 +201,7 @@ def test_bf16_shows_the_same_places() -> None:
 
 def test_even_map_stays_even() -> None:
     """Nothing is stretched from its smallest value."""
-    even = torch.full((1, 7, 7), 3.0)
+    even = np.full((1, 7, 7), 3.0, dtype=np.float32)
     even[0, 0, 0] = 3.1
     scaled = scale(even, even)
     assert scaled.max() == 1.0
@@ -210,12 +211,12 @@ def test_even_map_stays_even() -> None:
 @pytest.mark.parametrize("level", [0.0, -2.0, 1e-20, float("nan")])
 def test_map_without_evidence_is_empty(level: float) -> None:
     """Zero, negative, vanishing, or not a number at all."""
-    maps = torch.full((1, 7, 7), level)
+    maps = np.full((1, 7, 7), level, dtype=np.float32)
     assert not scale(maps, maps).any()
 
 
 def test_little_evidence_for_a_class_is_not_blown_up() -> None:
     """Where most speaks against the class, the peak is the share of what speaks for it."""
-    evidence = torch.full((1, 2, 2), -1.0)
+    evidence = np.full((1, 2, 2), -1.0, dtype=np.float32)
     evidence[0, 0, 0] = 0.1
     assert scale(evidence, evidence).max() == pytest.approx(0.1)

@@ -129,7 +129,9 @@ def test_verify_passes_an_intact_bundle(
     assert "smoke 0.0.1 is intact" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "weights.safetensors", "golden/phantom-clear.dcm"])
+@pytest.mark.parametrize(
+    "name", ["model.onnx", "explain.onnx", "weights.safetensors", "golden/phantom-clear.dcm"]
+)
 def test_verify_refuses_a_truncated_file(
     name: str, damaged: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

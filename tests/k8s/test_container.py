@@ -20,6 +20,7 @@ from packaging.requirements import Requirement
 
 from tests.conftest import REPOSITORY
 from tests.service.make_bundle import make_bundle
+from tests.service.test_explain_graph import explain_in_a_process
 
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
 LOCK = (REPOSITORY / "deploy" / "requirements.lock").read_text()
@@ -120,14 +121,7 @@ def test_context_holds_what_is_copied() -> None:
 
 def test_cpu_image_serves_without_what_it_leaves_out(tmp_path: Path) -> None:
     """Ready, a prediction and a clean end while every package outside the image is forbidden."""
-    inside = closure(wanted("cpu"))
-    outside = sorted(
-        module
-        for module, names in metadata.packages_distributions().items()
-        if module.isidentifier()
-        and not {SCRIPT["name_of"](name) for name in names} & inside
-        and module not in {"setuptools", "pkg_resources", "_distutils_hack", "pip"}
-    )
+    outside = outside_of("cpu")
     assert {"torch", "sklearn", "matplotlib", "onnx"} <= set(outside)
     make_bundle(tmp_path / "bundles", "resnet18")
     program = tmp_path / "run.py"
@@ -156,6 +150,27 @@ def test_cpu_image_serves_without_what_it_leaves_out(tmp_path: Path) -> None:
     )
     assert finished.returncode == 0, finished.stderr
     assert "one.png" in finished.stdout
+
+
+def test_cpu_image_explains(smoke_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default and without PyTorch, nor anything else that the image leaves out."""
+    set_there = [value for name, value in instructions() if name == "ENV"]
+    assert not any("CXR_EXPLAIN" in value for value in set_there)
+    monkeypatch.setenv("CXR_ACCESS", "anonymous")
+    absent = " ".join(outside_of("cpu"))
+    assert explain_in_a_process(smoke_bundle, absent, provider="cpu") == "200 True"
+
+
+def outside_of(target: str) -> list[str]:
+    """Give the modules installed here that are not in an image."""
+    inside = closure(wanted(target))
+    return sorted(
+        module
+        for module, names in metadata.packages_distributions().items()
+        if module.isidentifier()
+        and not {SCRIPT["name_of"](name) for name in names} & inside
+        and module not in {"setuptools", "pkg_resources", "_distutils_hack", "pip"}
+    )
 
 
 def _environment(folder: Path) -> dict[str, str]:

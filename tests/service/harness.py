@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from service.app.application import build_app
 from service.engines.protocol import EngineBuilder
 from service.explain.explaining import ExplainerBuilder
+from service.models.residents import always
 from service.models.runtime import Runtime
 from service.scheduling.admission import InFlight
 from service.scheduling.lane import DeviceLane
@@ -35,10 +36,11 @@ async def running(
     build_explainer: ExplainerBuilder | None = None,
     *,
     wait: bool = True,
+    runs_on_cores: Callable[[Settings], bool] = always,
 ) -> AsyncIterator[Running]:
     """Run the application; ``wait`` until it is ready."""
     started: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
-    runtime = Runtime(settings, build_engine, build_explainer)
+    runtime = Runtime(settings, build_engine, build_explainer, runs_on_cores=runs_on_cores)
     app = build_app(runtime, started.set_result)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (

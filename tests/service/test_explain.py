@@ -84,7 +84,7 @@ async def test_result_is_the_predictions_and_an_explanation(explaining: Running)
     assert [result] == predicted["results"]
     assert answer["model"] == predicted["model"]
     assert answer.keys() == predicted.keys()
-    assert list(timings) == ["decode", "queue", "inference", "total", "explain"]
+    assert list(timings) == ["decode", "queue", "inference", "explain", "total"]
     assert timings["total"] >= timings["explain"] > 0
     heatmap = explanation.pop("heatmap")
     assert (heatmap["height"], heatmap["width"]) == (CELLS, CELLS)

@@ -255,14 +255,15 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize(("explain", "loaded"), [("off", []), ("on", ["torch"])])
+@pytest.mark.parametrize(("explain", "loaded"), [("off", []), ("graph", []), ("on", ["torch"])])
 def test_torch_is_loaded_only_to_explain(
     smoke_bundle: Path, explain: str, loaded: list[str]
 ) -> None:
-    """With explanations off never; with them on, no package of networks that are not served."""
+    """Off or on the graph never; else without packages of networks that are not served."""
     done = subprocess.run(
         [sys.executable, "-c", READY, str(smoke_bundle)],
-        env=os.environ | {"CXR_EXPLAIN": explain, "CXR_PROVIDER": "cpu"},
+        env=os.environ
+        | {"CXR_EXPLAIN": explain, "CXR_PROVIDER": "cpu", "CXR_ISOLATION": "threads"},
         cwd=REPOSITORY,
         capture_output=True,
         text=True,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,15 @@ from service.images.preparation import PreparedImage
 from service.scheduling.admission import InFlight
 from service.scheduling.batcher import Batcher
 from service.scheduling.core_pool import CorePool
-from service.scheduling.lane import DeviceLane, EngineRunner, ReadImage, read_all
+from service.scheduling.lane import (
+    CoreJob,
+    DeviceLane,
+    EngineRunner,
+    ReadImage,
+    Waiter,
+    read_all,
+    read_together,
+)
 from service.telemetry.timeline import ImageTimeline, Timeline
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import POISON, FakeEngine
@@ -72,12 +82,41 @@ async def test_image_is_decoded_and_run(engine: FakeEngine, pool: CorePool) -> N
     lane = make_core_lane(engine, pool)
     timeline = ImageTimeline()
     verify_own_answer(await lane.read(lambda: make_prepared(300), ReadImage, soon(), timeline), 300)
-    assert [stage.name for stage in timeline.stages] == ["queue", "decode", "infer"]
+    assert [stage.name for stage in timeline.stages] == ["queue", "decode", "queue", "infer"]
     assert timeline.batch_size == 1
-    queued, _, ran = timeline.stages
+    queued, *_, ran = timeline.stages
     spent_s = ran.ended_s - queued.ended_s
-    assert lane.in_flight.core_item.value == pytest.approx(spent_s)
+    assert spent_s <= lane.in_flight.core_item.value < spent_s + 0.1  # it is finished, too
     assert engine.batches == [1]
+
+
+def test_images_that_are_done_together_get_their_own_answers(engine: FakeEngine) -> None:
+    """In runs of the sizes that were warmed up; one that cannot be read leaves the others alone."""
+
+    def fail() -> PreparedImage:
+        raise UnreadableImageError("It is cut.")
+
+    def job_of(prepare: Callable[[], PreparedImage]) -> CoreJob[ReadImage]:
+        waiter = Waiter(soon())
+        return CoreJob(
+            engine, prepare, ReadImage, waiter, "a", time.perf_counter(), time.perf_counter
+        )
+
+    numbers = [300, 400, POISONED, 500]
+    jobs = [job_of(partial(make_prepared, number)) for number in numbers]
+    engine.poisoned = True
+    reads = read_together([*jobs[:1], job_of(fail), *jobs[1:3]])
+    assert [read.failure is None for read in reads] == [True, False, True, False]
+    assert [read.batch_size for read in reads] == [2, 1, 2, 1]
+    assert engine.batches == [2, 1]
+    for read, number in zip((reads[0], reads[2]), (300, 400), strict=True):
+        assert read.value is not None
+        verify_own_answer(read.value, number)
+    assert [len(read.batch_waits_s) for read in reads] == [2, 0, 0, 1]
+    engine.fails = True
+    failures = [read.failure for read in read_together(jobs)]
+    assert {type(one.restore()) for one in failures if one is not None} == {InferenceFailedError}
+    assert len(failures) == 4
 
 
 async def test_image_is_answered_before_the_next_is_begun(

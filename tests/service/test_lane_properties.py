@@ -36,6 +36,8 @@ steps = st.one_of(
 class Theatre:
     """Cores that decode only when let, an engine that doubles, and a clock that is moved."""
 
+    max_batch = 1
+
     def __init__(self, cores: int) -> None:
         self.cores, self.now_s = cores, 0.0
         self.pool = CorePool(cores)

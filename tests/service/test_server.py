@@ -172,7 +172,9 @@ sys.exit(__main__.main())
 
 def test_engine_that_hangs_cannot_hold_up_the_end(start: Callable[..., Process]) -> None:
     """The process ends when the time to drain is over, whatever its threads do."""
-    process = start(code=STUCK_ENGINE, CXR_DRAIN_S="0.2", CXR_DEADLINE_MS="60000")
+    process = start(
+        code=STUCK_ENGINE, CXR_ISOLATION="threads", CXR_DRAIN_S="0.2", CXR_DEADLINE_MS="60000"
+    )
     url = process.url()
     with ThreadPoolExecutor(1) as pool, httpx.Client(base_url=url) as client:
         stuck = pool.submit(client.post, "/v1/predict", content=make_flat_png(POISON), timeout=60)

@@ -100,6 +100,42 @@ async def test_killed_workers_lose_nothing(pool: WorkerPool, number: signal.Sign
     assert len(await asyncio.gather(*begun)) == 100
 
 
+async def test_what_waits_is_done_together() -> None:
+    """Each worker takes its share, jobs of one flow only, and no more than may go together."""
+    async with pool_of(1) as pool:
+        await pool.run(jobs.pid, soon())
+        busy = asyncio.create_task(pool.run(partial(jobs.nap, 0.3), soon()))
+        await asyncio.sleep(0)
+
+        def ask(number: int, flow: str = "a") -> asyncio.Task[tuple[int, int]]:
+            job = partial(jobs.echo, number)
+            run = pool.run(job, soon(), flow=flow, together=jobs.together, most=4)
+            return asyncio.create_task(run)
+
+        asked = [ask(number) for number in range(5)]
+        other = ask(9, "b")
+        seen = await asyncio.gather(*asked, other, busy)
+    assert [number for number, _ in seen[:5]] == [0, 1, 2, 3, 4]
+    assert [size for _, size in seen[:5]] == [4, 4, 4, 4, 1]
+    assert seen[5] == (9, 1)
+
+
+async def test_who_goes_with_a_crash_is_done_alone(tmp_path: Path) -> None:
+    """The others of a batch that ends its worker are answered; what ends two is not tried again."""
+    tries = tmp_path / "tries"
+    async with pool_of(1) as pool:
+        await pool.run(jobs.pid, soon())
+        busy = asyncio.create_task(pool.run(partial(jobs.nap, 0.2), soon()))
+        await asyncio.sleep(0)
+        work = [partial(jobs.echo, 1), partial(jobs.crash, tries), partial(jobs.echo, 2)]
+        asked = [pool.run(one, soon(), together=jobs.together, most=4) for one in work]
+        first, crashed, second = await asyncio.gather(*asked, return_exceptions=True)
+        await busy
+    assert (first, second) == ((1, 1), (2, 1))
+    assert isinstance(crashed, TooCostlyError)
+    assert len(tries.read_text()) == 2
+
+
 async def test_a_job_that_takes_too_long_is_ended() -> None:
     """With its worker, which is replaced."""
     async with pool_of(1, longest_s=5.0) as pool:

@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,16 @@ def nap(duration_s: float) -> int:
     """Take a while."""
     time.sleep(duration_s)
     return os.getpid()
+
+
+def echo(number: int) -> tuple[int, int]:
+    """Give a number back, and how many were done together."""
+    return number, 1
+
+
+def together(jobs: Sequence[Callable[[], tuple[int, int]]]) -> list[tuple[int, int]]:
+    """Do several at once."""
+    return [(job()[0], len(jobs)) for job in jobs]
 
 
 def refuse() -> None:

@@ -3,7 +3,7 @@ import { kindOf } from "./file_kind.js";
 import { Problem } from "./problem.js";
 
 /** Problems after which the prediction alone is asked for. */
-const WITHOUT_HEATMAP = new Set(["explain-disabled", "explanation-mismatch"]);
+const WITHOUT_HEATMAP = new Set(["explain-disabled", "explanation-mismatch", "not-ready"]);
 
 /**
  * One file on its way through the service. Emits `change` whenever something of it changes.
