@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,6 +24,10 @@ from service.workers.spawning import Spawned, spawn
 from service.workers.worker import Worker, WorkerEndedError
 
 T = TypeVar("T")
+
+ENOUGH = 2
+"""Waiting jobs from which a worker gets its next ones before it is done: with fewer of them batches
+would be small."""
 
 LOOK_EVERY_S = 0.05
 MOST_LOST = 2
@@ -88,8 +94,8 @@ class _Place:
     """A worker's place in the pool.
 
     Attributes:
-        jobs: What it is at.
-        begun_s: Since when.
+        batches: What it is at, and what it does next.
+        begun_s: Since when it is at the first.
         verdict: Why it was ended, for whoever waits for its only job.
         kept: What it keeps or is about to, by key.
         base_bytes: Memory it had when it was last seen without a job.
@@ -97,7 +103,7 @@ class _Place:
     """
 
     worker: Worker
-    jobs: list[_Job] = field(default_factory=list)
+    batches: deque[list[_Job]] = field(default_factory=deque)
     begun_s: float = 0.0
     verdict: Exception | None = None
     kept: dict[str, asyncio.Future[Any]] = field(default_factory=dict)
@@ -177,7 +183,7 @@ class WorkerPool:
     def stalled_s(self) -> float:
         """Seconds for which every worker has been at one job, or none has been there."""
         ready = [place for place in self._places if place.is_ready]
-        if not all(place.jobs for place in ready):
+        if not all(place.batches for place in ready):
             return 0.0
         if not ready:
             return self._clock() - self._alone_since_s if self._alone_since_s is not None else 0.0
@@ -318,12 +324,21 @@ class WorkerPool:
 
     def _dispatch(self) -> None:
         while self._idle and (jobs := self._take()):
-            place = self._idle.pop()
-            place.jobs, place.begun_s = jobs, self._clock()
-            done = place.worker.ask(_call_of(jobs), jobs[0].identity)
-            done.add_done_callback(partial(self._on_done, place))
-            if self._watch is None:
-                self._watch = done.get_loop().call_later(LOOK_EVERY_S, self._look)
+            self._give(self._idle.pop(), jobs)
+        # With its next work at hand a worker need not wait until this process comes to it.
+        for place in self._places:
+            is_due = len(self._queue) >= ENOUGH and len(place.batches) == 1
+            if is_due and (jobs := self._take()):
+                self._give(place, jobs)
+
+    def _give(self, place: _Place, jobs: list[_Job]) -> None:
+        if not place.batches:
+            place.begun_s = self._clock()
+        place.batches.append(jobs)
+        done = place.worker.ask(_call_of(jobs), jobs[0].identity)
+        done.add_done_callback(partial(self._on_done, place))
+        if self._watch is None:
+            self._watch = done.get_loop().call_later(LOOK_EVERY_S, self._look)
 
     def _take(self) -> list[_Job]:
         """Take the next job, with those that go with it: one worker's share of what waits."""
@@ -344,11 +359,16 @@ class WorkerPool:
         return jobs
 
     def _on_done(self, place: _Place, done: asyncio.Future[Any]) -> None:
-        jobs, place.jobs = place.jobs, []
         error = done.exception()
+        if not place.batches:  # its worker ended at the one before, and it waits again
+            return
+        jobs, place.begun_s = place.batches.popleft(), self._clock()
         if isinstance(error, WorkerEndedError):
             for job in jobs:
                 self._on_lost(job, place.verdict if len(jobs) == 1 else None)
+            for job in itertools.chain.from_iterable(place.batches):  # which had not begun
+                self._queue.put_back(job)
+            place.batches.clear()
             self._dispatch()
             return
         values = None
@@ -360,7 +380,8 @@ class WorkerPool:
         else:
             for job in jobs:
                 job.fail(error if isinstance(error, Exception) else JobFailedError())
-        self._idle.append(place)
+        if not place.batches:
+            self._idle.append(place)
         self._dispatch()
 
     def _on_lost(self, job: _Job, verdict: Exception | None) -> None:
@@ -399,7 +420,7 @@ class WorkerPool:
     def _look(self) -> None:
         """End workers whose job takes too much."""
         self._watch, now_s = None, self._clock()
-        busy = [place for place in self._places if place.jobs]
+        busy = [place for place in self._places if place.batches]
         for place in busy:
             if place.verdict is not None:
                 continue
