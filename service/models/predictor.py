@@ -31,7 +31,7 @@ from service.answers import (
 from service.deadline import Deadline
 from service.engines.protocol import OutputRow
 from service.explain.explaining import Draw, ExplainTask
-from service.images.preparation import PreparedImage, prepare_image
+from service.images.preparation import Preparation, PreparedImage
 from service.lifecycle import Lifecycle
 from service.models.loading import LoadedModel
 from service.models.models import Models, ServedModel
@@ -171,10 +171,7 @@ class PredictionRequest:
             [
                 (
                     image.id,
-                    image.error
-                    or partial(
-                        prepare_image, image.data, spec, max_pixels, keep_picture=keep_picture
-                    ),
+                    image.error or Preparation(image.data, spec, max_pixels, keep_picture),
                 )
                 for image in images
             ],

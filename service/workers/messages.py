@@ -1,5 +1,9 @@
 """What the service and its workers send each other: pickles with their large buffers beside them.
 
+A socket takes a fifth of a megabyte, and then the service would have to be there for the rest just
+when the worker reads it. So what is large goes through a *slot*, a piece of memory that one worker
+shares with the service.
+
 The service is trusted, a worker is not: it decodes whatever arrives. So the service unpickles
 nothing but plain data of known classes.
 """
@@ -8,11 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
+import os
 import pickle
 import socket
 import struct
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, is_dataclass
 from enum import Enum
 from itertools import pairwise
@@ -23,9 +29,10 @@ from pydantic import BaseModel
 from cxr.errors import CxrError
 from service.errors import Failure
 
-COUNT = struct.Struct("<I")
+HEAD = struct.Struct("<Ib")  # the number of parts, and the slot in which all but the first are
 LENGTH = struct.Struct("<Q")
 MAX_PARTS = 1024
+ON_THE_SOCKET = -1
 PACKAGES = ("cxr.", "service.")
 ARRAYS = {
     ("numpy", "dtype"),
@@ -86,15 +93,19 @@ class Outcome:
 
 
 def pack(message: object) -> list[memoryview]:
-    """Return a message as buffers, of which large ones are not copied."""
+    """Return a message as its parts: the pickle, and large buffers, which are not copied."""
     beside: list[pickle.PickleBuffer] = []
     body = pickle.dumps(message, protocol=5, buffer_callback=beside.append)
-    parts = [memoryview(body), *(one.raw() for one in beside)]
-    head = COUNT.pack(len(parts)) + b"".join(LENGTH.pack(len(part)) for part in parts)
-    return [memoryview(head), *parts]
+    return [memoryview(body), *(one.raw() for one in beside)]
 
 
-def unpack(parts: list[bytearray]) -> object:
+def frame(parts: Sequence[memoryview], slot: int = ON_THE_SOCKET) -> list[memoryview]:
+    """Return what goes over the socket of a message's parts, the others being in a slot."""
+    head = HEAD.pack(len(parts), slot) + b"".join(LENGTH.pack(len(part)) for part in parts)
+    return [memoryview(head), *(parts if slot == ON_THE_SOCKET else parts[:1])]
+
+
+def unpack(parts: Sequence[bytes | bytearray]) -> object:
     """Return a message from someone trusted."""
     return pickle.loads(parts[0], buffers=parts[1:])  # noqa: S301 - from the service's process
 
@@ -151,42 +162,52 @@ class Assembler:
     def _end(self) -> list[int] | None:
         """Return where the parts of the first message begin, and its end, if that is known."""
         arrived = self._arrived
-        if len(arrived) < COUNT.size:
+        if len(arrived) < HEAD.size:
             return None
-        (count,) = COUNT.unpack_from(arrived)
-        if not 0 < count <= MAX_PARTS:
-            raise MessageError("a message has no parts, or too many")
-        head = COUNT.size + count * LENGTH.size
+        count, slot = HEAD.unpack_from(arrived)
+        if not 0 < count <= MAX_PARTS or slot != ON_THE_SOCKET:
+            raise MessageError("a message has no parts, too many, or some elsewhere")
+        head = HEAD.size + count * LENGTH.size
         if len(arrived) < head:
             return None
         ends = [head]
         for index in range(count):
-            ends.append(ends[-1] + LENGTH.unpack_from(arrived, COUNT.size + 8 * index)[0])
+            ends.append(ends[-1] + LENGTH.unpack_from(arrived, HEAD.size + 8 * index)[0])
         if ends[-1] > self._most_bytes:
             raise MessageError("a message is too large")
         return ends
 
 
-def receive(connection: socket.socket) -> list[bytearray] | None:
+def receive(connection: socket.socket, slots: Sequence[int]) -> list[bytes | bytearray] | None:
     """Wait for a message; None at the end.
+
+    Args:
+        connection: The worker's end of the socket pair.
+        slots: File descriptors of the memory it shares with the service.
 
     Raises:
         MessageError: The other side went away in the middle of one.
     """
-    head = _receive_exactly(connection, COUNT.size)
+    head = _receive_exactly(connection, HEAD.size)
     if head is None:
         return None
-    (count,) = COUNT.unpack(head)
-    lengths = _receive_exactly(connection, count * LENGTH.size)
-    if lengths is None:
+    count, slot = HEAD.unpack(head)
+    lengths = [length for (length,) in LENGTH.iter_unpack(_receive(connection, count * 8))]
+    if slot == ON_THE_SOCKET:
+        return [_receive(connection, length) for length in lengths]
+    starts = itertools.accumulate(lengths[1:], initial=0)
+    beside = [
+        os.pread(slots[slot], length, start)
+        for length, start in zip(lengths[1:], starts, strict=False)
+    ]
+    return [_receive(connection, lengths[0]), *beside]
+
+
+def _receive(connection: socket.socket, length: int) -> bytearray:
+    part = _receive_exactly(connection, length)
+    if part is None:
         raise MessageError("the service went away")
-    parts = []
-    for (length,) in LENGTH.iter_unpack(lengths):
-        part = _receive_exactly(connection, length)
-        if part is None:
-            raise MessageError("the service went away")
-        parts.append(part)
-    return parts
+    return part
 
 
 def _receive_exactly(connection: socket.socket, length: int) -> bytearray | None:
@@ -200,8 +221,9 @@ def _receive_exactly(connection: socket.socket, length: int) -> bytearray | None
     return arrived
 
 
-def send(connection: socket.socket, parts: list[memoryview]) -> None:
-    """Send a message, waiting until all of it is on its way."""
+def send(connection: socket.socket, parts: Sequence[memoryview]) -> None:
+    """Send a message over the socket, waiting until all of it is on its way."""
+    parts = frame(parts)
     while parts := rest_of(parts, connection.sendmsg(parts)):
         pass
 

@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -41,14 +42,15 @@ def is_there() -> bool:
 class Process:
     """What a worker does with the orders it gets."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, slots: Sequence[int]) -> None:
         self._connection = connection
+        self._slots = slots
         self._sending = threading.Lock()
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="aside", initializer=lower_priority)
 
     def work(self) -> None:
         """Do what is asked until nobody asks any more."""
-        while (parts := receive(self._connection)) is not None:
+        while (parts := receive(self._connection, self._slots)) is not None:
             order = unpack(parts)
             del parts
             assert isinstance(order, Order), "the service sends orders"
@@ -75,7 +77,7 @@ class Process:
 
 def main(arguments: list[str]) -> int:
     """Work for whoever holds the other end of the socket."""
-    number, level, priority = arguments
+    number, level, priority, *slots = arguments
     if priority == "low":
         lower_priority()  # threads begun later inherit it
     if sys.platform == "linux":
@@ -86,5 +88,5 @@ def main(arguments: list[str]) -> int:
     configure_logging(level)
     connection = socket.socket(fileno=int(number))
     with suppress(OSError, MessageError):  # the service went away
-        Process(connection).work()
+        Process(connection, [int(slot) for slot in slots]).work()
     os._exit(0)  # whatever goes on beside

@@ -6,6 +6,7 @@ Little is imported here, so that they begin before everything else is.
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import subprocess
 import sys
@@ -13,12 +14,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+SLOTS = 2
+"""Orders that a worker has at a time: what it is at, and what it does next."""
+
 
 class Spawned(NamedTuple):
-    """A process that was started, and this side's end of the socket pair to it."""
+    """A process that was started.
+
+    Attributes:
+        process: The process.
+        socket: This side's end of the socket pair to it.
+        slots: File descriptors of memory that is shared with it; none where the system has no such.
+    """
 
     process: subprocess.Popen[bytes]
     socket: socket.socket
+    slots: tuple[int, ...]
 
 
 def spawn(level: int, *, stands_back: bool = False, is_quiet: bool = False) -> Spawned:
@@ -30,18 +41,19 @@ def spawn(level: int, *, stands_back: bool = False, is_quiet: bool = False) -> S
         is_quiet: Whether it logs nothing but warnings, since another one says the same.
     """
     name = logging.getLevelName(max(level, logging.WARNING) if is_quiet else level)
+    slots = tuple(os.memfd_create("cxr") for _ in range(SLOTS)) if sys.platform == "linux" else ()
     ours, theirs = socket.socketpair()
     with theirs:
         process = subprocess.Popen(  # noqa: S603 - ourselves
             [
                 *(sys.executable, "-m", "service.workers", str(theirs.fileno())),
-                *(name, "low" if stands_back else "normal"),
+                *(name, "low" if stands_back else "normal", *map(str, slots)),
             ],
-            pass_fds=[theirs.fileno()],
+            pass_fds=[theirs.fileno(), *slots],
             stdin=subprocess.DEVNULL,
         )
     ours.setblocking(False)
-    return Spawned(process, ours)
+    return Spawned(process, ours, slots)
 
 
 @contextmanager
@@ -52,7 +64,7 @@ def spawned_workers(count: int, level: str) -> Iterator[list[Spawned]]:
     try:
         yield list(spawned)
     finally:
-        for process, connection in spawned:
+        for process, connection, _ in spawned:  # the system closes the slots
             connection.close()
             process.kill()
             process.wait()

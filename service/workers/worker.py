@@ -15,6 +15,7 @@ from service.workers.messages import (
     MessageError,
     Order,
     Outcome,
+    frame,
     pack,
     rest_of,
     unpack_untrusted,
@@ -27,6 +28,12 @@ MOST_BYTES = 1 << 30
 """Of one message: a model input, an answer, and at most a picture or a report."""
 
 PIECE_BYTES = 1 << 18
+LARGE_BYTES = 1 << 16
+"""Buffers of a message that go through a slot: smaller ones fit into the socket."""
+
+KEPT_BYTES = 4 << 20
+"""Of a slot, once it is free again."""
+
 MOST_BUFFERS = 64  # of one call; the system takes 1024
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 MESSAGE_FAULT = "worker sent nonsense"
@@ -52,7 +59,9 @@ class Worker:
         self._arrived = Assembler(MOST_BYTES)
         self._unsent: list[memoryview] = []
         self._has_ended = False
-        self._process, self._socket = spawned
+        self._process, self._socket, self._slots = spawned
+        self._free = list(range(len(self._slots)))
+        self._slot_of: dict[int, int] = {}
         self._statm = _open_statm(self.pid)
         self._loop.add_reader(self._socket, self._read)
 
@@ -86,10 +95,30 @@ class Worker:
         number = next(self._numbers)
         self._answers[number] = answer
         is_idle = not self._unsent
-        self._unsent += pack(Order(number, job, identity or {}, aside))
+        self._unsent += self._frame(number, pack(Order(number, job, identity or {}, aside)))
         if is_idle:
             self._write()
         return answer
+
+    def _frame(self, number: int, parts: list[memoryview]) -> list[memoryview]:
+        """Put large parts of a message into a slot, if one is free."""
+        if not self._free or sum(map(len, parts[1:])) < LARGE_BYTES:
+            return frame(parts)
+        slot = self._free.pop()
+        try:
+            _write(self._slots[slot], parts[1:])
+        except OSError:  # no memory: the socket takes longer, and takes none
+            self._free.append(slot)
+            return frame(parts)
+        self._slot_of[number] = slot
+        return frame(parts, slot)
+
+    def _free_slot(self, number: int) -> None:
+        slot = self._slot_of.pop(number, None)
+        if slot is not None:
+            self._free.append(slot)
+            if os.fstat(self._slots[slot]).st_size > KEPT_BYTES:
+                os.ftruncate(self._slots[slot], KEPT_BYTES)
 
     def kill(self) -> None:
         """End it at once."""
@@ -132,6 +161,7 @@ class Worker:
     def _tell(self, outcome: object) -> None:
         if not isinstance(outcome, Outcome) or outcome.number not in self._answers:
             raise MessageError("a worker sent what nobody asked for")
+        self._free_slot(outcome.number)
         outcome.settle(self._answers.pop(outcome.number))
 
     def _end(self) -> None:
@@ -141,6 +171,8 @@ class Worker:
         self._loop.remove_reader(self._socket)
         self._loop.remove_writer(self._socket)
         self._socket.close()
+        for slot in self._slots:
+            os.close(slot)
         if self._statm is not None:
             os.close(self._statm)
             self._statm = None
@@ -160,3 +192,11 @@ def _open_statm(pid: int) -> int | None:
         return os.open(f"/proc/{pid}/statm", os.O_RDONLY)
     except OSError:
         return None
+
+
+def _write(slot: int, parts: list[memoryview]) -> None:
+    start = 0
+    while parts:
+        written = os.pwritev(slot, parts[:MOST_BUFFERS], start)
+        start += written
+        parts = rest_of(parts, written)
