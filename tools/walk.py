@@ -98,6 +98,7 @@ async def walk(route: str, body: bytes, bundles: Path) -> Walk:
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://walk") as client,
     ):
         await loaded.wait()
+        await runtime.explainers_came()
         for _ in range(WARM_UP):
             await client.post(f"/v1/{route}", content=body)
         sys.setprofile(hook)

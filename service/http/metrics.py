@@ -12,7 +12,13 @@ from starlette.responses import Response
 from service.engines.cuda_driver import GpuMemoryReader
 from service.engines.placement import ON_CUDA_DEVICE
 from service.models.runtime import Runtime
-from service.telemetry.prometheus import CONTENT_TYPE, Metrics, QueueState, ServiceState
+from service.telemetry.prometheus import (
+    CONTENT_TYPE,
+    Metrics,
+    QueueState,
+    ServiceState,
+    WorkersState,
+)
 from service.telemetry.recorder import EXPLAIN, PREDICT
 from service.web.documented import METRICS_ROUTE
 
@@ -59,5 +65,8 @@ def read_state(runtime: Runtime, gpu: GpuMemoryReader | None = None) -> ServiceS
             (versions.model, version.key, version.state)
             for versions in runtime.every_version
             for version in versions
+        ),
+        workers=tuple(
+            WorkersState(work, *pool.taken) for work, pool in runtime.worker_pools.items()
         ),
     )

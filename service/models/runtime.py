@@ -117,14 +117,22 @@ class Runtime:
         """All models with all their versions, loaded or not; none at the start."""
         return self._models.every
 
+    @property
+    def worker_pools(self) -> dict[str, WorkerPool]:
+        """The worker processes, by what they are for; none where there are threads."""
+        pools = {}
+        if self._residents is not None:
+            pools[PREDICT] = self._residents.pool
+        if self.explain_process is not None:
+            pools[EXPLAIN] = self.explain_process.pool
+        return pools
+
     def record_to(self, recorder: Recorder) -> None:
         """Record events from now on. To be called before the start."""
         self._lanes.recorder = recorder
         self.shadows.recorder = recorder
-        if self._residents is not None:
-            self._residents.pool.on_ended = partial(recorder.worker_ended, PREDICT)
-        if self.explain_process is not None:
-            self.explain_process.pool.on_ended = partial(recorder.worker_ended, EXPLAIN)
+        for work, pool in self.worker_pools.items():
+            pool.on_ended = partial(recorder.worker_ended, work)
 
     async def explainers_came(self) -> None:
         """Wait until no explainer is being loaded."""

@@ -149,7 +149,7 @@ class Settings(AccessSettings):
         "libraries are installed (extra pacs); on refuses to start without.",
     )
     max_wait_ms: float = Field(
-        150,
+        120,
         ge=1,
         le=600_000,
         description="Longest wait, as predicted, before work on a request begins; more get 429.",

@@ -158,6 +158,19 @@ WORKERS_ENDED = Metric(
     "the system did.",
     ("work",),
 )
+WORKERS_MEMORY = Metric(
+    "cxr_workers_resident_memory_bytes",
+    "gauge",
+    "Resident memory of the worker processes, of which they share some; "
+    "`process_resident_memory_bytes` is that of the process that answers.",
+    ("work",),
+)
+WORKERS_CPU = Metric(
+    "cxr_workers_cpu_seconds",
+    "gauge",
+    "CPU time of the worker processes that are there now.",
+    ("work",),
+)
 READY = Metric("cxr_ready", "gauge", "1 if predictions are accepted, else 0.")
 BUNDLE = Metric(
     "cxr_bundle_info",

@@ -47,6 +47,15 @@ class QueueState:
 
 
 @dataclass(frozen=True)
+class WorkersState:
+    """What the worker processes that ``predict`` or ``explain`` take."""
+
+    work: str
+    resident_bytes: int
+    cpu_s: float
+
+
+@dataclass(frozen=True)
 class ServiceState:
     """What is read of the service when its metrics are requested.
 
@@ -62,6 +71,7 @@ class ServiceState:
     bundles: tuple[ModelRef, ...] = ()
     gpu: tuple[int, int, int] | None = None
     versions: tuple[tuple[str, str, str], ...] = ()
+    workers: tuple[WorkersState, ...] = ()
 
 
 GaugeValues: TypeAlias = tuple[Metric, Sequence[tuple[Sequence[str], float]]]
@@ -232,6 +242,8 @@ def _gauges_of(state: ServiceState, drifts: Sequence[Drift]) -> Iterator[GaugeVa
     gpus = [state.gpu] if state.gpu is not None else []
     yield declared.GPU_USED, [((str(device),), used) for device, used, _ in gpus]
     yield declared.GPU_TOTAL, [((str(device),), total) for device, _, total in gpus]
+    yield declared.WORKERS_MEMORY, [((one.work,), one.resident_bytes) for one in state.workers]
+    yield declared.WORKERS_CPU, [((one.work,), one.cpu_s) for one in state.workers]
     yield declared.VERSIONS, [(one, 1) for one in state.versions]
 
 

@@ -180,6 +180,12 @@ class WorkerPool:
         return [place.worker.pid for place in self._places]
 
     @property
+    def taken(self) -> tuple[int, float]:
+        """Resident bytes and CPU seconds of the processes."""
+        workers = [place.worker for place in self._places]
+        return sum(one.resident_bytes for one in workers), sum(one.cpu_s for one in workers)
+
+    @property
     def stalled_s(self) -> float:
         """Seconds for which every worker has been at one job, or none has been there."""
         ready = [place for place in self._places if place.is_ready]

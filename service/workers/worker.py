@@ -7,6 +7,7 @@ import itertools
 import logging
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from service.telemetry.logs import log_event
@@ -36,6 +37,7 @@ KEPT_BYTES = 4 << 20
 
 MOST_BUFFERS = 64  # of one call; the system takes 1024
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+TICKS_PER_S = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 MESSAGE_FAULT = "worker sent nonsense"
 
 
@@ -79,6 +81,15 @@ class Worker:
             return int(os.pread(self._statm, 256, 0).split()[1]) * PAGE_BYTES
         except (OSError, IndexError):  # it is ending
             return 0
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU time it has taken, in seconds; 0 where the system does not tell."""
+        try:
+            told = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+            return (int(told[11]) + int(told[12])) / TICKS_PER_S
+        except (OSError, IndexError):
+            return 0.0
 
     def ask(
         self, job: Callable[[], T], identity: dict[str, str] | None = None, *, aside: bool = False

@@ -18,6 +18,8 @@ from service.telemetry.metrics import (
     GPU_USED,
     METRICS,
     VERSION_METRICS,
+    WORKERS_CPU,
+    WORKERS_MEMORY,
 )
 from service.telemetry.prometheus import Metrics, ServiceState
 from tests.service.conftest import make_settings
@@ -30,8 +32,11 @@ pytestmark = pytest.mark.anyio
 
 CANARIES = ("Canary", "CANARY", "Z4711", "Jane")  # none can occur in a hexadecimal id
 SHADOW_METRICS = tuple(one for one in VERSION_METRICS if one.name.startswith("cxr_shadow_"))
-ABSENT = (DECISION_SHARE, DRIFT_PSI, GPU_TOTAL, GPU_USED, *SHADOW_METRICS)
-"""Until there are images enough, and without a device."""
+ABSENT = (
+    *(DECISION_SHARE, DRIFT_PSI, GPU_TOTAL, GPU_USED, *SHADOW_METRICS),
+    *(WORKERS_CPU, WORKERS_MEMORY),
+)
+"""Until there are images enough, without a device, and without processes."""
 
 PROMETHEUS_NAME = re.compile(r"cxr_[a-z_]+")
 

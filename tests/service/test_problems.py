@@ -342,7 +342,11 @@ MEMORY_ENDS_IN = {
     "json": ("service.http.receive.parse_json_images", PREDICT, make_json(ENCODED)),
     "a body": ("service.http.receive._read_raw", PREDICT, {"content": make_png()}),
     "v2": ("service.http.v2.receive.parse_call", INFER, {"content": b"{}"}),
-    "one image": ("service.models.predictor.prepare_image", PREDICT, {"content": make_png()}),
+    "one image": (
+        "service.images.preparation.prepare_image",
+        PREDICT,
+        {"content": make_png()},
+    ),
 }
 
 

@@ -276,8 +276,8 @@ def test_files_may_be_overwritten_under_a_loaded_version(
     """Engine and explainer map no file: cutting them in place would end the process."""
     shutil.copytree(shipped_bundles / "resnet18", tmp_path / "resnet18")
     image = encode_jpeg(draw_phantom(3, 1.0))
-    with running_server(tmp_path) as server, Client(server.address, retry=ONCE) as client:
-        before = client.explain(image).results[0]
+    with running_server(tmp_path) as server, Client(server.address) as client:
+        before = client.explain(image).results[0]  # which is tried again until it is ready
         for file in tmp_path.rglob("*"):
             if file.is_file():
                 os.truncate(file, 0)
