@@ -18,6 +18,7 @@ from cxr.bundles.bundle import Bundle, open_bundle
 from cxr.bundles.manifest import Rounding
 from cxr.errors import BundleError
 from service.deadline import Clock, Deadline
+from service.engines.memory import return_freed_memory
 from service.engines.protocol import OutputRow
 from service.errors import InferenceFailedError, NotReadyError, QueueFullError
 from service.explain.explaining import (
@@ -72,6 +73,7 @@ def load_here(
     if bundle.sha256 != sha256:
         raise BundleError(f"The bundle {path} was changed while it was read.")
     EXPLAINERS[key] = explainer = build_verified(bundle, provider, settings, build_explainer)
+    return_freed_memory()
     return ExplainerFacts(explainer.layer, explainer.precision, explainer.tolerance)
 
 
