@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager
-from functools import partial
 from typing import cast
 
 from starlette.requests import Request
@@ -17,6 +16,7 @@ from service.http.formats.sources import Sources
 from service.http.json_body import parse_json_images
 from service.models.predictor import EncodedImage, Outcome, PredictionRequest
 from service.models.runtime import Runtime
+from service.scheduling.cores import on_bytes
 from service.web.bodies import BodyBudget, BodyRate, Lease, receive_body, while_connected
 from service.web.requests import context_of
 
@@ -86,7 +86,7 @@ async def read_images(request: Request, lease: Lease) -> list[EncodedImage]:
         images = [EncodedImage(one, part.data) for one, part in zip(ids, parts, strict=True)]
     elif media_type == "application/json":
         body = b"".join([chunk async for chunk in chunks])
-        parse = partial(parse_json_images, body, settings.max_images_per_request)
+        parse = on_bytes(parse_json_images, body, settings.max_images_per_request)
         images = await runtime.pool.run(parse, context.deadline)
     else:
         images = [EncodedImage("0", await _read_raw(chunks))]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pickle import PickleBuffer
-from typing import Any
 
 from cxr.explain.overlay import to_picture
 from cxr.images.decoding import (
@@ -38,29 +36,6 @@ class PreparedImage:
     dicom: DicomFacts | None
     warnings: tuple[str, ...]
     picture: GrayImage | None = None
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """What makes a :class:`PreparedImage` of a file, see :func:`prepare_image`."""
-
-    data: bytes
-    spec: Preprocessing
-    max_pixels: int
-    keep_picture: bool = False
-
-    def __call__(self) -> PreparedImage:
-        """Do it. Any thread, and any process."""
-        return prepare_image(self.data, self.spec, self.max_pixels, keep_picture=self.keep_picture)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Send the file beside the pickle: it is not copied into it."""
-        rest = self.spec, self.max_pixels, self.keep_picture
-        return _restored, (PickleBuffer(self.data), *rest)
-
-
-def _restored(data: Any, spec: Preprocessing, max_pixels: int, keep_picture: bool) -> Preparation:
-    return Preparation(bytes(data), spec, max_pixels, keep_picture)  # bytes are not copied
 
 
 def prepare_image(

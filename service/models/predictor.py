@@ -31,11 +31,12 @@ from service.answers import (
 from service.deadline import Deadline
 from service.engines.protocol import OutputRow
 from service.explain.explaining import Draw, ExplainTask
-from service.images.preparation import Preparation, PreparedImage
+from service.images.preparation import PreparedImage, prepare_image
 from service.lifecycle import Lifecycle
 from service.models.loading import LoadedModel
 from service.models.models import Models, ServedModel
 from service.scheduling.admission import Admission
+from service.scheduling.cores import on_bytes
 from service.scheduling.lane import Prepare, read_all
 from service.telemetry.logs import log_event
 from service.telemetry.timeline import ImageTimeline, Timeline
@@ -166,12 +167,17 @@ class PredictionRequest:
             QueueFullError: There is no room for all of them; nothing was queued.
             NotReadyError: The service is stopping.
         """
-        spec, max_pixels = self.served.manifest.preprocessing, self.predictor.max_pixels
+        prepare = partial(
+            prepare_image,
+            spec=self.served.manifest.preprocessing,
+            max_pixels=self.predictor.max_pixels,
+            keep_picture=keep_picture,
+        )
         return await self.read_prepared(
             [
                 (
                     image.id,
-                    image.error or Preparation(image.data, spec, max_pixels, keep_picture),
+                    image.error or on_bytes(prepare, image.data),
                 )
                 for image in images
             ],

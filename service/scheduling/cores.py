@@ -3,11 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pickle import PickleBuffer
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from service.deadline import Deadline
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Bytes that go to another process beside the pickle of a job: they are not copied into it."""
+
+    data: bytes
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Leave them to whoever sends the pickle."""
+        return _arrived, (PickleBuffer(self.data),)
+
+
+def _arrived(data: Any) -> Beside:
+    return Beside(bytes(data))  # bytes are not copied
+
+
+def on_bytes(work: Callable[..., T], data: bytes, *rest: Any) -> Callable[[], T]:
+    """Return a job that does some work on many bytes."""
+    return partial(_on_bytes, work, Beside(data), *rest)
+
+
+def _on_bytes(work: Callable[..., T], sent: Beside, *rest: Any) -> T:
+    return work(sent.data, *rest)
+
 
 Together: TypeAlias = Callable[[Sequence[Any]], Sequence[Any]]
 """Does jobs, and gives what each would have given."""

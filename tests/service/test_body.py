@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from service.errors import QueueFullError
-from service.images import preparation
+from service.models import predictor as prediction
 from service.web.bodies import BodyBudget
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import FakeEngine
@@ -181,7 +181,7 @@ async def test_decoding_that_takes_too_long_is_answered_at_the_deadline(
 ) -> None:
     """The client is told at its deadline, though the thread cannot be stopped."""
     released = threading.Event()
-    monkeypatch.setattr(preparation, "prepare_image", lambda *_, **__: released.wait(20))
+    monkeypatch.setattr(prediction, "prepare_image", lambda *_, **__: released.wait(20))
     try:
         async with running(make_settings(bundles, deadline_ms=100), engine.build) as service:
             response = await service.client.post(PREDICT, content=make_png())

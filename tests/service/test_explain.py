@@ -22,7 +22,7 @@ from service.client import AsyncClient
 from service.engines.registry import build_engine
 from service.explain import pictures
 from service.explain.here import ExplainHere
-from service.images import preparation
+from service.models import predictor as prediction
 from service.multipart import MULTIPART_DICOM
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import POISON, FakeEngine
@@ -344,14 +344,14 @@ async def test_pixels_are_kept_for_explanations_only(
     explaining: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A prediction lets the decoded image go; an explanation keeps it at the size shown."""
-    kept, prepare = [], preparation.prepare_image
+    kept, prepare = [], prediction.prepare_image
 
     def watched(*arguments: Any, **options: Any) -> Any:
         image = prepare(*arguments, **options)
         kept.append(image.picture)
         return image
 
-    monkeypatch.setattr(preparation, "prepare_image", watched)
+    monkeypatch.setattr(prediction, "prepare_image", watched)
     large = make_png(width=990, height=900)
     await explaining.client.post(PREDICT, content=large)
     await explaining.client.post(EXPLAIN, content=make_png(width=90, height=60 + 4))

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.images import preparation
 from service.images.preparation import PreparedImage
+from service.models import predictor as prediction
 from service.scheduling.core_pool import CorePool
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import FakeEngine
@@ -170,8 +170,8 @@ async def test_image_of_a_quiet_model_is_decoded_in_its_turn(
         decoded.append(data)
         return original(data, *given, **named)
 
-    original = preparation.prepare_image
-    monkeypatch.setattr(preparation, "prepare_image", prepare)
+    original = prediction.prepare_image
+    monkeypatch.setattr(prediction, "prepare_image", prepare)
     engine.runs_on_cores = runs_on_cores
     flooding, quiet = make_png(200), make_png(60)
     limits = {"models": "", "workers": 1, "max_wait_ms": 10_000}

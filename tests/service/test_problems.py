@@ -343,7 +343,7 @@ MEMORY_ENDS_IN = {
     "a body": ("service.http.receive._read_raw", PREDICT, {"content": make_png()}),
     "v2": ("service.http.v2.receive.parse_call", INFER, {"content": b"{}"}),
     "one image": (
-        "service.images.preparation.prepare_image",
+        "service.models.predictor.prepare_image",
         PREDICT,
         {"content": make_png()},
     ),

@@ -10,6 +10,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from benchmarks.process import tree_of
 from benchmarks.siege.arena import KEY, Arena, honest_predictions, write_keys
 from benchmarks.siege.clients import post
 from benchmarks.siege.fakes import Fake
@@ -116,13 +117,14 @@ def attack_memory(arena: Arena) -> Sighting:
         server = stack.enter_context(arena.service(folder))
         seen = stack.enter_context(watching(server, honest_predictions(server), FULL))
         _, most = resource.prlimit(server.pid, resource.RLIMIT_AS)
-        tight = address_space_of(server.pid) + SPARE_BYTES
-        resource.prlimit(server.pid, resource.RLIMIT_AS, (tight, most))
+        for pid in tree_of(server.pid):
+            tight = address_space_of(pid) + SPARE_BYTES
+            resource.prlimit(pid, resource.RLIMIT_AS, (tight, most))
         try:
             replies = [post(server.target, picture, 20.0) for _ in range(3)]
         finally:
-            if server.is_alive:
-                resource.prlimit(server.pid, resource.RLIMIT_AS, (most, most))
+            for pid in tree_of(server.pid) if server.is_alive else ():
+                resource.prlimit(pid, resource.RLIMIT_AS, (most, most))
         add(seen, replies)
         well = post(server.target, pictures.sound_jpeg(), 10.0)
         seen.facts["well afterwards"] = well.status == OK

@@ -180,7 +180,7 @@ ROWS = (
     _row(
         "rle-segment", "an RLE segment of 20 MB for 512 x 512",
         lambda: dicom.long_rle(20_000_000),
-        Bars(cpu_s=0.3, memory_mib=64 + 20, statuses=REFUSALS),
+        Bars(cpu_s=0.3, memory_mib=64 + 2 * 20, statuses=REFUSALS),  # in two processes
     ),
     _picture_row("png-rgba16", "PNG 8000 x 8000, RGBA, 16 bits",
          lambda: pictures.flat_png(8000, pictures.RGBA)),

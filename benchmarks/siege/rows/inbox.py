@@ -32,6 +32,9 @@ COMMITTED, FAILED = 1, 2
 
 WARNINGS = frozenset({"warning", "error", "critical"})
 USUAL = Bars(memory_mib=64)
+REPORTS = Bars(memory_mib=64 + 2 * 64)
+"""What makes reports is loaded by each worker at its first one."""
+
 LEVELS = (0, 40)
 TOLD = re.compile("stray|quarantin")  # metrics of files that no job knows
 HEAD_BYTES = 1000
@@ -43,7 +46,7 @@ def attack_same_uid(arena: Arena) -> Sighting:
     with arena.folder() as folder, arena.gateway(folder) as gateway:
         gateway.send_objects(pair)
         jobs, told = len(gateway.jobs()), _warnings(gateway)
-    with arena.shared_service() as server, watching(server, (), USUAL) as seen:
+    with arena.shared_service() as server, watching(server, (), REPORTS) as seen:
         reports = [post(server.target, one, 30.0, Accept="application/dicom") for one in pair]
         seen.sent_bytes = sum(map(len, pair))
         seen.answers = [str(one) for one in reports] + [f"{jobs} jobs"] + told
@@ -215,7 +218,7 @@ def _warnings(server: Attacked) -> list[str]:
 
 
 ROWS = (
-    Row("same-uid", FAMILY, "one SOP Instance UID with other pixels", attack_same_uid, USUAL),
+    Row("same-uid", FAMILY, "one SOP Instance UID with other pixels", attack_same_uid, REPORTS),
     Row("emptied-inbox", FAMILY, "an emptied file of the inbox", attack_emptied, USUAL),
     Row(
         "commitment-gone",

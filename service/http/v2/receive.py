@@ -18,6 +18,7 @@ from service.http.v2.answer import HEADER_LENGTH
 from service.http.v2.call import Call, parse_call
 from service.images.tensors import prepare_tensor
 from service.models.predictor import EncodedImage, Outcome, PredictionRequest
+from service.scheduling.cores import on_bytes
 from service.web.bodies import (
     BodyBudget,
     BodyRate,
@@ -51,7 +52,7 @@ async def read_call(request: Request, prediction: PredictionRequest) -> tuple[Ca
     with budget.lease() as lease:
         with receiving:
             body = b"".join([chunk async for chunk in _read_body(request, lease)])
-        work = partial(
+        work = on_bytes(
             parse_call,
             body,
             header_length,
