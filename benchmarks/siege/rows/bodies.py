@@ -23,8 +23,7 @@ HELD_BYTES = 60_000_000
 """Nearly the largest body a service takes: it may be held, and its reading must be bounded."""
 
 HELD = Bars(cpu_s=0.6, memory_mib=192 + 64, statuses=("400", "413", "415", "422"))
-"""Of bodies of 60 MB: received in pieces, joined, and read by a worker."""
-"""Three times the body, and what it takes to receive and look through it."""
+"""Four times the body: received in pieces, joined, sent to a worker and looked through there."""
 
 JSON = {"Content_Type": "application/json"}
 MULTIPART = f"multipart/form-data; boundary={BOUNDARY}"
