@@ -31,9 +31,12 @@ class BasicBlock(nn.Module):
     @override
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Return maps (N, width, h / stride, w / stride) of maps (N, channels, h, w)."""
-        shortcut = maps if self.downsample is None else self.downsample(maps)
         inner = self.relu(self.bn1(self.conv1(maps)))
-        return self.relu(self.bn2(self.conv2(inner)) + shortcut)
+        inner = self.bn2(self.conv2(inner))
+        # In torchvision's order and in place: exported graphs number what they compute.
+        shortcut = maps if self.downsample is None else self.downsample(maps)
+        inner += shortcut
+        return self.relu(inner)
 
 
 def _layer(channels: int, width: int, stride: int) -> nn.Sequential:
