@@ -12,7 +12,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.explain.overlay import Caption, encode_png, render_heatmap_png, render_overlay
+from cxr.explain.overlay import Caption, render_heatmap_png, render_overlay
+from cxr.explain.png_writer import write_png
 from cxr.pixels.image import GrayImage
 from service.answers import ExplanationAnswer, HeatmapAnswer, ImageFacts
 from service.deadline import Deadline
@@ -51,7 +52,7 @@ class PictureOrder:
 
     def render_overlay_png(self) -> bytes:
         """Render the overlay as PNG."""
-        return encode_png(self.render_overlay())
+        return write_png(self.render_overlay())
 
     def render_answer(self, layer: str) -> ExplanationAnswer:
         """Render both pictures and the numbers."""

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from cxr.errors import CxrError
+from service.allocator import keep_freed_memory
 from service.errors import Failure
 from service.scheduling.priority import lower_priority
 from service.telemetry.logs import configure_logging, log_event
@@ -86,6 +87,7 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     configure_logging(level)
+    keep_freed_memory()
     connection = socket.socket(fileno=int(number))
     with suppress(OSError, MessageError):  # the service went away
         Process(connection, [int(slot) for slot in slots]).work()

@@ -28,6 +28,7 @@ from cxr.explain.overlay import (
     render_overlay,
     to_picture,
 )
+from cxr.explain.png_writer import write_palette_png, write_png
 
 LIKELY = "Signs of pneumonia: likely"
 CAPTION = Caption("resnet18", "1.0.0", "PNEUMONIA", 0.973, "gradcam", LIKELY)
@@ -199,3 +200,16 @@ def test_pictures_need_no_torch_and_no_matplotlib() -> None:
     code = "import sys, cxr.explain.overlay; print({'torch', 'matplotlib'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (97, 64), (512, 777)])
+def test_png_files_hold_the_pixels(shape: tuple[int, int]) -> None:
+    """Whatever was compressed side by side, any reader gets it back, and the palette's opacity."""
+    pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    assert np.array_equal(pixels_of(write_png(pixels)), pixels)
+    places = pixels[..., 0]
+    opacity = np.arange(255, -1, -1, dtype=np.uint8)
+    picture = Image.open(io.BytesIO(write_palette_png(places, INFERNO, opacity)))
+    seen = np.asarray(picture.convert("RGBA"))
+    assert np.array_equal(seen[..., :3], INFERNO[places])
+    assert np.array_equal(seen[..., 3], opacity[places])
