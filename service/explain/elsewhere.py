@@ -190,7 +190,10 @@ class ExplainProcess:
         self._settings = settings
         self._build_explainer = build_explainer
         self._numbers = itertools.count()
-        self.pool = WorkerPool(1, longest_s=settings.stall_restart_s, stands_back=True)
+        # Its jobs take as long as predictions leave it nothing, and it is slow to start again.
+        self.pool = WorkerPool(
+            1, longest_s=settings.stall_restart_s, patience_s=math.inf, stands_back=True
+        )
 
     def start(self) -> None:
         """Start the process."""

@@ -29,6 +29,10 @@ ENOUGH = 2
 """Waiting jobs from which a worker gets its next ones before it is done: with fewer of them batches
 would be small."""
 
+PATIENCE_S = 2.0
+"""After which those that were to be done with one that takes long, or after it, are done by another
+worker, too: they need not wait for it, nor for the end of its worker."""
+
 LOOK_EVERY_S = 0.05
 MOST_LOST = 2
 """Workers that may end at one job: the second one says that it was no chance."""
@@ -58,6 +62,7 @@ class _Job:
     most: int = 1
     identity: dict[str, str] = field(default_factory=identity)
     lost: int = 0
+    is_elsewhere: bool = False
 
     def fail(self, error: Exception) -> None:
         if not self.answer.done():
@@ -68,9 +73,10 @@ class _Job:
             self.answer.set_result(value)
 
     def goes_with(self, other: _Job) -> bool:
-        """Return whether both can be done at once; what ended a worker is done alone."""
+        """Return whether both can be done at once; what was on a worker before is done alone."""
         is_alike = self.together == other.together and self.flow == other.flow
-        return is_alike and not self.lost and not other.lost
+        were_there = self.lost, other.lost, self.is_elsewhere, other.is_elsewhere
+        return is_alike and not any(were_there)
 
 
 def _call_of(jobs: Sequence[_Job]) -> Callable[[], Any]:
@@ -126,8 +132,10 @@ class WorkerPool:
 
     Args:
         size: Number of processes.
-        longest_s: Longest time of a job.
+        longest_s: Longest time of a job that somebody waits for.
         most_bytes: Most memory of a job, beside what its worker had before; 0 for any.
+        patience_s: Time after which a job holds up no others, and ends with its worker if nobody
+            waits for it any more.
         stands_back: Whether others have precedence on the cores.
     """
 
@@ -137,12 +145,14 @@ class WorkerPool:
         *,
         longest_s: float,
         most_bytes: int = 0,
+        patience_s: float = PATIENCE_S,
         stands_back: bool = False,
         clock: Clock = time.monotonic,
     ) -> None:
         self.size = size
         self._longest_s = longest_s
         self._most_bytes = most_bytes
+        self._patience_s = patience_s
         self._stands_back = stands_back
         self._clock = clock
         self._queue: FairQueue[_Job] = FairQueue()
@@ -373,7 +383,7 @@ class WorkerPool:
             for job in jobs:
                 self._on_lost(job, place.verdict if len(jobs) == 1 else None)
             for job in itertools.chain.from_iterable(place.batches):  # which had not begun
-                self._queue.put_back(job)
+                self._do_elsewhere(job)
             place.batches.clear()
             self._dispatch()
             return
@@ -397,9 +407,23 @@ class WorkerPool:
         elif verdict is not None:
             job.fail(verdict)
         elif job.lost < MOST_LOST:
-            self._queue.put_back(job)
+            self._do_elsewhere(job)
         else:
             job.fail(TooCostlyError(ENDED_TWICE))
+
+    def _do_elsewhere(self, job: _Job) -> None:
+        """Have a job done next, if it is not already waiting or with another worker."""
+        if not job.is_elsewhere:
+            self._queue.put_back(job)
+
+    def _hand_on(self, place: _Place) -> None:
+        """Have another worker do what would have to wait for one that takes long."""
+        at_work, *later = place.batches
+        mates = at_work if len(at_work) > 1 else []
+        for job in (*mates, *itertools.chain.from_iterable(later)):
+            self._do_elsewhere(job)
+            job.is_elsewhere = True
+        self._dispatch()
 
     def _on_end(self, place: _Place) -> None:
         self._places.remove(place)
@@ -428,16 +452,22 @@ class WorkerPool:
         self._watch, now_s = None, self._clock()
         busy = [place for place in self._places if place.batches]
         for place in busy:
-            if place.verdict is not None:
-                continue
-            if now_s - place.begun_s > self._longest_s:
-                place.verdict = DeadlineExceededError(TOO_LONG)
-            elif self._most_bytes and (
-                place.worker.resident_bytes > place.base_bytes + self._most_bytes
-            ):
-                place.verdict = TooCostlyError(TOO_MUCH_MEMORY)
-            if place.verdict is not None:
-                place.worker.kill()
+            if place.verdict is None:
+                self._look_at(place, now_s - place.begun_s)
         if busy and not self._is_closed:
             loop = asyncio.get_running_loop()
             self._watch = loop.call_later(LOOK_EVERY_S, self._look)
+
+    def _look_at(self, place: _Place, taken_s: float) -> None:
+        if taken_s > self._longest_s:
+            place.verdict = DeadlineExceededError(TOO_LONG)
+        elif self._most_bytes and (
+            place.worker.resident_bytes > place.base_bytes + self._most_bytes
+        ):
+            place.verdict = TooCostlyError(TOO_MUCH_MEMORY)
+        elif taken_s > self._patience_s:
+            self._hand_on(place)
+            if all(job.answer.done() for job in place.batches[0]):
+                place.verdict = DeadlineExceededError(TOO_LONG)
+        if place.verdict is not None:
+            place.worker.kill()

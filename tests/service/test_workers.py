@@ -145,6 +145,33 @@ async def test_a_job_that_takes_too_long_is_ended() -> None:
         assert await pool.run(jobs.pid, soon()) != before
 
 
+async def test_a_job_that_takes_long_holds_nobody_up() -> None:
+    """Those that were given to its worker with it, or after it, are done by another one."""
+    async with pool_of(2, patience_s=0.2) as pool:
+        await asyncio.gather(*(pool.run(partial(jobs.nap, 0.3), soon()) for _ in range(2)))
+        busy = [asyncio.create_task(pool.run(partial(jobs.nap, 0.1), soon())) for _ in range(2)]
+        await asyncio.sleep(0)
+        work = [partial(jobs.slow_echo, 0, 6.0), *(partial(jobs.echo, n) for n in range(1, 6))]
+        run = partial(pool.run, deadline=soon(), together=jobs.together, most=4)
+        slow, *quick = [asyncio.create_task(run(one)) for one in work]
+        async with asyncio.timeout(3):
+            assert [number for number, _ in await asyncio.gather(*quick)] == [1, 2, 3, 4, 5]
+        assert not slow.done()
+        assert (await slow)[0] == 0
+        await asyncio.gather(*busy)
+        assert pool.ended == 0
+
+
+async def test_a_job_nobody_waits_for_is_ended() -> None:
+    """A worker is not kept from others until it may be hung: its client went away."""
+    async with pool_of(1, patience_s=0.2) as pool:
+        before = await pool.run(jobs.pid, soon())
+        with pytest.raises(DeadlineExceededError):
+            await pool.run(partial(jobs.nap, 30), Deadline.after_ms(300))
+        async with asyncio.timeout(10):
+            assert await pool.run(jobs.pid, soon()) != before
+
+
 async def test_a_job_that_takes_too_much_memory_is_ended() -> None:
     """Before the machine has none."""
     async with pool_of(1, most_bytes=400 * 2**20) as pool:

@@ -40,6 +40,12 @@ def echo(number: int) -> tuple[int, int]:
     return number, 1
 
 
+def slow_echo(number: int, duration_s: float) -> tuple[int, int]:
+    """Give a number back after a while."""
+    time.sleep(duration_s)
+    return number, 1
+
+
 def together(jobs: Sequence[Callable[[], tuple[int, int]]]) -> list[tuple[int, int]]:
     """Do several at once."""
     return [(job()[0], len(jobs)) for job in jobs]
