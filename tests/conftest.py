@@ -173,4 +173,5 @@ def live(shipped_bundles: Path) -> Iterator[LiveServer]:
     from tests.live import running_server
 
     with running_server(shipped_bundles) as server:
+        server.wait_explains()
         yield server

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,6 +52,16 @@ class LiveServer:
                 return
         code = self.process.wait()
         raise AssertionError(f"the service ended with {code} before it was ready")
+
+    def wait_explains(self) -> None:
+        """Wait until explanations are ready, too: they come by themselves."""
+        for _ in range(600):
+            models = httpx.get(f"{self.address}/v1/models").json()["models"]
+            offers = [one["explain"] for one in models if one["explain"] is not None]
+            if all(offer["precision"] is not None for offer in offers):
+                return
+            time.sleep(0.1)
+        raise AssertionError("explanations were not ready in a minute")
 
     def kill(self) -> None:
         """End it as a power cut would."""
