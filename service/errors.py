@@ -158,6 +158,10 @@ class StartupError(ServingError):
     """The service cannot start. The message is one line for its operator."""
 
 
+class WorkersEndedError(StartupError):
+    """The processes that should load something ended at it."""
+
+
 class NothingExplainsError(StartupError):
     """Neither PyTorch nor a graph explains a model, and nobody insisted on one of them."""
 

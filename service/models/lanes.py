@@ -9,6 +9,7 @@ from functools import partial
 from cxr.bundles.manifest import Rounding
 from cxr.errors import CxrError
 from service.engines.buckets import bucket_sizes
+from service.errors import WorkersEndedError
 from service.explain.elsewhere import ExplainProcess
 from service.explain.explaining import Explainer, Explaining
 from service.explain.here import ExplainHere, ExplainRunner
@@ -23,6 +24,8 @@ from service.settings import Settings
 from service.telemetry.logs import log_event
 from service.telemetry.recorder import EXPLAIN, NULL_RECORDER, PREDICT, Recorder
 from service.telemetry.timeline import MS_PER_S
+
+RETRY_S = 5.0  # between tries to load an explainer whose process ended at it
 
 
 class LaneBuilder:
@@ -56,10 +59,13 @@ class LaneBuilder:
 
     async def _load_explainer(self, served: ServedModel, process: ExplainProcess) -> None:
         model = served.loaded
+        placed = model.bundle, model.engine.provider, _rounding_of(model), self.recorder
         try:
-            served.explaining = await process.load(
-                model.bundle, model.engine.provider, _rounding_of(model), self.recorder
-            )
+            while served.explaining is None:
+                try:
+                    served.explaining = await process.load(*placed)
+                except WorkersEndedError:  # the system has no memory for it now
+                    await asyncio.sleep(RETRY_S)
             log_event(logging.INFO, "explainer loaded", model=served.name)
         except CxrError as error:  # predictions go on without
             log_event(logging.ERROR, "explainer not usable", model=served.name, reason=str(error))

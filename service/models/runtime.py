@@ -208,6 +208,8 @@ class Runtime:
         await asyncio.gather(*self._background, return_exceptions=True)
         self.shadows.close()
         await self.deployment.stop()
+        for pool in self.worker_pools.values():  # they need not let go of anything first
+            pool.close()
         for model in self.loaded_models:
             await self._lanes.end(model)
         self._lanes.close()

@@ -79,6 +79,7 @@ class CorePool:
         cost_s: float = 0.0,
         together: Together | None = None,
         most: int = 1,
+        kin: object = None,
     ) -> T:
         """Await a job; cancelled, it is dropped unless it has begun. Belongs to the event loop.
 

@@ -70,6 +70,7 @@ class Cores(Protocol):
         cost_s: float = 0.0,
         together: Together | None = None,
         most: int = 1,
+        kin: object = None,
     ) -> T:
         """Await a job; cancelled, it is dropped unless it has begun.
 
@@ -80,8 +81,9 @@ class Cores(Protocol):
             deadline: When nobody waits for it any more.
             flow: A model's name. Every flow that waits gets the same share of the time.
             cost_s: Expected duration: small jobs that cost nothing hardly wait.
-            together: Does several jobs of the flow at once, where that is quicker.
+            together: Does several jobs of the same ``kin`` at once, where that is quicker.
             most: How many at most.
+            kin: What they have in common, by identity: an engine.
 
         Raises:
             DeadlineExceededError: It was not done before the deadline.

@@ -54,6 +54,13 @@ class FairQueue(Generic[J]):
         self._now_s, _, job = heapq.heappop(self._waiting)
         return job
 
+    def drop(self, job: J) -> None:
+        """Take a job out, if it is still there."""
+        left = [one for one in self._waiting if one[2] is not job]
+        if len(left) < len(self._waiting):
+            heapq.heapify(left)
+            self._waiting = left
+
     def clear(self) -> None:
         """Drop everything that waits."""
         self._waiting.clear()

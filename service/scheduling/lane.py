@@ -154,6 +154,7 @@ class CoreLane:
                 cost_s=self.in_flight.charged_s,
                 together=read_together,
                 most=engine.max_batch,
+                kin=engine,
             )
         finally:
             waiter.is_gone = True
@@ -225,6 +226,7 @@ class CoreJob(Generic[T]):
 def read_together(jobs: Sequence[CoreJob[T]]) -> list[CoreRead[T]]:
     """Do the jobs of one engine: decode all, run them in batches, finish all."""
     clock, engine = jobs[0].clock, jobs[0].engine
+    assert all(job.engine is engine for job in jobs), "they are of one version"
     begun_s = clock()
     decoded = [(job, *_decode(job)) for job in jobs]
     reads: dict[int, CoreRead[T]] = {}

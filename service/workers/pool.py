@@ -13,7 +13,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 from service.deadline import Clock, Deadline
-from service.errors import DeadlineExceededError, StartupError, TooCostlyError
+from service.errors import DeadlineExceededError, NotReadyError, TooCostlyError, WorkersEndedError
+from service.lifecycle import RETRY_DRAINING_S
 from service.scheduling.cores import NOT_BEGUN, Together
 from service.scheduling.fair_queue import FairQueue
 from service.telemetry.logs import LOG, log_event
@@ -30,8 +31,8 @@ ENOUGH = 2
 would be small."""
 
 PATIENCE_S = 2.0
-"""After which those that were to be done with one that takes long, or after it, are done by another
-worker, too: they need not wait for it, nor for the end of its worker."""
+"""For each image of a batch. A batch that takes longer is ended with its worker, and each image is
+done alone; what was to be done after a lone one is done by another worker."""
 
 LOOK_EVERY_S = 0.05
 MOST_LOST = 2
@@ -43,6 +44,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 5.0
 ENDED_TWICE = (
     "Reading the image ended the process that read it, twice. It is damaged, or made to do harm."
 )
+CLOSED = "The service is stopping. Try another replica."
 ENDED_LOADING = "The worker processes ended while they loaded it. There may be too little memory."
 TOO_MUCH_MEMORY = "Reading the image takes more memory than is given to one image."
 TOO_LONG = "Reading the image takes longer than one image may."
@@ -60,9 +62,11 @@ class _Job:
     flow: str
     together: Together | None = None
     most: int = 1
+    kin: object = None
     identity: dict[str, str] = field(default_factory=identity)
     lost: int = 0
-    is_elsewhere: bool = False
+    is_alone: bool = False
+    is_given: bool = False
 
     def fail(self, error: Exception) -> None:
         if not self.answer.done():
@@ -73,10 +77,10 @@ class _Job:
             self.answer.set_result(value)
 
     def goes_with(self, other: _Job) -> bool:
-        """Return whether both can be done at once; what was on a worker before is done alone."""
-        is_alike = self.together == other.together and self.flow == other.flow
-        were_there = self.lost, other.lost, self.is_elsewhere, other.is_elsewhere
-        return is_alike and not any(were_there)
+        """Return whether both can be done at once."""
+        is_kin = self.kin is other.kin and self.flow == other.flow
+        is_kin = is_kin and self.together == other.together
+        return is_kin and not self.is_alone and not other.is_alone
 
 
 def _call_of(jobs: Sequence[_Job]) -> Callable[[], Any]:
@@ -116,6 +120,16 @@ class _Place:
     base_bytes: int = 0
     is_ready: bool = False
 
+    def lacks(self, key: str) -> bool:
+        """Whether the worker does not keep what it should."""
+        one = self.kept.get(key)
+        return one is None or (one.done() and (one.cancelled() or one.exception() is not None))
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether it is about to keep something, which takes memory."""
+        return not all(one.done() for one in self.kept.values())
+
     def keep(self, key: str, kept: _Kept) -> asyncio.Future[Any]:
         """Have the worker do what it should keep, once."""
         if key not in self.kept:
@@ -134,8 +148,8 @@ class WorkerPool:
         size: Number of processes.
         longest_s: Longest time of a job that somebody waits for.
         most_bytes: Most memory of a job, beside what its worker had before; 0 for any.
-        patience_s: Time after which a job holds up no others, and ends with its worker if nobody
-            waits for it any more.
+        patience_s: Time after which a job holds up no others, and ends with its worker if others
+            are done with it, or nobody waits for it any more.
         stands_back: Whether others have precedence on the cores.
     """
 
@@ -168,6 +182,7 @@ class WorkerPool:
         self._begun = 0
         self._spawned: list[Spawned] = []
         self.ended = 0
+        self._ended_cpu_s = 0.0
         self.on_ended: Callable[[], None] = _ignore
 
     @property
@@ -193,7 +208,8 @@ class WorkerPool:
     def taken(self) -> tuple[int, float]:
         """Resident bytes and CPU seconds of the processes."""
         workers = [place.worker for place in self._places]
-        return sum(one.resident_bytes for one in workers), sum(one.cpu_s for one in workers)
+        cpu_s = self._ended_cpu_s + sum(one.cpu_s for one in workers)
+        return sum(one.resident_bytes for one in workers), cpu_s
 
     @property
     def stalled_s(self) -> float:
@@ -224,6 +240,7 @@ class WorkerPool:
         cost_s: float = 0.0,
         together: Together | None = None,
         most: int = 1,
+        kin: object = None,
     ) -> T:
         """Await a job; cancelled, it is dropped unless it has begun.
 
@@ -233,8 +250,10 @@ class WorkerPool:
             JobFailedError: It raised what is no deliberate error.
             CxrError: What the job raises.
         """
+        if self._is_closed:
+            raise NotReadyError(CLOSED, RETRY_DRAINING_S)
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        waiting = _Job(job, answer, deadline, flow, together, most)
+        waiting = _Job(job, answer, deadline, flow, together, most, kin)
         timer = answer.get_loop().call_later(
             deadline.remaining_s, waiting.fail, DeadlineExceededError(NOT_BEGUN)
         )
@@ -244,6 +263,8 @@ class WorkerPool:
             return await answer
         finally:
             timer.cancel()
+            if not waiting.is_given:
+                self._queue.drop(waiting)
 
     async def keep(self, key: str, job: Callable[[], T], undo: Callable[[], Any]) -> T:
         """Have every worker do a job, also those that come later, and return one's answer.
@@ -252,7 +273,7 @@ class WorkerPool:
         ``undo`` is done.
 
         Raises:
-            StartupError: Workers ended at it.
+            WorkersEndedError: Workers ended at it.
             CxrError: What the job raises; nothing is kept.
         """
         kept = _Kept(job, undo)
@@ -271,12 +292,16 @@ class WorkerPool:
             if len(failures) < len(told):
                 self._kept[key] = kept
                 await self._keep_everywhere(key, kept)  # those that came meanwhile
+                for place in self._places:
+                    if place.is_ready and place.lacks(key):
+                        place.worker.kill()
                 return next(one for one in told if not isinstance(one, BaseException))
-        raise StartupError(ENDED_LOADING)
+        raise WorkersEndedError(ENDED_LOADING)
 
     async def drop(self, key: str) -> None:
         """Have every worker undo what it keeps under a key."""
-        if (kept := self._kept.pop(key, None)) is not None:
+        kept = self._kept.pop(key, None)
+        if kept is not None and not self._is_closed:
             await self._undo(key, kept)
 
     def close(self) -> None:
@@ -299,11 +324,22 @@ class WorkerPool:
 
     async def _undo(self, key: str, kept: _Kept) -> None:
         having = [place for place in self._places if place.kept.pop(key, None) is not None]
-        asked = [place.worker.ask(kept.undo, aside=True) for place in having]
-        await asyncio.gather(*asked, return_exceptions=True)
+        asked = {place.worker.ask(kept.undo, aside=True): place for place in having}
+        if not asked:
+            return
+        done, hung = await asyncio.wait(asked, timeout=self._longest_s)
+        for one in done:
+            one.exception()  # it ended, or cannot undo it: its memory is not worth more words
+        for one in hung:
+            asked[one].worker.kill()
 
     def _begin_worker(self) -> None:
-        spawned = self._spawned.pop(0) if self._spawned else self._spawn_one()
+        try:
+            spawned = self._spawned.pop(0) if self._spawned else self._spawn_one()
+        except OSError as error:  # the system has no process for us now
+            log_event(logging.ERROR, "worker not started", error)
+            self._replace_later()
+            return
         self._begun += 1
         worker = Worker(spawned, lambda _: self._on_end(place))
         place = _Place(worker)
@@ -325,7 +361,8 @@ class WorkerPool:
             await place.worker.ask(is_there)
             while missing := [key for key in self._kept if key not in place.kept]:
                 for key in missing:
-                    await place.keep(key, self._kept[key])
+                    if (kept := self._kept.get(key)) is not None:  # it may be dropped meanwhile
+                        await place.keep(key, kept)
         except WorkerEndedError:
             return
         except Exception as error:  # a bundle that is no longer there
@@ -350,9 +387,16 @@ class WorkerPool:
     def _give(self, place: _Place, jobs: list[_Job]) -> None:
         if not place.batches:
             place.begun_s = self._clock()
+        try:
+            done = place.worker.ask(_call_of(jobs), jobs[0].identity)
+        except Exception as error:  # it cannot be sent: there is no memory for it
+            for job in jobs:
+                job.fail(error)
+            if not place.batches:
+                self._idle.append(place)
+            return
         place.batches.append(jobs)
-        done = place.worker.ask(_call_of(jobs), jobs[0].identity)
-        done.add_done_callback(partial(self._on_done, place))
+        done.add_done_callback(partial(self._on_done, place, jobs))
         if self._watch is None:
             self._watch = done.get_loop().call_later(LOOK_EVERY_S, self._look)
 
@@ -371,76 +415,95 @@ class WorkerPool:
                 continue
             if not jobs and job.together is not None:
                 share = min(job.most, -(-(len(self._queue) + 1) // self.size))
+            job.is_given = True
             jobs.append(job)
         return jobs
 
-    def _on_done(self, place: _Place, done: asyncio.Future[Any]) -> None:
+    def _on_done(self, place: _Place, jobs: list[_Job], done: asyncio.Future[Any]) -> None:
         error = done.exception()
-        if not place.batches:  # its worker ended at the one before, and it waits again
-            return
-        jobs, place.begun_s = place.batches.popleft(), self._clock()
         if isinstance(error, WorkerEndedError):
-            for job in jobs:
-                self._on_lost(job, place.verdict if len(jobs) == 1 else None)
-            for job in itertools.chain.from_iterable(place.batches):  # which had not begun
-                self._do_elsewhere(job)
-            place.batches.clear()
-            self._dispatch()
+            self._on_lost(place)
             return
-        values = None
-        if error is None:
-            values = [done.result()] if len(jobs) == 1 else done.result()
-        if isinstance(values, list) and len(values) == len(jobs):
-            for job, value in zip(jobs, values, strict=True):
-                job.succeed(value)
-        else:
-            for job in jobs:
-                job.fail(error if isinstance(error, Exception) else JobFailedError())
-        if not place.batches:
+        if not place.batches or place.batches[0] is not jobs:
+            log_event(logging.ERROR, "worker out of order")
+            place.worker.kill()
+            return
+        place.batches.popleft()
+        place.begun_s = self._clock()
+        self._answer(jobs, error, None if error is not None else done.result())
+        if not place.batches and place.verdict is None and place in self._places:
+            place.base_bytes = place.worker.resident_bytes
             self._idle.append(place)
         self._dispatch()
 
-    def _on_lost(self, job: _Job, verdict: Exception | None) -> None:
-        job.lost += 1
-        if self._is_closed:
-            job.answer.cancel()
-        elif verdict is not None:
-            job.fail(verdict)
-        elif job.lost < MOST_LOST:
-            self._do_elsewhere(job)
-        else:
-            job.fail(TooCostlyError(ENDED_TWICE))
+    def _answer(self, jobs: list[_Job], error: BaseException | None, found: Any) -> None:
+        """Tell whoever waits for jobs what a worker made of them."""
+        values = [found] if len(jobs) == 1 else found
+        if error is None and isinstance(values, list) and len(values) == len(jobs):
+            for job, value in zip(jobs, values, strict=True):
+                job.succeed(value)
+        elif len(jobs) == 1:
+            jobs[0].fail(error if isinstance(error, Exception) else JobFailedError())
+        else:  # it is one's fault, not all of theirs
+            self._do_alone(jobs)
 
-    def _do_elsewhere(self, job: _Job) -> None:
-        """Have a job done next, if it is not already waiting or with another worker."""
-        if not job.is_elsewhere:
+    def _do_alone(self, jobs: Sequence[_Job]) -> None:
+        """Have jobs done next, each alone and in their order."""
+        for job in reversed(jobs):
+            job.is_alone, job.is_given = True, False
             self._queue.put_back(job)
 
-    def _hand_on(self, place: _Place) -> None:
-        """Have another worker do what would have to wait for one that takes long."""
+    def _on_lost(self, place: _Place) -> None:
+        """Have what an ended worker had done by others, or tell why it is not."""
+        if not place.batches:
+            return
         at_work, *later = place.batches
-        mates = at_work if len(at_work) > 1 else []
-        for job in (*mates, *itertools.chain.from_iterable(later)):
-            self._do_elsewhere(job)
-            job.is_elsewhere = True
+        place.batches.clear()
+        every = [*at_work, *itertools.chain.from_iterable(later)]
+        if self._is_closed:
+            for job in every:
+                job.answer.cancel()
+            return
+        again = list(itertools.chain.from_iterable(later))  # which had not begun
+        for job in reversed(at_work):
+            job.lost += 1
+            if place.verdict is not None and len(at_work) == 1:
+                job.fail(place.verdict)
+            elif job.lost < MOST_LOST:
+                again.insert(0, job)
+            else:
+                job.fail(TooCostlyError(ENDED_TWICE))
+        self._do_alone(again)
+        self._dispatch()
+
+    def _hand_on(self, place: _Place) -> None:
+        """Have others do what has not begun behind a job that takes long."""
+        for index in range(1, len(place.batches)):
+            jobs = place.batches[index]
+            later = list(jobs)
+            jobs.clear()  # what comes back of them is not waited for
+            self._do_alone(later)
         self._dispatch()
 
     def _on_end(self, place: _Place) -> None:
         self._places.remove(place)
         if place in self._idle:
             self._idle.remove(place)
-        if not any(one.is_ready for one in self._places):
+        if self._alone_since_s is None and not self.is_ready:
             self._alone_since_s = self._clock()
         if self._is_closed:
             return
         self.ended += 1
+        self._ended_cpu_s += place.worker.cpu_s
         self.on_ended()
         log_event(logging.WARNING, "worker ended", pid=place.worker.pid)
         if place.is_ready:
             self._begin_worker()
-            return
-        loop = asyncio.get_running_loop()
-        loop.call_later(self._pause_s, self._replace)
+        else:
+            self._replace_later()
+
+    def _replace_later(self) -> None:
+        asyncio.get_running_loop().call_later(self._pause_s, self._replace)
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
 
     def _replace(self) -> None:
@@ -459,15 +522,15 @@ class WorkerPool:
             self._watch = loop.call_later(LOOK_EVERY_S, self._look)
 
     def _look_at(self, place: _Place, taken_s: float) -> None:
-        if taken_s > self._longest_s:
+        at_work, most_bytes = place.batches[0], self._most_bytes
+        is_long = taken_s > self._patience_s * max(1, len(at_work))
+        is_in_vain = len(at_work) > 1 or all(job.answer.done() for job in at_work)
+        taken_bytes = place.worker.resident_bytes - place.base_bytes
+        if taken_s > self._longest_s or (is_long and is_in_vain):
             place.verdict = DeadlineExceededError(TOO_LONG)
-        elif self._most_bytes and (
-            place.worker.resident_bytes > place.base_bytes + self._most_bytes
-        ):
+        elif most_bytes and not place.is_loading and taken_bytes > most_bytes:
             place.verdict = TooCostlyError(TOO_MUCH_MEMORY)
-        elif taken_s > self._patience_s:
+        elif is_long:
             self._hand_on(place)
-            if all(job.answer.done() for job in place.batches[0]):
-                place.verdict = DeadlineExceededError(TOO_LONG)
         if place.verdict is not None:
             place.worker.kill()

@@ -52,7 +52,11 @@ class Process:
     def work(self) -> None:
         """Do what is asked until nobody asks any more."""
         while (parts := receive(self._connection, self._slots)) is not None:
-            order = unpack(parts)
+            try:
+                order = unpack(parts)
+            except Exception as error:  # what it is about is not here any more
+                log_event(logging.ERROR, "order not understood", error)
+                return
             del parts
             assert isinstance(order, Order), "the service sends orders"
             if order.aside:

@@ -43,15 +43,22 @@ def spawn(level: int, *, stands_back: bool = False, is_quiet: bool = False) -> S
     name = logging.getLevelName(max(level, logging.WARNING) if is_quiet else level)
     slots = tuple(os.memfd_create("cxr") for _ in range(SLOTS)) if sys.platform == "linux" else ()
     ours, theirs = socket.socketpair()
-    with theirs:
-        process = subprocess.Popen(  # noqa: S603 - ourselves
-            [
-                *(sys.executable, "-m", "service.workers", str(theirs.fileno())),
-                *(name, "low" if stands_back else "normal", *map(str, slots)),
-            ],
-            pass_fds=[theirs.fileno(), *slots],
-            stdin=subprocess.DEVNULL,
-        )
+    try:
+        with theirs:
+            process = subprocess.Popen(  # noqa: S603 - ourselves
+                [
+                    *(sys.executable, "-m", "service.workers", str(theirs.fileno())),
+                    *(name, "low" if stands_back else "normal", *map(str, slots)),
+                ],
+                pass_fds=[theirs.fileno(), *slots],
+                stdin=subprocess.DEVNULL,
+                process_group=0,  # Ctrl-C is for the service, which finishes with their help
+            )
+    except OSError:
+        ours.close()
+        for slot in slots:
+            os.close(slot)
+        raise
     ours.setblocking(False)
     return Spawned(process, ours, slots)
 

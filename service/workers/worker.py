@@ -104,9 +104,10 @@ class Worker:
             answer.set_exception(WorkerEndedError())
             return answer
         number = next(self._numbers)
+        framed = self._frame(number, pack(Order(number, job, identity or {}, aside)))
         self._answers[number] = answer
         is_idle = not self._unsent
-        self._unsent += self._frame(number, pack(Order(number, job, identity or {}, aside)))
+        self._unsent += framed
         if is_idle:
             self._write()
         return answer
@@ -165,15 +166,18 @@ class Worker:
         try:
             for parts in self._arrived.feed(piece):
                 self._tell(unpack_untrusted(parts))
-        except MessageError as error:
+        except Exception as error:  # whatever it sent
             log_event(logging.ERROR, MESSAGE_FAULT, error)
             self._end()
 
     def _tell(self, outcome: object) -> None:
-        if not isinstance(outcome, Outcome) or outcome.number not in self._answers:
+        if not isinstance(outcome, Outcome) or not isinstance(outcome.number, int):
+            raise MessageError("a worker sent no outcome")
+        if outcome.number not in self._answers:
             raise MessageError("a worker sent what nobody asked for")
         self._free_slot(outcome.number)
-        outcome.settle(self._answers.pop(outcome.number))
+        outcome.settle(self._answers[outcome.number])
+        del self._answers[outcome.number]
 
     def _end(self) -> None:
         if self._has_ended:

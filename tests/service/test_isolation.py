@@ -16,6 +16,7 @@ from service.workers.pool import WorkerPool
 from tests.service.conftest import make_settings
 from tests.service.fake_engine import FakeEngine
 from tests.service.harness import Running, running, until
+from tests.service.make_bundle import make_bundle
 from tests.service.make_images import make_png
 from tests.service.test_problems import verify_problem
 
@@ -82,6 +83,27 @@ async def test_killed_workers_are_nobodys_loss(bundles: Path) -> None:
         page = (await service.client.get("/metrics")).text
         assert 'cxr_workers_ended_total{work="predict"} 3.0' in page
         await until(lambda: len(pool.pids) == 2)
+
+
+async def test_versions_side_by_side_are_not_mixed(tmp_path: Path) -> None:
+    """Each request gets the answer of the version it names, however many wait with it."""
+    for number, slope in (("1.0.0", 0.02), ("2.0.0", 0.05)):
+        make_bundle(tmp_path, f"resnet18/{number}", slope=slope, version=number)
+    settings = make_settings(tmp_path, isolation="processes", workers=1, queue_capacity=200)
+    async with running(settings, build_engine) as service:
+        await service.runtime.deployment.load("resnet18", "1.0.0", activate=False)
+        image = make_png(150)
+
+        async def ask(number: str) -> tuple[str, float]:
+            query = {"model": f"resnet18@{number}"}
+            answer = (await service.client.post(PREDICT, params=query, content=image)).json()
+            return answer["model"]["version"], answer["results"][0]["probability"]
+
+        expected = dict([await ask("1.0.0"), await ask("2.0.0")])
+        assert len(set(expected.values())) == 2
+        seen = await asyncio.gather(*(ask(("1.0.0", "2.0.0")[i % 2]) for i in range(60)))
+        assert set(seen) == set(expected.items())
+        assert [number for number, _ in seen] == ["1.0.0", "2.0.0"] * 30
 
 
 async def test_a_device_stays_in_this_process(bundles: Path, engine: FakeEngine) -> None:

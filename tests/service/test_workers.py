@@ -18,7 +18,7 @@ from cxr.errors import CxrError, ImageOutOfScopeError
 from service.deadline import Deadline
 from service.errors import DeadlineExceededError, QueueFullError, TooCostlyError
 from service.workers.messages import JobFailedError
-from service.workers.pool import WorkerPool
+from service.workers.pool import WorkerPool, _Kept
 from tests.service import worker_jobs as jobs
 from tests.service.harness import until
 
@@ -186,6 +186,46 @@ async def test_nothing_of_a_worker_is_run_here(pool: WorkerPool) -> None:
         await pool.run(jobs.betray, soon())
     assert pool.ended == 2
     assert await pool.run(jobs.pid, soon())
+
+
+async def test_what_cannot_be_sent_fails_alone(pool: WorkerPool) -> None:
+    """And nobody gets the answer of another one for it."""
+    asked = [pool.run(partial(jobs.echo, number), soon()) for number in (1, 2)]
+    asked.insert(1, pool.run(lambda: (0, 0), soon()))  # which cannot be pickled
+    first, odd, second = await asyncio.gather(*asked, return_exceptions=True)
+    assert (first, second) == ((1, 1), (2, 1))
+    assert isinstance(odd, Exception)
+    assert await pool.run(partial(jobs.echo, 3), soon()) == (3, 1)
+
+
+async def test_a_fault_is_one_jobs_own() -> None:
+    """Those done together with one that fails by a mistake are answered."""
+    async with pool_of(1) as pool:
+        await pool.run(jobs.pid, soon())
+        busy = asyncio.create_task(pool.run(partial(jobs.nap, 0.2), soon()))
+        await asyncio.sleep(0)
+        work = [partial(jobs.echo, 1), jobs.stumble, partial(jobs.echo, 2)]
+        asked = [pool.run(one, soon(), together=jobs.together, most=4) for one in work]
+        first, fault, second = await asyncio.gather(*asked, return_exceptions=True)
+        await busy
+    assert (first, second) == ((1, 1), (2, 1))
+    assert isinstance(fault, JobFailedError)
+
+
+async def test_nobody_there_is_told_and_nothing_piles_up() -> None:
+    """Workers that never become ready count as stalled; what nobody waits for leaves the queue."""
+    async with pool_of(1) as pool:
+        await pool.run(jobs.pid, soon())
+        with pytest.raises(CxrError):
+            await pool.keep("model", jobs.crash, int)
+        pool._kept["model"] = _Kept(jobs.crash, int)  # as a bundle that is broken afterwards
+        os.kill(pool.pids[0], signal.SIGKILL)
+        await until(lambda: pool.ended > 4)
+        stalled_s = pool.stalled_s
+        with pytest.raises(DeadlineExceededError):
+            await pool.run(jobs.pid, Deadline.after_ms(300))
+        assert pool.waiting == 0
+        assert pool.stalled_s >= stalled_s + 0.3
 
 
 async def test_waiting_ends_at_the_deadline() -> None:
