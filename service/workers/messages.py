@@ -196,10 +196,20 @@ def receive(connection: socket.socket, slots: Sequence[int]) -> list[bytes | byt
         return [_receive(connection, length) for length in lengths]
     starts = itertools.accumulate(lengths[1:], initial=0)
     beside = [
-        os.pread(slots[slot], length, start)
+        _read_slot(slots[slot], length, start)
         for length, start in zip(lengths[1:], starts, strict=False)
     ]
     return [_receive(connection, lengths[0]), *beside]
+
+
+def _read_slot(slot: int, length: int, start: int) -> bytes:
+    part = os.pread(slot, length, start)
+    if len(part) < length:  # the system reads two gigabytes at a time
+        rest = _read_slot(slot, length - len(part), start + len(part)) if part else None
+        if rest is None:
+            raise MessageError("a slot holds less than was said")
+        return part + rest
+    return part
 
 
 def _receive(connection: socket.socket, length: int) -> bytearray:

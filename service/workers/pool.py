@@ -283,7 +283,11 @@ class WorkerPool:
                 await self._changed.wait()
             if self._is_closed:
                 break
-            told = await self._keep_everywhere(key, kept)
+            try:
+                told = await self._keep_everywhere(key, kept)
+            except asyncio.CancelledError:  # whoever wanted it does no longer
+                self._go_on(self._undo(key, kept))
+                raise
             failures = [one for one in told if isinstance(one, BaseException)]
             for failure in failures:
                 if not isinstance(failure, WorkerEndedError):

@@ -149,8 +149,9 @@ class Worker:
         except BlockingIOError:
             self._loop.add_writer(self._socket, self._write)
             return
-        except OSError:  # it went away: reading tells
-            self._unsent = []
+        except OSError:  # it went away, or there is no memory to go on in the middle of an order
+            self._end()
+            return
         self._loop.remove_writer(self._socket)
 
     def _read(self) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from functools import partial
 
 from cxr.errors import InputError, UnreadableImageError
 from cxr.images.decoding import SNIFF_BYTES, sniff_format
@@ -15,7 +15,7 @@ from service.errors import DicomResultsDisabledError, NotAcceptableError
 from service.models.models import ServedModel
 from service.models.predictor import EncodedImage
 from service.multipart import DICOM, MULTIPART_DICOM
-from service.scheduling.cores import Cores
+from service.scheduling.cores import Cores, on_bytes
 
 
 class Sources:
@@ -61,7 +61,9 @@ class Sources:
             )
         dicom = [image for image, kind in zip(images, kinds, strict=True) if kind == "dicom"]
         if dicom:
-            self._headers = await pool.run(partial(_read_headers, dicom), deadline)
+            reading = [pool.run(on_bytes(_read_header, one.data), deadline) for one in dicom]
+            headers = zip(dicom, await asyncio.gather(*reading), strict=True)
+            self._headers = {one.id: header for one, header in headers if header is not None}
 
     def header_of(self, result: ImageResult) -> SourceHeader | None:
         """Return an image's header, None if not DICOM.
@@ -78,14 +80,11 @@ class Sources:
         return header
 
 
-def _read_headers(images: Sequence[EncodedImage]) -> dict[str, SourceHeader]:
-    headers = {}
-    for image in images:
-        try:
-            headers[image.id] = read_source(image.data)
-        except InputError:  # decoding reports the reason
-            continue
-    return headers
+def _read_header(data: bytes) -> SourceHeader | None:
+    try:
+        return read_source(data)
+    except InputError:  # decoding reports the reason
+        return None
 
 
 def name_positions(indexes: Sequence[int]) -> str:

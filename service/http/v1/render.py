@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated, cast
 
 from fastapi import APIRouter, Query
@@ -17,6 +16,7 @@ from service.http.formats.registry import RENDER_FORMATS
 from service.http.openapi import EXPLAIN_BODY, RENDER_CONTENT
 from service.http.receive import read_images, runtime_of
 from service.images.rendering import Picture, render_picture
+from service.scheduling.cores import on_bytes
 from service.web.bodies import BodyBudget, verify_query, while_connected
 from service.web.documented import problem_responses
 from service.web.requests import context_of
@@ -86,8 +86,7 @@ async def _render(request: Request, max_side: int, window: Window | None) -> Pic
         (image,) = images
         if image.error is not None:
             raise image.error
-        work = partial(
-            render_picture, image.data, max_side, window, runtime.settings.max_image_pixels
-        )
+        most = runtime.settings.max_image_pixels
+        work = on_bytes(render_picture, image.data, max_side, window, most)
         with context.timeline.stage("decode"):
             return await while_connected(request, runtime.pool.run(work, context.deadline))
