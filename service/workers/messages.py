@@ -1,44 +1,32 @@
-"""What the service and its workers send each other: pickles with their large buffers beside them.
+"""What the service and its workers send each other: orders, and what became of them.
 
 A socket takes a fifth of a megabyte, and then the service would have to be there for the rest just
 when the worker reads it. So what is large goes through a *slot*, a piece of memory that one worker
 shares with the service.
 
-The service is trusted, a worker is not: it decodes whatever arrives. So the service unpickles
-nothing but plain data of known classes.
+The service is trusted, a worker is not: it decodes whatever arrives. What it sends is no pickle,
+see :mod:`service.workers.codec`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import io
 import itertools
 import os
 import pickle
 import socket
 import struct
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, is_dataclass
-from enum import Enum
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal, TypeAlias
 
-from pydantic import BaseModel
-
-from cxr.errors import CxrError
 from service.errors import Failure
 
 HEAD = struct.Struct("<Ib")  # the number of parts, and the slot in which all but the first are
 LENGTH = struct.Struct("<Q")
 MAX_PARTS = 1024
 ON_THE_SOCKET = -1
-PACKAGES = ("cxr.", "service.")
-ARRAYS = {
-    ("numpy", "dtype"),
-    ("numpy._core.numeric", "_frombuffer"),
-    ("numpy.core.numeric", "_frombuffer"),
-}
 
 
 class MessageError(Exception):
@@ -107,36 +95,6 @@ def frame(parts: Sequence[memoryview], slot: int = ON_THE_SOCKET) -> list[memory
 def unpack(parts: Sequence[bytes | bytearray]) -> object:
     """Return a message from someone trusted."""
     return pickle.loads(parts[0], buffers=parts[1:])  # noqa: S301 - from the service's process
-
-
-def unpack_untrusted(parts: list[bytearray]) -> object:
-    """Return a message from a worker.
-
-    Raises:
-        MessageError: It is malformed, or holds anything but plain data of known classes.
-    """
-    try:
-        return _PlainUnpickler(io.BytesIO(parts[0]), buffers=parts[1:]).load()
-    except MessageError:
-        raise
-    except Exception as error:  # whatever a crafted pickle makes of itself
-        raise MessageError(f"a worker's message cannot be read ({type(error).__name__})") from None
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in ARRAYS:
-            return super().find_class(module, name)
-        # Nothing is imported for a worker, and dots in a name would lead anywhere.
-        if module.startswith(PACKAGES) and module in sys.modules and name.isidentifier():
-            found = getattr(sys.modules[module], name, None)
-            if isinstance(found, type) and found.__module__ == module and _is_plain(found):
-                return found
-        raise MessageError(f"a worker sent {module}.{name}")
-
-
-def _is_plain(kind: type) -> bool:
-    return is_dataclass(kind) or issubclass(kind, (BaseModel, CxrError, Enum, tuple))
 
 
 class Assembler:

@@ -22,11 +22,11 @@ from service.errors import Failure
 from service.scheduling.priority import lower_priority
 from service.telemetry.logs import configure_logging, log_event
 from service.telemetry.timeline import identified
+from service.workers.codec import encode
 from service.workers.messages import (
     MessageError,
     Order,
     Outcome,
-    pack,
     receive,
     send,
     unpack,
@@ -68,14 +68,14 @@ class Process:
     def _do(self, order: Order) -> None:
         with identified(order.identity):
             try:
-                parts = pack(Outcome(order.number, order.job()))
+                parts = encode(Outcome(order.number, order.job()))
             except CxrError as error:  # whoever waits for it is told
-                parts = pack(Outcome(order.number, failure=Failure.of(error)))
+                parts = encode(Outcome(order.number, failure=Failure.of(error)))
             except MemoryError:
-                parts = pack(Outcome(order.number, fault="memory"))
+                parts = encode(Outcome(order.number, fault="memory"))
             except Exception as error:
                 log_event(logging.ERROR, "unexpected error", error)
-                parts = pack(Outcome(order.number, fault="other"))
+                parts = encode(Outcome(order.number, fault="other"))
         with self._sending:
             send(self._connection, parts)
 

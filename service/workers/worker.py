@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from service.telemetry.logs import log_event
+from service.workers.codec import decode
 from service.workers.messages import (
     Assembler,
     MessageError,
@@ -19,7 +20,6 @@ from service.workers.messages import (
     frame,
     pack,
     rest_of,
-    unpack_untrusted,
 )
 from service.workers.spawning import Spawned
 
@@ -166,7 +166,7 @@ class Worker:
             return
         try:
             for parts in self._arrived.feed(piece):
-                self._tell(unpack_untrusted(parts))
+                self._tell(decode(parts))
         except Exception as error:  # whatever it sent
             log_event(logging.ERROR, MESSAGE_FAULT, error)
             self._end()

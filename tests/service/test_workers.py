@@ -182,6 +182,8 @@ async def test_a_job_that_takes_too_much_memory_is_ended() -> None:
 
 async def test_nothing_of_a_worker_is_run_here(pool: WorkerPool) -> None:
     """A worker that sends more than data is ended."""
+    with pytest.raises(JobFailedError):
+        await pool.run(jobs.give_odd, soon())
     with pytest.raises(TooCostlyError):
         await pool.run(jobs.betray, soon())
     assert pool.ended == 2

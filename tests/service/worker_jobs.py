@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import pickle
 import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 
 from cxr.errors import ImageOutOfScopeError
 from service.errors import QueueFullError
+from service.workers.messages import frame
 
 KEPT: dict[str, int] = {}
 
@@ -99,9 +102,15 @@ class Evil:
         return os.kill, (os.getppid(), signal.SIGKILL)
 
 
-def betray() -> Evil:
-    """Send it."""
-    return Evil()
+def betray() -> None:
+    """Send it, past whatever sends outcomes."""
+    parts = frame([memoryview(pickle.dumps(Evil()))])
+    os.write(int(sys.argv[1]), b"".join(parts))
+
+
+def give_odd() -> object:
+    """Give what is no plain data."""
+    return object()
 
 
 def keep(name: str, value: int) -> int:
