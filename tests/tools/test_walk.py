@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import REPOSITORY
 
-MOST = {"predict": (28, 115), "explain": (38, 175)}
+MOST = {"predict": (28, 120), "explain": (38, 175)}
 """Files and functions; docs/decisions/0030 says what they were before."""
 
 
