@@ -108,6 +108,14 @@ def open_bundle(path: Path) -> Bundle:
     return Bundle(path, manifest, hashlib.sha256(content).hexdigest())
 
 
+def reopen_bundle(path: Path, sha256: str) -> Bundle:
+    """Open a bundle that was opened before, with the digest it had; BundleError if it changed."""
+    bundle = open_bundle(path)
+    if bundle.sha256 != sha256:
+        raise BundleError(f"The bundle {path} was changed while it was read.")
+    return bundle
+
+
 def read_manifest(path: Path) -> bytes:
     """Read the manifest of a bundle; BundleError if there is none."""
     try:

@@ -15,8 +15,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
-COLOURS, PALETTE = 2, 3  # colour types
+from cxr.images.png_stream import HEADER, INDEXED, RGB, file_of
+
 UP = 2  # filter type: the difference to the row above
 
 LEVEL = 1  # files are a tenth larger than at the default, and take a quarter of the time
@@ -26,7 +26,7 @@ MOST_PIECES = 4
 
 def write_png(pixels: NDArray[np.uint8]) -> bytes:
     """Encode a picture (H, W, 3)."""
-    return _write(pixels, COLOURS, ())
+    return _write(pixels, RGB, ())
 
 
 def write_palette_png(
@@ -34,7 +34,7 @@ def write_palette_png(
 ) -> bytes:
     """Encode places (H, W) in a palette (256, 3) whose colours have an opacity (256,)."""
     tables = ((b"PLTE", palette.tobytes()), (b"tRNS", opacity.tobytes()))
-    return _write(indexes[..., np.newaxis], PALETTE, tables)
+    return _write(indexes[..., np.newaxis], INDEXED, tables)
 
 
 def _write(
@@ -46,14 +46,8 @@ def _write(
     rows[:, 0] = UP
     rows[0, 1:] = flat[0]
     np.subtract(flat[1:], flat[:-1], out=rows[1:, 1:])
-    header = struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0)
-    chunks = ((b"IHDR", header), *tables, (b"IDAT", _compress(rows)), (b"IEND", b""))
-    return SIGNATURE + b"".join(_chunk(*one) for one in chunks)
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    check = zlib.crc32(data, zlib.crc32(kind))
-    return b"".join((struct.pack(">I", len(data)), kind, data, struct.pack(">I", check)))
+    header = HEADER.pack(width, height, 8, colour_type, 0, 0, 0)
+    return file_of(((b"IHDR", header), *tables, (b"IDAT", _compress(rows)), (b"IEND", b"")))
 
 
 def _compress(rows: NDArray[np.uint8]) -> bytes:

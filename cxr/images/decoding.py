@@ -17,10 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from cxr.dicom import decode as dicom
 from cxr.errors import ImageOutOfScopeError, ImageTooLargeError, UnsupportedMediaError
 from cxr.images import raster
+from cxr.images.png_stream import MAGIC as PNG_MAGIC
 from cxr.pixels.image import DEFAULT_MAX_PIXELS, DecodedImage, GrayImage, ModelInput, Window
 
 JPEG_MAGIC = b"\xff\xd8\xff"
-PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 DICOM_MAGIC = b"DICM"
 DICOM_PREAMBLE_BYTES = 128
 SNIFF_BYTES = DICOM_PREAMBLE_BYTES + len(DICOM_MAGIC)

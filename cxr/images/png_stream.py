@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -185,15 +185,8 @@ def _unfiltered(lines: bytes, row_bytes: int, unit: int) -> NDArray[np.uint8]:
     rows = len(lines) // (1 + row_bytes)
     header = HEADER.pack(row_bytes // unit, rows, depth, colour, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines, 0)), (b"IEND", b""))
-    file = MAGIC + b"".join(
-        struct.pack(">I", len(body))
-        + kind
-        + body
-        + struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
-        for kind, body in chunks
-    )
     try:
-        pixels = png_decode(file)
+        pixels = png_decode(file_of(chunks))
     except MemoryError:
         raise
     except Exception:  # of a filter that is none
@@ -201,6 +194,21 @@ def _unfiltered(lines: bytes, row_bytes: int, unit: int) -> NDArray[np.uint8]:
     if depth == 16:
         pixels = pixels.astype(">u2")
     return pixels.reshape(rows, -1).view(np.uint8)
+
+
+def file_of(chunks: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return the file of these chunks, of each its type and data (5.3)."""
+    framed = (
+        part
+        for kind, data in chunks
+        for part in (
+            struct.pack(">I", len(data)),
+            kind,
+            data,
+            struct.pack(">I", zlib.crc32(data, zlib.crc32(kind))),
+        )
+    )
+    return b"".join((MAGIC, *framed))
 
 
 def _unpacked(raw: NDArray[np.uint8], depth: int) -> NDArray[np.uint8]:

@@ -14,9 +14,8 @@ from typing import Generic
 
 import numpy as np
 
-from cxr.bundles.bundle import Bundle, open_bundle
+from cxr.bundles.bundle import Bundle, reopen_bundle
 from cxr.bundles.manifest import Rounding
-from cxr.errors import BundleError
 from service.deadline import Clock, Deadline
 from service.engines.memory import return_freed_memory
 from service.engines.protocol import OutputRow
@@ -69,9 +68,7 @@ def load_here(
         BundleError: The bundle was changed meanwhile.
         StartupError: As :func:`service.explain.explaining.build_verified`.
     """
-    bundle = open_bundle(path)
-    if bundle.sha256 != sha256:
-        raise BundleError(f"The bundle {path} was changed while it was read.")
+    bundle = reopen_bundle(path, sha256)
     EXPLAINERS[key] = explainer = build_verified(bundle, provider, settings, build_explainer)
     return_freed_memory()
     return ExplainerFacts(explainer.layer, explainer.precision, explainer.tolerance)

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr.bundles.bundle import Bundle, open_bundle
-from cxr.errors import BundleError
+from cxr.bundles.bundle import Bundle, reopen_bundle
 from service.deadline import Deadline
 from service.engines.memory import return_freed_memory
 from service.engines.protocol import EngineBuilder, EngineOutput
@@ -47,9 +46,7 @@ def load_here(
         BundleError: It was changed meanwhile.
         CxrError: As :func:`service.models.loading.load_model`.
     """
-    bundle = open_bundle(path)
-    if bundle.sha256 != sha256:
-        raise BundleError(f"The bundle {path} was changed while it was read.")
+    bundle = reopen_bundle(path, sha256)
     alone = settings.model_copy(update={"workers": 1})
     RESIDENTS[key] = model = load_model(bundle, alone, build_engine)
     return_freed_memory()

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from service.deadline import Clock, Deadline
 from service.errors import DeadlineExceededError
-from service.scheduling.cores import NOT_BEGUN, Together
+from service.scheduling.cores import NOT_BEGUN, Batching
 from service.scheduling.fair_queue import FairQueue
 
 T = TypeVar("T")
@@ -77,9 +77,7 @@ class CorePool:
         *,
         flow: str = "",
         cost_s: float = 0.0,
-        together: Together | None = None,
-        most: int = 1,
-        kin: object = None,
+        batching: Batching | None = None,
     ) -> T:
         """Await a job; cancelled, it is dropped unless it has begun. Belongs to the event loop.
 

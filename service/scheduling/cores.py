@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pickle import PickleBuffer
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from service.deadline import Deadline
 
@@ -37,8 +37,18 @@ def _on_bytes(work: Callable[..., T], sent: Beside, *rest: Any) -> T:
     return work(sent.data, *rest)
 
 
-Together: TypeAlias = Callable[[Sequence[Any]], Sequence[Any]]
-"""Does jobs, and gives what each would have given."""
+@dataclass(frozen=True, eq=False)
+class Batching:
+    """How jobs are done together; those may be that share one object of it.
+
+    Attributes:
+        do: Does jobs, and gives what each would have given.
+        most: How many at most.
+    """
+
+    do: Callable[[Sequence[Any]], Sequence[Any]]
+    most: int
+
 
 NOT_BEGUN = (
     "The deadline passed before the image was read; it was dropped. "
@@ -68,9 +78,7 @@ class Cores(Protocol):
         *,
         flow: str = "",
         cost_s: float = 0.0,
-        together: Together | None = None,
-        most: int = 1,
-        kin: object = None,
+        batching: Batching | None = None,
     ) -> T:
         """Await a job; cancelled, it is dropped unless it has begun.
 
@@ -81,9 +89,7 @@ class Cores(Protocol):
             deadline: When nobody waits for it any more.
             flow: A model's name. Every flow that waits gets the same share of the time.
             cost_s: Expected duration: small jobs that cost nothing hardly wait.
-            together: Does several jobs of the same ``kin`` at once, where that is quicker.
-            most: How many at most.
-            kin: What they have in common, by identity: an engine.
+            batching: Of the jobs that may be done together with it, where that is quicker.
 
         Raises:
             DeadlineExceededError: It was not done before the deadline.

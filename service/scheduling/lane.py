@@ -22,7 +22,7 @@ from service.images.preparation import PreparedImage
 from service.scheduling.admission import InFlight
 from service.scheduling.batch_queue import NOT_RUN
 from service.scheduling.batcher import ENGINE_FAILED, NOT_FINITE, Batcher, Run
-from service.scheduling.cores import Cores
+from service.scheduling.cores import Batching, Cores
 from service.telemetry.logs import log_event
 from service.telemetry.recorder import NULL_RECORDER, PREDICT, Recorder
 from service.telemetry.timeline import DECODE, INFER, MS_PER_S, QUEUE, ImageTimeline, Stage, Stages
@@ -133,6 +133,7 @@ class CoreLane:
         self._engine = engine
         self._name = name
         self._pool = pool
+        self._batching = Batching(read_together, engine.max_batch)
 
     @property
     def stalled_s(self) -> float:
@@ -143,18 +144,15 @@ class CoreLane:
         self, prepare: Prepare, finish: Finish[T], deadline: Deadline, timeline: ImageTimeline
     ) -> T:
         """Decode, run and finish one image, see :class:`Lane`."""
-        clock, engine = timeline.clock, self._engine
-        waiter = Waiter(deadline)
-        job = CoreJob(engine, prepare, finish, waiter, self._name, clock(), clock)
+        clock, waiter = timeline.clock, Waiter(deadline)
+        job = CoreJob(self._engine, prepare, finish, waiter, self._name, clock(), clock)
         try:
             read = await self._pool.run(
                 job,
                 deadline,
                 flow=self._name,
                 cost_s=self.in_flight.charged_s,
-                together=read_together,
-                most=engine.max_batch,
-                kin=engine,
+                batching=self._batching,
             )
         finally:
             waiter.is_gone = True
@@ -228,38 +226,33 @@ def read_together(jobs: Sequence[CoreJob[T]]) -> list[CoreRead[T]]:
     clock, engine = jobs[0].clock, jobs[0].engine
     assert all(job.engine is engine for job in jobs), "they are of one version"
     begun_s = clock()
-    decoded = [(job, *_decode(job)) for job in jobs]
+    decoded = [_decode(job) for job in jobs]
     reads: dict[int, CoreRead[T]] = {}
     ready: list[tuple[int, PreparedImage]] = []
-    for index, (_, stages, found) in enumerate(decoded):
-        if isinstance(found, PreparedImage):
-            ready.append((index, found))
+    for index, read in enumerate(decoded):
+        if read.value is None:
+            reads[index] = CoreRead(read.stages, failure=read.failure)
         else:
-            reads[index] = CoreRead(stages, failure=found)
+            ready.append((index, read.value))
     for part in _split(ready, bucket_sizes(engine.max_batch)):
         started_s = clock()
         rows = _run(engine, [image.model_input for _, image in part], jobs[0].model)
         ran = Stage(INFER, started_s, clock())
         waits_s = tuple(started_s - jobs[index].accepted_s for index, _ in part)
         for (index, image), row in zip(part, rows, strict=True):
-            job, stages, _ = decoded[index]
-            read = _finish(job, (*stages, ran), image, row)
-            reads[index] = replace(read, batch_size=len(part), batch_waits_s=waits_s)
+            finished = _finish(jobs[index], (*decoded[index].stages, ran), image, row)
+            reads[index] = replace(finished, batch_size=len(part), batch_waits_s=waits_s)
             waits_s = ()
     share_s = (clock() - begun_s) / len(jobs)
     return [replace(reads[index], share_s=share_s) for index in range(len(jobs))]
 
 
-def _decode(job: CoreJob[Any]) -> tuple[tuple[Stage, ...], PreparedImage | Failure]:
-    stages = Stages(job.clock)
-    try:
-        with stages.stage(DECODE):
-            image = job.prepare()
-        if job.waiter.is_gone or job.waiter.deadline.is_over:
-            raise DeadlineExceededError(NOT_RUN)
-        return tuple(stages.stages), image
-    except CxrError as error:
-        return tuple(stages.stages), Failure.of(error)
+def _decode(job: CoreJob[Any]) -> CoreRead[PreparedImage]:
+    """Decode one image that somebody waits for afterwards, too."""
+    read = decode_on_core(job.prepare, job.clock)
+    if read.value is not None and (job.waiter.is_gone or job.waiter.deadline.is_over):
+        return CoreRead(read.stages, failure=Failure.of(DeadlineExceededError(NOT_RUN)))
+    return read
 
 
 def _split(items: Sequence[T], buckets: Sequence[int]) -> Iterator[Sequence[T]]:

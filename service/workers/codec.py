@@ -29,8 +29,13 @@ PACKAGES = ("cxr.", "service.")
 NUMBERS = frozenset("biuf")  # kinds of NumPy's types: booleans, integers, floats
 
 SCALARS = frozenset({bool, int, float, str, type(None)})
-BYTES, ARRAY, LIST, TUPLE, DICT, OBJECT, ENUM = "b", "a", "l", "t", "d", "o", "e"
-FAILURE, ERROR = "f", "x"  # a deliberate error taken apart, and put together
+
+
+class Tag:
+    """What a JSON array stands for: its first member."""
+
+    BYTES, ARRAY, LIST, TUPLE, DICT, OBJECT, ENUM = "b", "a", "l", "t", "d", "o", "e"
+    FAILURE, ERROR = "f", "x"  # a deliberate error taken apart, and put together
 
 
 class CodecError(Exception):
@@ -53,31 +58,31 @@ def _plain(value: Any, beside: list[memoryview]) -> Any:  # noqa: PLR0911 - one 
         return value
     if kind is bytes:
         beside.append(memoryview(value))
-        return [BYTES, len(beside)]
+        return [Tag.BYTES, len(beside)]
     if kind is tuple:
-        return [TUPLE, *(_plain(one, beside) for one in value)]
+        return [Tag.TUPLE, *(_plain(one, beside) for one in value)]
     if kind is list:
-        return [LIST, *(_plain(one, beside) for one in value)]
+        return [Tag.LIST, *(_plain(one, beside) for one in value)]
     if kind is dict:
         pairs = ((_plain(key, beside), _plain(one, beside)) for key, one in value.items())
-        return [DICT, *(part for pair in pairs for part in pair)]
+        return [Tag.DICT, *(part for pair in pairs for part in pair)]
     if kind is np.ndarray:
         beside.append(np.ascontiguousarray(value).data.cast("B"))
-        return [ARRAY, len(beside), value.dtype.str, *value.shape]
+        return [Tag.ARRAY, len(beside), value.dtype.str, *value.shape]
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, CxrError):
-        return [ERROR, *_plain(Failure.of(value), beside)[1:]]
+        return [Tag.ERROR, *_plain(Failure.of(value), beside)[1:]]
     if kind is Failure:
         made_of = (value.arguments, value.state)
-        return [FAILURE, _name_of(value.kind), *(_plain(one, beside) for one in made_of)]
+        return [Tag.FAILURE, _name_of(value.kind), *(_plain(one, beside) for one in made_of)]
     name = _name_of(kind)
     if isinstance(value, Enum):
-        return [ENUM, name, value.value]
+        return [Tag.ENUM, name, value.value]
     names = _names_of(kind)
     if names is None:
         raise CodecError(f"{name} is no plain data")
-    return [OBJECT, name, *(_plain(getattr(value, one), beside) for one in names)]
+    return [Tag.OBJECT, name, *(_plain(getattr(value, one), beside) for one in names)]
 
 
 def _name_of(kind: type) -> str:
@@ -125,27 +130,26 @@ class _Reader:
             raise CodecError("it is made of too many parts")
         tag, *rest = plain
         match tag:
-            case "o":
+            case Tag.OBJECT:
                 name, *members = rest
                 return _maker_of(name)([self.value_of(one) for one in members])
-            case "t":
+            case Tag.TUPLE:
                 return tuple([self.value_of(one) for one in rest])
-            case "b":
+            case Tag.BYTES:
                 return bytes(self._part(*rest))
-            case "l":
+            case Tag.LIST:
                 return [self.value_of(one) for one in rest]
-            case "d":
+            case Tag.DICT:
                 every = [self.value_of(one) for one in rest]
                 return dict(zip(every[::2], every[1::2], strict=True))
-            case "a":
-                number, kind, *shape = rest
-                return self._array(self._part(number), kind, shape)
-            case "e":
+            case Tag.ARRAY:
+                return self._array(*rest)
+            case Tag.ENUM:
                 name, value = rest
                 return _enum_of(name)(value)
-            case "f":
+            case Tag.FAILURE:
                 return self._failure(*rest)
-            case "x":
+            case Tag.ERROR:
                 return self._failure(*rest).restore()
         raise CodecError("it has an unknown tag")
 
@@ -157,12 +161,11 @@ class _Reader:
             raise CodecError("a buffer is missing")
         return self._parts[number]
 
-    @staticmethod
-    def _array(data: bytes | bytearray, kind: str, shape: list[int]) -> Any:
+    def _array(self, number: int, kind: str, *shape: int) -> Any:
         dtype = np.dtype(str(kind))
         if dtype.kind not in NUMBERS:
             raise CodecError("an array is not of numbers")
-        return np.frombuffer(data, dtype).reshape(shape)
+        return np.frombuffer(self._part(number), dtype).reshape(shape)
 
 
 @cache

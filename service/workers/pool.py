@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from service.deadline import Clock, Deadline
 from service.errors import DeadlineExceededError, NotReadyError, TooCostlyError, WorkersEndedError
 from service.lifecycle import RETRY_DRAINING_S
-from service.scheduling.cores import NOT_BEGUN, Together
+from service.scheduling.cores import NOT_BEGUN, Batching
 from service.scheduling.fair_queue import FairQueue
 from service.telemetry.logs import LOG, log_event
 from service.telemetry.timeline import identity
@@ -56,39 +56,53 @@ def _ignore() -> None:
 
 @dataclass(eq=False)
 class _Job:
+    """A job that waits or is with a worker.
+
+    Attributes:
+        call: What to do.
+        answer: Whoever waits for it.
+        deadline: When nobody does any more.
+        flow: Whose share of the time it is.
+        batching: Of those that may be done with it.
+        identity: Of its request, for log lines.
+        lost: Workers that ended at it.
+        is_alone: Whether it is done with no other.
+        is_given: Whether it has left the queue.
+    """
+
     call: Callable[[], Any]
     answer: asyncio.Future[Any]
     deadline: Deadline
     flow: str
-    together: Together | None = None
-    most: int = 1
-    kin: object = None
+    batching: Batching | None = None
     identity: dict[str, str] = field(default_factory=identity)
     lost: int = 0
     is_alone: bool = False
     is_given: bool = False
 
     def fail(self, error: Exception) -> None:
+        """Tell why there is no answer, if nobody was told anything."""
         if not self.answer.done():
             self.answer.set_exception(error)
 
     def succeed(self, value: Any) -> None:
+        """Tell the answer, if nobody was told anything."""
         if not self.answer.done():
             self.answer.set_result(value)
 
     def goes_with(self, other: _Job) -> bool:
         """Return whether both can be done at once."""
-        is_kin = self.kin is other.kin and self.flow == other.flow
-        is_kin = is_kin and self.together == other.together
+        is_kin = self.batching is not None and self.batching is other.batching
         return is_kin and not self.is_alone and not other.is_alone
 
 
 def _call_of(jobs: Sequence[_Job]) -> Callable[[], Any]:
+    """Return what a worker does for jobs that go with each other."""
     if len(jobs) == 1:
         return jobs[0].call
-    together = jobs[0].together
-    assert together is not None, "it was asked for"
-    return partial(together, [job.call for job in jobs])
+    batching = jobs[0].batching
+    assert batching is not None, "they go with each other"
+    return partial(batching.do, [job.call for job in jobs])
 
 
 @dataclass(frozen=True)
@@ -238,9 +252,7 @@ class WorkerPool:
         *,
         flow: str = "",
         cost_s: float = 0.0,
-        together: Together | None = None,
-        most: int = 1,
-        kin: object = None,
+        batching: Batching | None = None,
     ) -> T:
         """Await a job; cancelled, it is dropped unless it has begun.
 
@@ -253,7 +265,7 @@ class WorkerPool:
         if self._is_closed:
             raise NotReadyError(CLOSED, RETRY_DRAINING_S)
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        waiting = _Job(job, answer, deadline, flow, together, most, kin)
+        waiting = _Job(job, answer, deadline, flow, batching)
         timer = answer.get_loop().call_later(
             deadline.remaining_s, waiting.fail, DeadlineExceededError(NOT_BEGUN)
         )
@@ -417,8 +429,8 @@ class WorkerPool:
             if job.deadline.is_over:
                 job.fail(DeadlineExceededError(NOT_BEGUN))
                 continue
-            if not jobs and job.together is not None:
-                share = min(job.most, -(-(len(self._queue) + 1) // self.size))
+            if not jobs and job.batching is not None:
+                share = min(job.batching.most, -(-(len(self._queue) + 1) // self.size))
             job.is_given = True
             jobs.append(job)
         return jobs
@@ -461,22 +473,23 @@ class WorkerPool:
         """Have what an ended worker had done by others, or tell why it is not."""
         if not place.batches:
             return
-        at_work, *later = place.batches
+        at_work, *rest = place.batches
+        later = list(itertools.chain.from_iterable(rest))  # which had not begun
         place.batches.clear()
-        every = [*at_work, *itertools.chain.from_iterable(later)]
         if self._is_closed:
-            for job in every:
+            for job in (*at_work, *later):
                 job.answer.cancel()
             return
-        again = list(itertools.chain.from_iterable(later))  # which had not begun
-        for job in reversed(at_work):
+        again = []
+        for job in at_work:
             job.lost += 1
             if place.verdict is not None and len(at_work) == 1:
                 job.fail(place.verdict)
             elif job.lost < MOST_LOST:
-                again.insert(0, job)
+                again.append(job)
             else:
                 job.fail(TooCostlyError(ENDED_TWICE))
+        again += later
         self._do_alone(again)
         self._dispatch()
 

@@ -166,6 +166,7 @@ async def test_shadow_waits_while_others_want_the_cores(tmp_path: Path) -> None:
         for _ in range(2):
             await answer_of(service)
         await until(lambda: service.runtime.shadows.depth == 1)  # the other one is being run
+        await until(lambda: shadow.entered.acquire(blocking=False))
         gate, pool = threading.Event(), service.runtime.pool
         held = [pool.submit(gate.wait), pool.submit(gate.wait)]
         await until(lambda: pool.waiting == 1)

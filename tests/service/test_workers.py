@@ -17,6 +17,7 @@ import pytest
 from cxr.errors import CxrError, ImageOutOfScopeError
 from service.deadline import Deadline
 from service.errors import DeadlineExceededError, QueueFullError, TooCostlyError
+from service.scheduling.cores import Batching
 from service.workers.messages import JobFailedError
 from service.workers.pool import WorkerPool, _Kept
 from tests.service import worker_jobs as jobs
@@ -101,15 +102,17 @@ async def test_killed_workers_lose_nothing(pool: WorkerPool, number: signal.Sign
 
 
 async def test_what_waits_is_done_together() -> None:
-    """Each worker takes its share, jobs of one flow only, and no more than may go together."""
+    """Each worker takes its share, of one batching only, and no more than may go together."""
     async with pool_of(1) as pool:
         await pool.run(jobs.pid, soon())
         busy = asyncio.create_task(pool.run(partial(jobs.nap, 0.3), soon()))
         await asyncio.sleep(0)
 
+        batchings = {flow: Batching(jobs.together, most=4) for flow in "ab"}
+
         def ask(number: int, flow: str = "a") -> asyncio.Task[tuple[int, int]]:
             job = partial(jobs.echo, number)
-            run = pool.run(job, soon(), flow=flow, together=jobs.together, most=4)
+            run = pool.run(job, soon(), flow=flow, batching=batchings[flow])
             return asyncio.create_task(run)
 
         asked = [ask(number) for number in range(5)]
@@ -128,7 +131,8 @@ async def test_who_goes_with_a_crash_is_done_alone(tmp_path: Path) -> None:
         busy = asyncio.create_task(pool.run(partial(jobs.nap, 0.2), soon()))
         await asyncio.sleep(0)
         work = [partial(jobs.echo, 1), partial(jobs.crash, tries), partial(jobs.echo, 2)]
-        asked = [pool.run(one, soon(), together=jobs.together, most=4) for one in work]
+        batching = Batching(jobs.together, most=4)
+        asked = [pool.run(one, soon(), batching=batching) for one in work]
         first, crashed, second = await asyncio.gather(*asked, return_exceptions=True)
         await busy
     assert (first, second) == ((1, 1), (2, 1))
@@ -152,7 +156,7 @@ async def test_a_job_that_takes_long_holds_nobody_up() -> None:
         busy = [asyncio.create_task(pool.run(partial(jobs.nap, 0.1), soon())) for _ in range(2)]
         await asyncio.sleep(0)
         work = [partial(jobs.slow_echo, 0, 6.0), *(partial(jobs.echo, n) for n in range(1, 6))]
-        run = partial(pool.run, deadline=soon(), together=jobs.together, most=4)
+        run = partial(pool.run, deadline=soon(), batching=Batching(jobs.together, most=4))
         slow, *quick = [asyncio.create_task(run(one)) for one in work]
         async with asyncio.timeout(3):
             assert [number for number, _ in await asyncio.gather(*quick)] == [1, 2, 3, 4, 5]
@@ -207,7 +211,8 @@ async def test_a_fault_is_one_jobs_own() -> None:
         busy = asyncio.create_task(pool.run(partial(jobs.nap, 0.2), soon()))
         await asyncio.sleep(0)
         work = [partial(jobs.echo, 1), jobs.stumble, partial(jobs.echo, 2)]
-        asked = [pool.run(one, soon(), together=jobs.together, most=4) for one in work]
+        batching = Batching(jobs.together, most=4)
+        asked = [pool.run(one, soon(), batching=batching) for one in work]
         first, fault, second = await asyncio.gather(*asked, return_exceptions=True)
         await busy
     assert (first, second) == ((1, 1), (2, 1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -37,31 +37,44 @@ class Call:
     outputs: tuple[WantedOutput, ...]
 
 
-def parse_call(body: bytes, header_length: int | None, manifest: Manifest, max_images: int) -> Call:
+class CallForm(NamedTuple):
+    """What a call of a model may ask: little of its manifest, which is sent with each."""
+
+    model: str
+    size_px: int
+    outputs: tuple[TensorMetadata, ...]
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> CallForm:
+        """Take it from the manifest."""
+        return cls(manifest.name, manifest.preprocessing.size_px, output_tensors(manifest))
+
+
+def parse_call(body: bytes, header_length: int | None, form: CallForm, max_images: int) -> Call:
     """Parse a decompressed body; ``header_length`` bytes are JSON (None for all).
 
     Raises:
         InvalidRequestError: It is malformed.
         PayloadTooLargeError: There are too many images.
     """
-    limits = Limits(max_images, manifest.preprocessing.size_px)
+    limits = Limits(max_images, form.size_px)
     text, tail = _split_body(body, header_length)
     request = _parse_body(text, limits)
-    if request.model_name not in (None, manifest.name):
+    if request.model_name not in (None, form.model):
         raise InvalidRequestError("model_name is not the model of the path. Leave it out.")
     parameters = request.parameters or RequestParameters()
     return Call(
         id=request.id,
         operating_point=parameters.operating_point,
         images=read_input(request.inputs, tail, limits),
-        outputs=_wanted_outputs(request.outputs, bool(parameters.binary_data_output), manifest),
+        outputs=_wanted_outputs(request.outputs, bool(parameters.binary_data_output), form),
     )
 
 
 def _wanted_outputs(
-    wanted: list[RequestedOutput] | None, default: bool, manifest: Manifest
+    wanted: list[RequestedOutput] | None, default: bool, form: CallForm
 ) -> tuple[WantedOutput, ...]:
-    known = {tensor.name: tensor for tensor in output_tensors(manifest)}
+    known = {tensor.name: tensor for tensor in form.outputs}
     if not wanted:
         return tuple(WantedOutput(tensor, default) for tensor in known.values())
     names = [output.name for output in wanted]

@@ -15,7 +15,7 @@ from cxr.errors import UnsupportedMediaError
 from service.errors import InvalidRequestError
 from service.http.receive import runtime_of
 from service.http.v2.answer import HEADER_LENGTH
-from service.http.v2.call import Call, parse_call
+from service.http.v2.call import Call, CallForm, parse_call
 from service.images.tensors import prepare_tensor
 from service.models.predictor import EncodedImage, Outcome, PredictionRequest
 from service.scheduling.cores import on_bytes
@@ -56,7 +56,7 @@ async def read_call(request: Request, prediction: PredictionRequest) -> tuple[Ca
             parse_call,
             body,
             header_length,
-            served.manifest,
+            CallForm.of(served.manifest),
             runtime.settings.max_images_per_request,
         )
         call = await while_connected(request, runtime.pool.run(work, prediction.deadline))
